@@ -1,0 +1,66 @@
+#ifndef FORMAT_H_
+#define FORMAT_H_
+
+/*
+ * Constants of the stored formats, shared by fs/ and server/.  proto/FORMAT.md says
+ * what each byte means; a change here is a change of format.
+ * All integers are little-endian, except inside tree keys, which are big-endian so
+ * that memcmp() orders them.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FORMAT_VERSION 1u
+
+#define SEGMENT_SIZE (UINT64_C(64) << 20) /* positions per segment */
+#define FRAME_LEN 12u			  /* clear frame before each block's body */
+#define SEAL_TAG_LEN 16u		  /* AEAD tag at the end of a sealed body */
+#define BLOCK_PLAIN_MAX (UINT32_C(1) << 20)
+#define BLOCK_STORED_MAX (FRAME_LEN + BLOCK_PLAIN_MAX + SEAL_TAG_LEN)
+#define EXTENT_MAX (UINT32_C(128) << 10) /* plaintext of a file-data block */
+
+#define VOLUME_ID_LEN 16u
+#define HASH_LEN 32u
+#define SALT_LEN 32u
+#define SIGN_PUBLIC_LEN 32u
+#define SIGN_LEN 64u
+
+/* What a block holds; in the clear, so that a copy can be walked without a key. */
+enum block_kind {
+	BLOCK_SEGMENT = 1,    /* clear: segment header, first block of each segment */
+	BLOCK_HEAD = 2,	      /* clear: a head, as a C2SP signed note */
+	BLOCK_DATA = 3,	      /* sealed: file bytes, or an attribute too big for an item */
+	BLOCK_NODE = 4,	      /* sealed: tree node */
+	BLOCK_DELTA = 5,      /* sealed: item changes */
+	BLOCK_CHECKPOINT = 6, /* sealed: names a tree root */
+	BLOCK_KIND_END
+};
+
+#define BLOCK_FLAG_ZSTD 0x01u /* the plaintext under the seal is a zstd frame */
+
+/* A pointer to a block.  pos 0 is the first segment's header, so it serves as "none". */
+struct block_ptr {
+	uint64_t pos;	     /* position of the frame */
+	uint32_t stored_len; /* bytes in the log, frame and tag included */
+	uint32_t plain_len;  /* bytes of plaintext after decompression */
+};
+
+#define BLOCK_PTR_LEN 16u /* stored: pos u64, stored_len u32, plain_len u32 */
+
+static inline bool block_kind_is_clear(unsigned kind)
+{
+	return kind == BLOCK_SEGMENT || kind == BLOCK_HEAD;
+}
+
+static inline uint64_t segment_of(uint64_t pos)
+{
+	return pos / SEGMENT_SIZE;
+}
+
+static inline uint64_t segment_start(uint64_t number)
+{
+	return number * SEGMENT_SIZE;
+}
+
+#endif /* !FORMAT_H_ */

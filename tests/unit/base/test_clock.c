@@ -1,0 +1,27 @@
+/* Two clocks: one that tells the date, one that only goes forward. */
+
+#include "clock.h"
+
+#include <criterion/criterion.h>
+#include <time.h>
+
+Test(clock, wall_agrees_with_time)
+{
+	int64_t before = (int64_t)time(NULL) - 1;
+	int64_t now_s = clock_wall_ns() / 1000000000;
+
+	cr_assert_geq(now_s, before);
+	cr_assert_leq(now_s, (int64_t)time(NULL) + 1);
+}
+
+Test(clock, mono_never_goes_back)
+{
+	uint64_t last = clock_mono_ns();
+
+	for (int i = 0; i < 100000; i++) {
+		uint64_t now = clock_mono_ns();
+
+		cr_assert_geq(now, last);
+		last = now;
+	}
+}
