@@ -1,0 +1,194 @@
+/*
+ * Adding a head: a signed statement of all that lies below it.
+ *
+ * Key idea: a head's length does not depend on the Merkle root or the signature, so its place
+ * can be reserved before either is known.  Appends go on behind it; folding stops at its
+ * slot, so the Merkle state is exactly that of the blocks below, and stays so until the head is
+ * in place.  Nobody else waits, except those who sync what lies behind it.
+ *
+ * Invariants: a head is signed only when all bytes below it are durable; it goes into the catalog
+ * only when it is durable itself; the next head is begun only when this one is in the catalog.
+ */
+
+#include "buf.h"
+#include "catalog.h"
+#include "err.h"
+#include "frame.h"
+#include "log.h"
+#include "log_internal.h"
+#include "params.h"
+#include "seal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
+
+/* What is known before the place is. */
+static void chain_head(struct log *log, struct head *h) /* REQUIRES(log->mu) */
+{
+	const struct head *parent = &log->hist.head;
+
+	memcpy(h->volume, log->params->id, VOLUME_ID_LEN);
+	h->number = parent->number + 1;
+	h->epoch = log->epoch;
+	h->parent_pos = parent->number ? parent->pos : 0;
+	if (parent->number && h->time_ns <= parent->time_ns)
+		h->time_ns = parent->time_ns + 1;
+	memset(h->root, 0, HASH_LEN);
+}
+
+/*
+ * Take the place of a head, which fixes pos, n_blocks and stored_len.  The key of its segment
+ * lives until its slot is done.
+ */
+static int reserve_head(struct log *log, struct head *h, struct slot **out_slot,
+			const struct segment_key **out_key)
+{
+	struct buf text = {0};
+	int rc;
+
+	pthread_mutex_lock(&log->mu);
+	rc = log_reserve_locked(log, BLOCK_HEAD, HEAD_BLOCK_MAX);
+	if (rc < 0)
+		goto unlock;
+	chain_head(log, h);
+	h->pos = log->reserved;
+	h->n_blocks = log->hist.merkle.n + log->n_slots;
+	rc = head_encode_text(h, &text);
+	if (rc < 0)
+		goto unlock;
+	h->stored_len = (uint32_t)(FRAME_LEN + text.len + log->head_sign_len);
+	assert(h->stored_len <= HEAD_BLOCK_MAX);
+	*out_slot = log_push_slot_locked(log, h->stored_len);
+	*out_key = log->key;
+
+unlock:
+	pthread_mutex_unlock(&log->mu);
+	buf_release(&text);
+	return rc;
+}
+
+/* The root, the signature, the whole block into ${block}. */
+static int build_head(struct log *log, struct head *h, uint8_t block[HEAD_BLOCK_MAX])
+{
+	struct frame f = {.kind = BLOCK_HEAD, .body_len = h->stored_len - FRAME_LEN};
+	struct buf note = {0};
+	struct merkle m;
+	int rc;
+
+	rc = log_sync(log, h->pos);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&log->mu);
+	assert(log->filled == h->pos && log->durable == h->pos);
+	assert(log->hist.merkle.n == h->n_blocks);
+	m = log->hist.merkle;
+	pthread_mutex_unlock(&log->mu);
+	merkle_root(&m, h->root);
+
+	rc = head_sign(h, log->writer_secret, &note);
+	if (rc == 0) {
+		assert(FRAME_LEN + note.len == h->stored_len);
+		frame_encode(&f, h->pos, block);
+		memcpy(block + FRAME_LEN, note.p, note.len);
+	}
+	buf_release(&note);
+	return rc;
+}
+
+/*
+ * A place that gets no head is filled with a sealed block that nothing points to, so that
+ * the blocks behind it can be found.
+ */
+static int build_filler(const struct segment_key *key, const struct head *h,
+			uint8_t block[HEAD_BLOCK_MAX])
+{
+	static const uint8_t zeros[HEAD_BLOCK_MAX];
+	struct frame f = {.kind = BLOCK_DATA, .body_len = h->stored_len - FRAME_LEN};
+
+	return seal_block(key, h->pos, &f, zeros, f.body_len - SEAL_TAG_LEN, block);
+}
+
+static void place_block(struct log *log, const struct head *h, const uint8_t *block)
+{
+	memcpy(ring_at(&log->ring, h->pos), block, h->stored_len);
+	ring_settle(&log->ring, h->pos, h->stored_len);
+}
+
+int log_catalog_pending(struct log *log)
+{
+	const struct head *h = &log->pending;
+	struct history *hist = &log->hist;
+	uint8_t (*leaves)[HASH_LEN];
+	size_t n;
+	int rc;
+
+	rc = log_sync(log, head_end(h));
+	if (rc < 0)
+		return rc;
+	/* A copy, so that appends go on meanwhile; only this caller takes leaves away. */
+	pthread_mutex_lock(&log->mu);
+	n = h->n_blocks - (hist->merkle.n - hist->n_leaves);
+	leaves = malloc(n * HASH_LEN + 1);
+	if (leaves)
+		memcpy(leaves, hist->leaves, n * HASH_LEN);
+	pthread_mutex_unlock(&log->mu);
+	if (!leaves)
+		return -ENOMEM;
+	rc = catalog_add_head(log->catalog, h, (const uint8_t(*)[HASH_LEN])leaves, n);
+	free(leaves);
+	if (rc < 0)
+		return rc;
+
+	pthread_mutex_lock(&log->mu);
+	hist->n_leaves -= n;
+	memmove(hist->leaves, hist->leaves + n, hist->n_leaves * HASH_LEN);
+	log->newest = *h;
+	pthread_mutex_unlock(&log->mu);
+	log->pending.number = 0;
+	return 0;
+}
+
+int log_add_head(struct log *log, struct head *h)
+{
+	uint8_t block[HEAD_BLOCK_MAX], leaf[HASH_LEN];
+	const struct segment_key *key;
+	struct slot *slot;
+	bool signed_head;
+	int rc, filler;
+
+	assert(h->n_deltas <= HEAD_DELTAS_MAX);
+	if (log->pending.number) {
+		rc = log_catalog_pending(log);
+		if (rc < 0)
+			return rc;
+	}
+	rc = reserve_head(log, h, &slot, &key);
+	if (rc < 0)
+		return rc;
+	rc = build_head(log, h, block);
+	signed_head = rc == 0;
+	filler = signed_head ? 0 : build_filler(key, h, block);
+	if (filler == 0) {
+		leaf_hash(h->pos, block, h->stored_len, leaf);
+		place_block(log, h, block);
+	}
+
+	pthread_mutex_lock(&log->mu);
+	if (filler < 0) {
+		rc = log_stop_locked(log, filler, "sealing");
+	} else {
+		if (signed_head) {
+			log->hist.head = *h;
+			log->pending = *h;
+		}
+		log_slot_done_locked(log, slot, leaf);
+	}
+	pthread_mutex_unlock(&log->mu);
+	if (rc < 0)
+		return rc;
+	return log_catalog_pending(log);
+}

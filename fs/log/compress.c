@@ -1,0 +1,104 @@
+/*
+ * zstd for blocks.
+ *
+ * Key idea: the output buffer is one sixteenth smaller than the input, so zstd itself gives up
+ * on what does not gain, and the buffer never has to hold more than a plain block.
+ */
+
+#include "compress.h"
+
+#include "err.h"
+#include "format.h"
+
+#include <zstd.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+struct thread_state {
+	ZSTD_CCtx *cctx;
+	ZSTD_DCtx *dctx;
+	uint8_t *out; /* BLOCK_PLAIN_MAX bytes, from the first compression on */
+};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_key;
+static _Thread_local struct thread_state *mine;
+
+static void free_state(void *p)
+{
+	struct thread_state *t = p;
+
+	ZSTD_freeCCtx(t->cctx);
+	ZSTD_freeDCtx(t->dctx);
+	free(t->out);
+	free(t);
+	mine = NULL;
+}
+
+static void init_once(void)
+{
+	if (pthread_key_create(&thread_key, free_state) != 0)
+		abort();
+}
+
+static struct thread_state *state(void)
+{
+	if (mine)
+		return mine;
+	pthread_once(&once, init_once);
+	mine = calloc(1, sizeof(*mine));
+	if (mine && pthread_setspecific(thread_key, mine) != 0)
+		free_state(mine);
+	return mine;
+}
+
+bool compress_block(const void *plain, size_t len, int level, const void **out, size_t *out_len)
+{
+	struct thread_state *t = state();
+	size_t n;
+
+	if (!t)
+		return false;
+	if (!t->cctx)
+		t->cctx = ZSTD_createCCtx();
+	if (!t->out)
+		t->out = malloc(BLOCK_PLAIN_MAX);
+	if (!t->cctx || !t->out)
+		return false;
+
+	n = ZSTD_compressCCtx(t->cctx, t->out, len - len / 16, plain, len, level);
+	if (ZSTD_isError(n))
+		return false;
+	*out = t->out;
+	*out_len = n;
+	return true;
+}
+
+int compress_plain_len(const void *frame, size_t len, uint32_t *out)
+{
+	unsigned long long n = ZSTD_getFrameContentSize(frame, len);
+
+	if (n == ZSTD_CONTENTSIZE_UNKNOWN || n == ZSTD_CONTENTSIZE_ERROR || n == 0 ||
+	    n > BLOCK_PLAIN_MAX)
+		return -ERR_DAMAGED;
+	*out = (uint32_t)n;
+	return 0;
+}
+
+int decompress_block(const void *frame, size_t len, void *out, size_t out_len)
+{
+	struct thread_state *t = state();
+	size_t n;
+
+	if (t && !t->dctx)
+		t->dctx = ZSTD_createDCtx();
+	if (!t || !t->dctx)
+		return -ENOMEM;
+
+	n = ZSTD_decompressDCtx(t->dctx, out, out_len, frame, len);
+	if (ZSTD_isError(n) || n != out_len)
+		return -ERR_DAMAGED;
+	return 0;
+}

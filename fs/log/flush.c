@@ -1,0 +1,263 @@
+/*
+ * The log's I/O: writing the ring out, group commit, finishing a segment, zeroing ahead.
+ *
+ * Key idea: whoever needs I/O and finds nobody at it does it, for all.  A lone caller of fsync
+ * thus never waits for another thread to run; of many, one leads and the others find their
+ * bytes durable when it is done.
+ *
+ * Writes are whole pages with O_DIRECT.  A sync also writes the last, partial page, padded with
+ * zeros; the next write begins with that page again, longer.  The bytes that were in it are
+ * the same, so whichever sectors of it a crash keeps, what was promised is there.
+ *
+ * Overwriting blocks that were written before costs no journal commit, filling preallocated
+ * ones does.  So where syncs are many and small, zeros are written a little ahead of them.
+ */
+
+#include "log.h"
+#include "log_internal.h"
+#include "msg.h"
+#include "seal.h"
+#include "store.h"
+
+#include "err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+int log_stop_locked(struct log *log, int rc, const char *what)
+{
+	if (!log->stuck)
+		msg_error("log: %s failed: %s; no more writes until the volume is mounted again",
+			  what, err_detail(rc));
+	log->stuck = true;
+	pthread_cond_broadcast(&log->io_free);
+	pthread_cond_broadcast(&log->filled_up);
+	return rc;
+}
+
+/* A write that fails for another reason than space is tried once more: the bytes are the same. */
+static int write_pages(struct log *log, uint64_t pos, const void *buf, size_t len)
+{
+	int rc = store_write(log->store, pos, buf, len, true);
+
+	if (rc < 0 && rc != -ENOSPC)
+		rc = store_write(log->store, pos, buf, len, true);
+	return rc;
+}
+
+/* Write [from, to), which lies in one segment; ${to} is a page's end or the last page is padded. */
+static int write_range(struct log *log, uint64_t from, uint64_t to)
+{
+	uint64_t pos = page_down(from), whole = page_down(to);
+	int rc;
+
+	while (pos < whole) {
+		uint64_t len = whole - pos;
+
+		if (len > ring_run(&log->ring, pos))
+			len = ring_run(&log->ring, pos);
+		rc = write_pages(log, pos, ring_at(&log->ring, pos), len);
+		if (rc < 0)
+			return rc;
+		pos += len;
+	}
+	if (whole == to)
+		return 0;
+	/* Bytes from ${to} on may be another thread's already: never touch them in the ring. */
+	memcpy(log->page, ring_at(&log->ring, whole), to - whole);
+	memset(log->page + (to - whole), 0, RING_PAGE - (to - whole));
+	return write_pages(log, whole, log->page, RING_PAGE);
+}
+
+/* The old segment: all of it on disk, durable, and its file no longer than its blocks. */
+static int finish_old_segment(struct log *log) /* REQUIRES(log->mu, io_active) */
+{
+	uint64_t from = log->written, end = log->old_end;
+	uint64_t number = segment_of(end - 1);
+	const char *what = "writing a segment's end";
+	int rc;
+
+	pthread_mutex_unlock(&log->mu);
+	rc = write_range(log, from, end);
+	if (rc == 0) {
+		what = "finishing a segment";
+		rc = store_sync(log->store, number);
+		if (rc == 0)
+			rc = store_truncate(log->store, number, end - segment_start(number));
+		if (rc == -ENOSPC)
+			rc = -EIO;
+	}
+	pthread_mutex_lock(&log->mu);
+	if (rc < 0)
+		return rc == -ENOSPC ? rc : log_stop_locked(log, rc, what);
+
+	segment_key_free(log->old_key);
+	log->old_key = NULL;
+	log->old_end = 0;
+	log->written = segment_start(log->segment);
+	log->durable = log->written;
+	return 0;
+}
+
+/*
+ * Old segment first, then the new one's name: recovery takes it as damage when a segment
+ * that has a successor is not whole.
+ */
+static int finish_roll(struct log *log) /* REQUIRES(log->mu, io_active) */
+{
+	uint64_t number = log->segment;
+	int rc;
+
+	if (log->old_end) {
+		rc = finish_old_segment(log);
+		if (rc < 0)
+			return rc;
+	}
+	pthread_mutex_unlock(&log->mu);
+	rc = store_take_spare(log->store, number);
+	pthread_mutex_lock(&log->mu);
+	if (rc < 0)
+		return rc == -ENOSPC ? rc : log_stop_locked(log, rc, "naming a new segment");
+
+	log->rolling = false;
+	log->zeroed_end = 0;
+	/* Room for the next one is known early, so that data is refused before metadata is. */
+	if (!log->making_spare)
+		(void)!log_make_spare_locked(log);
+	log_check_locked(log);
+	return 0;
+}
+
+static bool roll_can_finish(const struct log *log) /* REQUIRES(log->mu) */
+{
+	return log->rolling && log->filled > log->old_end;
+}
+
+bool log_flush_useful_locked(const struct log *log)
+{
+	return roll_can_finish(log) || page_down(log->filled) > page_down(log->written);
+}
+
+static int write_batch(struct log *log) /* REQUIRES(log->mu, io_active) */
+{
+	uint64_t from = log->written, to = page_down(log->filled);
+	int rc;
+
+	if (to <= page_down(from))
+		return 0;
+	if (to - page_down(from) > LOG_BATCH_MAX)
+		to = page_down(from) + LOG_BATCH_MAX;
+	pthread_mutex_unlock(&log->mu);
+	rc = write_range(log, from, to);
+	pthread_mutex_lock(&log->mu);
+	if (rc < 0)
+		return rc == -ENOSPC ? rc : log_stop_locked(log, rc, "writing");
+	log->written = to;
+	return 0;
+}
+
+/* How far to write zeros after ${to}, or 0 for not at all. */
+static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) */
+{
+	uint64_t after = page_down(to + RING_PAGE - 1);
+	uint64_t end = segment_start(segment_of(to - 1) + 1);
+
+	if (to - log->durable >= LOG_SMALL_SYNC)
+		log->small_syncs = 0;
+	else if (log->small_syncs < LOG_SMALL_SYNCS)
+		log->small_syncs++;
+	if (log->small_syncs < LOG_SMALL_SYNCS || log->no_zeroing || log->rolling ||
+	    log->zeroed_end >= after + LOG_ZERO_LOW || log->zeroed_end == end || after == end)
+		return 0;
+	return after + LOG_ZERO_AHEAD < end ? after + LOG_ZERO_AHEAD : end;
+}
+
+static int zero_ahead(struct log *log, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		uint64_t len = to - from < LOG_SMALL_SYNC ? to - from : LOG_SMALL_SYNC;
+		int rc = store_write(log->store, from, log->zeros, len, true);
+
+		if (rc < 0)
+			return rc;
+		from += len;
+	}
+	return 0;
+}
+
+static int write_and_sync(struct log *log) /* REQUIRES(log->mu, io_active) */
+{
+	uint64_t from = log->written, to = log->filled;
+	uint64_t zero_from, zero_to;
+	int rc, zero_rc = 0;
+
+	if (to == log->durable)
+		return 0;
+	zero_to = zero_target(log, to);
+	zero_from = page_down(to + RING_PAGE - 1);
+	if (zero_from < log->zeroed_end)
+		zero_from = log->zeroed_end;
+	pthread_mutex_unlock(&log->mu);
+	rc = from < to ? write_range(log, from, to) : 0;
+	if (rc == 0 && zero_to)
+		zero_rc = zero_ahead(log, zero_from, zero_to);
+	if (rc == 0) {
+		rc = store_sync(log->store, segment_of(to - 1));
+		/* Lack of space in a sync is no different: what it lost is not known. */
+		if (rc == -ENOSPC)
+			rc = -EIO;
+	}
+	pthread_mutex_lock(&log->mu);
+	if (rc < 0)
+		return rc == -ENOSPC ? rc : log_stop_locked(log, rc, "writing and syncing");
+
+	if (zero_rc < 0)
+		log->no_zeroing = true;
+	else if (zero_to)
+		log->zeroed_end = zero_to;
+	log->written = to;
+	log->durable = to;
+	return 0;
+}
+
+int log_flush_locked(struct log *log, bool sync)
+{
+	int rc = 0;
+
+	assert(!log->io_active);
+	if (log->stuck)
+		return -ERR_STUCK;
+	log->io_active = true;
+	if (roll_can_finish(log))
+		rc = finish_roll(log);
+	if (rc == 0)
+		rc = sync ? write_and_sync(log) : write_batch(log);
+	log->io_active = false;
+	log_check_locked(log);
+	pthread_cond_broadcast(&log->io_free);
+	return rc;
+}
+
+int log_sync(struct log *log, uint64_t upto)
+{
+	uint64_t target;
+	int rc = 0;
+
+	if (upto <= log->durable)
+		return 0;
+	pthread_mutex_lock(&log->mu);
+	target = upto < log->reserved ? upto : log->reserved;
+	while (rc == 0 && log->durable < target) {
+		if (log->stuck)
+			rc = -ERR_STUCK;
+		else if (log->io_active)
+			pthread_cond_wait(&log->io_free, &log->mu);
+		else if (log->filled < target)
+			pthread_cond_wait(&log->filled_up, &log->mu);
+		else
+			rc = log_flush_locked(log, true);
+	}
+	pthread_mutex_unlock(&log->mu);
+	return rc;
+}

@@ -1,0 +1,281 @@
+/*
+ * The log: opening, appending, closing.
+ *
+ * An append compresses first, so that its stored length is known; reserves a position; seals
+ * from the caller's bytes (or the compressed ones) straight into the ring, beside other
+ * threads; and marks its slot done.  Whoever then finds a batch full writes it out.
+ *
+ * See log_internal.h for the invariants and who does what.
+ */
+
+#include "log.h"
+
+#include "blocks.h"
+#include "buf.h"
+#include "catalog.h"
+#include "compress.h"
+#include "err.h"
+#include "frame.h"
+#include "log_internal.h"
+#include "params.h"
+#include "seal.h"
+#include "secret.h"
+#include "store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMPRESS_MIN 64u /* shorter blocks gain nothing worth the time */
+
+static void log_free(struct log *log)
+{
+	if (!log)
+		return;
+	blocks_free(log->blocks);
+	segment_key_free(log->key);
+	segment_key_free(log->old_key);
+	history_release(&log->hist);
+	catalog_close(log->catalog);
+	store_close(log->store);
+	secret_free(log->log_key);
+	secret_free(log->writer_secret);
+	ring_release(&log->ring);
+	free(log->page);
+	free(log->zeros);
+	pthread_cond_destroy(&log->filled_up);
+	pthread_cond_destroy(&log->io_free);
+	pthread_mutex_destroy(&log->mu);
+	free(log);
+}
+
+static void *secret_copy(const void *from, size_t len)
+{
+	void *p = secret_alloc(len);
+
+	if (p)
+		memcpy(p, from, len);
+	return p;
+}
+
+/* What signing adds does not depend on the head: find it out once. */
+static int measure_signature(struct log *log)
+{
+	struct head h = {.number = 1, .epoch = log->epoch, .time_ns = 1};
+	struct buf text = {0}, note = {0};
+	int rc;
+
+	memcpy(h.volume, log->params->id, VOLUME_ID_LEN);
+	rc = head_encode_text(&h, &text);
+	if (rc == 0)
+		rc = head_sign(&h, log->writer_secret, &note);
+	if (rc == 0)
+		log->head_sign_len = note.len - text.len;
+	buf_release(&text);
+	buf_release(&note);
+	return rc;
+}
+
+static int log_init(struct log *log, const struct log_config *cfg)
+{
+	size_t ring_bytes = cfg->ring_bytes ? cfg->ring_bytes : LOG_RING_DEFAULT;
+	int rc;
+
+	log->params = cfg->params;
+	log->epoch = params_epoch(cfg->params);
+	log->first = UINT64_MAX;
+	log->batch = ring_bytes / 4 < LOG_BATCH_MAX ? ring_bytes / 4 : LOG_BATCH_MAX;
+	log->log_key = secret_copy(cfg->log_key, LOG_KEY_LEN);
+	log->writer_secret = secret_copy(cfg->writer_secret, 64);
+	log->page = aligned_alloc(RING_PAGE, RING_PAGE);
+	log->zeros = aligned_alloc(RING_PAGE, LOG_SMALL_SYNC);
+	if (!log->log_key || !log->writer_secret || !log->page || !log->zeros)
+		return -ENOMEM;
+	memset(log->zeros, 0, LOG_SMALL_SYNC);
+	rc = ring_init(&log->ring, ring_bytes);
+	if (rc < 0)
+		return rc;
+	log_source_init(log);
+	rc = blocks_new(&log->source.source, log->log_key, &log->blocks);
+	if (rc < 0)
+		return rc;
+	return measure_signature(log);
+}
+
+/* A head signed by the wrong key would be durable before anybody could see that it is worthless. */
+static int check_writer(const struct log_config *cfg)
+{
+	const uint8_t *writer = params_writer(cfg->params, params_epoch(cfg->params));
+
+	if (!writer || memcmp(writer, cfg->writer_secret + 32, SIGN_PUBLIC_LEN) != 0)
+		return err_say(-ERR_WRONG_KEY, "%s: the writer key is not that of epoch %llu",
+			       cfg->volume_dir,
+			       (unsigned long long)params_epoch(cfg->params));
+	return 0;
+}
+
+int log_open(const struct log_config *cfg, struct log **out, struct log_tail *out_tail)
+{
+	struct log_tail tail = {0};
+	struct log *log;
+	int rc;
+
+	rc = check_writer(cfg);
+	if (rc < 0)
+		return rc;
+	log = calloc(1, sizeof(*log));
+	if (!log)
+		return -ENOMEM;
+	pthread_mutex_init(&log->mu, NULL);
+	pthread_cond_init(&log->io_free, NULL);
+	pthread_cond_init(&log->filled_up, NULL);
+	rc = log_init(log, cfg);
+	if (rc == 0)
+		rc = store_open(cfg->volume_dir, true, &log->store);
+	if (rc == 0)
+		rc = log_recover(cfg, log->store, &log->catalog, &log->hist, &tail);
+	if (rc < 0) {
+		log_free(log);
+		return rc;
+	}
+
+	log->newest = log->hist.head;
+	log->reserved = log->durable = log->written = log->filled = tail.end;
+	*out = log;
+	*out_tail = tail;
+	return 0;
+}
+
+int log_close(struct log *log)
+{
+	uint64_t start = segment_start(log->segment);
+	int rc;
+
+	rc = log_sync(log, UINT64_MAX);
+	if (rc == 0 && log->pending.number)
+		rc = log_catalog_pending(log);
+	assert(!log->io_active && !log->making_spare && (log->n_slots == 0 || log->stuck));
+	/* Where something is not durable, recovery has to find the file as it is. */
+	if (log->has_segment && !log->rolling && log->durable == log->reserved) {
+		int cut = store_truncate(log->store, log->segment, log->reserved - start);
+
+		rc = rc < 0 ? rc : cut;
+	}
+	store_drop_spare(log->store);
+	log_free(log);
+	return rc;
+}
+
+static bool flush_wanted(const struct log *log) /* REQUIRES(log->mu) */
+{
+	if (log->io_active || log->stuck)
+		return false;
+	if (log->rolling && log->old_end && log->filled > log->old_end)
+		return true;
+	return log->filled - page_down(log->written) >= log->batch;
+}
+
+/* Seal into the reserved place and count the block. */
+static int fill_slot(struct log *log, struct slot *slot, const struct segment_key *key,
+		     const struct frame *f, const void *body, size_t body_len)
+{
+	uint8_t *at = ring_at(&log->ring, slot->pos);
+	uint8_t leaf[HASH_LEN];
+	int rc;
+
+	rc = seal_block(key, slot->pos, f, body, body_len, at);
+	if (rc == 0) {
+		leaf_hash(slot->pos, at, slot->len, leaf);
+		ring_settle(&log->ring, slot->pos, slot->len);
+	}
+	pthread_mutex_lock(&log->mu);
+	if (rc < 0) {
+		/* A position that stays empty ends the log: nothing after it can be found. */
+		rc = log_stop_locked(log, rc, "sealing");
+	} else {
+		log_slot_done_locked(log, slot, leaf);
+		/* The append has succeeded; whoever needs the bytes on disk meets this error. */
+		if (flush_wanted(log))
+			(void)!log_flush_locked(log, false);
+	}
+	pthread_mutex_unlock(&log->mu);
+	return rc;
+}
+
+int log_append(struct log *log, enum block_kind kind, const void *plain, size_t len, int level,
+	       struct block_ptr *out)
+{
+	struct frame f = {.kind = (uint8_t)kind};
+	const struct segment_key *key = NULL;
+	const void *body = plain;
+	struct slot *slot = NULL;
+	size_t body_len = len;
+	uint32_t stored_len;
+	int rc;
+
+	assert(kind < BLOCK_KIND_END && !block_kind_is_clear(kind));
+	assert(len > 0 && len <= BLOCK_PLAIN_MAX);
+	if (level != 0 && len >= COMPRESS_MIN &&
+	    compress_block(plain, len, level, &body, &body_len))
+		f.flags = BLOCK_FLAG_ZSTD;
+	f.body_len = (uint32_t)(body_len + SEAL_TAG_LEN);
+	stored_len = FRAME_LEN + f.body_len;
+
+	pthread_mutex_lock(&log->mu);
+	rc = log_reserve_locked(log, kind, stored_len);
+	if (rc == 0) {
+		slot = log_push_slot_locked(log, stored_len);
+		*out = (struct block_ptr){.pos = slot->pos,
+					  .stored_len = stored_len,
+					  .plain_len = (uint32_t)len};
+		/* Freed only after all blocks under it are filled. */
+		key = log->key;
+	}
+	pthread_mutex_unlock(&log->mu);
+	if (rc < 0)
+		return rc;
+	return fill_slot(log, slot, key, &f, body, body_len);
+}
+
+void log_prepare(struct log *log)
+{
+	pthread_mutex_lock(&log->mu);
+	/* A mount that has written nothing stays without a trace; a roll uses up the spare first. */
+	if (log->has_segment && !log->rolling && !log->stuck && !log->making_spare &&
+	    log->spare != SPARE_READY)
+		(void)!log_make_spare_locked(log); /* the append that needs it meets the error */
+	pthread_mutex_unlock(&log->mu);
+}
+
+uint64_t log_end(struct log *log)
+{
+	return log->reserved;
+}
+
+uint64_t log_durable_end(struct log *log)
+{
+	return log->durable;
+}
+
+void log_newest_head(struct log *log, struct head *out)
+{
+	pthread_mutex_lock(&log->mu);
+	*out = log->newest;
+	pthread_mutex_unlock(&log->mu);
+}
+
+struct source *log_source(struct log *log)
+{
+	return &log->source.source;
+}
+
+struct blocks *log_blocks(struct log *log)
+{
+	return log->blocks;
+}
+
+struct catalog *log_catalog(struct log *log)
+{
+	return log->catalog;
+}

@@ -1,0 +1,192 @@
+#ifndef LOG_INTERNAL_H_
+#define LOG_INTERNAL_H_
+
+/*
+ * What log.c, reserve.c, flush.c, addhead.c, logsource.c and recover.c share.
+ *
+ *	first <= ... <= durable <= written <= filled <= reserved
+ *
+ *	reserved  the next block begins here
+ *	filled    every block below is in the ring (or on disk) and folded into the Merkle tree
+ *	written   every byte below is in a segment file
+ *	durable   every byte below survives a crash
+ *
+ * Between the last block of a segment and the start of the next there is a gap without bytes; each
+ * of the four marks steps over it at once.
+ *
+ * Segments, with the function that makes each transition:
+ *
+ *	no segment --begin_segment_locked--> rolling --finish_roll--> in segment --+
+ *	                                       ^                                 |
+ *	                                       +-----begin_segment_locked--------+
+ *
+ * While rolling, blocks go into the ring for a segment that has no file yet; its spare is known to
+ * exist.  Whoever does I/O next finishes the old segment's file (written, synced, cut), and only
+ * then gives the new one its name: a segment with a successor is whole.
+ *
+ * Threads: one lock, mu, guards all that changes.  It is held over memory copies and hashes, never
+ * over I/O.  I/O on segment files is done by one thread at a time, the one that set
+ * io_active; it never waits for a reservation to be filled.  A thread that has reserved a
+ * position fills it without waiting for any later one; so filled always gets on.
+ *
+ * Errors: bytes that could not be written for lack of space stay in the ring and are tried again.
+ * After any other failed write, sync or cut nobody knows what is on disk: stuck is set for good.
+ */
+
+#include "format.h"
+#include "history.h"
+#include "ring.h"
+#include "source.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct blocks;
+struct catalog;
+struct log_config;
+struct log_tail;
+struct params;
+struct segment_key;
+struct store;
+
+#define LOG_SLOTS 1024u			/* blocks reserved and not yet folded */
+#define LOG_RING_DEFAULT ((size_t)16 << 20)
+#define LOG_RING_MIN ((size_t)4 << 20)
+#define LOG_BATCH_MAX ((uint64_t)4 << 20) /* bytes of one write-out */
+#define LOG_SPARE_RETRY_NS UINT64_C(200000000)
+#define LOG_SMALL_SYNC (256u << 10)	/* a sync of less than this is small */
+#define LOG_SMALL_SYNCS 8u		/* so many in a row start the zeroing ahead */
+#define LOG_ZERO_AHEAD ((uint64_t)1 << 20)
+#define LOG_ZERO_LOW ((uint64_t)128 << 10) /* zero further when less than this is left */
+
+/* A block on its way into the ring. */
+struct slot {
+	uint64_t pos;
+	uint32_t len;
+	bool done; /* its bytes are in the ring and leaf is right */
+	uint8_t leaf[HASH_LEN];
+};
+
+enum spare_state {
+	SPARE_UNKNOWN, /* not tried since the last one was used */
+	SPARE_READY,
+	SPARE_NONE, /* could not be made; spare_rc says why, retry at spare_retry_ns */
+};
+
+struct log_source {
+	struct source source; /* first: the ops get a pointer to it */
+	struct log *log;
+};
+
+struct log {
+	/* Set by log_open(), then constant. */
+	const struct params *params;
+	struct store *store;	/* owned */
+	struct catalog *catalog; /* owned */
+	struct blocks *blocks;	/* owned */
+	struct log_source source;
+	uint8_t *log_key;	/* secret */
+	uint8_t *writer_secret; /* secret */
+	uint64_t epoch;
+	struct ring ring;
+	uint64_t batch;		/* write out when so many bytes wait */
+	size_t head_sign_len;	/* bytes that signing adds to a head's text */
+
+	/* The I/O owner's (who set io_active). */
+	uint8_t *page;	/* the last, partial page of a sync, padded */
+	uint8_t *zeros; /* LOG_SMALL_SYNC zero bytes */
+
+	/* Used by log_add_head() only, which has one caller at a time. */
+	struct head pending;	/* in the log, not yet in the catalog; number 0: none */
+
+	pthread_mutex_t mu;
+	pthread_cond_t io_free;   /* io_active or making_spare became false, or stuck true */
+	pthread_cond_t filled_up; /* filled grew, or stuck became true */
+
+	/* Guarded by mu (durable and reserved may be read without it). */
+	uint64_t first; /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
+	uint64_t written, filled;
+	_Atomic uint64_t durable, reserved;
+	struct slot slots[LOG_SLOTS]; /* in order of position */
+	unsigned slot_head, n_slots;
+	struct history hist;	 /* head: newest in the chain; merkle, leaves: of what is filled */
+	struct head newest;	 /* newest durable head in the catalog */
+	bool has_segment, rolling;
+	uint64_t segment;	 /* where reservations go */
+	uint64_t gap_from;	 /* end of the segment before it, or its own start */
+	struct segment_key *key; /* of segment */
+	uint64_t old_end;	 /* while rolling: end of the segment to finish; 0: none */
+	struct segment_key *old_key; /* while old_end */
+	bool io_active, stuck;
+	bool making_spare;
+	enum spare_state spare;
+	int spare_rc;
+	uint64_t spare_retry_ns;
+	unsigned small_syncs; /* in a row */
+	bool no_zeroing;      /* zeroing failed once */
+	uint64_t zeroed_end;  /* in segment: zeros were written up to here */
+};
+
+/* log_check_locked(log): the invariants above. */
+void log_check_locked(struct log *log); /* REQUIRES(log->mu) */
+
+/* All whose names end in _locked: REQUIRES(log->mu). */
+
+/*
+ * log_reserve_locked(log, kind, len_max): wait until a block of up to ${len_max} bytes can begin at
+ * log->reserved, rolling over to a new segment where needed.  May drop and retake mu.
+ * Returns 0, -ENOSPC, -ENOMEM, -EIO or -ERR_STUCK.
+ */
+MUST_CHECK int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max);
+
+/*
+ * log_push_slot_locked(log, len): take the position, after log_reserve_locked() and before mu
+ * is dropped.
+ */
+struct slot *log_push_slot_locked(struct log *log, uint32_t len);
+
+/*
+ * log_slot_done_locked(log, slot, leaf): the block is in the ring; folds what has become
+ * contiguous.
+ */
+void log_slot_done_locked(struct log *log, struct slot *slot, const uint8_t leaf[HASH_LEN]);
+
+/*
+ * log_make_spare_locked(log): 0 when state may have changed (look again), or why there is none.
+ * May drop and retake mu.
+ */
+MUST_CHECK int log_make_spare_locked(struct log *log);
+
+/*
+ * log_flush_locked(log, sync): be the I/O owner for one round: finish a roll if it can be, then
+ * write out what is filled (whole pages, at most a batch; or all of it, and sync).  io_active
+ * must be false; drops and retakes mu.
+ * Returns 0, -ENOSPC (tried again by the next round), -EIO or -ERR_STUCK.
+ */
+MUST_CHECK int log_flush_locked(struct log *log, bool sync);
+
+/* log_flush_useful_locked(log): whether log_flush_locked(log, false) has anything to do. */
+bool log_flush_useful_locked(const struct log *log);
+
+/* log_stop_locked(log, rc, what): stuck for good; says so once.  Returns ${rc}. */
+int log_stop_locked(struct log *log, int rc, const char *what);
+
+/*
+ * log_catalog_pending(log): make log->pending durable and put it into the catalog.  By
+ * log_add_head()'s one caller only.  Returns as log_sync(), or -ENOMEM.
+ */
+MUST_CHECK int log_catalog_pending(struct log *log);
+
+/* log_source_init(log): ready log->source. */
+void log_source_init(struct log *log);
+
+/*
+ * log_recover(cfg, store, out_catalog, hist, tail): what log_open() says of recovery.  On success
+ * ${*out_catalog} is open and the caller's, ${hist} stands at the log's end, ${tail} is filled.
+ * ${hist} is the caller's to release, whatever is returned.
+ */
+MUST_CHECK int log_recover(const struct log_config *cfg, struct store *store,
+			   struct catalog **out_catalog, struct history *hist,
+			   struct log_tail *tail);
+
+#endif /* !LOG_INTERNAL_H_ */

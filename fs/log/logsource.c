@@ -1,0 +1,160 @@
+/*
+ * The live log as a source: what is in the ring comes from there, the rest from the segment files.
+ *
+ * Invariant: a byte below the ring's range is on disk in a page that is never written again, so it can
+ * be read without the lock.  The ring's range ends a ring's size before the newest reservation:
+ * what lies lower may be overwritten at any moment by whoever reserved.
+ */
+
+#include "catalog.h"
+#include "err.h"
+#include "frame.h"
+#include "log.h"
+#include "log_internal.h"
+#include "params.h"
+#include "store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+static struct log *log_of(struct source *s)
+{
+	return ((struct log_source *)s)->log;
+}
+
+static uint64_t ring_low(const struct log *log) /* REQUIRES(log->mu) */
+{
+	uint64_t end = log->reserved;
+	uint64_t low = end > log->ring.size ? end - log->ring.size : 0;
+
+	return low > log->first ? low : log->first;
+}
+
+static int read_op(struct source *s, uint64_t pos, size_t len, void *out)
+{
+	struct log *log = log_of(s);
+	uint64_t end = pos + len, low;
+	bool absent;
+
+	if (end < pos)
+		return -ERR_ABSENT;
+	pthread_mutex_lock(&log->mu);
+	low = ring_low(log);
+	if (low < pos)
+		low = pos;
+	if (low > end)
+		low = end;
+	absent = end > log->reserved || (log->has_segment && end > log->gap_from &&
+					 pos < segment_start(log->segment));
+	if (!absent && low < end)
+		ring_copy_out(&log->ring, low, end - low, (uint8_t *)out + (low - pos));
+	pthread_mutex_unlock(&log->mu);
+	if (absent)
+		return -ERR_ABSENT;
+	return low > pos ? store_read(log->store, pos, low - pos, out) : 0;
+}
+
+static void hint_op(struct source *s, uint64_t pos, size_t len)
+{
+	struct log *log = log_of(s);
+	uint64_t low;
+
+	pthread_mutex_lock(&log->mu);
+	low = ring_low(log);
+	pthread_mutex_unlock(&log->mu);
+	if (pos < low)
+		store_hint(log->store, pos, len);
+}
+
+/* The head's block at ${r}, read and judged as any other head. */
+static int load_head(struct log *log, const struct head_ref *r, struct head *out)
+{
+	uint8_t block[FRAME_LEN + HEAD_NOTE_MAX];
+	unsigned long long pos = r->pos;
+	const uint8_t *writer;
+	struct frame f;
+	int rc;
+
+	if (r->stored_len <= FRAME_LEN || r->stored_len > sizeof(block))
+		return err_say(-ERR_DAMAGED, "catalog: head at %llu: impossible length", pos);
+	rc = read_op(&log->source.source, r->pos, r->stored_len, block);
+	if (rc < 0)
+		return rc;
+	rc = frame_decode(block, r->pos, &f);
+	if (rc < 0 || f.kind != BLOCK_HEAD || f.body_len != r->stored_len - FRAME_LEN)
+		return err_say(-ERR_DAMAGED, "head at %llu: no such block", pos);
+	rc = head_decode(block + FRAME_LEN, f.body_len, out);
+	if (rc < 0)
+		return rc == -ERR_FORMAT ? err_say(-ERR_DAMAGED, "head at %llu: malformed", pos)
+					 : rc;
+	writer = params_writer(log->params, out->epoch);
+	if (!writer || out->number != r->number || out->pos != r->pos)
+		return err_say(-ERR_TAMPERED, "head at %llu: not the head it should be", pos);
+	rc = head_verify(block + FRAME_LEN, f.body_len, writer);
+	out->stored_len = r->stored_len;
+	return rc;
+}
+
+static int head_at_op(struct source *s, int64_t time_ns, struct head *out)
+{
+	struct log *log = log_of(s);
+	struct head_ref r;
+	struct head newest;
+	int rc;
+
+	log_newest_head(log, &newest);
+	if (newest.number == 0)
+		return -ERR_ABSENT;
+	if (newest.time_ns <= time_ns) {
+		*out = newest;
+		return 0;
+	}
+	rc = catalog_head_at(log->catalog, time_ns, &r);
+	if (rc == -ERR_ABSENT)
+		return -ERR_TOO_EARLY;
+	return rc < 0 ? rc : load_head(log, &r, out);
+}
+
+static int heads_op(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
+{
+	struct log *log = log_of(s);
+	struct head_ref r;
+	size_t got = 0;
+	int rc = 0;
+
+	assert(n >= 1);
+	while (got < n) {
+		rc = catalog_head(log->catalog, first + got, &r);
+		if (rc == 0)
+			rc = load_head(log, &r, &out[got]);
+		if (rc < 0)
+			break;
+		got++;
+	}
+	if (rc < 0 && !(rc == -ERR_ABSENT && got > 0))
+		return rc;
+	*out_n = got;
+	return 0;
+}
+
+/* Part of the log, which ends it. */
+static void free_op(struct source *s)
+{
+	(void)s;
+}
+
+static const struct source_ops log_source_ops = {
+	.read = read_op,
+	.hint = hint_op,
+	.head_at = head_at_op,
+	.heads = heads_op,
+	.free = free_op,
+};
+
+void log_source_init(struct log *log)
+{
+	log->source.source.ops = &log_source_ops;
+	log->source.source.params = log->params;
+	log->source.log = log;
+}

@@ -1,0 +1,150 @@
+/*
+ * A catalog made, or brought up to date, from the log alone.
+ *
+ * Key idea: history_step() judges each block as it does for a writer or a server; each head that
+ * passes goes into the catalog.  What stops the walk in the last segment is the torn tail of a
+ * crash exactly if no signed head lies behind it.
+ *
+ * The walk may run beside a live writer, whose newest bytes may be half there when they are read.  So
+ * what looks like damage in the last segment is looked at again from the newest good head, and counts
+ * when it has not moved.
+ *
+ * Invariant: only heads that history_step() accepted, with all that they cover, get into the catalog.
+ */
+
+#include "catalog.h"
+#include "history.h"
+#include "params.h"
+#include "scan.h"
+#include "store.h"
+
+#include "file.h"
+
+#include "err.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRESS_STEP (UINT64_C(16) << 20)
+#define TRIES_MAX 8u
+#define WHY_MAX 1024u
+
+struct catch_up {
+	struct catalog *catalog;
+	struct store *store;
+	const struct params *params;
+	void (*progress)(void *ctx, uint64_t pos);
+	void *ctx;
+	uint64_t reported;
+	struct history history;
+	/* The block that does not belong to the log: why_rc is 0 if there was none. */
+	int why_rc;
+	char why[WHY_MAX];
+	uint64_t bad_pos;
+};
+
+static void report(struct catch_up *u, uint64_t pos)
+{
+	if (!u->progress || pos - u->reported < PROGRESS_STEP)
+		return;
+	u->reported = pos;
+	u->progress(u->ctx, pos);
+}
+
+static int take_block(void *ctx, const struct scan_block *b)
+{
+	struct catch_up *u = ctx;
+	bool is_head;
+	int rc = history_step(&u->history, b, &is_head);
+
+	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
+		u->why_rc = rc;
+		snprintf(u->why, sizeof(u->why), "%s", err_detail(rc));
+		u->bad_pos = b->pos;
+		return SCAN_STOP;
+	}
+	if (rc < 0)
+		return rc;
+	report(u, b->pos);
+	return is_head ? history_commit(&u->history, u->catalog) : SCAN_GO;
+}
+
+/* Is the bad block, or whatever else ended the walk, the end of the log?  Returns 0 if it is. */
+static int judge_end(struct catch_up *u)
+{
+	uint64_t last;
+	int rc = store_last(u->store, &last);
+
+	if (rc < 0)
+		return rc == -ERR_ABSENT ? 0 : rc;
+	if (u->why_rc && segment_of(u->bad_pos) < last)
+		return err_say(u->why_rc, "%s", u->why);
+	rc = history_check_rest(u->params, u->store, u->history.end);
+	if (rc == -ERR_DAMAGED && u->why_rc)
+		return err_say(u->why_rc, "%s", u->why);
+	return rc;
+}
+
+static int walk_once(struct catch_up *u)
+{
+	struct scan_result result;
+	int rc;
+
+	history_init(&u->history, u->params);
+	u->why_rc = 0;
+	rc = history_resume(&u->history, u->catalog, u->store);
+	if (rc == 0)
+		rc = scan_blocks(u->store, u->history.end, take_block, u, &result);
+	if (rc == 0)
+		rc = judge_end(u);
+	history_release(&u->history);
+	return rc;
+}
+
+int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st,
+		     void (*progress)(void *ctx, uint64_t pos), void *ctx)
+{
+	struct catch_up *u = calloc(1, sizeof(*u));
+	uint64_t end_before = 0;
+	int rc = 0;
+
+	if (!u)
+		return -ENOMEM;
+	u->catalog = c;
+	u->store = st;
+	u->params = p;
+	u->progress = progress;
+	u->ctx = ctx;
+	for (unsigned i = 0; i < TRIES_MAX; i++) {
+		rc = walk_once(u);
+		if ((rc != -ERR_DAMAGED && rc != -ERR_TAMPERED) ||
+		    (i > 0 && u->history.end == end_before))
+			break;
+		end_before = u->history.end;
+	}
+	free(u);
+	return rc;
+}
+
+int catalog_rebuild(const char *volume_dir, const struct params *p, struct store *st,
+		    void (*progress)(void *ctx, uint64_t pos), void *ctx)
+{
+	struct catalog *c;
+	char *dir;
+	int rc;
+
+	if (asprintf(&dir, "%s/catalog", volume_dir) < 0)
+		return -ENOMEM;
+	rc = file_remove_tree(AT_FDCWD, dir);
+	free(dir);
+	if (rc == 0)
+		rc = catalog_open(volume_dir, p->id, CATALOG_WRITE, &c);
+	if (rc < 0)
+		return rc;
+	rc = catalog_catch_up(c, p, st, progress, ctx);
+	catalog_close(c);
+	return rc;
+}

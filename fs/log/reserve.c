@@ -1,0 +1,217 @@
+/*
+ * Reservation of positions: the one serial step of an append.
+ *
+ * Key idea: the stored length is known before the position is, so a reservation is some
+ * arithmetic under the lock; sealing happens outside, straight into the ring.  Slots remember
+ * what is on its way, in order; as they are done, their leaves are folded and filled advances.
+ *
+ * See log_internal.h for the invariants.
+ */
+
+#include "clock.h"
+#include "frame.h"
+#include "log.h"
+#include "log_internal.h"
+#include "params.h"
+#include "seal.h"
+#include "secret.h"
+#include "store.h"
+
+#include "err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void log_check_locked(struct log *log)
+{
+	assert(log->durable <= log->written && log->written <= log->filled);
+	assert(log->filled <= log->reserved);
+	assert(log->reserved - page_down(log->written) <= log->ring.size);
+	assert(log->n_slots <= LOG_SLOTS);
+	assert((log->filled == log->reserved) == (log->n_slots == 0));
+	assert(!log->old_end || log->rolling);
+	assert(!log->rolling || log->has_segment);
+	assert((log->old_key != NULL) == (log->old_end != 0));
+	assert(log->hist.n_leaves + log->n_slots <= log->hist.cap_leaves || !log->n_slots);
+}
+
+struct slot *log_push_slot_locked(struct log *log, uint32_t len)
+{
+	struct slot *s = &log->slots[(log->slot_head + log->n_slots) % LOG_SLOTS];
+
+	assert(log->n_slots < LOG_SLOTS);
+	s->pos = log->reserved;
+	s->len = len;
+	s->done = false;
+	log->n_slots++;
+	log->reserved += len;
+	return s;
+}
+
+void log_slot_done_locked(struct log *log, struct slot *slot, const uint8_t leaf[HASH_LEN])
+{
+	struct history *h = &log->hist;
+	bool grew = false;
+
+	memcpy(slot->leaf, leaf, HASH_LEN);
+	slot->done = true;
+	while (log->n_slots && log->slots[log->slot_head].done) {
+		slot = &log->slots[log->slot_head];
+		assert(h->n_leaves < h->cap_leaves);
+		memcpy(h->leaves[h->n_leaves++], slot->leaf, HASH_LEN);
+		merkle_add(&h->merkle, slot->leaf);
+		log->filled = slot->pos + slot->len;
+		log->slot_head = (log->slot_head + 1) % LOG_SLOTS;
+		log->n_slots--;
+		grew = true;
+	}
+	if (grew)
+		pthread_cond_broadcast(&log->filled_up);
+}
+
+int log_make_spare_locked(struct log *log)
+{
+	int rc;
+
+	if (log->making_spare) {
+		pthread_cond_wait(&log->io_free, &log->mu);
+		return 0;
+	}
+	if (log->spare == SPARE_NONE && clock_mono_ns() < log->spare_retry_ns)
+		return log->spare_rc;
+
+	log->making_spare = true;
+	pthread_mutex_unlock(&log->mu);
+	rc = store_make_spare(log->store);
+	pthread_mutex_lock(&log->mu);
+	log->making_spare = false;
+	log->spare = rc == 0 ? SPARE_READY : SPARE_NONE;
+	log->spare_rc = rc == 0 || rc == -ENOSPC ? rc : -EIO;
+	log->spare_retry_ns = clock_mono_ns() + LOG_SPARE_RETRY_NS;
+	pthread_cond_broadcast(&log->io_free);
+	return log->spare_rc;
+}
+
+/* Wait for, or do, the I/O that lets the ring take more.  0: look again. */
+static int make_room_locked(struct log *log) /* REQUIRES(log->mu) */
+{
+	if (log->io_active) {
+		pthread_cond_wait(&log->io_free, &log->mu);
+		return 0;
+	}
+	if (log_flush_useful_locked(log))
+		return log_flush_locked(log, false);
+	/* What keeps the ring full is still being sealed. */
+	assert(log->n_slots > 0);
+	pthread_cond_wait(&log->filled_up, &log->mu);
+	return 0;
+}
+
+/* Room for the leaves of all slots, and of two more, so that folding cannot fail. */
+static int reserve_leaves_locked(struct log *log) /* REQUIRES(log->mu) */
+{
+	struct history *h = &log->hist;
+	size_t need = h->n_leaves + log->n_slots + 2, cap;
+	void *p;
+
+	if (need <= h->cap_leaves)
+		return 0;
+	cap = h->cap_leaves < LOG_SLOTS ? LOG_SLOTS : 2 * h->cap_leaves;
+	p = realloc(h->leaves, cap * HASH_LEN);
+	if (!p)
+		return -ENOMEM;
+	h->leaves = p;
+	h->cap_leaves = cap;
+	return 0;
+}
+
+static bool fits(const struct log *log, uint64_t end) /* REQUIRES(log->mu) */
+{
+	return end <= page_down(log->written) + log->ring.size;
+}
+
+static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGMENT_BLOCK_LEN],
+			   struct segment_key **out) /* REQUIRES(log->mu) */
+{
+	struct segment_header h = {
+		.number = number,
+		.epoch = log->epoch,
+		.n_blocks_before = log->hist.merkle.n + log->n_slots,
+		.created_ns = clock_wall_ns(),
+		.cipher = log->params->cipher,
+	};
+
+	memcpy(h.volume, log->params->id, VOLUME_ID_LEN);
+	random_bytes(h.salt, SALT_LEN);
+	segment_header_encode(&h, block);
+	return segment_key_new(log->log_key, &h, out);
+}
+
+/* Start a segment with its header block.  0: look again. */
+static int begin_segment_locked(struct log *log) /* REQUIRES(log->mu) */
+{
+	uint64_t number = log->reserved ? segment_of(log->reserved - 1) + 1 : 0;
+	uint64_t start = segment_start(number);
+	uint8_t block[SEGMENT_BLOCK_LEN], leaf[HASH_LEN];
+	struct segment_key *key;
+	int rc;
+
+	/* One at a time: the segment before has to have its file. */
+	if (log->rolling || (log->has_segment && !fits(log, start + SEGMENT_BLOCK_LEN)))
+		return make_room_locked(log);
+	if (log->spare != SPARE_READY || log->making_spare)
+		return log_make_spare_locked(log);
+	rc = new_segment_key(log, number, block, &key);
+	if (rc < 0)
+		return rc;
+
+	if (log->has_segment) {
+		log->old_end = log->reserved;
+		log->old_key = log->key;
+	} else {
+		log->reserved = start;
+		log->first = log->written = log->filled = start;
+		log->durable = start;
+	}
+	log->gap_from = log->reserved;
+	log->key = key;
+	log->segment = number;
+	log->has_segment = true;
+	log->rolling = true;
+	log->spare = SPARE_UNKNOWN;
+	log->reserved = start;
+	memcpy(ring_at(&log->ring, start), block, SEGMENT_BLOCK_LEN);
+	leaf_hash(start, block, SEGMENT_BLOCK_LEN, leaf);
+	log_slot_done_locked(log, log_push_slot_locked(log, SEGMENT_BLOCK_LEN), leaf);
+	log_check_locked(log);
+	return 0;
+}
+
+int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
+{
+	int rc = 0;
+
+	while (rc == 0) {
+		if (log->stuck)
+			return -ERR_STUCK;
+		if (kind != BLOCK_HEAD && log->hist.n_leaves + LOG_SLOTS >= HISTORY_LEAVES_MAX)
+			return err_say(-ERR_STUCK, "log: too many blocks since the last head");
+		rc = reserve_leaves_locked(log);
+		if (rc < 0)
+			return rc;
+		if (kind == BLOCK_DATA && log->spare == SPARE_NONE)
+			rc = log_make_spare_locked(log);
+		else if (log->n_slots + 2 > LOG_SLOTS)
+			pthread_cond_wait(&log->filled_up, &log->mu);
+		else if (!log->has_segment ||
+			 log->reserved + len_max > segment_start(log->segment + 1))
+			rc = begin_segment_locked(log);
+		else if (!fits(log, log->reserved + len_max))
+			rc = make_room_locked(log);
+		else
+			return 0;
+	}
+	return rc;
+}

@@ -1,0 +1,71 @@
+/*
+ * The ring of the log's tail.
+ *
+ * Key idea: its size divides SEGMENT_SIZE, so a position alone says where its bytes lie, in
+ * every segment.  Slack behind the end lets a cipher write a block in one piece; two blocks
+ * never need the slack at once, since they lie a whole ring apart.
+ */
+
+#include "ring.h"
+
+#include "format.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+int ring_init(struct ring *r, size_t size)
+{
+	size_t whole = size + BLOCK_STORED_MAX;
+
+	assert(size >= 2 * BLOCK_STORED_MAX && (size & (size - 1)) == 0);
+	assert(SEGMENT_SIZE % size == 0);
+	whole = (whole + RING_PAGE - 1) / RING_PAGE * RING_PAGE;
+	r->mem = aligned_alloc((size_t)2 << 20, (whole + (2 << 20) - 1) >> 21 << 21);
+	if (!r->mem)
+		return -ENOMEM;
+	/* Fewer pages to pin for each direct write; no matter if refused. */
+	(void)madvise(r->mem, whole, MADV_HUGEPAGE);
+	r->size = size;
+	return 0;
+}
+
+void ring_release(struct ring *r)
+{
+	free(r->mem);
+	r->mem = NULL;
+}
+
+uint8_t *ring_at(const struct ring *r, uint64_t pos)
+{
+	return r->mem + (pos & (r->size - 1));
+}
+
+size_t ring_run(const struct ring *r, uint64_t pos)
+{
+	return r->size - (size_t)(pos & (r->size - 1));
+}
+
+void ring_settle(struct ring *r, uint64_t pos, size_t len)
+{
+	size_t run = ring_run(r, pos);
+
+	assert(len <= BLOCK_STORED_MAX);
+	if (len > run)
+		memcpy(r->mem, r->mem + r->size, len - run);
+}
+
+void ring_copy_out(const struct ring *r, uint64_t pos, size_t len, void *out)
+{
+	size_t run = ring_run(r, pos);
+
+	assert(len <= r->size);
+	if (len <= run) {
+		memcpy(out, ring_at(r, pos), len);
+		return;
+	}
+	memcpy(out, ring_at(r, pos), run);
+	memcpy((uint8_t *)out + run, r->mem, len - run);
+}

@@ -1,0 +1,44 @@
+#ifndef RING_H_
+#define RING_H_
+
+/*
+ * The memory of the log's tail: the bytes of position pos lie at pos modulo the ring's size.
+ * Knows no lock: the log decides who may touch which positions.
+ */
+
+#include "compiler.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RING_PAGE 4096u /* what O_DIRECT transfers are aligned to */
+
+struct ring {
+	uint8_t *mem; /* owned; ${size} bytes and BLOCK_STORED_MAX of slack */
+	size_t size;  /* power of two; divides SEGMENT_SIZE */
+};
+
+/* ring_init(r, size): Returns 0 or -ENOMEM.  ring_release() of a zeroed ring is a no-op. */
+MUST_CHECK int ring_init(struct ring *r, size_t size);
+void ring_release(struct ring *r);
+
+/*
+ * ring_at(r, pos): where the bytes from ${pos} on lie.  A block of up to BLOCK_STORED_MAX bytes can be
+ * built there in one piece, even past the ring's end; ring_settle() then moves what lies past it
+ * to the ring's start.
+ */
+uint8_t *ring_at(const struct ring *r, uint64_t pos);
+void ring_settle(struct ring *r, uint64_t pos, size_t len);
+
+/* ring_copy_out(r, pos, len, out): the settled bytes of ${pos}; ${len} is at most the ring's size. */
+void ring_copy_out(const struct ring *r, uint64_t pos, size_t len, void *out);
+
+/* ring_run(r, pos): how many bytes from ${pos} on lie in one piece when settled. */
+size_t ring_run(const struct ring *r, uint64_t pos);
+
+static inline uint64_t page_down(uint64_t pos)
+{
+	return pos & ~(uint64_t)(RING_PAGE - 1);
+}
+
+#endif /* !RING_H_ */

@@ -1,0 +1,47 @@
+#ifndef SCAN_H_
+#define SCAN_H_
+
+/*
+ * Walk the blocks of a log in order, across segments, without a key: frames checked,
+ * leaf hashes computed.  One sequential reader with a bounded buffer (4 MiB).
+ */
+
+#include "compiler.h"
+#include "frame.h"
+
+struct store;
+
+struct scan_block {
+	uint64_t pos;
+	struct frame frame;
+	const uint8_t *bytes; /* whole block, frame included; valid during the call */
+	size_t len;
+	uint8_t leaf[HASH_LEN];
+};
+
+enum scan_verdict {
+	SCAN_END,     /* the last segment's file ends where its last block ends (or in zeros) */
+	SCAN_TORN,    /* the last segment has bytes after its last whole block that are no block */
+	SCAN_STOPPED, /* fn asked to stop before the block at end */
+};
+
+struct scan_result {
+	uint64_t end; /* position after the last block that fn accepted */
+	enum scan_verdict verdict;
+};
+
+/* What fn returns: SCAN_GO, SCAN_STOP (this block and what follows are not part of the log), or a negative error. */
+enum { SCAN_GO = 0, SCAN_STOP = 1 };
+
+/*
+ * scan_blocks(st, from, fn, ctx, out): call fn for each block from position ${from} (a block's start, or an
+ * end) on.  Where a segment ends, goes on at the header of the next segment that exists.  A segment file that
+ * is shorter than a segment ends where it ends; only the last may end in anything but a whole block.
+ * Returns 0 with ${*out}; fn's negative error; -ERR_DAMAGED, with a detail naming the segment and offset, for
+ * bytes that are no block in a segment that is not the last; or -errno.
+ */
+MUST_CHECK int scan_blocks(struct store *st, uint64_t from,
+			   int (*fn)(void *ctx, const struct scan_block *b), void *ctx,
+			   struct scan_result *out);
+
+#endif /* !SCAN_H_ */

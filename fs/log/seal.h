@@ -1,0 +1,50 @@
+#ifndef SEAL_H_
+#define SEAL_H_
+
+/*
+ * Sealing: AES-256-GCM or ChaCha20-Poly1305 (RFC 8439) by libcrypto.  A segment's key is
+ * derived from the volume's log key and the segment's salt, so one key seals one segment
+ * written by one mount; the nonce is the block's position (u64 LE, then 4 zero bytes), which
+ * is used once under that key; the associated data are the volume id, the position and the
+ * first 8 bytes of the frame.  The server does not link this.
+ */
+
+#include "compiler.h"
+#include "format.h"
+#include "frame.h"
+
+#include <stddef.h>
+
+#define LOG_KEY_LEN 32u
+
+struct segment_key; /* a derived key, ready for use; immutable, any number of threads */
+
+/*
+ * segment_key_new(log_key, h, out): derive the key of segment ${h}: BLAKE2b-256 keyed by
+ * ${log_key} over "embassyfs segment" || volume || number || key_generation || cipher || salt.
+ * Returns 0, -ENOMEM, -ERR_VERSION (unknown cipher).  segment_key_free(NULL) is a no-op; wipes.
+ */
+MUST_CHECK int segment_key_new(const uint8_t log_key[LOG_KEY_LEN], const struct segment_header *h,
+			       struct segment_key **out);
+void segment_key_free(struct segment_key *k);
+
+/*
+ * seal_block(k, pos, f, plain, plain_len, out): write the whole block (frame, ciphertext, tag)
+ * to ${out}; f->body_len must be plain_len + SEAL_TAG_LEN.  ${plain} is what is sealed
+ * (compressed already if flagged).  In place is not allowed.  Must be called once only for a
+ * key and position: a second plaintext under the same nonce would give both away.
+ * Any thread; keeps a cipher context per thread.  Returns 0 or -EIO (libcrypto failed).
+ */
+MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
+			  const void *plain, size_t plain_len, uint8_t *out);
+
+/*
+ * seal_open(k, pos, f, block, out): verify the whole block at ${block}, whose frame decodes to
+ * ${f}, and decrypt its body_len - SEAL_TAG_LEN bytes into ${out}, which is zeroed on failure.
+ * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows where it looked); or -EIO
+ * (libcrypto failed).
+ */
+MUST_CHECK int seal_open(const struct segment_key *k, uint64_t pos, const struct frame *f,
+			 const uint8_t *block, void *out);
+
+#endif /* !SEAL_H_ */

@@ -1,0 +1,45 @@
+#ifndef SOURCE_H_
+#define SOURCE_H_
+
+/*
+ * Where a reader gets a log from: a volume's folder, or an embassy over the network (fs/replica).
+ * Bytes come as stored; heads come verified (signature), since whoever gives them is not trusted.
+ */
+
+#include "compiler.h"
+#include "head.h"
+
+#include <stddef.h>
+
+struct params;
+
+struct source;
+
+struct source_ops {
+	/* read(s, pos, len, out): exactly ${len} stored bytes inside one segment.  0, -ERR_ABSENT, -ERR_UNREACHABLE, -errno. */
+	int (*read)(struct source *s, uint64_t pos, size_t len, void *out);
+	/* hint(s, pos, len): will be read soon.  May be NULL. */
+	void (*hint)(struct source *s, uint64_t pos, size_t len);
+	/* head_at(s, time_ns, out): the newest head not after ${time_ns} (INT64_MAX: the newest).  0, -ERR_TOO_EARLY, -ERR_TAMPERED, -ERR_ABSENT (no head at all), ... */
+	int (*head_at)(struct source *s, int64_t time_ns, struct head *out);
+	/* heads(s, first, n, out, out_n): heads ${first}.. in order, at most ${n} (n >= 1); fewer at the end.  -ERR_ABSENT if ${first} is not there. */
+	int (*heads)(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n);
+	void (*free)(struct source *s);
+};
+
+struct source {
+	const struct source_ops *ops;
+	const struct params *params; /* owned by the source */
+};
+
+/*
+ * source_open_folder(volume_dir, out): a folder, read-only, no lock taken; may be live beside a writer.  If the catalog is missing or
+ * damaged, one is built in a private temporary folder.  source->params holds volume.conf.
+ * Returns 0; -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -errno.
+ */
+MUST_CHECK int source_open_folder(const char *volume_dir, struct source **out);
+
+/* source_free(NULL) is a no-op. */
+void source_free(struct source *s);
+
+#endif /* !SOURCE_H_ */

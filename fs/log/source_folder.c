@@ -1,0 +1,302 @@
+/*
+ * A volume's folder as a source: at home, at a server, or copied from either.
+ *
+ * Key idea: the catalog says where heads are, and each head is read from the log and verified before
+ * it is believed.  A folder that was copied, or whose machine lost power, may hold newer heads than its catalog
+ * knows: they are found by walking the log's tail once, on opening.  Without a usable catalog one is made in a
+ * temporary folder; nothing is ever written to the volume.
+ *
+ * Invariants:
+ *  1. tail holds verified heads in order, each newer than the newest head that the catalog
+ *     had on opening; it never changes afterwards.
+ *  2. If temp is set, the catalog is ours alone, in that folder.
+ *
+ * Locks: mu is held while a catalog of our own is brought up to date.
+ */
+
+#include "source.h"
+
+#include "catalog.h"
+#include "history.h"
+#include "params.h"
+#include "scan.h"
+#include "store.h"
+
+#include "err.h"
+#include "file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TAIL_MAX 65536u
+
+struct folder {
+	struct source source; /* first */
+	struct params params;
+	struct store *store;
+	struct catalog *catalog;
+	char *temp; /* owned; folder of a catalog of our own, or NULL */
+	pthread_mutex_t mu;
+	struct head_ref *tail;
+	size_t n_tail, cap_tail;
+};
+
+static struct folder *folder_of(struct source *s)
+{
+	return (struct folder *)s;
+}
+
+static int folder_read(struct source *s, uint64_t pos, size_t len, void *out)
+{
+	int rc = store_read(folder_of(s)->store, pos, len, out);
+
+	if (rc == -ERR_ABSENT)
+		return err_say(rc, "log: positions %llu to %llu are not in this copy",
+			       (unsigned long long)pos, (unsigned long long)(pos + len));
+	return rc;
+}
+
+static void folder_hint(struct source *s, uint64_t pos, size_t len)
+{
+	store_hint(folder_of(s)->store, pos, len);
+}
+
+/* See what a live writer has added. */
+static int refresh(struct folder *f)
+{
+	int rc;
+
+	if (!f->temp)
+		return catalog_refresh(f->catalog);
+	pthread_mutex_lock(&f->mu);
+	rc = catalog_catch_up(f->catalog, &f->params, f->store, NULL, NULL);
+	pthread_mutex_unlock(&f->mu);
+	return rc;
+}
+
+static int find_number(struct folder *f, uint64_t number, struct head_ref *out)
+{
+	int rc = catalog_head(f->catalog, number, out);
+
+	if (rc != -ERR_ABSENT || f->n_tail == 0 || number < f->tail[0].number ||
+	    number - f->tail[0].number >= f->n_tail)
+		return rc;
+	*out = f->tail[number - f->tail[0].number];
+	return 0;
+}
+
+static int find_newest(struct folder *f, struct head_ref *out)
+{
+	int rc = catalog_newest(f->catalog, out);
+
+	if (rc < 0 && rc != -ERR_ABSENT)
+		return rc;
+	if (f->n_tail == 0 || (rc == 0 && out->number >= f->tail[f->n_tail - 1].number))
+		return rc;
+	*out = f->tail[f->n_tail - 1];
+	return 0;
+}
+
+static int find_at(struct folder *f, int64_t time_ns, struct head_ref *out)
+{
+	int rc = catalog_head_at(f->catalog, time_ns, out);
+
+	if (rc < 0 && rc != -ERR_ABSENT)
+		return rc;
+	for (size_t i = f->n_tail; i > 0; i--) {
+		const struct head_ref *ref = &f->tail[i - 1];
+
+		if (ref->time_ns > time_ns)
+			continue;
+		if (rc == -ERR_ABSENT || ref->number > out->number)
+			*out = *ref;
+		return 0;
+	}
+	return rc;
+}
+
+static int folder_head_at(struct source *s, int64_t time_ns, struct head *out)
+{
+	struct folder *f = folder_of(s);
+	struct head_ref ref;
+	int rc = find_newest(f, &ref);
+
+	if (rc == -ERR_ABSENT || (rc == 0 && time_ns > ref.time_ns)) {
+		rc = refresh(f);
+		if (rc == 0)
+			rc = find_newest(f, &ref);
+	}
+	if (rc == -ERR_ABSENT)
+		return err_say(rc, "volume: has no head yet");
+	if (rc == 0)
+		rc = find_at(f, time_ns, &ref);
+	if (rc == -ERR_ABSENT)
+		return -ERR_TOO_EARLY;
+	return rc < 0 ? rc : history_read_head(&f->params, f->store, &ref, out, NULL);
+}
+
+static int folder_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
+{
+	struct folder *f = folder_of(s);
+	struct head_ref ref;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < n; i++) {
+		rc = find_number(f, first + i, &ref);
+		if (rc == -ERR_ABSENT && i == 0) {
+			rc = refresh(f);
+			if (rc == 0)
+				rc = find_number(f, first, &ref);
+		}
+		if (rc == 0)
+			rc = history_read_head(&f->params, f->store, &ref, &out[i], NULL);
+		else if (rc == -ERR_ABSENT && i > 0)
+			break;
+		if (rc < 0)
+			return rc;
+	}
+	*out_n = i;
+	return 0;
+}
+
+static void folder_free(struct source *s)
+{
+	struct folder *f = folder_of(s);
+
+	catalog_close(f->catalog);
+	store_close(f->store);
+	params_release(&f->params);
+	if (f->temp)
+		(void)!file_remove_tree(AT_FDCWD, f->temp);
+	free(f->temp);
+	free(f->tail);
+	pthread_mutex_destroy(&f->mu);
+	free(f);
+}
+
+static const struct source_ops folder_ops = {
+	.read = folder_read,
+	.hint = folder_hint,
+	.head_at = folder_head_at,
+	.heads = folder_heads,
+	.free = folder_free,
+};
+
+static int add_tail(struct folder *f, const struct head *h)
+{
+	size_t cap = f->cap_tail ? 2 * f->cap_tail : 64;
+	void *p;
+
+	if (f->n_tail == f->cap_tail) {
+		p = realloc(f->tail, cap * sizeof(*f->tail));
+		if (!p)
+			return -ENOMEM;
+		f->tail = p;
+		f->cap_tail = cap;
+	}
+	f->tail[f->n_tail++] = (struct head_ref){h->number, h->pos, h->stored_len, h->time_ns};
+	return 0;
+}
+
+struct tail_walk {
+	struct folder *folder;
+	struct history history;
+};
+
+static int take_tail_block(void *ctx, const struct scan_block *b)
+{
+	struct tail_walk *w = ctx;
+	bool is_head;
+	int rc = history_step(&w->history, b, &is_head);
+
+	/* The end: torn, or just being written.  What lies behind it is not believed. */
+	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED || w->folder->n_tail >= TAIL_MAX)
+		return SCAN_STOP;
+	if (rc < 0 || !is_head)
+		return rc;
+	w->history.n_leaves = 0; /* only their count and root matter here */
+	return add_tail(w->folder, &w->history.head);
+}
+
+/* Find the heads in the log that the catalog does not know. */
+static int walk_tail(struct folder *f)
+{
+	struct tail_walk *w = calloc(1, sizeof(*w));
+	struct scan_result result;
+	int rc;
+
+	if (!w)
+		return -ENOMEM;
+	w->folder = f;
+	history_init(&w->history, &f->params);
+	rc = history_resume(&w->history, f->catalog, f->store);
+	if (rc == 0)
+		rc = scan_blocks(f->store, w->history.end, take_tail_block, w, &result);
+	history_release(&w->history);
+	free(w);
+	return rc;
+}
+
+/* A catalog of our own, made from the log. */
+static int make_catalog(struct folder *f)
+{
+	const char *tmp = getenv("TMPDIR");
+	int rc;
+
+	if (asprintf(&f->temp, "%s/embassyfs-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0) {
+		f->temp = NULL;
+		return -ENOMEM;
+	}
+	if (!mkdtemp(f->temp)) {
+		rc = -errno;
+		free(f->temp);
+		f->temp = NULL;
+		return rc;
+	}
+	rc = catalog_open(f->temp, f->params.id, CATALOG_WRITE, &f->catalog);
+	return rc < 0 ? rc : catalog_catch_up(f->catalog, &f->params, f->store, NULL, NULL);
+}
+
+static int find_catalog(struct folder *f, const char *volume_dir)
+{
+	int rc = catalog_open(volume_dir, f->params.id, CATALOG_READ, &f->catalog);
+
+	if (rc == 0)
+		rc = walk_tail(f);
+	if (rc != -ERR_ABSENT && rc != -ERR_DAMAGED)
+		return rc;
+	catalog_close(f->catalog);
+	f->catalog = NULL;
+	f->n_tail = 0;
+	return make_catalog(f);
+}
+
+int source_open_folder(const char *volume_dir, struct source **out)
+{
+	struct folder *f = calloc(1, sizeof(*f));
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	rc = params_load(volume_dir, &f->params);
+	if (rc < 0) {
+		free(f);
+		return rc;
+	}
+	f->source = (struct source){.ops = &folder_ops, .params = &f->params};
+	pthread_mutex_init(&f->mu, NULL);
+	rc = store_open(volume_dir, false, &f->store);
+	if (rc == 0)
+		rc = find_catalog(f, volume_dir);
+	if (rc < 0) {
+		folder_free(&f->source);
+		return rc;
+	}
+	*out = &f->source;
+	return 0;
+}

@@ -1,0 +1,497 @@
+/*
+ * The segment files of one volume.
+ *
+ * Key idea: a segment is one file with a name made from its number, so nothing has to remember
+ * which segments there are: the folder says so.  Descriptors are kept open in a small table,
+ * the one longest unused making room; one that is in use is never closed.
+ *
+ * Invariants:
+ *  1. A segment gets its name when it is allocated as a whole (take), or empty (create); the
+ *     name is durable before anybody is told that the segment exists.
+ *  2. A descriptor in the table belongs to the file that has the name now, or is stale: stale
+ *     ones are never given out again and go with their last user.
+ *
+ * Locks: mu guards the table.  It is held over open and close, never over reads, writes or syncs.
+ */
+
+#include "store.h"
+
+#include "file.h"
+#include "frame.h"
+
+#include "err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SPARE "spare"
+#define SPARE_NEW "spare.new"
+#define NAME_LEN 21u /* 16 hex digits, ".seg", NUL */
+#define FILL_LEN (UINT32_C(1) << 20)
+#define DIRECT_ALIGN 4096u
+
+struct handle {
+	uint64_t number;
+	uint64_t used; /* st->clock when last given out */
+	unsigned refs;
+	int fd; /* -1: free */
+	bool direct, stale;
+};
+
+struct store {
+	int dirfd;
+	bool writable;
+	_Atomic bool no_direct; /* the filesystem refused O_DIRECT */
+	pthread_mutex_t mu;
+	pthread_cond_t released;
+	/* Guarded by mu. */
+	struct handle handles[STORE_OPEN_MAX];
+	uint64_t clock;
+};
+
+static void segment_name(uint64_t number, char out[NAME_LEN])
+{
+	snprintf(out, NAME_LEN, "%016llx.seg", (unsigned long long)number);
+}
+
+static bool segment_parse(const char *name, uint64_t *out)
+{
+	uint64_t number = 0;
+
+	if (strlen(name) != NAME_LEN - 1 || strcmp(name + 16, ".seg") != 0)
+		return false;
+	for (unsigned i = 0; i < 16; i++) {
+		const char *digits = "0123456789abcdef";
+		const char *p = strchr(digits, name[i]);
+
+		if (!p)
+			return false;
+		number = number << 4 | (uint64_t)(p - digits);
+	}
+	*out = number;
+	return number <= SEGMENT_NUMBER_MAX;
+}
+
+int store_open(const char *volume_dir, bool writable, struct store **out)
+{
+	int volume = file_open(AT_FDCWD, volume_dir, O_RDONLY | O_DIRECTORY, 0);
+	struct store *st = NULL;
+	int rc = volume;
+
+	if (rc < 0)
+		goto fail;
+	if (writable) {
+		rc = file_mkdir(volume, "log", 0700);
+		if (rc == 0)
+			rc = file_sync(volume);
+		if (rc < 0 && rc != -EEXIST)
+			goto fail;
+	}
+	rc = -ENOMEM;
+	st = calloc(1, sizeof(*st));
+	if (!st)
+		goto fail;
+	st->dirfd = rc = file_open(volume, "log", O_RDONLY | O_DIRECTORY, 0);
+	if (rc < 0)
+		goto fail;
+	file_close(volume);
+	st->writable = writable;
+	for (unsigned i = 0; i < STORE_OPEN_MAX; i++)
+		st->handles[i].fd = -1;
+	pthread_mutex_init(&st->mu, NULL);
+	pthread_cond_init(&st->released, NULL);
+	*out = st;
+	return 0;
+
+fail:
+	free(st);
+	file_close(volume);
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		return err_say(-ERR_NO_VOLUME, "%s: has no log folder", volume_dir);
+	return rc;
+}
+
+void store_close(struct store *st)
+{
+	if (!st)
+		return;
+	for (unsigned i = 0; i < STORE_OPEN_MAX; i++) {
+		assert(st->handles[i].refs == 0);
+		file_close(st->handles[i].fd);
+	}
+	file_close(st->dirfd);
+	pthread_cond_destroy(&st->released);
+	pthread_mutex_destroy(&st->mu);
+	free(st);
+}
+
+/* The handle that has segment ${number} open, or else the one to open it with, or NULL: all are in use. */
+static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
+	/* REQUIRES(st->mu) */
+{
+	struct handle *oldest = NULL;
+
+	for (unsigned i = 0; i < STORE_OPEN_MAX; i++) {
+		struct handle *h = &st->handles[i];
+
+		if (h->fd >= 0 && !h->stale && h->number == number && h->direct == direct)
+			return h;
+		if (h->refs > 0)
+			continue;
+		if (!oldest || h->fd < 0 || (oldest->fd >= 0 && h->used < oldest->used))
+			oldest = h;
+	}
+	return oldest;
+}
+
+static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
+	/* REQUIRES(st->mu) */
+{
+	char name[NAME_LEN];
+	int fd;
+
+	if (number > SEGMENT_NUMBER_MAX)
+		return -ERR_ABSENT;
+	segment_name(number, name);
+	fd = file_open(st->dirfd, name,
+		       (st->writable ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0), 0);
+	if (fd < 0)
+		return fd == -ENOENT ? -ERR_ABSENT : fd;
+	file_close(h->fd);
+	*h = (struct handle){.number = number, .fd = fd, .direct = direct};
+	return 0;
+}
+
+/* An open descriptor of segment ${number}, until release().  Returns 0, -ERR_ABSENT or -errno. */
+static int acquire(struct store *st, uint64_t number, bool direct, struct handle **out)
+{
+	struct handle *h;
+	int rc = 0;
+
+	pthread_mutex_lock(&st->mu);
+	while (!(h = find_handle_locked(st, number, direct)))
+		pthread_cond_wait(&st->released, &st->mu);
+	if (h->fd < 0 || h->stale || h->number != number || h->direct != direct)
+		rc = open_handle_locked(st, h, number, direct);
+	if (rc == 0) {
+		h->refs++;
+		h->used = ++st->clock;
+		*out = h;
+	}
+	pthread_mutex_unlock(&st->mu);
+	return rc;
+}
+
+static void release(struct store *st, struct handle *h)
+{
+	pthread_mutex_lock(&st->mu);
+	assert(h->refs > 0);
+	if (--h->refs == 0) {
+		if (h->stale) {
+			file_close(h->fd);
+			h->fd = -1;
+		}
+		pthread_cond_signal(&st->released);
+	}
+	pthread_mutex_unlock(&st->mu);
+}
+
+/* The name ${number} is to belong to another file, or to none. */
+static void forget_handles(struct store *st, uint64_t number)
+{
+	pthread_mutex_lock(&st->mu);
+	for (unsigned i = 0; i < STORE_OPEN_MAX; i++) {
+		struct handle *h = &st->handles[i];
+
+		if (h->fd < 0 || h->number != number)
+			continue;
+		h->stale = true;
+		if (h->refs == 0) {
+			file_close(h->fd);
+			h->fd = -1;
+		}
+	}
+	pthread_mutex_unlock(&st->mu);
+}
+
+int store_read(struct store *st, uint64_t pos, size_t len, void *out)
+{
+	uint64_t off = pos % SEGMENT_SIZE;
+	struct handle *h;
+	ssize_t n;
+	int rc;
+
+	if (len > SEGMENT_SIZE - off)
+		return -ERR_ABSENT;
+	rc = acquire(st, segment_of(pos), false, &h);
+	if (rc < 0)
+		return rc;
+	n = file_read_at(h->fd, out, len, off);
+	release(st, h);
+	if (n < 0)
+		return (int)n;
+	return (size_t)n < len ? -ERR_ABSENT : 0;
+}
+
+static void advise(struct store *st, uint64_t pos, size_t len, int advice)
+{
+	struct handle *h;
+
+	if (acquire(st, segment_of(pos), false, &h) < 0)
+		return;
+	(void)posix_fadvise(h->fd, (off_t)(pos % SEGMENT_SIZE), (off_t)len, advice);
+	release(st, h);
+}
+
+void store_hint(struct store *st, uint64_t pos, size_t len)
+{
+	advise(st, pos, len, POSIX_FADV_WILLNEED);
+}
+
+void store_forget(struct store *st, uint64_t pos, size_t len)
+{
+	advise(st, pos, len, POSIX_FADV_DONTNEED);
+}
+
+int store_size(struct store *st, uint64_t number, uint64_t *out_len)
+{
+	struct handle *h;
+	int rc = acquire(st, number, false, &h);
+
+	if (rc < 0)
+		return rc;
+	rc = file_size(h->fd, out_len);
+	release(st, h);
+	return rc;
+}
+
+/* The lowest or the highest number of those that are not below from. */
+struct search {
+	uint64_t from, found;
+	bool highest, any;
+};
+
+static int search_name(void *ctx, const char *name)
+{
+	struct search *s = ctx;
+	uint64_t number;
+
+	if (!segment_parse(name, &number) || number < s->from)
+		return 0;
+	if (!s->any || (s->highest ? number > s->found : number < s->found))
+		s->found = number;
+	s->any = true;
+	return 0;
+}
+
+static int search_folder(struct store *st, uint64_t from, bool highest, uint64_t *out)
+{
+	struct search s = {.from = from, .highest = highest};
+	int rc = file_list(st->dirfd, ".", search_name, &s);
+
+	if (rc < 0)
+		return rc;
+	if (!s.any)
+		return -ERR_ABSENT;
+	*out = s.found;
+	return 0;
+}
+
+int store_next(struct store *st, uint64_t from, uint64_t *out_number)
+{
+	uint64_t len;
+	int rc = store_size(st, from, &len);
+
+	/* A walk asks for the very next one, which mostly is there: spare it the whole folder. */
+	if (rc == -ERR_ABSENT)
+		return search_folder(st, from, false, out_number);
+	if (rc == 0)
+		*out_number = from;
+	return rc;
+}
+
+int store_last(struct store *st, uint64_t *out_number)
+{
+	return search_folder(st, 0, true, out_number);
+}
+
+bool store_has_spare(struct store *st)
+{
+	int fd = file_open(st->dirfd, SPARE, O_RDONLY, 0);
+
+	file_close(fd);
+	return fd >= 0;
+}
+
+/* Zeros all over, where the filesystem cannot allocate without writing. */
+static int fill_with_zeros(int fd)
+{
+	uint8_t *zeros = calloc(1, FILL_LEN);
+	int rc = zeros ? 0 : -ENOMEM;
+
+	for (uint64_t off = 0; rc == 0 && off < SEGMENT_SIZE; off += FILL_LEN)
+		rc = file_write_at(fd, zeros, FILL_LEN, off);
+	free(zeros);
+	return rc;
+}
+
+int store_make_spare(struct store *st)
+{
+	int fd, rc;
+
+	assert(st->writable);
+	if (store_has_spare(st))
+		return 0;
+	/* Under another name until it is whole, so that one cut short by a crash is never used. */
+	fd = file_open(st->dirfd, SPARE_NEW, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	if (fd < 0)
+		return fd;
+	rc = file_allocate(fd, 0, SEGMENT_SIZE);
+	if (rc == -EOPNOTSUPP)
+		rc = fill_with_zeros(fd);
+	if (rc == 0)
+		rc = file_sync(fd);
+	file_close(fd);
+	if (rc == 0)
+		rc = file_rename(st->dirfd, SPARE_NEW, SPARE);
+	if (rc < 0)
+		goto remove_new;
+	rc = file_sync(st->dirfd);
+	if (rc < 0)
+		store_drop_spare(st);
+	return rc;
+
+remove_new:
+	/* A leftover is overwritten by the next attempt. */
+	(void)!file_unlink(st->dirfd, SPARE_NEW);
+	return rc;
+}
+
+int store_take_spare(struct store *st, uint64_t number)
+{
+	char name[NAME_LEN];
+	uint64_t len;
+	int rc;
+
+	assert(st->writable && number <= SEGMENT_NUMBER_MAX);
+	rc = store_size(st, number, &len);
+	if (rc == 0)
+		return -EEXIST;
+	if (rc != -ERR_ABSENT)
+		return rc;
+	rc = store_make_spare(st);
+	if (rc < 0)
+		return rc;
+	segment_name(number, name);
+	rc = file_rename(st->dirfd, SPARE, name);
+	if (rc < 0)
+		return rc;
+	rc = file_sync(st->dirfd);
+	if (rc < 0)
+		goto name_back;
+	return 0;
+
+name_back:
+	/* If that fails too, the caller's next attempt gets -EEXIST, never a second file. */
+	(void)!file_rename(st->dirfd, name, SPARE);
+	return rc;
+}
+
+void store_drop_spare(struct store *st)
+{
+	(void)!file_unlink(st->dirfd, SPARE);
+}
+
+int store_create(struct store *st, uint64_t number)
+{
+	char name[NAME_LEN];
+	int fd, rc;
+
+	assert(st->writable && number <= SEGMENT_NUMBER_MAX);
+	segment_name(number, name);
+	fd = file_open(st->dirfd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0)
+		return fd;
+	file_close(fd);
+	rc = file_sync(st->dirfd);
+	if (rc < 0)
+		(void)!file_unlink(st->dirfd, name);
+	return rc;
+}
+
+int store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct)
+{
+	uint64_t off = pos % SEGMENT_SIZE;
+	struct handle *h;
+	int rc;
+
+	assert(st->writable && len <= SEGMENT_SIZE - off);
+	assert(!direct || (off % DIRECT_ALIGN == 0 && len % DIRECT_ALIGN == 0 &&
+			   (uintptr_t)buf % DIRECT_ALIGN == 0));
+	if (direct && !atomic_load(&st->no_direct)) {
+		rc = acquire(st, segment_of(pos), true, &h);
+		if (rc == 0) {
+			rc = file_write_at(h->fd, buf, len, off);
+			release(st, h);
+		}
+		if (rc != -EINVAL)
+			return rc;
+		atomic_store(&st->no_direct, true);
+	}
+	rc = acquire(st, segment_of(pos), false, &h);
+	if (rc < 0)
+		return rc;
+	rc = file_write_at(h->fd, buf, len, off);
+	release(st, h);
+	return rc;
+}
+
+int store_sync(struct store *st, uint64_t number)
+{
+	struct handle *h;
+	int rc = acquire(st, number, false, &h);
+
+	if (rc < 0)
+		return rc;
+	rc = file_sync_data(h->fd);
+	release(st, h);
+	return rc;
+}
+
+int store_truncate(struct store *st, uint64_t number, uint64_t len)
+{
+	struct handle *h;
+	int rc;
+
+	assert(st->writable && len <= SEGMENT_SIZE);
+	rc = acquire(st, number, false, &h);
+	if (rc < 0)
+		return rc;
+	rc = file_truncate(h->fd, len);
+	if (rc == 0)
+		rc = file_sync(h->fd);
+	release(st, h);
+	return rc;
+}
+
+int store_remove(struct store *st, uint64_t number)
+{
+	char name[NAME_LEN];
+	int rc;
+
+	assert(st->writable);
+	if (number > SEGMENT_NUMBER_MAX)
+		return -ERR_ABSENT;
+	segment_name(number, name);
+	rc = file_unlink(st->dirfd, name);
+	if (rc < 0)
+		return rc == -ENOENT ? -ERR_ABSENT : rc;
+	forget_handles(st, number);
+	return file_sync(st->dirfd);
+}

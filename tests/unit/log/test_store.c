@@ -1,0 +1,313 @@
+/* Segment files: presence, descriptors, spares, and what fails without a trace. */
+
+#include "store.h"
+
+#include "err.h"
+#include "file.h"
+
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[256];
+static struct store *st;
+
+static void setup(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(dir, sizeof(dir), "%s/embassyfs-test-XXXXXX", tmp ? tmp : "/tmp");
+	cr_assert_not_null(mkdtemp(dir));
+	cr_assert_eq(store_open(dir, true, &st), 0);
+}
+
+static void teardown(void)
+{
+	store_close(st);
+	cr_assert_eq(file_remove_tree(AT_FDCWD, dir), 0);
+}
+
+TestSuite(store, .init = setup, .fini = teardown);
+
+static bool exists(const char *name)
+{
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/log/%s", dir, name);
+	return access(path, F_OK) == 0;
+}
+
+Test(store, open_errors)
+{
+	struct store *other;
+	char path[512];
+
+	snprintf(path, sizeof(path), "%s/nowhere", dir);
+	cr_assert_eq(store_open(path, true, &other), -ERR_NO_VOLUME);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	cr_assert_eq(store_open(path, false, &other), -ERR_NO_VOLUME);
+	cr_assert_eq(store_open(path, true, &other), 0);
+	store_close(other);
+	cr_assert_eq(store_open(path, false, &other), 0);
+	store_close(other);
+	store_close(NULL);
+}
+
+Test(store, absent_is_absent)
+{
+	uint8_t buf[100];
+	uint64_t n;
+
+	cr_assert_eq(store_read(st, 0, 1, buf), -ERR_ABSENT);
+	cr_assert_eq(store_size(st, 0, &n), -ERR_ABSENT);
+	cr_assert_eq(store_next(st, 0, &n), -ERR_ABSENT);
+	cr_assert_eq(store_last(st, &n), -ERR_ABSENT);
+	cr_assert_eq(store_sync(st, 0), -ERR_ABSENT);
+	cr_assert_eq(store_truncate(st, 0, 0), -ERR_ABSENT);
+	cr_assert_eq(store_remove(st, 0), -ERR_ABSENT);
+	cr_assert_eq(store_write(st, 0, "x", 1, false), -ERR_ABSENT);
+	cr_assert_eq(store_read(st, UINT64_MAX - 5, 1, buf), -ERR_ABSENT);
+
+	cr_assert_eq(store_create(st, 0), 0);
+	cr_assert_eq(store_create(st, 0), -EEXIST);
+	cr_assert_eq(store_read(st, 0, 1, buf), -ERR_ABSENT);
+	cr_assert_eq(store_write(st, 10, "abcde", 5, false), 0);
+	cr_assert_eq(store_read(st, 10, 5, buf), 0);
+	cr_assert_arr_eq(buf, "abcde", 5);
+	cr_assert_eq(store_read(st, 10, 6, buf), -ERR_ABSENT);
+	/* Never into the next segment. */
+	cr_assert_eq(store_read(st, SEGMENT_SIZE - 1, 2, buf), -ERR_ABSENT);
+	store_hint(st, 0, 100);
+	store_hint(st, SEGMENT_SIZE, 100);
+	store_forget(st, 0, 100);
+}
+
+Test(store, walk_by_number)
+{
+	char path[512];
+	uint64_t n;
+	FILE *f;
+
+	cr_assert_eq(store_create(st, 3), 0);
+	cr_assert_eq(store_create(st, 0x1f), 0);
+	cr_assert_eq(store_create(st, 0xabc), 0);
+	cr_assert(exists("000000000000001f.seg"));
+	/* What is not quite a segment's name is none. */
+	static const char *const others[] = {"00000000000FFFFF.seg", "ffffffffffffffff.seg",
+					     "00000000000fffff.sef", "0fffff.seg", "note"};
+	for (unsigned i = 0; i < 5; i++) {
+		snprintf(path, sizeof(path), "%s/log/%s", dir, others[i]);
+		f = fopen(path, "w");
+		cr_assert_not_null(f);
+		fclose(f);
+	}
+	cr_assert_eq(store_next(st, 0, &n), 0);
+	cr_assert_eq(n, 3);
+	cr_assert_eq(store_next(st, 3, &n), 0);
+	cr_assert_eq(n, 3);
+	cr_assert_eq(store_next(st, 4, &n), 0);
+	cr_assert_eq(n, 0x1f);
+	cr_assert_eq(store_next(st, 0xabd, &n), -ERR_ABSENT);
+	cr_assert_eq(store_last(st, &n), 0);
+	cr_assert_eq(n, 0xabc);
+	cr_assert_eq(store_remove(st, 0xabc), 0);
+	cr_assert_eq(store_last(st, &n), 0);
+	cr_assert_eq(n, 0x1f);
+}
+
+Test(store, spare)
+{
+	uint64_t len;
+
+	cr_assert_not(store_has_spare(st));
+	cr_assert_eq(store_make_spare(st), 0);
+	cr_assert_eq(store_make_spare(st), 0);
+	cr_assert(store_has_spare(st));
+	cr_assert_eq(store_take_spare(st, 7), 0);
+	cr_assert_not(store_has_spare(st));
+	cr_assert_eq(store_size(st, 7, &len), 0);
+	cr_assert_eq(len, SEGMENT_SIZE);
+	cr_assert_eq(store_take_spare(st, 7), -EEXIST);
+	cr_assert_eq(store_take_spare(st, 8), 0);
+	cr_assert_eq(store_make_spare(st), 0);
+	store_drop_spare(st);
+	cr_assert_not(store_has_spare(st));
+	cr_assert_eq(store_truncate(st, 8, 100), 0);
+	cr_assert_eq(store_size(st, 8, &len), 0);
+	cr_assert_eq(len, 100);
+}
+
+Test(store, direct_write_is_read_back)
+{
+	uint8_t *page = aligned_alloc(4096, 8192), back[8192];
+
+	cr_assert_not_null(page);
+	memset(page, 0x5a, 8192);
+	cr_assert_eq(store_take_spare(st, 1), 0);
+	cr_assert_eq(store_read(st, SEGMENT_SIZE + 4096, sizeof(back), back), 0);
+	cr_assert_eq(back[0], 0);
+	cr_assert_eq(store_write(st, SEGMENT_SIZE + 4096, page, 8192, true), 0);
+	cr_assert_eq(store_sync(st, 1), 0);
+	cr_assert_eq(store_read(st, SEGMENT_SIZE + 4096, sizeof(back), back), 0);
+	cr_assert_arr_eq(back, page, 8192);
+	free(page);
+}
+
+/* A removed segment's descriptor is not used for a new file of its name. */
+Test(store, no_stale_descriptor)
+{
+	uint8_t buf[3];
+
+	cr_assert_eq(store_create(st, 2), 0);
+	cr_assert_eq(store_write(st, segment_start(2), "old", 3, false), 0);
+	cr_assert_eq(store_remove(st, 2), 0);
+	cr_assert_eq(store_read(st, segment_start(2), 3, buf), -ERR_ABSENT);
+	cr_assert_eq(store_create(st, 2), 0);
+	cr_assert_eq(store_write(st, segment_start(2), "new", 3, false), 0);
+	cr_assert_eq(store_read(st, segment_start(2), 3, buf), 0);
+	cr_assert_arr_eq(buf, "new", 3);
+}
+
+static unsigned count_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	cr_assert_not_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+#define MANY 100u
+
+static void *read_many(void *arg)
+{
+	unsigned seed = (unsigned)(uintptr_t)arg;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		uint64_t number = (seed * 31 + i * 17) % MANY, got;
+
+		if (store_read(st, segment_start(number) + 8, sizeof(got), &got) < 0 ||
+		    got != number)
+			return (void *)1;
+	}
+	return NULL;
+}
+
+Test(store, bounded_descriptors_from_many_threads)
+{
+	unsigned before = count_descriptors();
+	pthread_t thread[8];
+
+	for (uint64_t i = 0; i < MANY; i++) {
+		cr_assert_eq(store_create(st, i), 0);
+		cr_assert_eq(store_write(st, segment_start(i) + 8, &i, sizeof(i), false), 0);
+	}
+	for (uintptr_t i = 0; i < 8; i++)
+		cr_assert_eq(pthread_create(&thread[i], NULL, read_many, (void *)i), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		void *bad;
+
+		pthread_join(thread[i], &bad);
+		cr_assert_null(bad);
+	}
+	cr_assert_leq(count_descriptors(), before + STORE_OPEN_MAX);
+}
+
+/* Fails the call number ${left}, counted from 0. */
+static int fail_nth(void *ctx, const char *op)
+{
+	int *left = ctx;
+
+	(void)op;
+	return (*left)-- == 0 ? -EIO : 0;
+}
+
+/* Whichever call fails: an error is told, and afterwards all works as if nothing had been tried. */
+Test(store, spare_survives_any_failure)
+{
+	for (int n = 0;; n++) {
+		int left = n, rc;
+		uint64_t len;
+
+		file_set_fault(fail_nth, &left);
+		rc = store_take_spare(st, 5);
+		file_set_fault(NULL, NULL);
+		if (rc == 0) {
+			cr_assert_eq(store_size(st, 5, &len), 0);
+			cr_assert_eq(len, SEGMENT_SIZE);
+			/* A failed look for an old spare only means that a new one is made. */
+			cr_assert_eq(store_remove(st, 5), 0);
+			if (left < 0)
+				continue;
+			cr_assert_gt(n, 6);
+			break;
+		}
+		cr_assert_eq(rc, -EIO, "call %d", n);
+		cr_assert_eq(store_size(st, 5, &len), -ERR_ABSENT, "call %d", n);
+	}
+}
+
+static int no_space(void *ctx, const char *op)
+{
+	(void)ctx;
+	return strcmp(op, "allocate") == 0 ? -ENOSPC : 0;
+}
+
+static int no_allocate(void *ctx, const char *op)
+{
+	(void)ctx;
+	return strcmp(op, "allocate") == 0 ? -EOPNOTSUPP : 0;
+}
+
+Test(store, spare_without_space_or_fallocate)
+{
+	struct stat s;
+	char path[512];
+
+	file_set_fault(no_space, NULL);
+	cr_assert_eq(store_make_spare(st), -ENOSPC);
+	cr_assert_not(store_has_spare(st));
+	cr_assert_not(exists("spare.new"));
+	file_set_fault(no_allocate, NULL);
+	cr_assert_eq(store_make_spare(st), 0);
+	file_set_fault(NULL, NULL);
+	snprintf(path, sizeof(path), "%s/log/spare", dir);
+	cr_assert_eq(stat(path, &s), 0);
+	cr_assert_eq((uint64_t)s.st_size, SEGMENT_SIZE);
+	cr_assert_geq((uint64_t)s.st_blocks * 512, SEGMENT_SIZE);
+}
+
+static int refuse_direct(void *ctx, const char *op)
+{
+	int *n = ctx;
+
+	if (strcmp(op, "open") != 0)
+		return 0;
+	return (*n)++ == 0 ? -EINVAL : 0;
+}
+
+Test(store, falls_back_to_buffered)
+{
+	uint8_t *page = aligned_alloc(4096, 4096), back[4096];
+	int n = 0;
+
+	cr_assert_not_null(page);
+	memset(page, 7, 4096);
+	cr_assert_eq(store_create(st, 0), 0);
+	file_set_fault(refuse_direct, &n);
+	cr_assert_eq(store_write(st, 0, page, 4096, true), 0);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(store_read(st, 0, 4096, back), 0);
+	cr_assert_arr_eq(back, page, 4096);
+	free(page);
+}
