@@ -1,0 +1,206 @@
+/*
+ * A tree under overlays, read as one.
+ *
+ * Key idea: each layer has a cursor that stands at its first key not yet passed.  The lowest of those keys is next, on a tie the highest
+ * layer's; it shows unless it is a tombstone or lies in a deleted range of a layer above its own.
+ *
+ * Invariants while an item is current: every layer's cursor is at or after its key; every layer's range cursor is the first
+ * range that ends after it.
+ */
+
+#include "map.h"
+
+#include "err.h"
+#include "overlay_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+
+int map_get(const struct map *m, const void *key, size_t key_len, struct need *need, void *value,
+	    size_t cap, size_t *out_len)
+{
+	const struct overlay *const overlays[] = {m->live, m->frozen};
+
+	for (size_t i = 0; i < 2; i++) {
+		enum overlay_hit hit = OVERLAY_MISS;
+		const uint8_t *v;
+		size_t len;
+
+		if (overlays[i])
+			hit = overlay_get(overlays[i], key, key_len, &v, &len);
+		if (hit == OVERLAY_GONE)
+			return -ENOENT;
+		if (hit == OVERLAY_MISS)
+			continue;
+		if (len > cap)
+			return err_say(-ERR_DAMAGED,
+				       "an item changed since the checkpoint: a value longer than "
+				       "its kind; use another copy");
+		if (len > 0)
+			memcpy(value, v, len);
+		*out_len = len;
+		return 0;
+	}
+	return tree_get(m->cache, &m->base, key, key_len, need, value, cap, out_len);
+}
+
+void map_cursor_init(struct map_cursor *mc, const struct map *m, struct need *need)
+{
+	*mc = (struct map_cursor){.map = m, .top = -1};
+	mc->overlay[MAP_FROZEN] = m->frozen;
+	mc->overlay[MAP_LIVE] = m->live;
+	tree_cursor_init(&mc->base, m->cache, &m->base, need);
+}
+
+void map_cursor_release(struct map_cursor *mc)
+{
+	tree_cursor_release(&mc->base);
+	mc->top = -1;
+}
+
+/* The key that a layer stands at; false: it is at its end. */
+static bool key_at(const struct map_cursor *mc, int layer, const uint8_t **out_key, size_t *out_len)
+{
+	const uint8_t *value;
+	size_t value_len;
+
+	if (layer == MAP_BASE) {
+		if (mc->base.valid)
+			tree_item(&mc->base, out_key, out_len, &value, &value_len);
+		return mc->base.valid;
+	}
+	if (!mc->at[layer])
+		return false;
+	*out_key = skip_key(mc->at[layer]);
+	*out_len = mc->at[layer]->key_len;
+	return true;
+}
+
+/* Choose the lowest key, of the highest layer that has it; top -1: all are at their ends. */
+static void choose(struct map_cursor *mc)
+{
+	mc->top = -1;
+	for (int layer = MAP_LIVE; layer >= MAP_BASE; layer--) {
+		const uint8_t *key;
+		size_t len;
+
+		if (!key_at(mc, layer, &key, &len))
+			continue;
+		if (mc->top < 0 || key_cmp(key, len, mc->key, mc->key_len) < 0) {
+			mc->top = layer;
+			mc->key = key;
+			mc->key_len = len;
+		}
+	}
+}
+
+/* The deleted range of ${layer} that hides the current key from below; NULL: none. */
+static const struct skip_node *hidden_by(struct map_cursor *mc, int layer)
+{
+	const struct skip_node *r = mc->range[layer];
+
+	if (r && key_cmp(r->value, r->value_len, mc->key, mc->key_len) <= 0)
+		r = mc->range[layer] =
+			overlay_seek_range(mc->overlay[layer], mc->key, mc->key_len);
+	if (r && key_cmp(skip_key(r), r->key_len, mc->key, mc->key_len) <= 0)
+		return r;
+	return NULL;
+}
+
+/* Move every layer below ${layer} to where its range ends. */
+static int skip_range(struct map_cursor *mc, int layer, const struct skip_node *range)
+{
+	const uint8_t *to = range->value, *key;
+	size_t to_len = range->value_len, len;
+
+	for (int below = layer - 1; below > MAP_BASE; below--) {
+		if (key_at(mc, below, &key, &len) && key_cmp(key, len, to, to_len) < 0)
+			mc->at[below] = overlay_seek(mc->overlay[below], to, to_len);
+	}
+	if (key_at(mc, MAP_BASE, &key, &len) && key_cmp(key, len, to, to_len) < 0)
+		return tree_seek(&mc->base, to, to_len);
+	return 0;
+}
+
+/* Move every layer that stands at the current key one on. */
+static int pass(struct map_cursor *mc)
+{
+	bool equal[MAP_LAYERS] = {false};
+	const uint8_t *key;
+	size_t len;
+
+	/* Compare all first: the current key's bytes may go with the base's step. */
+	for (int layer = MAP_BASE; layer <= mc->top; layer++)
+		equal[layer] = key_at(mc, layer, &key, &len) &&
+			       key_cmp(key, len, mc->key, mc->key_len) == 0;
+	for (int layer = MAP_FROZEN; layer < MAP_LAYERS; layer++) {
+		if (equal[layer])
+			mc->at[layer] = mc->at[layer]->next[0];
+	}
+	return equal[MAP_BASE] ? tree_next(&mc->base) : 0;
+}
+
+/* From where the layers stand to the first item that shows. */
+static int settle(struct map_cursor *mc)
+{
+	for (;;) {
+		const struct skip_node *range = NULL;
+		int layer, rc;
+
+		choose(mc);
+		if (mc->top < 0)
+			return 0;
+		for (layer = MAP_LIVE; layer > mc->top; layer--) {
+			range = hidden_by(mc, layer);
+			if (range)
+				break;
+		}
+		if (range) {
+			rc = skip_range(mc, layer, range);
+		} else if (mc->top > MAP_BASE && mc->at[mc->top]->flags & ENTRY_GONE) {
+			rc = pass(mc);
+		} else {
+			break;
+		}
+		if (rc < 0) {
+			mc->top = -1;
+			return rc;
+		}
+	}
+
+	if (mc->top == MAP_BASE) {
+		tree_item(&mc->base, &mc->key, &mc->key_len, &mc->value, &mc->value_len);
+	} else {
+		mc->value = mc->at[mc->top]->value;
+		mc->value_len = mc->at[mc->top]->value_len;
+	}
+	return 0;
+}
+
+int map_seek(struct map_cursor *mc, const void *key, size_t key_len)
+{
+	int rc;
+
+	mc->top = -1;
+	for (int layer = MAP_FROZEN; layer < MAP_LAYERS; layer++) {
+		if (!mc->overlay[layer])
+			continue;
+		mc->at[layer] = overlay_seek(mc->overlay[layer], key, key_len);
+		mc->range[layer] = overlay_seek_range(mc->overlay[layer], key, key_len);
+	}
+	rc = tree_seek(&mc->base, key, key_len);
+	return rc < 0 ? rc : settle(mc);
+}
+
+int map_next(struct map_cursor *mc)
+{
+	int rc;
+
+	assert(mc->top >= 0);
+	rc = pass(mc);
+	if (rc < 0) {
+		mc->top = -1;
+		return rc;
+	}
+	return settle(mc);
+}

@@ -1,0 +1,163 @@
+/*
+ * Laying an overlay over a tree.
+ *
+ * Key idea: one pass over both in key order.  A subtree without a change in its range goes into the new tree as it is, one that
+ * a deleted range covers is left out, and only what is neither is opened.
+ *
+ * Invariants: all changes with keys below the place that the pass has reached are applied; ${range} is the first range that ends after it.
+ */
+
+#include "tree.h"
+
+#include "build.h"
+#include "overlay_internal.h"
+
+struct merge {
+	struct build build;
+	const struct skip_node *change; /* the next entry of the overlay */
+	const struct skip_node *range;	/* the first deleted range not yet passed */
+};
+
+/* The end of a subtree's keys; NULL: none. */
+struct bound {
+	const uint8_t *key;
+	size_t len;
+};
+
+static bool below(const struct skip_node *n, const struct bound *to)
+{
+	return n && (!to->key || key_cmp(skip_key(n), n->key_len, to->key, to->len) < 0);
+}
+
+static int apply_change(struct merge *m)
+{
+	const struct skip_node *n = m->change;
+	struct node_item it = {skip_key(n), n->value, n->key_len, n->value_len};
+
+	m->change = n->next[0];
+	return n->flags & ENTRY_GONE ? 0 : build_item(&m->build, &it);
+}
+
+static int apply_changes_below(struct merge *m, const struct bound *to)
+{
+	int rc = 0;
+
+	while (rc == 0 && below(m->change, to))
+		rc = apply_change(m);
+	return rc;
+}
+
+/* Does a deleted range hold ${key}, which the pass has reached? */
+static bool deleted(struct merge *m, const uint8_t *key, size_t len)
+{
+	while (m->range && key_cmp(m->range->value, m->range->value_len, key, len) <= 0)
+		m->range = m->range->next[0];
+	return m->range && key_cmp(skip_key(m->range), m->range->key_len, key, len) <= 0;
+}
+
+static int merge_leaf(struct merge *m, const struct node *leaf, const struct bound *to)
+{
+	for (uint32_t i = 0; i < leaf->n; i++) {
+		struct node_item it;
+		struct bound here;
+		int rc;
+
+		node_entry(leaf, i, &it);
+		here = (struct bound){it.key, it.key_len};
+		rc = apply_changes_below(m, &here);
+		if (rc < 0)
+			return rc;
+		if (m->change && key_cmp(skip_key(m->change), m->change->key_len, it.key,
+					 it.key_len) == 0)
+			rc = apply_change(m);
+		else if (!deleted(m, it.key, it.key_len))
+			rc = build_item(&m->build, &it);
+		if (rc < 0)
+			return rc;
+	}
+	return apply_changes_below(m, to);
+}
+
+/*
+ * The subtree whose root, of ${level}, is the value of ${self}; its keys lie from self's key, the first one's below any, to ${to}.
+ * Recursion is at most TREE_HEIGHT_MAX deep.
+ */
+static int merge_subtree(struct merge *m, uint32_t level, const struct node_item *self,
+			 const struct bound *to)
+{
+	bool begins_deleted = deleted(m, self->key, self->key_len);
+	struct block_ptr ptr;
+	struct node *n;
+	int rc;
+
+	if (begins_deleted && to->key &&
+	    key_cmp(m->range->value, m->range->value_len, to->key, to->len) >= 0)
+		return apply_changes_below(m, to);
+	if (!below(m->change, to) && !below(m->range, to))
+		return build_ref(&m->build, level, self);
+
+	block_ptr_decode(self->value, &ptr);
+	rc = build_open(&m->build, level, &ptr, &n);
+	if (rc < 0)
+		return rc;
+	if (level == 0)
+		return merge_leaf(m, n, to);
+	for (uint32_t i = 0; i < n->n && rc == 0; i++) {
+		struct bound child_to = *to;
+		struct node_item it;
+
+		if (i + 1 < n->n) {
+			node_entry(n, i + 1, &it);
+			child_to = (struct bound){it.key, it.key_len};
+		}
+		node_entry(n, i, &it);
+		rc = merge_subtree(m, level - 1, &it, &child_to);
+	}
+	return rc;
+}
+
+/* The root has no entry in a node above it: its own first key serves. */
+static int merge_root(struct merge *m, struct node_cache *c, const struct tree_root *old)
+{
+	struct node_item first = {0};
+	uint8_t value[BLOCK_PTR_LEN];
+	struct bound none = {0};
+	struct node *n;
+	int rc;
+
+	rc = tree_node_get(c, &old->ptr, old->height - 1, NULL, &n);
+	if (rc < 0)
+		return rc;
+	node_entry(n, 0, &first);
+	block_ptr_encode(&old->ptr, value);
+	first.value = value;
+	first.value_len = sizeof(value);
+	rc = merge_subtree(m, old->height - 1, &first, &none);
+	node_put(c, n);
+	return rc;
+}
+
+int tree_merge(struct node_cache *c, const struct block_io *io, const struct tree_root *old,
+	       const struct overlay *changes, struct tree_root *out)
+{
+	struct merge m = {.change = changes->entries.head[0], .range = changes->ranges.head[0]};
+	struct bound none = {0};
+	int rc;
+
+	rc = tree_root_check(old);
+	if (rc < 0)
+		return rc;
+	if (!m.change && !m.range) {
+		*out = *old;
+		return 0;
+	}
+	build_init(&m.build, c, io);
+	if (old->height > 0)
+		rc = merge_root(&m, c, old);
+	else
+		rc = apply_changes_below(&m, &none);
+	if (rc == 0)
+		rc = build_finish(&m.build, out);
+	build_release(&m.build);
+	return rc;
+}

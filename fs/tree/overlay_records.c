@@ -1,0 +1,244 @@
+/*
+ * An overlay's changes as the records of a delta, and back.
+ *
+ * Key idea: a record says what a key or a range becomes, never how it changes; so laying the same records over a state again, in order,
+ * is harmless.  Ranges go first because entries stand above them.  proto/FORMAT.md, "Delta records".
+ */
+
+#include "overlay_internal.h"
+
+#include "buf.h"
+#include "bytes.h"
+#include "err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+static uint8_t *put_bytes(uint8_t *p, const void *bytes, size_t len)
+{
+	if (len > 0)
+		memcpy(p, bytes, len);
+	return p + len;
+}
+
+static size_t range_record_len(const struct skip_node *r)
+{
+	return (size_t)RECORD_HEAD_MAX + r->key_len + r->value_len;
+}
+
+/* A put and a range have the same form. */
+static uint8_t *write_pair(uint8_t *p, uint8_t type, const struct skip_node *n)
+{
+	*p = type;
+	put_le16(p + 1, n->key_len);
+	put_le16(p + 3, n->value_len);
+	p = put_bytes(p + 5, skip_key(n), n->key_len);
+	return put_bytes(p, n->value, n->value_len);
+}
+
+static uint8_t *write_entry(uint8_t *p, const struct skip_node *n)
+{
+	if (!(n->flags & ENTRY_GONE))
+		return write_pair(p, RECORD_PUT, n);
+	*p = RECORD_DEL;
+	put_le16(p + 1, n->key_len);
+	return put_bytes(p + 3, skip_key(n), n->key_len);
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct skip_node *x = *(const struct skip_node *const *)a;
+	const struct skip_node *y = *(const struct skip_node *const *)b;
+
+	return key_cmp(skip_key(x), x->key_len, skip_key(y), y->key_len);
+}
+
+/* The live entries of the pending list, by key; most often they were changed in that order. */
+static size_t sorted_pending(const struct overlay *ov, struct skip_node **list)
+{
+	size_t at = ov->n_pending, n;
+	bool sorted = true;
+
+	for (struct skip_node *e = ov->pending; e; e = e->pending) {
+		if (!(e->flags & ENTRY_DEAD))
+			list[--at] = e;
+	}
+	n = ov->n_pending - at;
+	if (n == 0)
+		return 0;
+	memmove(list, list + at, n * sizeof(*list));
+	for (size_t i = 1; i < n && sorted; i++)
+		sorted = by_key(&list[i - 1], &list[i]) < 0;
+	if (!sorted)
+		qsort(list, n, sizeof(*list), by_key);
+	return n;
+}
+
+static void nothing_pending(struct overlay *ov)
+{
+	struct skip_node *next;
+
+	for (struct skip_node *e = ov->pending; e; e = next) {
+		next = e->pending;
+		e->pending = NULL;
+		e->flags &= (uint8_t)~ENTRY_PENDING;
+	}
+	ov->pending = NULL;
+	ov->n_pending = 0;
+	ov->pending_bytes = 0;
+	skip_reset(&ov->pending_ranges);
+}
+
+int overlay_take_delta(struct overlay *ov, struct buf *out)
+{
+	size_t len = overlay_pending_bytes(ov), n;
+	struct skip_node **list = NULL;
+	uint8_t *p, *begin;
+	int rc;
+
+	rc = buf_reserve(out, len);
+	if (rc < 0)
+		return rc;
+	if (ov->n_pending > 0) {
+		list = malloc(ov->n_pending * sizeof(struct skip_node *));
+		if (!list)
+			return -ENOMEM;
+	}
+	n = list ? sorted_pending(ov, list) : 0;
+
+	if (len > 0) {
+		p = begin = out->p + out->len;
+		for (const struct skip_node *r = ov->pending_ranges.head[0]; r; r = r->next[0])
+			p = write_pair(p, RECORD_RANGE, r);
+		for (size_t i = 0; i < n; i++)
+			p = write_entry(p, list[i]);
+		assert((size_t)(p - begin) == len);
+		out->len += len;
+	}
+	nothing_pending(ov);
+	free(list);
+	return 0;
+}
+
+static int malformed(size_t at, const char *what)
+{
+	return err_say(-ERR_FORMAT, "delta record at byte %zu: %s; use another copy", at, what);
+}
+
+static bool key_len_ok(size_t len)
+{
+	return len >= 1 && len <= TREE_KEY_MAX;
+}
+
+static int apply_range(struct overlay *ov, struct reader *r, size_t at)
+{
+	size_t from_len = reader_le16(r), to_len = reader_le16(r);
+	const uint8_t *from = reader_take(r, from_len);
+	const uint8_t *to = reader_take(r, to_len);
+	int rc;
+
+	if (r->bad)
+		return malformed(at, "cut short");
+	if (!key_len_ok(from_len) || !key_len_ok(to_len))
+		return malformed(at, "a key of bad length");
+	if (key_cmp(from, from_len, to, to_len) >= 0)
+		return malformed(at, "an empty range");
+	rc = overlay_reserve(ov, 1, from_len + to_len);
+	if (rc == 0)
+		overlay_change_range(ov, from, from_len, to, to_len, false);
+	return rc;
+}
+
+static int apply_entry(struct overlay *ov, struct reader *r, size_t at, bool gone)
+{
+	size_t key_len = reader_le16(r);
+	size_t value_len = gone ? 0 : reader_le16(r);
+	const uint8_t *key = reader_take(r, key_len);
+	const uint8_t *value = reader_take(r, value_len);
+	int rc;
+
+	if (r->bad)
+		return malformed(at, "cut short");
+	if (!key_len_ok(key_len))
+		return malformed(at, "a key of bad length");
+	if (value_len > TREE_VALUE_MAX)
+		return malformed(at, "a value too long");
+	rc = overlay_reserve(ov, 1, key_len + value_len);
+	if (rc == 0)
+		overlay_change(ov, key, key_len, value, value_len, gone, false);
+	return rc;
+}
+
+int overlay_apply(struct overlay *ov, const void *records, size_t len)
+{
+	struct reader r = reader_of(records, len);
+	int rc = 0;
+
+	while (rc == 0 && r.left > 0) {
+		size_t at = len - r.left;
+
+		switch (reader_u8(&r)) {
+		case RECORD_PUT:
+			rc = apply_entry(ov, &r, at, false);
+			break;
+		case RECORD_DEL:
+			rc = apply_entry(ov, &r, at, true);
+			break;
+		case RECORD_RANGE:
+			rc = apply_range(ov, &r, at);
+			break;
+		default:
+			rc = malformed(at, "of a kind that is not known");
+		}
+	}
+	return rc;
+}
+
+struct pieces {
+	uint8_t *buf;
+	size_t len, max;
+	int (*fn)(void *ctx, const void *records, size_t len);
+	void *ctx;
+};
+
+static int give_piece(struct pieces *ps)
+{
+	size_t len = ps->len;
+
+	ps->len = 0;
+	return len > 0 ? ps->fn(ps->ctx, ps->buf, len) : 0;
+}
+
+/* Room for ${len} bytes in the piece; the full one goes to the caller's function first. */
+static int make_piece_room(struct pieces *ps, size_t len)
+{
+	return ps->len + len > ps->max ? give_piece(ps) : 0;
+}
+
+int overlay_encode(const struct overlay *ov, size_t piece_max,
+		   int (*fn)(void *ctx, const void *records, size_t len), void *ctx)
+{
+	struct pieces ps = {.max = piece_max, .fn = fn, .ctx = ctx};
+	int rc = 0;
+
+	assert(piece_max >= OVERLAY_RECORD_MAX);
+	ps.buf = malloc(piece_max);
+	if (!ps.buf)
+		return -ENOMEM;
+
+	for (const struct skip_node *r = ov->ranges.head[0]; r && rc == 0; r = r->next[0]) {
+		rc = make_piece_room(&ps, range_record_len(r));
+		if (rc == 0)
+			ps.len = (size_t)(write_pair(ps.buf + ps.len, RECORD_RANGE, r) - ps.buf);
+	}
+	for (const struct skip_node *e = ov->entries.head[0]; e && rc == 0; e = e->next[0]) {
+		rc = make_piece_room(&ps, entry_record_len(e));
+		if (rc == 0)
+			ps.len = (size_t)(write_entry(ps.buf + ps.len, e) - ps.buf);
+	}
+	if (rc == 0)
+		rc = give_piece(&ps);
+	free(ps.buf);
+	return rc;
+}
