@@ -1,0 +1,98 @@
+/*
+ * What the operations of a live volume are made of.
+ */
+
+#include "volume_internal.h"
+
+#include "clock.h"
+#include "hash.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define NS_PER_S INT64_C(1000000000)
+#define ITEM_ROOM 512u /* reserved for each change: the longest key and a usual value */
+
+int change_begin(struct volume *v)
+{
+	/* A delta that could not be appended goes first: nothing may pile up behind it. */
+	if (atomic_load(&v->blocked)) {
+		int rc = commit_flush(v);
+
+		if (rc < 0)
+			return rc;
+	}
+	return clockwork_admit(v);
+}
+
+int change_end(struct volume *v, int rc)
+{
+	bool full;
+
+	if (rc < 0)
+		return rc;
+	view_rdlock(&v->view);
+	full = overlay_pending_bytes(v->view.map.live) > DELTA_FLUSH_BYTES;
+	view_unlock(&v->view);
+	/* The change is made and stays pending if this fails; the next operation meets the failure, and so does fsync. */
+	if (full && commit_flush(v) < 0)
+		atomic_store(&v->blocked, true);
+	return rc;
+}
+
+int change_reserve(struct volume *v, size_t n_items, size_t extra_bytes)
+{
+	return overlay_reserve(v->view.map.live, n_items, n_items * ITEM_ROOM + extra_bytes);
+}
+
+void change_inode(struct volume *v, const struct attr *a)
+{
+	uint8_t value[ITEM_INODE_LEN];
+	struct item_key key;
+
+	item_key(&key, a->ino, ITEM_INODE);
+	item_inode_encode(a, value);
+	overlay_put(v->view.map.live, key.b, key.len, value, sizeof(value));
+}
+
+void change_bucket(struct volume *v, const struct bucket *b)
+{
+	if (b->len == 0)
+		overlay_del(v->view.map.live, b->key.b, b->key.len);
+	else
+		overlay_put(v->view.map.live, b->key.b, b->key.len, b->value, b->len);
+}
+
+int bucket_insert(struct bucket *b, const char *name, uint64_t ino, uint32_t type)
+{
+	struct entry e = {.ino = ino, .type = type, .name = name, .name_len = strlen(name)};
+
+	if (b->len + ENTRY_LEN_MAX > sizeof(b->value))
+		return -ENOSPC;
+	b->len += item_entry_encode(&e, b->value + b->len);
+	return 0;
+}
+
+void bucket_erase(struct bucket *b, const char *name)
+{
+	struct entry e;
+	size_t start = 0, at = 0, name_len = strlen(name);
+
+	while (item_entry_next(b->value, b->len, &at, &e) == 0) {
+		if (e.name_len == name_len && memcmp(e.name, name, name_len) == 0) {
+			memmove(b->value + start, b->value + at, b->len - at);
+			b->len -= at - start;
+			return;
+		}
+		start = at;
+	}
+	assert(!"the name is in its bucket");
+}
+
+struct timespec change_now(void)
+{
+	int64_t ns = clock_wall_ns();
+
+	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+}

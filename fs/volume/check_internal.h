@@ -1,0 +1,86 @@
+#ifndef CHECK_INTERNAL_H_
+#define CHECK_INTERNAL_H_
+
+/*
+ * What the files of check share: check.c (order of things, reports), check_log.c,
+ * check_names.c, check_links.c, check_paths.c.
+ */
+
+#include "check.h"
+#include "err.h"
+#include "head.h"
+#include "params.h"
+#include "view_internal.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+
+struct store;
+
+#define CHECK_REPORTS_MAX 1000u	    /* problems told in words; beyond it they are counted */
+#define CHECK_BLOCKS_MAX (1u << 16) /* damaged blocks remembered, to tell their files */
+#define CHECK_HURT_MAX 1000u	    /* damaged inodes remembered, to tell their paths */
+
+/* An inode that a damaged block touches. */
+struct hurt {
+	uint64_t ino;
+	uint64_t from, to; /* bytes of the file; both 0: not its bytes but an attribute */
+};
+
+struct check {
+	const struct check_config *cfg;
+	struct check_counts *counts;
+	struct params params;
+	struct store *store;
+	int worst;	    /* 0, or the gravest error reported */
+	struct head newest; /* newest head of an unbroken chain; number 0: none */
+	uint64_t *blocks;   /* owned: positions of damaged sealed blocks, ascending */
+	size_t n_blocks;
+	struct hurt *hurts; /* owned; CHECK_HURT_MAX places */
+	size_t n_hurts;
+};
+
+/*
+ * check_bad(c, rc, fmt, ...): count a problem of kind ${rc} and report it.  check_note():
+ * report what is no problem.
+ */
+void check_bad(struct check *c, int rc, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void check_note(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void check_progress(struct check *c, const char *what, uint64_t done, uint64_t total);
+
+/* check_block_is_damaged(c, pos): whether the log pass found the block at ${pos} damaged. */
+bool check_block_is_damaged(const struct check *c, uint64_t pos);
+
+/*
+ * check_hurt(c, ino, from, to): remember that bytes of ${ino} are damaged; neighbours are
+ * joined.
+ */
+void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to);
+
+/* check_bad_inode(c, ino, fmt, ...): a problem of one inode. */
+#define check_bad_inode(c, ino, fmt, ...)                                                          \
+	check_bad(c, -ERR_DAMAGED, "inode %" PRIu64 ": " fmt, (ino)__VA_OPT__(, ) __VA_ARGS__)
+
+/*
+ * check_walk(v, from, fn, ctx): give each item from ${from} on to fn, in key order, until it
+ * returns non-zero (returned if negative).  ${v} belongs to the calling thread alone: no lock is
+ * taken.
+ */
+typedef int check_item_fn(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *value,
+			  size_t len);
+MUST_CHECK int check_walk(struct view *v, const struct item_key *from, check_item_fn *fn,
+			  void *ctx);
+
+/* Parts 1 and 2.  Return 0 (problems are in ${c}) or why the check can't go on. */
+MUST_CHECK int check_log(struct check *c);
+
+/* Part 3, over an open view.  The same. */
+MUST_CHECK int check_names(struct check *c, struct view *v);
+
+/* The second half of it: how often each inode is named, and whether the root can be reached. */
+MUST_CHECK int check_links(struct check *c, struct view *v);
+
+/* Tell the paths of all that was hurt. */
+MUST_CHECK int check_paths(struct check *c, struct view *v);
+
+#endif /* !CHECK_INTERNAL_H_ */

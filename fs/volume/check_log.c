@@ -1,0 +1,325 @@
+/*
+ * Check, parts 1 and 2: the log from its first byte to its end, and the catalog against it.
+ *
+ * One sequential pass.  The chain of heads is judged as everywhere else (history.h).  Where it
+ * breaks, the pass goes on with frames and seals only, so that all damage is found and not just the
+ * first.
+ *
+ * The tail is special: after the newest head, in the last segment, a block that is not whole is
+ * what a crash leaves, and is cut off by the next mount.  It is no damage.  What a head states
+ * can't be a tail.
+ */
+
+#include "check_internal.h"
+
+#include "catalog.h"
+#include "history.h"
+#include "keys.h"
+#include "scan.h"
+#include "seal.h"
+#include "secret.h"
+#include "store.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRESS_BYTES (UINT64_C(16) << 20)
+
+struct log_pass {
+	struct check *c;
+	struct history history;
+	bool broken;  /* the chain of heads is */
+	uint64_t end; /* of the last block seen */
+	uint64_t last_segment;
+	uint64_t told;		 /* position of the last progress report */
+	struct segment_key *key; /* of the segment at hand; NULL: none */
+	uint8_t *plain;		 /* BLOCK_PLAIN_MAX + tag bytes */
+	uint64_t random;
+
+	struct catalog *catalog; /* NULL: missing or damaged */
+	struct head_ref known;	 /* the catalog's newest; number 0: none */
+	bool catalog_wrong;
+};
+
+/* Where a position is, for people: the file and the offset in it. */
+#define AT_FMT "segment %" PRIu64 " offset %" PRIu64
+#define AT(pos) segment_of(pos), (pos)-segment_start(segment_of(pos))
+
+static void break_chain(struct log_pass *p, int rc, uint64_t pos)
+{
+	p->broken = true;
+	check_bad(p->c, rc, AT_FMT ": %s", AT(pos), err_detail(rc));
+}
+
+static void take_segment(struct log_pass *p, const struct scan_block *b)
+{
+	struct segment_header h;
+	int rc;
+
+	segment_key_free(p->key);
+	p->key = NULL;
+	p->c->counts->segments++;
+	if (p->c->cfg->keys == NULL || b->len != SEGMENT_BLOCK_LEN)
+		return;
+	rc = segment_header_decode(b->bytes, segment_of(b->pos), &h);
+	if (rc == 0)
+		rc = segment_key_new(p->c->cfg->keys->log_key, &h, &p->key);
+	if (rc < 0)
+		check_bad(p->c, rc, AT_FMT ": its header can't be used: %s", AT(b->pos),
+			  err_text(rc));
+}
+
+/* xorshift64*: a sample needs no more. */
+static bool in_sample(struct log_pass *p)
+{
+	p->random ^= p->random >> 12;
+	p->random ^= p->random << 25;
+	p->random ^= p->random >> 27;
+	return (p->random * UINT64_C(2685821657736338717) >> 32) % 100 < p->c->cfg->read_percent;
+}
+
+static int open_sealed(struct log_pass *p, const struct scan_block *b)
+{
+	struct check *c = p->c;
+	int rc;
+
+	if (b->frame.kind == BLOCK_DATA) {
+		c->counts->data_total++;
+		if (!in_sample(p))
+			return 0;
+	}
+	if (p->key == NULL)
+		return 0;
+	if (b->frame.body_len < SEAL_TAG_LEN || b->frame.body_len - SEAL_TAG_LEN > BLOCK_PLAIN_MAX)
+		rc = -ERR_DAMAGED;
+	else
+		rc = seal_open(p->key, b->pos, &b->frame, b->bytes, p->plain);
+	if (rc == -ERR_DAMAGED) {
+		/* Whether it is damage or a torn tail is known at the end of the log. */
+		if (c->n_blocks < CHECK_BLOCKS_MAX)
+			c->blocks[c->n_blocks++] = b->pos;
+		return 0;
+	}
+	if (rc == 0) {
+		c->counts->opened++;
+		c->counts->data_opened += b->frame.kind == BLOCK_DATA;
+	}
+	return rc;
+}
+
+/* The catalog may end early, but must not disagree. */
+static void compare_head(struct log_pass *p, const struct head *h)
+{
+	struct head_ref ref;
+	int rc;
+
+	if (p->catalog == NULL || p->catalog_wrong || h->number > p->known.number)
+		return;
+	rc = catalog_head(p->catalog, h->number, &ref);
+	if (rc < 0 || ref.pos != h->pos || ref.stored_len != h->stored_len ||
+	    ref.time_ns != h->time_ns)
+		p->catalog_wrong = true;
+	if (rc == 0 && h->number == p->known.number) {
+		struct merkle m;
+		uint8_t root[HASH_LEN];
+
+		rc = catalog_merkle(p->catalog, h->n_blocks, &m);
+		if (rc == 0)
+			merkle_root(&m, root);
+		if (rc < 0 || memcmp(root, h->root, HASH_LEN) != 0)
+			p->catalog_wrong = true;
+	}
+}
+
+static int judge(struct log_pass *p, const struct scan_block *b)
+{
+	bool is_head = false;
+	int rc;
+
+	if (p->broken)
+		return SCAN_GO;
+	rc = history_step(&p->history, b, &is_head);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc < 0) {
+		bool torn = segment_of(b->pos) == p->last_segment && b->pos > p->known.pos &&
+			    p->known.number > 0 && rc == -ERR_DAMAGED;
+
+		if (torn)
+			return SCAN_STOP;
+		break_chain(p, rc, b->pos);
+		return SCAN_GO;
+	}
+	/* Nothing is put into a catalog here, so no leaf needs to be kept. */
+	if (is_head) {
+		p->c->counts->heads++;
+		p->history.n_leaves = 0;
+		compare_head(p, &p->history.head);
+	}
+	return SCAN_GO;
+}
+
+static int on_block(void *ctx, const struct scan_block *b)
+{
+	struct log_pass *p = ctx;
+	struct check_counts *counts = p->c->counts;
+	int rc;
+
+	if (b->frame.kind == BLOCK_SEGMENT)
+		take_segment(p, b);
+	rc = judge(p, b);
+	if (rc != SCAN_GO)
+		return rc;
+	if (!block_kind_is_clear(b->frame.kind) && p->c->cfg->keys != NULL) {
+		rc = open_sealed(p, b);
+		if (rc < 0)
+			return rc;
+	}
+	counts->blocks++;
+	counts->bytes += b->len;
+	p->end = b->pos + b->len;
+	if (p->end - p->told >= PROGRESS_BYTES) {
+		p->told = p->end;
+		check_progress(p->c, "log", p->end, segment_start(p->last_segment + 1));
+	}
+	return SCAN_GO;
+}
+
+/* Scan, and scan on after a segment that is damaged. */
+static int scan_all(struct log_pass *p, struct scan_result *res)
+{
+	uint64_t from = 0, next;
+	int rc;
+
+	for (;;) {
+		p->end = from;
+		rc = scan_blocks(p->c->store, from, on_block, p, res);
+		if (rc != -ERR_DAMAGED)
+			return rc;
+		p->broken = true;
+		check_bad(p->c, rc, "%s", err_detail(rc));
+		rc = store_next(p->c->store, segment_of(p->end) + 1, &next);
+		if (rc == -ERR_ABSENT) {
+			*res = (struct scan_result){.end = p->end, .verdict = SCAN_END};
+			return 0;
+		}
+		if (rc < 0)
+			return rc;
+		from = segment_start(next);
+	}
+}
+
+/*
+ * Tell the tail's torn blocks from damaged ones, and whether what the catalog has seen is still
+ * there.
+ */
+static void judge_tail(struct log_pass *p, const struct scan_result *res)
+{
+	uint64_t stated = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
+	struct check *c = p->c;
+	size_t kept = 0;
+	bool torn = res->verdict != SCAN_END;
+
+	if (p->known.number > 0 && p->known.pos + p->known.stored_len > stated)
+		stated = p->known.pos + p->known.stored_len;
+	for (size_t i = 0; i < c->n_blocks; i++) {
+		if (c->blocks[i] >= stated && segment_of(c->blocks[i]) == p->last_segment) {
+			torn = true;
+			continue;
+		}
+		c->blocks[kept++] = c->blocks[i];
+		check_bad(c, -ERR_DAMAGED, AT_FMT ": the block's seal does not fit its bytes",
+			  AT(c->blocks[i]));
+	}
+	c->n_blocks = kept;
+	if (res->end < stated && !p->broken) {
+		break_chain(p,
+			    err_say(-ERR_DAMAGED,
+				    "the log ends here, but head %" PRIu64 " lies beyond",
+				    p->known.number),
+			    res->end);
+	} else if (torn && res->end >= stated) {
+		check_note(c, "the log's tail was torn by a crash; the next mount cuts it off");
+	}
+}
+
+static int judge_catalog(struct log_pass *p)
+{
+	struct check *c = p->c;
+	int rc;
+
+	if (p->catalog != NULL && !p->catalog_wrong)
+		return 0;
+	if (p->broken) {
+		check_note(c, "the catalog is %s; it is not rebuilt, since the log is damaged",
+			   p->catalog != NULL ? "wrong" : "missing or damaged");
+		return 0;
+	}
+	catalog_close(p->catalog);
+	p->catalog = NULL;
+	rc = catalog_rebuild(c->cfg->dir, &c->params, c->store, NULL, NULL);
+	if (rc < 0)
+		return rc;
+	c->counts->catalog_rebuilt = true;
+	check_note(c, "the catalog was %s; it has been rebuilt from the log",
+		   p->catalog_wrong ? "wrong" : "missing or damaged");
+	return 0;
+}
+
+static int open_catalog(struct log_pass *p)
+{
+	int rc = catalog_open(p->c->cfg->dir, p->c->params.id, CATALOG_READ, &p->catalog);
+
+	if (rc < 0) {
+		p->catalog = NULL;
+		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
+	}
+	rc = catalog_newest(p->catalog, &p->known);
+	if (rc < 0) {
+		memset(&p->known, 0, sizeof(p->known));
+		p->catalog_wrong = rc != -ERR_ABSENT;
+	}
+	return 0;
+}
+
+int check_log(struct check *c)
+{
+	struct scan_result res = {.end = 0, .verdict = SCAN_END};
+	struct log_pass *p;
+	int rc;
+
+	p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		return -ENOMEM;
+	p->c = c;
+	history_init(&p->history, &c->params);
+	random_bytes(&p->random, sizeof(p->random));
+	p->random |= 1;
+	p->plain = secret_alloc(BLOCK_PLAIN_MAX);
+	rc = p->plain != NULL ? store_last(c->store, &p->last_segment) : -ENOMEM;
+	if (rc == -ERR_ABSENT)
+		rc = err_say(-ERR_DAMAGED,
+			     "%s: its log is empty; 'embassy init' did not end, or its "
+			     "segments were removed",
+			     c->cfg->dir);
+	if (rc == 0)
+		rc = open_catalog(p);
+	if (rc == 0)
+		rc = scan_all(p, &res);
+	if (rc == 0) {
+		judge_tail(p, &res);
+		if (p->history.head.number == 0 && !p->broken)
+			check_bad(c, -ERR_DAMAGED, "the log holds no head");
+		rc = judge_catalog(p);
+	}
+	c->newest = p->history.head;
+
+	catalog_close(p->catalog);
+	segment_key_free(p->key);
+	secret_free(p->plain);
+	history_release(&p->history);
+	free(p);
+	return rc;
+}

@@ -1,0 +1,275 @@
+/*
+ * From changes in memory to deltas in the log, and heads over them.
+ *
+ * A flush takes the net effect of all pending changes from the overlay, whole operations only since it holds the exclusive lock while
+ * it does, and appends it as one delta.  flush_mu keeps deltas in the log in the order of their numbers.  A delta that could not be appended
+ * is kept and goes first at the next try, so that a failure loses nothing and reorders nothing.
+ *
+ * A head is made with flush_mu held: every delta below it is in its list or in an earlier head's; recovery need only look above the
+ * newest head for further ones.
+ */
+
+#include "volume_internal.h"
+
+#include "bytes.h"
+#include "clock.h"
+#include "log.h"
+#include "params.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROLLUP_PIECE_BYTES (512u << 10)
+
+int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len)
+{
+	struct since *s = &v->since;
+	size_t before = s->plain.len;
+	int rc;
+
+	if (s->n == s->cap) {
+		size_t cap = s->cap ? 2 * s->cap : 64;
+		struct block_ptr *p = realloc(s->ptr, cap * sizeof(*p));
+
+		if (p == NULL)
+			return -ENOMEM;
+		s->ptr = p;
+		s->cap = cap;
+	}
+	rc = buf_add_le32(&s->plain, (uint32_t)len);
+	if (rc == 0)
+		rc = buf_add(&s->plain, plain, len);
+	if (rc < 0) {
+		s->plain.len = before;
+		return rc;
+	}
+	s->ptr[s->n++] = *ptr;
+	return 0;
+}
+
+void commit_release(struct volume *v)
+{
+	buf_release(&v->unsent);
+	buf_release(&v->since.plain);
+	free(v->since.ptr);
+}
+
+/* No head is made meanwhile.  REQUIRES(flush_mu) */
+static uint64_t newest_head_number(struct volume *v)
+{
+	struct head head;
+
+	log_newest_head(v->log, &head);
+	return head.number;
+}
+
+/* Move what is pending into v->unsent.  REQUIRES(flush_mu) */
+static int take_pending(struct volume *v, bool freeze)
+{
+	struct overlay *fresh = NULL;
+	struct view *view = &v->view;
+	struct delta d;
+	int rc = 0;
+
+	if (freeze) {
+		rc = overlay_new(&fresh);
+		if (rc < 0)
+			return rc;
+	}
+	view_wrlock(view);
+	if (overlay_pending_bytes(view->map.live) > 0) {
+		d = (struct delta){.first_seq = view->seq + 1,
+				   .last_seq = view->seq + 1,
+				   .counts = view->counts};
+		rc = delta_begin(&v->unsent, &d);
+		if (rc == 0)
+			rc = overlay_take_delta(view->map.live, &v->unsent);
+		if (rc < 0)
+			buf_reset(&v->unsent);
+		else
+			v->unsent_seq = ++view->seq;
+	}
+	if (rc == 0 && freeze) {
+		assert(view->map.frozen == NULL);
+		view->map.frozen = view->map.live;
+		view->map.live = fresh;
+		fresh = NULL;
+		v->freezing = (struct checkpoint){.covers_seq = view->seq,
+						  .from_head = newest_head_number(v),
+						  .counts = view->counts};
+	}
+	view_unlock(view);
+	overlay_free(fresh);
+	return rc;
+}
+
+static int append_unsent(struct volume *v)
+{
+	struct block_ptr ptr;
+	int rc;
+
+	if (v->unsent.len == 0)
+		return 0;
+	assert(v->unsent.len <= BLOCK_PLAIN_MAX);
+	rc = log_append(v->log, BLOCK_DELTA, v->unsent.p, v->unsent.len, v->cfg.params->compress, &ptr);
+	if (rc < 0) {
+		atomic_store(&v->blocked, true);
+		return rc;
+	}
+	v->delta_end = ptr.pos + ptr.stored_len;
+	rc = commit_since_add(v, &ptr, v->unsent.p, v->unsent.len);
+	if (rc < 0) {
+		/* The next try appends it once more, which is harmless. */
+		atomic_store(&v->blocked, true);
+		return rc;
+	}
+	buf_reset(&v->unsent);
+	atomic_store(&v->blocked, false);
+	return 0;
+}
+
+int commit_flush_locked(struct volume *v, bool freeze)
+{
+	int rc = append_unsent(v);
+
+	if (rc == 0)
+		rc = take_pending(v, freeze);
+	if (rc == 0)
+		rc = append_unsent(v);
+	if (v->since.plain.len > SINCE_BYTES_MAX || v->since.n > SINCE_COUNT_MAX ||
+	    log_end(v->log) - atomic_load(&v->head_end) > HEAD_LOG_BYTES)
+		clockwork_want_head(v);
+	return rc;
+}
+
+int commit_flush(struct volume *v)
+{
+	int rc;
+
+	pthread_mutex_lock(&v->flush_mu);
+	rc = commit_flush_locked(v, false);
+	pthread_mutex_unlock(&v->flush_mu);
+	return rc;
+}
+
+int volume_sync(struct volume *v)
+{
+	uint64_t end;
+	int rc;
+
+	pthread_mutex_lock(&v->flush_mu);
+	rc = commit_flush_locked(v, false);
+	end = v->delta_end;
+	pthread_mutex_unlock(&v->flush_mu);
+	return rc < 0 ? rc : log_sync(v->log, end);
+}
+
+/* Appends each piece of a rollup. */
+struct rollup {
+	struct volume *v;
+	struct delta d;
+	struct buf plain;
+	struct head *head;
+};
+
+static int append_piece(void *ctx, const void *records, size_t len)
+{
+	struct rollup *r = ctx;
+	int rc;
+
+	if (r->head->n_deltas == HEAD_DELTAS_MAX)
+		return -E2BIG;
+	buf_reset(&r->plain);
+	rc = delta_begin(&r->plain, &r->d);
+	if (rc == 0)
+		rc = buf_add(&r->plain, records, len);
+	if (rc == 0)
+		rc = log_append(r->v->log, BLOCK_DELTA, r->plain.p, r->plain.len,
+				r->v->cfg.params->compress, &r->head->deltas[r->head->n_deltas]);
+	if (rc == 0)
+		r->head->n_deltas++;
+	return rc;
+}
+
+/*
+ * List the net effect of many small deltas in their stead: a view then reads a few blocks for each head, not thousands.
+ * REQUIRES(flush_mu)
+ */
+static int roll_up(struct volume *v, struct head *h)
+{
+	struct rollup r = {.v = v, .head = h};
+	struct overlay *net;
+	struct delta d;
+	int rc;
+
+	rc = overlay_new(&net);
+	if (rc < 0)
+		return rc;
+	for (size_t at = 0; rc == 0 && at < v->since.plain.len;) {
+		uint32_t len = get_le32(v->since.plain.p + at);
+
+		rc = delta_decode(v->since.plain.p + at + 4, len, &d);
+		if (rc == 0 && at == 0)
+			r.d.first_seq = d.first_seq;
+		if (rc == 0)
+			rc = overlay_apply(net, d.records, d.records_len);
+		at += 4 + len;
+	}
+	r.d.last_seq = d.last_seq;
+	r.d.counts = d.counts;
+	if (rc == 0)
+		rc = overlay_encode(net, ROLLUP_PIECE_BYTES, append_piece, &r);
+	buf_release(&r.plain);
+	overlay_free(net);
+	return rc;
+}
+
+static int add_head_locked(struct volume *v, struct head *out)
+{
+	int rc;
+
+	rc = commit_flush_locked(v, false);
+	if (rc < 0)
+		return rc;
+	if (v->since.n == 0 && !v->checkpoint_news) {
+		log_newest_head(v->log, out);
+		return 0;
+	}
+	memset(out, 0, sizeof(*out));
+	out->time_ns = clock_wall_ns();
+	out->checkpoint = v->checkpoint;
+	if (v->since.n <= HEAD_DELTAS_MAX) {
+		for (size_t i = 0; i < v->since.n; i++)
+			out->deltas[out->n_deltas++] = v->since.ptr[i];
+	} else {
+		rc = roll_up(v, out);
+		if (rc < 0)
+			return rc;
+	}
+	rc = log_add_head(v->log, out);
+	if (rc < 0)
+		return rc;
+	v->since.n = 0;
+	buf_reset(&v->since.plain);
+	v->checkpoint_news = false;
+	atomic_store(&v->head_end, head_end(out));
+	return 1;
+}
+
+int volume_add_head(struct volume *v, struct head *out)
+{
+	int rc;
+
+	/* The bulk of the data first, without the lock that fsync and large operations need. */
+	rc = log_sync(v->log, UINT64_MAX);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&v->flush_mu);
+	rc = add_head_locked(v, out);
+	pthread_mutex_unlock(&v->flush_mu);
+	if (rc == 1 && v->cfg.on_head != NULL)
+		v->cfg.on_head(v->cfg.ctx, out);
+	return rc < 0 ? rc : 0;
+}

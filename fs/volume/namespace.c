@@ -1,0 +1,298 @@
+/*
+ * Names come and go: make, link, unlink, rmdir.
+ */
+
+#include "volume_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LINKS_MAX UINT32_C(0x7fffffff)
+
+static int check_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (len == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return -EEXIST;
+	return len > NAME_LEN_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* Read a folder that still has a name, and the bucket of ${name} in it. */
+static int open_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
+		      struct attr *dir, struct bucket *b)
+{
+	int rc = view_folder_locked(&v->view, parent, need, dir);
+
+	if (rc == 0 && dir->nlink == 0)
+		return -ENOENT;
+	return rc < 0 ? rc : view_bucket_locked(&v->view, parent, name, need, b);
+}
+
+/* The same where ${name} must not be there yet. */
+static int open_free_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
+			   struct attr *dir, struct bucket *b)
+{
+	struct entry e;
+	int rc = open_place(v, parent, name, need, dir, b);
+
+	if (rc == 0) {
+		rc = bucket_find(b, name, &e);
+		rc = rc == 0 ? -EEXIST : rc == -ENOENT ? 0 : rc;
+	}
+	return rc;
+}
+
+struct making {
+	uint64_t parent;
+	const char *name; /* NULL: without one */
+	uint32_t mode;
+	uint64_t rdev;
+	const char *target;
+	const struct caller *caller;
+};
+
+static void fill_attr(struct volume *v, const struct making *m, const struct attr *dir, struct attr *a)
+{
+	*a = (struct attr){
+		.ino = v->view.counts.next_ino,
+		.mode = m->mode,
+		.nlink = m->name == NULL ? 0 : S_ISDIR(m->mode) ? 2 : 1,
+		.uid = m->caller->uid,
+		.gid = m->caller->gid,
+		.rdev = m->rdev,
+		.size = S_ISLNK(m->mode) ? strlen(m->target) : 0,
+		.parent = S_ISDIR(m->mode) ? m->parent : 0,
+	};
+	a->atime = a->mtime = a->ctime = a->btime = change_now();
+	if (dir->mode & S_ISGID) {
+		a->gid = dir->gid;
+		if (S_ISDIR(m->mode))
+			a->mode |= S_ISGID;
+	}
+}
+
+static void put_orphan(struct volume *v, uint64_t ino)
+{
+	struct item_key key;
+
+	item_key_num(&key, 0, ITEM_ORPHAN, ino);
+	overlay_put(v->view.map.live, key.b, key.len, "", 0);
+	orphan_add(v, ino);
+}
+
+static void del_orphan(struct volume *v, uint64_t ino)
+{
+	struct item_key key;
+
+	item_key_num(&key, 0, ITEM_ORPHAN, ino);
+	overlay_del(v->view.map.live, key.b, key.len);
+	orphan_remove(v, ino);
+}
+
+static int make_locked(struct volume *v, const struct making *m, struct need *need, struct attr *a)
+{
+	struct item_key key;
+	struct bucket b;
+	struct attr dir;
+	int rc;
+
+	if (m->name != NULL)
+		rc = open_free_place(v, m->parent, m->name, need, &dir, &b);
+	else
+		rc = view_folder_locked(&v->view, m->parent, need, &dir);
+	if (rc < 0)
+		return rc;
+	if (v->view.counts.next_ino >= INO_MAX)
+		return -ENOSPC;
+	if (m->name != NULL && S_ISDIR(m->mode) && dir.nlink >= LINKS_MAX)
+		return -EMLINK;
+	fill_attr(v, m, &dir, a);
+	if (m->name != NULL) {
+		rc = bucket_insert(&b, m->name, a->ino, a->mode & S_IFMT);
+		if (rc < 0)
+			return rc;
+	}
+	if (change_reserve(v, 4, sizeof(b.value) + a->size) < 0 || orphan_reserve(v) < 0)
+		return -ENOMEM;
+
+	v->view.counts.next_ino++;
+	v->view.counts.inodes++;
+	change_inode(v, a);
+	if (S_ISLNK(m->mode)) {
+		item_key(&key, a->ino, ITEM_SYMLINK);
+		overlay_put(v->view.map.live, key.b, key.len, m->target, a->size);
+	}
+	if (m->name == NULL) {
+		put_orphan(v, a->ino);
+		return 0;
+	}
+	change_bucket(v, &b);
+	dir.size++;
+	dir.nlink += S_ISDIR(m->mode);
+	touch(&dir, &a->ctime);
+	change_inode(v, &dir);
+	return 0;
+}
+
+static int make(struct volume *v, const struct making *m, struct attr *out)
+{
+	struct need need;
+	int rc;
+
+	rc = change_begin(v);
+	if (rc < 0)
+		return rc;
+	do {
+		view_wrlock(&v->view);
+		rc = make_locked(v, m, &need, out);
+		view_unlock(&v->view);
+	} while (view_again(&v->view, &need, &rc));
+	return change_end(v, rc);
+}
+
+int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32_t mode,
+		     uint64_t rdev, const char *target, const struct caller *c, struct attr *out)
+{
+	struct making m = {parent, name, mode, rdev, target, c};
+	int rc = check_name(name);
+
+	if (rc < 0)
+		return rc;
+	if (S_ISLNK(mode) && strlen(target) > SYMLINK_LEN_MAX)
+		return -ENAMETOOLONG;
+	return make(v, &m, out);
+}
+
+int volume_make_unnamed(struct volume *v, uint64_t parent, uint32_t mode, const struct caller *c,
+			struct attr *out)
+{
+	struct making m = {parent, NULL, mode, 0, NULL, c};
+
+	return make(v, &m, out);
+}
+
+static int link_locked(struct volume *v, uint64_t ino, uint64_t parent, const char *name,
+		       struct need *need, struct attr *a)
+{
+	struct timespec now = change_now();
+	struct bucket b;
+	struct attr dir;
+	int rc;
+
+	rc = view_inode_locked(&v->view, ino, need, a);
+	if (rc < 0)
+		return rc;
+	if (S_ISDIR(a->mode))
+		return -EPERM;
+	if (a->nlink >= LINKS_MAX)
+		return -EMLINK;
+	rc = open_free_place(v, parent, name, need, &dir, &b);
+	if (rc == 0)
+		rc = bucket_insert(&b, name, ino, a->mode & S_IFMT);
+	if (rc < 0)
+		return rc;
+	if (change_reserve(v, 4, sizeof(b.value)) < 0)
+		return -ENOMEM;
+
+	if (a->nlink == 0)
+		del_orphan(v, ino);
+	a->nlink++;
+	a->ctime = now;
+	change_inode(v, a);
+	change_bucket(v, &b);
+	dir.size++;
+	touch(&dir, &now);
+	change_inode(v, &dir);
+	return 0;
+}
+
+int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *name, struct attr *out)
+{
+	struct need need;
+	int rc = check_name(name);
+
+	if (rc == 0)
+		rc = change_begin(v);
+	if (rc < 0)
+		return rc;
+	do {
+		view_wrlock(&v->view);
+		rc = link_locked(v, ino, parent, name, &need, out);
+		view_unlock(&v->view);
+	} while (view_again(&v->view, &need, &rc));
+	return change_end(v, rc);
+}
+
+void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
+{
+	a->ctime = *now;
+	a->nlink = S_ISDIR(a->mode) ? 0 : a->nlink - 1;
+	if (a->nlink == 0)
+		put_orphan(v, a->ino);
+	change_inode(v, a);
+}
+
+static int unlink_locked(struct volume *v, uint64_t parent, const char *name, bool folder,
+			 struct need *need)
+{
+	struct timespec now = change_now();
+	struct attr dir, a;
+	struct bucket b;
+	struct entry e;
+	int rc;
+
+	rc = open_place(v, parent, name, need, &dir, &b);
+	if (rc == 0)
+		rc = bucket_find(&b, name, &e);
+	if (rc == 0)
+		rc = view_inode_locked(&v->view, e.ino, need, &a);
+	if (rc < 0)
+		return rc;
+	if (folder && !S_ISDIR(a.mode))
+		return -ENOTDIR;
+	if (!folder && S_ISDIR(a.mode))
+		return -EISDIR;
+	if (folder && a.size != 0)
+		return -ENOTEMPTY;
+	if (change_reserve(v, 4, sizeof(b.value)) < 0 || orphan_reserve(v) < 0)
+		return -ENOMEM;
+
+	bucket_erase(&b, name);
+	change_bucket(v, &b);
+	dir.size--;
+	dir.nlink -= folder;
+	touch(&dir, &now);
+	change_inode(v, &dir);
+	name_dropped(v, &a, &now);
+	return 0;
+}
+
+static int remove_name(struct volume *v, uint64_t parent, const char *name, bool folder)
+{
+	struct need need;
+	int rc;
+
+	rc = change_begin(v);
+	if (rc < 0)
+		return rc;
+	do {
+		view_wrlock(&v->view);
+		rc = unlink_locked(v, parent, name, folder, &need);
+		view_unlock(&v->view);
+	} while (view_again(&v->view, &need, &rc));
+	return change_end(v, rc);
+}
+
+int volume_unlink(struct volume *v, uint64_t parent, const char *name)
+{
+	return remove_name(v, parent, name, false);
+}
+
+int volume_rmdir(struct volume *v, uint64_t parent, const char *name)
+{
+	if (strcmp(name, ".") == 0)
+		return -EINVAL;
+	return strcmp(name, "..") == 0 ? -ENOTEMPTY : remove_name(v, parent, name, true);
+}

@@ -1,0 +1,223 @@
+/*
+ * Orphans: inodes without a name that the kernel may still refer to (an open file, a working folder). They live until the kernel forgets
+ * them. The tree has an item for each, so that the next mount can drop what an unclean stop left; this set, in memory, makes forgetting
+ * an inode that is no orphan (nearly all) cheap. Its size is bounded by what the kernel keeps open.
+ */
+
+#include "volume_internal.h"
+
+#include "bytes.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOTS_MIN 64u
+#define GONE UINT64_MAX /* a slot whose inode was removed */
+
+/* Open addressing; 0: a free slot. */
+struct orphans {
+	uint64_t *slot;
+	size_t n, used, cap; /* used: with the removed ones; cap: a power of two */
+};
+
+static size_t slot_of(const struct orphans *o, uint64_t ino)
+{
+	return (size_t)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (o->cap - 1);
+}
+
+int orphans_new(struct orphans **out)
+{
+	struct orphans *o = calloc(1, sizeof(*o));
+
+	if (o == NULL)
+		return -ENOMEM;
+	o->cap = SLOTS_MIN;
+	o->slot = calloc(o->cap, sizeof(*o->slot));
+	if (o->slot == NULL) {
+		free(o);
+		return -ENOMEM;
+	}
+	*out = o;
+	return 0;
+}
+
+void orphans_free(struct orphans *o)
+{
+	if (o == NULL)
+		return;
+	free(o->slot);
+	free(o);
+}
+
+static void set_add(struct orphans *o, uint64_t ino)
+{
+	size_t i = slot_of(o, ino);
+
+	while (o->slot[i] != 0) {
+		if (o->slot[i] == ino)
+			return;
+		i = (i + 1) & (o->cap - 1);
+	}
+	o->slot[i] = ino;
+	o->n++;
+	o->used++;
+}
+
+static uint64_t *set_find(const struct orphans *o, uint64_t ino)
+{
+	size_t i = slot_of(o, ino);
+
+	while (o->slot[i] != 0) {
+		if (o->slot[i] == ino)
+			return &o->slot[i];
+		i = (i + 1) & (o->cap - 1);
+	}
+	return NULL;
+}
+
+int orphan_reserve(struct volume *v)
+{
+	struct orphans *o = v->orphans, next;
+	int rc = 0;
+
+	pthread_mutex_lock(&v->orphan_mu);
+	if (2 * (o->used + 1) > o->cap) {
+		next = (struct orphans){.cap = SLOTS_MIN};
+		while (next.cap < 4 * (o->n + 1))
+			next.cap *= 2;
+		next.slot = calloc(next.cap, sizeof(*next.slot));
+		if (next.slot == NULL) {
+			rc = -ENOMEM;
+		} else {
+			for (size_t i = 0; i < o->cap; i++) {
+				if (o->slot[i] != 0 && o->slot[i] != GONE)
+					set_add(&next, o->slot[i]);
+			}
+			free(o->slot);
+			*o = next;
+		}
+	}
+	pthread_mutex_unlock(&v->orphan_mu);
+	return rc;
+}
+
+void orphan_add(struct volume *v, uint64_t ino)
+{
+	pthread_mutex_lock(&v->orphan_mu);
+	assert(v->orphans->used < v->orphans->cap - 1);
+	set_add(v->orphans, ino);
+	pthread_mutex_unlock(&v->orphan_mu);
+}
+
+void orphan_remove(struct volume *v, uint64_t ino)
+{
+	uint64_t *slot;
+
+	pthread_mutex_lock(&v->orphan_mu);
+	slot = set_find(v->orphans, ino);
+	if (slot != NULL) {
+		*slot = GONE;
+		v->orphans->n--;
+	}
+	pthread_mutex_unlock(&v->orphan_mu);
+}
+
+bool orphan_is(struct volume *v, uint64_t ino)
+{
+	bool is;
+
+	pthread_mutex_lock(&v->orphan_mu);
+	is = v->orphans->n != 0 && set_find(v->orphans, ino) != NULL;
+	pthread_mutex_unlock(&v->orphan_mu);
+	return is;
+}
+
+/* All items of an inode, and its orphan item: one range, whatever the file's size. */
+static int drop_locked(struct volume *v, uint64_t ino, struct need *need)
+{
+	struct item_key from, to, orphan;
+	struct attr a;
+	int rc;
+
+	rc = view_inode_locked(&v->view, ino, need, &a);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (rc == 0 && a.nlink != 0)
+		return 0; /* linked again meanwhile */
+	if (change_reserve(v, 3, 0) < 0)
+		return -ENOMEM;
+	item_key(&from, ino, ITEM_INODE);
+	item_key(&to, ino + 1, ITEM_INODE);
+	item_key_num(&orphan, 0, ITEM_ORPHAN, ino);
+	overlay_del_range(v->view.map.live, from.b, from.len, to.b, to.len);
+	overlay_del(v->view.map.live, orphan.b, orphan.len);
+	if (rc == 0) {
+		v->view.counts.inodes--;
+		v->view.counts.bytes -= a.bytes;
+	}
+	orphan_remove(v, ino);
+	return 0;
+}
+
+static int drop(struct volume *v, uint64_t ino)
+{
+	struct need need;
+	int rc;
+
+	rc = change_begin(v);
+	if (rc < 0)
+		return rc;
+	do {
+		view_wrlock(&v->view);
+		rc = drop_locked(v, ino, &need);
+		view_unlock(&v->view);
+	} while (view_again(&v->view, &need, &rc));
+	return change_end(v, rc);
+}
+
+void volume_forget(struct volume *v, uint64_t ino)
+{
+	/* If it fails (a full disk), the orphan's item stays, and the next mount drops it. */
+	if (orphan_is(v, ino) && drop(v, ino) < 0)
+		return;
+}
+
+static int first_orphan_locked(struct volume *v, struct need *need, uint64_t *out_ino)
+{
+	struct map_cursor mc;
+	struct item_key key;
+	int rc;
+
+	item_key(&key, 0, ITEM_ORPHAN);
+	map_cursor_init(&mc, &v->view.map, need);
+	rc = map_seek(&mc, key.b, key.len);
+	if (rc == 0 && (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0))
+		rc = -ENOENT;
+	if (rc == 0)
+		*out_ino = get_be64(mc.key + 9);
+	map_cursor_release(&mc);
+	return rc;
+}
+
+int orphans_drop(struct volume *v)
+{
+	struct need need;
+	uint64_t ino;
+	int rc;
+
+	for (;;) {
+		do {
+			view_rdlock(&v->view);
+			rc = first_orphan_locked(v, &need, &ino);
+			view_unlock(&v->view);
+		} while (view_again(&v->view, &need, &rc));
+		if (rc == -ENOENT)
+			return 0;
+		if (rc == 0)
+			rc = drop(v, ino);
+		if (rc < 0)
+			return rc;
+	}
+}

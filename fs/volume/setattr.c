@@ -1,0 +1,111 @@
+/*
+ * Attributes and sizes.
+ */
+
+#include "volume_internal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define CAPABILITY_XATTR "security.capability"
+
+/* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
+void kill_priv(struct volume *v, struct attr *a)
+{
+	struct item_key key;
+
+	if (S_ISDIR(a->mode))
+		return;
+	a->mode &= ~(uint32_t)S_ISUID;
+	if (a->mode & S_IXGRP)
+		a->mode &= ~(uint32_t)S_ISGID;
+	item_key_name(&key, a->ino, ITEM_XATTR, CAPABILITY_XATTR, strlen(CAPABILITY_XATTR));
+	overlay_del(v->view.map.live, key.b, key.len);
+}
+
+struct setting {
+	uint64_t ino;
+	unsigned set;
+	const struct attr *want;
+	struct cut cut; /* what a smaller size takes away */
+	bool cutting;
+};
+
+static void assign(struct volume *v, const struct setting *s, struct attr *a)
+{
+	const struct attr *want = s->want;
+	struct timespec now = change_now();
+
+	if (s->set & SET_KILL_PRIV)
+		kill_priv(v, a);
+	if (s->set & SET_MODE)
+		a->mode = (a->mode & S_IFMT) | (want->mode & 07777);
+	if (s->set & SET_UID)
+		a->uid = want->uid;
+	if (s->set & SET_GID)
+		a->gid = want->gid;
+	if (s->set & SET_ATIME)
+		a->atime = want->atime;
+	if (s->set & SET_SIZE)
+		a->mtime = now;
+	if (s->set & SET_MTIME)
+		a->mtime = want->mtime;
+	a->ctime = s->set & SET_CTIME ? want->ctime : now;
+}
+
+static int set_locked(struct volume *v, struct setting *s, struct need *need, struct attr *a)
+{
+	int rc = view_inode_locked(&v->view, s->ino, need, a);
+
+	if (rc < 0)
+		return rc;
+	if ((s->set & SET_SIZE) && !S_ISREG(a->mode))
+		return S_ISDIR(a->mode) ? -EISDIR : -EINVAL;
+	if ((s->set & SET_SIZE) && s->want->size < a->size) {
+		if (!s->cutting)
+			cut_init(&s->cut, s->want->size, FILE_SIZE_MAX);
+		s->cutting = true;
+		/* All of it is known without looking. */
+		if (s->want->size == 0)
+			s->cut = (struct cut){.to = FILE_SIZE_MAX, .bytes = a->bytes, .any = a->bytes != 0};
+		else
+			rc = cut_find(v, s->ino, need, &s->cut);
+		if (rc < 0)
+			return rc;
+	}
+	if (change_reserve(v, 6, 0) < 0)
+		return -ENOMEM;
+
+	if (s->set & SET_SIZE) {
+		if (s->want->size < a->size) {
+			cut_apply(v, s->ino, &s->cut);
+			a->bytes -= s->cut.bytes;
+			v->view.counts.bytes -= s->cut.bytes;
+		}
+		a->size = s->want->size;
+	}
+	assign(v, s, a);
+	change_inode(v, a);
+	return 0;
+}
+
+int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want,
+		   struct attr *out)
+{
+	struct setting s = {.ino = ino, .set = set, .want = want};
+	struct need need;
+	int rc;
+
+	if ((set & SET_SIZE) && want->size > FILE_SIZE_MAX)
+		return -EFBIG;
+	rc = change_begin(v);
+	if (rc < 0)
+		return rc;
+	do {
+		view_wrlock(&v->view);
+		rc = set_locked(v, &s, &need, out);
+		view_unlock(&v->view);
+	} while (view_again(&v->view, &need, &rc));
+	return change_end(v, rc);
+}

@@ -1,0 +1,255 @@
+/*
+ * Views: opening a namespace at a head, and finding the head that a time means.
+ *
+ * A view is a checkpoint's tree with the deltas of the heads after it laid over it.  Opening costs one checkpoint
+ * and a bounded roll-forward, whatever the length of history: the writer takes checkpoints often enough.
+ */
+
+#include "view_internal.h"
+
+#include "blocks.h"
+#include "source.h"
+#include "when.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NS_PER_S INT64_C(1000000000)
+#define HEADS_PER_CALL 64u
+#define FIRST_INO (INO_ROOT + 1)
+
+int view_init(struct view *v, const struct view_config *cfg)
+{
+	pthread_rwlockattr_t attr;
+	int rc;
+
+	memset(v, 0, sizeof(*v));
+	v->cfg = *cfg;
+	v->map.cache = cfg->cache;
+	v->counts.next_ino = FIRST_INO;
+	rc = overlay_new(&v->map.live);
+	if (rc < 0)
+		return rc;
+
+	/* Readers come in an unbroken stream; a writer must get its turn. */
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&v->mu, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	return 0;
+}
+
+void view_release(struct view *v)
+{
+	overlay_free(v->map.live);
+	overlay_free(v->map.frozen);
+	pthread_rwlock_destroy(&v->mu);
+}
+
+int view_apply_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain)
+{
+	struct delta d;
+	uint8_t *plain;
+	int rc;
+
+	if (ptr->plain_len > BLOCK_PLAIN_MAX)
+		return err_say(-ERR_DAMAGED, "the delta at position %" PRIu64 " has a wrong length",
+			       ptr->pos);
+	plain = malloc(ptr->plain_len + 1);
+	if (plain == NULL)
+		return -ENOMEM;
+	rc = blocks_read(v->cfg.blocks, ptr, BLOCK_DELTA, plain);
+	if (rc < 0)
+		goto free_plain;
+	rc = delta_decode(plain, ptr->plain_len, &d);
+	if (rc < 0)
+		goto free_plain;
+
+	/* Pieces of one rollup share their numbers; what the map has already does no harm. */
+	if (d.last_seq >= v->seq) {
+		rc = overlay_apply(v->map.live, d.records, d.records_len);
+		if (rc == -ERR_FORMAT)
+			rc = err_say(-ERR_DAMAGED, "the delta at position %" PRIu64 " is malformed",
+				     ptr->pos);
+		if (rc < 0)
+			goto free_plain;
+		v->seq = d.last_seq;
+		v->counts = d.counts;
+	}
+	if (out_plain != NULL) {
+		*out_plain = plain;
+		return 0;
+	}
+free_plain:
+	free(plain);
+	return rc;
+}
+
+/* Lay over the view what heads from_head + 1 to last list.  The heads come in a few calls, since each may be a round trip. */
+static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
+{
+	struct source *src = v->cfg.source;
+	struct head *heads;
+	int rc = 0;
+
+	heads = malloc(HEADS_PER_CALL * sizeof(*heads));
+	if (heads == NULL)
+		return -ENOMEM;
+	for (uint64_t next = from_head + 1; rc == 0 && next <= last;) {
+		size_t want = last - next + 1 < HEADS_PER_CALL ? last - next + 1 : HEADS_PER_CALL;
+		size_t n = 0;
+
+		rc = src->ops->heads(src, next, want, heads, &n);
+		if (rc == 0 && n == 0)
+			rc = err_say(-ERR_ABSENT, "head %" PRIu64 " is not in this copy", next);
+		for (size_t i = 0; rc == 0 && src->ops->hint != NULL && i < n; i++) {
+			for (uint32_t k = 0; k < heads[i].n_deltas; k++)
+				src->ops->hint(src, heads[i].deltas[k].pos,
+					       heads[i].deltas[k].stored_len);
+		}
+		for (size_t i = 0; rc == 0 && i < n; i++) {
+			for (uint32_t k = 0; rc == 0 && k < heads[i].n_deltas; k++)
+				rc = view_apply_delta(v, &heads[i].deltas[k], NULL);
+		}
+		next += n;
+	}
+	free(heads);
+	return rc;
+}
+
+int view_load(struct view *v, const struct block_ptr *ptr, const struct head *head,
+	      struct checkpoint *out_checkpoint)
+{
+	struct checkpoint c = {.counts = v->counts};
+	int rc;
+
+	if (ptr->pos != 0) {
+		rc = checkpoint_read(v->cfg.blocks, ptr, &c);
+		if (rc < 0)
+			return rc;
+		if (c.from_head > head->number)
+			return err_say(-ERR_DAMAGED, "the checkpoint at position %" PRIu64
+				       " follows a head that it belongs below", ptr->pos);
+	}
+	v->map.base = c.root;
+	v->counts = c.counts;
+	v->seq = c.covers_seq;
+	*out_checkpoint = c;
+	return roll_forward(v, c.from_head, head->number);
+}
+
+int view_open(const struct view_config *cfg, const struct head *head, struct view **out)
+{
+	struct checkpoint checkpoint;
+	struct view *v;
+	int rc;
+
+	v = malloc(sizeof(*v));
+	if (v == NULL)
+		return -ENOMEM;
+	rc = view_init(v, cfg);
+	if (rc < 0)
+		goto free_view;
+	v->head = *head;
+	rc = view_load(v, &head->checkpoint, head, &checkpoint);
+	if (rc < 0)
+		goto release_view;
+	*out = v;
+	return 0;
+
+release_view:
+	view_release(v);
+free_view:
+	free(v);
+	return rc;
+}
+
+void view_close(struct view *v)
+{
+	if (v == NULL)
+		return;
+	view_release(v);
+	free(v);
+}
+
+const struct head *view_head(const struct view *v)
+{
+	return &v->head;
+}
+
+size_t view_bytes(const struct view *v)
+{
+	return sizeof(*v) + overlay_bytes(v->map.live);
+}
+
+void view_usage(struct view *v, struct view_usage *out)
+{
+	view_rdlock(v);
+	out->inodes = v->counts.inodes;
+	out->bytes = v->counts.bytes;
+	view_unlock(v);
+}
+
+static int one_head(struct source *src, uint64_t number, struct head *out)
+{
+	size_t n = 0;
+	int rc = src->ops->heads(src, number, 1, out, &n);
+
+	if (rc == -ERR_ABSENT || (rc == 0 && n == 0))
+		return err_say(-ERR_ABSENT, "there is no head %" PRIu64 "; see 'embassy heads'",
+			       number);
+	return rc;
+}
+
+static int snapshot_head(const struct view_config *cfg, const char *name, struct head *out)
+{
+	struct snapshot s;
+	struct head newest;
+	struct view *v;
+	int rc;
+
+	rc = cfg->source->ops->head_at(cfg->source, INT64_MAX, &newest);
+	if (rc < 0)
+		return rc;
+	rc = view_open(cfg, &newest, &v);
+	if (rc < 0)
+		return rc;
+	rc = view_snapshot(v, name, &s);
+	view_close(v);
+	if (rc == -ENOENT)
+		return err_say(-ENOENT, "there is no snapshot '%s'; see 'embassy snapshots'", name);
+	return rc < 0 ? rc : one_head(cfg->source, s.head, out);
+}
+
+/* A time in whole seconds means that second's end, so that what was done within it is seen. */
+static int64_t end_of_second(int64_t time_ns)
+{
+	return time_ns % NS_PER_S == 0 && time_ns <= INT64_MAX - NS_PER_S ? time_ns + NS_PER_S - 1
+									  : time_ns;
+}
+
+int view_resolve(const struct view_config *cfg, const struct when *when, struct head *out)
+{
+	struct source *src = cfg->source;
+	char text[WHEN_TEXT_LEN];
+	int rc;
+
+	switch (when->kind) {
+	case WHEN_LATEST:
+		return src->ops->head_at(src, INT64_MAX, out);
+	case WHEN_TIME:
+		rc = src->ops->head_at(src, end_of_second(when->time_ns), out);
+		if (rc == -ERR_TOO_EARLY) {
+			when_format(when->time_ns, text);
+			return err_say(rc, "%s is before the volume began; see 'embassy heads'", text);
+		}
+		return rc;
+	case WHEN_HEAD:
+		return one_head(src, when->head, out);
+	case WHEN_SNAPSHOT:
+		return snapshot_head(cfg, when->snapshot, out);
+	}
+	return -ERR_BAD_TIME;
+}

@@ -1,0 +1,381 @@
+/*
+ * A live volume's life: make, open, close, status.
+ *
+ * Opening: lock, let the log recover its tail, load the newest checkpoint, lay the deltas over it (those that heads list, then those
+ * above the newest head), drop orphans, start the clockwork.  Closing: a last checkpoint and head, so that the next opening rolls nothing.
+ */
+
+#include "volume_internal.h"
+
+#include "blocks.h"
+#include "clock.h"
+#include "file.h"
+#include "keys.h"
+#include "log.h"
+#include "msg.h"
+#include "params.h"
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define MEMORY_DEFAULT (UINT64_C(256) << 20)
+#define MEMORY_MIN (UINT64_C(64) << 20)
+#define LOCK_WAIT_MS 10000u
+#define LOCK_POLL_MS 20u
+#define LOCK_TEXT_MAX 64u
+
+/* Say in the lock file who holds it, for the message of whoever is refused. */
+static void lock_say(int fd, const char *state)
+{
+	char text[LOCK_TEXT_MAX];
+	int len = snprintf(text, sizeof(text), "%-8s %-20ld\n", state, (long)getpid());
+
+	/* Only a message depends on it. */
+	if (file_write_at(fd, text, (size_t)len, 0) < 0)
+		return;
+}
+
+static int lock_refused(int fd, const char *dir)
+{
+	char text[LOCK_TEXT_MAX] = "";
+	long pid = 0;
+	ssize_t len = file_read_at(fd, text, sizeof(text) - 1, 0);
+
+	if (len > 0 && sscanf(text, "%*s %ld", &pid) == 1)
+		return err_say(-ERR_LOCKED, "%s: in use by process %ld; unmount it there first, or "
+			       "mount with -o ro", dir, pid);
+	return err_say(-ERR_LOCKED, "%s: in use by another process; unmount it there first, or mount "
+		       "with -o ro", dir);
+}
+
+/* A holder that is closing is waited for: umount returns before the last bytes are durable. */
+static bool holder_closes(int fd)
+{
+	char text[LOCK_TEXT_MAX] = "";
+
+	return file_read_at(fd, text, sizeof(text) - 1, 0) > 0 && strncmp(text, "closing", 7) == 0;
+}
+
+int volume_lock(const char *dir, int *out_fd)
+{
+	char path[4096];
+	int fd, rc;
+
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+	if (fd < 0)
+		return err_say(fd, "%s: %s", path, strerror(-fd));
+	for (unsigned waited = 0;; waited += LOCK_POLL_MS) {
+		rc = file_lock(fd);
+		if (rc != -EAGAIN || waited >= LOCK_WAIT_MS || !holder_closes(fd))
+			break;
+		usleep(LOCK_POLL_MS * 1000);
+	}
+	if (rc < 0) {
+		rc = rc == -EAGAIN ? lock_refused(fd, dir) : err_say(rc, "%s: %s", path, strerror(-rc));
+		file_close(fd);
+		return rc;
+	}
+	lock_say(fd, "open");
+	*out_fd = fd;
+	return 0;
+}
+
+static void init_locks(struct volume *v)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&v->flush_mu, NULL);
+	pthread_mutex_init(&v->orphan_mu, NULL);
+	pthread_mutex_init(&v->clock_mu, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&v->clock_wake, &attr);
+	pthread_cond_init(&v->checkpoint_done, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+static void destroy_locks(struct volume *v)
+{
+	pthread_cond_destroy(&v->checkpoint_done);
+	pthread_cond_destroy(&v->clock_wake);
+	pthread_mutex_destroy(&v->clock_mu);
+	pthread_mutex_destroy(&v->orphan_mu);
+	pthread_mutex_destroy(&v->flush_mu);
+}
+
+static struct log_config log_config_of(const struct volume_config *cfg)
+{
+	return (struct log_config){
+		.volume_dir = cfg->dir,
+		.params = cfg->params,
+		.log_key = cfg->keys->log_key,
+		.writer_secret = cfg->keys->writer_secret,
+	};
+}
+
+/* Deltas above the newest head: no head lists them yet, so the next one must. */
+static int apply_tail(struct volume *v, const struct log_tail *tail)
+{
+	uint8_t *plain;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < tail->n_deltas; i++) {
+		rc = view_apply_delta(&v->view, &tail->deltas[i], &plain);
+		if (rc < 0)
+			break;
+		rc = commit_since_add(v, &tail->deltas[i], plain, tail->deltas[i].plain_len);
+		free(plain);
+	}
+	return rc;
+}
+
+static int load(struct volume *v, const struct log_tail *tail)
+{
+	const struct block_ptr *ptr = &tail->head.checkpoint;
+	struct checkpoint c;
+	int rc;
+
+	if (tail->n_checkpoints > 0) {
+		ptr = &tail->checkpoints[tail->n_checkpoints - 1];
+		v->checkpoint_news = true;
+	}
+	rc = view_load(&v->view, ptr, &tail->head, &c);
+	if (rc == 0)
+		rc = apply_tail(v, tail);
+	if (rc < 0)
+		return rc;
+	v->checkpoint = *ptr;
+	v->checkpoint_head = c.from_head;
+	v->delta_end = tail->end;
+	if (tail->head.number != 0)
+		atomic_store(&v->head_end, head_end(&tail->head));
+	if (tail->dropped_bytes != 0)
+		msg_info("%s: %" PRIu64 " bytes that were never made durable were cut off the log",
+			 v->cfg.dir, tail->dropped_bytes);
+	return 0;
+}
+
+static int open_log(struct volume *v, struct log_tail *tail)
+{
+	struct log_config cfg = log_config_of(&v->cfg);
+	struct block_io io;
+	int rc;
+
+	rc = log_open(&cfg, &v->log, tail);
+	if (rc < 0)
+		return rc;
+	io = blocks_io(log_blocks(v->log));
+	rc = node_cache_new(v->cfg.memory_bytes / 4, &io, &v->cache);
+	if (rc < 0)
+		return rc;
+	rc = view_init(&v->view, &(struct view_config){.source = log_source(v->log),
+						       .blocks = log_blocks(v->log),
+						       .cache = v->cache,
+						       .name_key = v->cfg.keys->name_key});
+	if (rc < 0)
+		return rc;
+	v->overlay_empty = overlay_bytes(v->view.map.live);
+	return load(v, tail);
+}
+
+/* Undo open_log(), however far it came. */
+static int close_log(struct volume *v)
+{
+	int rc = 0;
+
+	if (v->view.map.live != NULL)
+		view_release(&v->view);
+	if (v->cache != NULL)
+		node_cache_free(v->cache);
+	if (v->log != NULL)
+		rc = log_close(v->log);
+	commit_release(v);
+	return rc;
+}
+
+int volume_open(const struct volume_config *cfg, struct volume **out)
+{
+	struct log_tail tail = {0};
+	struct volume *v;
+	int rc;
+
+	v = calloc(1, sizeof(*v));
+	if (v == NULL)
+		return -ENOMEM;
+	v->cfg = *cfg;
+	if (v->cfg.memory_bytes == 0)
+		v->cfg.memory_bytes = MEMORY_DEFAULT;
+	if (v->cfg.memory_bytes < MEMORY_MIN)
+		v->cfg.memory_bytes = MEMORY_MIN;
+	v->overlay_max = v->cfg.memory_bytes / 6;
+	init_locks(v);
+	rc = orphans_new(&v->orphans);
+	if (rc < 0)
+		goto destroy;
+	rc = volume_lock(cfg->dir, &v->lock_fd);
+	if (rc < 0)
+		goto destroy;
+	rc = open_log(v, &tail);
+	if (rc < 0)
+		goto close_log;
+	rc = clockwork_start(v);
+	if (rc < 0)
+		goto close_log;
+	rc = orphans_drop(v);
+	if (rc < 0 && rc != -ENOSPC)
+		goto stop_clockwork;
+	free(tail.deltas);
+	free(tail.checkpoints);
+	*out = v;
+	return 0;
+
+stop_clockwork:
+	clockwork_stop(v);
+close_log:
+	if (close_log(v) < 0)
+		msg_warn("%s: closing the log failed too", cfg->dir);
+	free(tail.deltas);
+	free(tail.checkpoints);
+	file_close(v->lock_fd);
+destroy:
+	orphans_free(v->orphans);
+	destroy_locks(v);
+	free(v);
+	return rc;
+}
+
+int volume_close(struct volume *v)
+{
+	struct head head;
+	int rc, close_rc;
+
+	lock_say(v->lock_fd, "closing");
+	clockwork_stop(v);
+	rc = checkpoint_take(v);
+	/* Without room for a checkpoint the deltas still tell all. */
+	if (rc == -ENOSPC)
+		rc = 0;
+	if (rc == 0)
+		rc = volume_add_head(v, &head);
+	if (rc < 0)
+		msg_error("%s: the last head could not be made: %s", v->cfg.dir, err_detail(rc));
+	close_rc = close_log(v);
+	file_close(v->lock_fd);
+	orphans_free(v->orphans);
+	destroy_locks(v);
+	free(v);
+	return rc < 0 ? rc : close_rc;
+}
+
+struct view *volume_view(struct volume *v)
+{
+	return &v->view;
+}
+
+struct log *volume_log(struct volume *v)
+{
+	return v->log;
+}
+
+const struct view_config *volume_view_config(struct volume *v)
+{
+	return &v->view.cfg;
+}
+
+/* The root folder, as the first delta of a volume. */
+static int append_root(struct log *log, uint32_t uid, uint32_t gid, struct head *h)
+{
+	struct delta d = {.first_seq = 1, .last_seq = 1, .counts = {.next_ino = INO_ROOT + 1, .inodes = 1}};
+	struct attr a = {.ino = INO_ROOT, .mode = S_IFDIR | 0755, .nlink = 2, .uid = uid, .gid = gid, .parent = INO_ROOT};
+	uint8_t value[ITEM_INODE_LEN];
+	struct overlay *ov;
+	struct item_key key;
+	struct buf plain = {0};
+	int rc;
+
+	a.atime = a.mtime = a.ctime = a.btime = change_now();
+	rc = overlay_new(&ov);
+	if (rc < 0)
+		return rc;
+	item_key(&key, INO_ROOT, ITEM_INODE);
+	item_inode_encode(&a, value);
+	rc = overlay_reserve(ov, 1, key.len + sizeof(value));
+	if (rc == 0) {
+		overlay_put(ov, key.b, key.len, value, sizeof(value));
+		rc = delta_begin(&plain, &d);
+	}
+	if (rc == 0)
+		rc = overlay_take_delta(ov, &plain);
+	if (rc == 0)
+		rc = log_append(log, BLOCK_DELTA, plain.p, plain.len, 0, &h->deltas[0]);
+	h->n_deltas = 1;
+	buf_release(&plain);
+	overlay_free(ov);
+	return rc;
+}
+
+int volume_make(const char *dir, const struct params *params, const struct volume_keys *keys,
+		uint32_t uid, uint32_t gid)
+{
+	struct volume_config cfg = {.dir = dir, .params = params, .keys = keys};
+	struct log_config log_cfg = log_config_of(&cfg);
+	struct log_tail tail = {0};
+	struct head head = {.time_ns = clock_wall_ns()};
+	struct log *log;
+	int lock_fd, rc, close_rc;
+
+	rc = volume_lock(dir, &lock_fd);
+	if (rc < 0)
+		return rc;
+	rc = log_open(&log_cfg, &log, &tail);
+	if (rc < 0)
+		goto unlock;
+	if (tail.head.number != 0 || tail.end != 0)
+		rc = err_say(-EEXIST, "%s: holds a log already; choose another folder", dir);
+	if (rc == 0)
+		rc = append_root(log, uid, gid, &head);
+	if (rc == 0)
+		rc = log_add_head(log, &head);
+	close_rc = log_close(log);
+	if (rc == 0)
+		rc = close_rc;
+	free(tail.deltas);
+	free(tail.checkpoints);
+unlock:
+	file_close(lock_fd);
+	return rc;
+}
+
+void volume_get_status(struct volume *v, struct volume_status *out)
+{
+	struct statvfs fs;
+
+	memset(out, 0, sizeof(*out));
+	log_newest_head(v->log, &out->head);
+	out->log_end = log_end(v->log);
+	out->durable_end = log_durable_end(v->log);
+	out->cache_bytes = node_cache_bytes(v->cache);
+	view_rdlock(&v->view);
+	out->overlay_bytes = overlay_bytes(v->view.map.live) +
+			     (v->view.map.frozen ? overlay_bytes(v->view.map.frozen) : 0);
+	view_unlock(&v->view);
+	pthread_mutex_lock(&v->flush_mu);
+	out->checkpoint_head = v->checkpoint_head;
+	pthread_mutex_unlock(&v->flush_mu);
+	pthread_mutex_lock(&v->clock_mu);
+	memcpy(out->reason, v->reason, sizeof(out->reason));
+	pthread_mutex_unlock(&v->clock_mu);
+	if (out->reason[0] != '\0')
+		out->stuck = -EIO;
+	if (statvfs(v->cfg.dir, &fs) == 0)
+		out->disk_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+}

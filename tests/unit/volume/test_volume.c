@@ -1,0 +1,338 @@
+/* What a live volume does, call by call: results, errors, what survives. */
+
+#include "fixture.h"
+
+#include "err.h"
+#include "when.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+static const struct caller user = {1000, 100};
+
+static struct fixture f;
+static struct volume *v;
+
+static void setup(void)
+{
+	fixture_make(&f);
+	v = fixture_open(&f);
+}
+
+static void teardown(void)
+{
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
+
+static void reopen(void)
+{
+	cr_assert_eq(volume_close(v), 0);
+	v = fixture_open(&f);
+}
+
+static uint64_t make(uint64_t parent, const char *name, uint32_t mode)
+{
+	struct attr a;
+	int rc = volume_make_node(v, parent, name, mode, 0, S_ISLNK(mode) ? "target" : NULL, &user, &a);
+
+	cr_assert_eq(rc, 0, "%s: %s", name, err_detail(rc));
+	return a.ino;
+}
+
+static struct attr get(uint64_t ino)
+{
+	struct attr a;
+
+	cr_assert_eq(view_getattr(volume_view(v), ino, &a), 0);
+	return a;
+}
+
+TestSuite(volume, .init = setup, .fini = teardown, .timeout = 120);
+
+Test(volume, nodes_and_links)
+{
+	uint64_t dir = make(INO_ROOT, "dir", S_IFDIR | 0755), file = make(dir, "file", S_IFREG | 0600);
+	uint64_t sym = make(dir, "sym", S_IFLNK | 0777);
+	char target[SYMLINK_LEN_MAX + 1];
+	struct attr a;
+
+	cr_assert_eq(get(INO_ROOT).nlink, 3);
+	cr_assert_eq(get(dir).size, 2);
+	cr_assert_eq(get(file).uid, 1000);
+	cr_assert_eq(view_readlink(volume_view(v), sym, target), 0);
+	cr_assert_str_eq(target, "target");
+	cr_assert_eq(view_readlink(volume_view(v), file, target), -EINVAL);
+	cr_assert_eq(volume_make_node(v, dir, "file", S_IFREG, 0, NULL, &user, &a), -EEXIST);
+	cr_assert_eq(volume_make_node(v, file, "x", S_IFREG, 0, NULL, &user, &a), -ENOTDIR);
+	cr_assert_eq(volume_link(v, file, INO_ROOT, "second", &a), 0);
+	cr_assert_eq(a.nlink, 2);
+	cr_assert_eq(volume_link(v, dir, INO_ROOT, "d2", &a), -EPERM);
+	cr_assert_eq(volume_rmdir(v, INO_ROOT, "dir"), -ENOTEMPTY);
+	cr_assert_eq(volume_unlink(v, INO_ROOT, "dir"), -EISDIR);
+	cr_assert_eq(volume_rmdir(v, INO_ROOT, "second"), -ENOTDIR);
+	cr_assert_eq(volume_unlink(v, INO_ROOT, "nothing"), -ENOENT);
+	reopen();
+	cr_assert_eq(view_lookup(volume_view(v), dir, "..", &a), 0);
+	cr_assert_eq(a.ino, INO_ROOT);
+	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "second", &a), 0);
+	cr_assert_eq(a.ino, file);
+}
+
+Test(volume, names_up_to_255_bytes)
+{
+	char name[258];
+	struct attr a;
+
+	memset(name, 'n', sizeof(name));
+	name[255] = '\0';
+	make(INO_ROOT, name, S_IFREG | 0600);
+	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), 0);
+	name[255] = 'n';
+	name[256] = '\0';
+	cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &user, &a), -ENAMETOOLONG);
+	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), -ENAMETOOLONG);
+	make(INO_ROOT, "\x01\xff\n*", S_IFREG | 0600);
+}
+
+Test(volume, rename_rules)
+{
+	uint64_t a_dir = make(INO_ROOT, "a", S_IFDIR | 0755), b_dir = make(INO_ROOT, "b", S_IFDIR | 0755);
+	uint64_t file = make(a_dir, "file", S_IFREG | 0600), sub = make(a_dir, "sub", S_IFDIR | 0755);
+	struct attr a;
+
+	cr_assert_eq(volume_rename(v, a_dir, "none", b_dir, "x", 0, &user), -ENOENT);
+	cr_assert_eq(volume_rename(v, INO_ROOT, "b", INO_ROOT, "a", 0, &user), -ENOTEMPTY);
+	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", 0, &user), -EISDIR);
+	cr_assert_eq(volume_rename(v, a_dir, "sub", a_dir, "file", 0, &user), -ENOTDIR);
+	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", RENAME_NOREPLACE, &user), -EEXIST);
+	cr_assert_eq(volume_rename(v, a_dir, "sub", b_dir, "moved", 0, &user), 0);
+	cr_assert_eq(get(a_dir).nlink, 2);
+	cr_assert_eq(get(b_dir).nlink, 3);
+	cr_assert_eq(get(sub).parent, b_dir);
+	cr_assert_eq(volume_rename(v, a_dir, "file", b_dir, "moved", RENAME_EXCHANGE, &user), 0);
+	cr_assert_eq(view_lookup(volume_view(v), b_dir, "moved", &a), 0);
+	cr_assert_eq(a.ino, file);
+	cr_assert_eq(get(a_dir).nlink, 3);
+	cr_assert_eq(get(b_dir).nlink, 2);
+	cr_assert_eq(get(sub).parent, a_dir);
+	cr_assert_eq(volume_rename(v, b_dir, "moved", b_dir, "again", RENAME_WHITEOUT, &user), 0);
+	cr_assert_eq(view_lookup(volume_view(v), b_dir, "moved", &a), 0);
+	cr_assert(S_ISCHR(a.mode) && a.rdev == 0);
+	cr_assert_eq(volume_rename(v, b_dir, "again", b_dir, "x", 0x80, &user), -EINVAL);
+}
+
+Test(volume, orphans)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+	struct view_usage usage;
+	struct attr a;
+	char data[10];
+	size_t len;
+
+	cr_assert_eq(volume_write(v, file, 0, 5, "hello", false), 0);
+	cr_assert_eq(volume_unlink(v, INO_ROOT, "file"), 0);
+	cr_assert_eq(get(file).nlink, 0);
+	cr_assert_eq(view_read(volume_view(v), file, 0, 10, data, &len), 0);
+	cr_assert_eq(len, 5);
+	volume_forget(v, file);
+	cr_assert_eq(view_getattr(volume_view(v), file, &a), -ENOENT);
+
+	file = make(INO_ROOT, "left", S_IFREG | 0600);
+	cr_assert_eq(volume_write(v, file, 0, 5, "hello", false), 0);
+	cr_assert_eq(volume_unlink(v, INO_ROOT, "left"), 0);
+	reopen();
+	cr_assert_eq(view_getattr(volume_view(v), file, &a), -ENOENT);
+	view_usage(volume_view(v), &usage);
+	cr_assert_eq(usage.inodes, 1);
+	cr_assert_eq(usage.bytes, 0);
+
+	cr_assert_eq(volume_make_unnamed(v, INO_ROOT, S_IFREG | 0600, &user, &a), 0);
+	cr_assert_eq(volume_link(v, a.ino, INO_ROOT, "named", &a), 0);
+	volume_forget(v, a.ino);
+	cr_assert_eq(get(a.ino).nlink, 1);
+}
+
+Test(volume, sparse_and_huge)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600), at;
+	struct attr a, want = {.size = FILE_SIZE_MAX};
+	char data[4];
+	size_t len;
+
+	cr_assert_eq(volume_setattr(v, file, SET_SIZE, &want, &a), 0);
+	cr_assert_eq(volume_write(v, file, FILE_SIZE_MAX - 3, 3, "end", false), 0);
+	cr_assert_eq(volume_write(v, file, FILE_SIZE_MAX - 3, 4, "end!", false), -EFBIG);
+	cr_assert_eq(view_read(volume_view(v), file, FILE_SIZE_MAX - 4, 4, data, &len), 0);
+	cr_assert_eq(len, 4);
+	cr_assert_eq(memcmp(data, "\0end", 4), 0);
+	cr_assert_eq(view_seek(volume_view(v), file, 0, false, &at), 0);
+	cr_assert_eq(at, FILE_SIZE_MAX - 3);
+	cr_assert_eq(view_seek(volume_view(v), file, 5, true, &at), 0);
+	cr_assert_eq(at, 5);
+	cr_assert_eq(view_seek(volume_view(v), file, FILE_SIZE_MAX, true, &at), -ENXIO);
+	cr_assert_eq(get(file).bytes, 3);
+}
+
+Test(volume, extended_attributes)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+	static char big[XATTR_VALUE_MAX], got[XATTR_VALUE_MAX];
+	size_t len;
+
+	memset(big, 'x', sizeof(big));
+	cr_assert_eq(volume_setxattr(v, file, "user.a", "one", 3, 0), 0);
+	cr_assert_eq(volume_setxattr(v, file, "user.a", "two", 3, XATTR_CREATE), -EEXIST);
+	cr_assert_eq(volume_setxattr(v, file, "user.b", "two", 3, XATTR_REPLACE), -ENODATA);
+	cr_assert_eq(volume_setxattr(v, file, "user.big", big, sizeof(big), 0), 0);
+	cr_assert_eq(volume_setxattr(v, file, "user.big", big, sizeof(big) + 1, 0), -E2BIG);
+	cr_assert_eq(volume_setxattr(v, file, "user.empty", "", 0, 0), 0);
+	reopen();
+	cr_assert_eq(view_getxattr(volume_view(v), file, "user.big", got, sizeof(got), &len), 0);
+	cr_assert_eq(len, sizeof(big));
+	cr_assert_eq(memcmp(got, big, len), 0);
+	cr_assert_eq(view_getxattr(volume_view(v), file, "user.a", got, 2, &len), -ERANGE);
+	cr_assert_eq(view_getxattr(volume_view(v), file, "user.a", NULL, 0, &len), 0);
+	cr_assert_eq(len, 3);
+	cr_assert_eq(view_getxattr(volume_view(v), file, "user.empty", got, 2, &len), 0);
+	cr_assert_eq(len, 0);
+	cr_assert_eq(view_listxattr(volume_view(v), file, got, sizeof(got), &len), 0);
+	cr_assert_eq(len, sizeof("user.a") + sizeof("user.big") + sizeof("user.empty"));
+	cr_assert_eq(view_listxattr(volume_view(v), file, got, 8, &len), -ERANGE);
+	cr_assert_eq(volume_removexattr(v, file, "user.a"), 0);
+	cr_assert_eq(volume_removexattr(v, file, "user.a"), -ENODATA);
+	cr_assert_eq(view_getxattr(volume_view(v), file, "user.a", got, 2, &len), -ENODATA);
+}
+
+static int take_cookie(void *ctx, const struct view_entry *e)
+{
+	uint64_t *state = ctx; /* count, cookie, how many to take */
+
+	if (state[2] == 0)
+		return 1;
+	state[2]--;
+	state[0]++;
+	state[1] = e->cookie;
+	return 0;
+}
+
+Test(volume, large_folder_listed_while_it_changes)
+{
+	uint64_t dir = make(INO_ROOT, "dir", S_IFDIR | 0755);
+	uint64_t state[3] = {0, 0, 0};
+	unsigned calls = 0;
+	char name[32];
+
+	for (int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "entry-%d", i);
+		make(dir, name, S_IFREG | 0600);
+	}
+	reopen();
+	for (uint64_t before = UINT64_MAX; state[0] != before; calls++) {
+		before = state[0];
+		state[2] = 37;
+		cr_assert_eq(view_readdir(volume_view(v), dir, state[1], true, take_cookie, state), 0);
+		/* Entries that come and go elsewhere move nothing. */
+		snprintf(name, sizeof(name), "other-%u", calls);
+		if (calls % 2)
+			cr_assert_eq(volume_unlink(v, dir, (snprintf(name, sizeof(name), "other-%u", calls - 1), name)), 0);
+		else if (calls < 130)
+			make(dir, name, S_IFREG | 0600);
+		if (calls >= 130)
+			break;
+	}
+	cr_assert_geq(state[0], 4700);
+}
+
+static int count_snapshot(void *ctx, const struct snapshot *s)
+{
+	(void)s;
+	(*(int *)ctx)++;
+	return 0;
+}
+
+Test(volume, snapshots_and_times)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+	struct snapshot s, got;
+	struct view *past;
+	struct when when;
+	struct head head;
+	struct attr a;
+	int n = 0;
+
+	cr_assert_eq(volume_write(v, file, 0, 3, "old", false), 0);
+	cr_assert_eq(volume_snapshot(v, "first", true, &s), 0);
+	cr_assert_eq(volume_snapshot(v, "first", false, &got), -EEXIST);
+	cr_assert_eq(volume_snapshot(v, "a/b", false, &got), -EINVAL);
+	cr_assert_eq(volume_snapshot(v, "", false, &got), -EINVAL);
+	cr_assert_eq(volume_snapshot(v, "second", false, &got), 0);
+	cr_assert_eq(volume_write(v, file, 0, 6, "newnew", false), 0);
+	reopen();
+	cr_assert_eq(view_snapshots(volume_view(v), count_snapshot, &n), 0);
+	cr_assert_eq(n, 2);
+
+	cr_assert_eq(when_parse("snapshot:first", 0, &when), 0);
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), 0);
+	cr_assert_eq(head.number, s.head);
+	cr_assert_eq(view_open(volume_view_config(v), &head, &past), 0);
+	cr_assert_eq(view_lookup(past, INO_ROOT, "file", &a), 0);
+	cr_assert_eq(a.size, 3);
+	view_close(past);
+
+	when = (struct when){.kind = WHEN_TIME, .time_ns = head.time_ns};
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), 0);
+	cr_assert_eq(head.number, s.head);
+	when.time_ns = 1;
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_TOO_EARLY);
+	when = (struct when){.kind = WHEN_HEAD, .head = 1000000};
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_ABSENT);
+	cr_assert_eq(when_parse("snapshot:none", 0, &when), 0);
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ENOENT);
+
+	cr_assert_eq(volume_snapshot_remove(v, "first"), -EPERM);
+	cr_assert_eq(volume_snapshot_release(v, "first"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, "first"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, "first"), -ENOENT);
+}
+
+Test(volume, many_syncs_between_heads_roll_up)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+	char data[3000], want[3000];
+	struct view *past;
+	struct head head;
+	size_t len;
+
+	for (unsigned i = 0; i < sizeof(want); i++) {
+		want[i] = (char)('a' + i % 26);
+		cr_assert_eq(volume_write(v, file, i, 1, &want[i], false), 0);
+		if (i % 3 == 0)
+			cr_assert_eq(volume_sync(v), 0);
+	}
+	cr_assert_eq(volume_add_head(v, &head), 0);
+	cr_assert_leq(head.n_deltas, 64);
+	cr_assert_eq(view_open(volume_view_config(v), &head, &past), 0);
+	cr_assert_eq(view_read(past, file, 0, sizeof(data), data, &len), 0);
+	cr_assert_eq(len, sizeof(want));
+	cr_assert_eq(memcmp(data, want, len), 0);
+	view_close(past);
+}
+
+Test(volume, one_writer)
+{
+	struct volume_config cfg = {.dir = f.dir, .params = &f.params, .keys = &f.keys};
+	struct volume *second;
+
+	cr_assert_eq(volume_open(&cfg, &second), -ERR_LOCKED);
+	cr_assert_not_null(strstr(err_detail(-ERR_LOCKED), "in use by process"));
+	cfg.dir = "/nonexistent";
+	cr_assert_lt(volume_open(&cfg, &second), 0);
+}
