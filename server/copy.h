@@ -1,0 +1,94 @@
+#ifndef COPY_H_
+#define COPY_H_
+
+/*
+ * The server's copy of one volume: a folder like a home's (volume.conf, log/, catalog/) and the owner's name.
+ * Everything below its end is verified and durable; nothing else is ever served.  Sees ciphertext only.
+ */
+
+#include "compiler.h"
+#include "format.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define COPY_WHO_MAX 256u /* bytes of an identity, NUL included */
+
+struct buf;
+struct copy;
+
+/* Where a copy stands: it holds everything below end, whose newest head is head. */
+struct copy_stand {
+	uint64_t end;
+	uint64_t head; /* its number; 0: none yet */
+	int64_t time_ns;
+	uint64_t head_pos;
+	uint32_t head_len; /* of the head's block */
+};
+
+/*
+ * copy_create(vault_dir, id, text, len, who): make the folder vault_dir/<id> with this volume.conf (verified by the
+ * caller), owned by ${who}; there whole or not at all, durably.  Returns 0, -EEXIST, -ENOSPC or -errno.
+ */
+MUST_CHECK int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], const void *text,
+			   size_t len, const char *who);
+
+/*
+ * copy_open(vault_dir, id, out): open vault_dir/<id> and recover it: stand at the catalog's newest head, or rebuild the catalog
+ * where it does not fit the log; take in whatever complete verified heads follow; cut off the rest.
+ * Returns 0; -ERR_NO_VOLUME; -ERR_DAMAGED, -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail; -errno.
+ * copy_close(NULL) is a no-op; no other call may be under way.
+ */
+MUST_CHECK int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
+void copy_close(struct copy *c);
+
+/* copy_id(c): the volume's id, borrowed. */
+const uint8_t *copy_id(const struct copy *c);
+
+/* copy_get_stand(c, out): where it stands now.  Any thread. */
+void copy_get_stand(struct copy *c, struct copy_stand *out);
+
+/* copy_owned_by(c, who): whether ${who} may append to it and change its volume.conf. */
+bool copy_owned_by(const struct copy *c, const char *who);
+
+/* copy_get_params(c, out): append volume.conf, as stored.  Any thread.  Returns 0 or -ENOMEM. */
+MUST_CHECK int copy_get_params(struct copy *c, struct buf *out);
+
+/*
+ * copy_put_params(c, text, len): replace volume.conf.  The same bytes again change nothing.  Any thread.
+ * Returns 0, durable; -ERR_STALE, with a detail, if the serial is not higher; -ERR_FORBIDDEN, with a detail, if a grant was
+ * taken away or changed; as params_decode(); -EINVAL if it is another volume's; -errno.
+ */
+MUST_CHECK int copy_put_params(struct copy *c, const void *text, size_t len);
+
+/*
+ * copy_clip(c, pos, len, out_len): how many of the ${len} bytes at ${pos}, all in one segment, this copy has.  Any thread.
+ * Returns 0 with ${*out_len} > 0; -ERR_ABSENT, with a detail, if there are none; -EINVAL, with a detail, if they cross a segment's
+ * end; -errno.
+ */
+MUST_CHECK int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len);
+
+/* copy_read(c, pos, len, out): bytes that copy_clip() allowed.  Any thread.  Returns 0, -ERR_ABSENT or -errno. */
+MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
+
+/* copy_hint(c, pos, len): they will be read soon. */
+void copy_hint(struct copy *c, uint64_t pos, uint64_t len);
+
+/* A head as it is served. */
+struct copy_head {
+	uint64_t pos;
+	uint32_t stored_len;
+	const uint8_t *note; /* borrowed, during the call */
+	size_t note_len;
+};
+
+/*
+ * copy_heads(c, first, fn, ctx): each head from number ${first} on, until fn returns non-zero (returned if negative).
+ * copy_head_at(c, time_ns, fn, ctx): the newest head not after ${time_ns}; fn is not called if there is none.  Any thread.
+ * Each returns 0; fn's error; -ERR_DAMAGED, with a detail, if catalog and log do not agree; -errno.
+ */
+typedef int copy_head_fn(void *ctx, const struct copy_head *h);
+MUST_CHECK int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx);
+MUST_CHECK int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx);
+
+#endif /* !COPY_H_ */

@@ -1,0 +1,150 @@
+/*
+ * What is served of a copy: ranges of the log, and heads.
+ *
+ * Invariant: no byte at or after the stand's end, as it was when the call began, leaves here; so an appender may
+ * write and cut there at any time.
+ */
+
+#include "copy_internal.h"
+
+#include "catalog.h"
+#include "err.h"
+#include "frame.h"
+#include "head.h"
+#include "store.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
+{
+	uint64_t number = segment_of(pos), size, limit;
+	struct copy_stand s;
+	int rc;
+
+	copy_get_stand(c, &s);
+	if (len == 0 || len > SEGMENT_SIZE - (pos - segment_start(number)))
+		return err_say(-EINVAL, "%llu bytes at position %llu: not a range inside one segment",
+			       (unsigned long long)len, (unsigned long long)pos);
+	if (pos >= s.end)
+		return err_say(-ERR_ABSENT, "position %llu: this copy ends at %llu",
+			       (unsigned long long)pos, (unsigned long long)s.end);
+	rc = store_size(c->store, number, &size);
+	if (rc < 0 && rc != -ERR_ABSENT)
+		return rc;
+	/* A segment's file may be longer than what is verified of it, but not the other way round. */
+	limit = rc == 0 ? segment_start(number) + size : pos;
+	if (limit > s.end)
+		limit = s.end;
+	if (pos >= limit)
+		return err_say(-ERR_ABSENT, "position %llu: this copy has no bytes there",
+			       (unsigned long long)pos);
+	*out_len = limit - pos < len ? limit - pos : len;
+	return 0;
+}
+
+int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
+{
+	int rc = store_read(c->store, pos, len, out);
+
+	if (rc == 0 || rc == -ENOMEM)
+		return rc;
+	return err_say(rc, "position %llu of volume folder %s: %s", (unsigned long long)pos, c->dir,
+		       err_text(rc));
+}
+
+void copy_hint(struct copy *c, uint64_t pos, uint64_t len)
+{
+	store_hint(c->store, pos, (size_t)len);
+}
+
+/* Hand one head's note to the caller's function. */
+struct walk {
+	struct copy *copy;
+	uint64_t end;
+	copy_head_fn *fn;
+	void *ctx;
+	uint8_t block[FRAME_LEN + HEAD_NOTE_MAX];
+};
+
+static int disagree(struct walk *w, const struct head_ref *r)
+{
+	return err_say(-ERR_DAMAGED, "%s: head %llu is not at position %llu as the catalog says; stop the "
+		       "server, remove the folder 'catalog' there and start it again", w->copy->dir,
+		       (unsigned long long)r->number, (unsigned long long)r->pos);
+}
+
+static int visit(void *ctx, const struct head_ref *r)
+{
+	struct walk *w = ctx;
+	struct copy_head h;
+	struct frame f;
+	int rc;
+
+	/* A head just put into the catalog is served once its stand is. */
+	if (r->pos >= w->end)
+		return 1;
+	if (r->stored_len <= FRAME_LEN || r->stored_len > sizeof(w->block))
+		return disagree(w, r);
+	rc = store_read(w->copy->store, r->pos, r->stored_len, w->block);
+	if (rc == -ERR_ABSENT)
+		return disagree(w, r);
+	if (rc < 0)
+		return rc;
+	if (frame_decode(w->block, r->pos, &f) < 0 || f.kind != BLOCK_HEAD ||
+	    f.body_len + FRAME_LEN != r->stored_len)
+		return disagree(w, r);
+	h = (struct copy_head){r->pos, r->stored_len, w->block + FRAME_LEN, f.body_len};
+	return w->fn(w->ctx, &h);
+}
+
+static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
+{
+	struct walk *w = malloc(sizeof(*w));
+	struct copy_stand s;
+
+	if (w) {
+		copy_get_stand(c, &s);
+		w->copy = c;
+		w->end = s.end;
+		w->fn = fn;
+		w->ctx = ctx;
+	}
+	return w;
+}
+
+int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
+{
+	struct walk *w = walk_new(c, fn, ctx);
+	int rc = -EIO;
+
+	if (!w)
+		return -ENOMEM;
+	pthread_rwlock_rdlock(&c->gate);
+	if (c->catalog)
+		rc = catalog_heads(c->catalog, first, visit, w);
+	pthread_rwlock_unlock(&c->gate);
+	free(w);
+	return rc < 0 ? rc : 0;
+}
+
+int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
+{
+	struct walk *w = walk_new(c, fn, ctx);
+	struct head_ref ref;
+	int rc = -EIO;
+
+	if (!w)
+		return -ENOMEM;
+	pthread_rwlock_rdlock(&c->gate);
+	if (c->catalog)
+		rc = catalog_head_at(c->catalog, time_ns, &ref);
+	/* The catalog may be a head or more ahead of what is served. */
+	while (rc == 0 && ref.pos >= w->end && ref.number > 1)
+		rc = catalog_head(c->catalog, ref.number - 1, &ref);
+	if (rc == 0)
+		rc = visit(w, &ref);
+	pthread_rwlock_unlock(&c->gate);
+	free(w);
+	return rc < 0 && rc != -ERR_ABSENT ? rc : 0;
+}

@@ -1,0 +1,193 @@
+/*
+ * embassyd: the block server's options, start and orderly end.
+ *
+ * Key idea: everything that can be wrong is found before the line "listening on" is printed, so whoever starts the server
+ * can wait for that line.  Signals are blocked in all threads and taken here, one at a time.
+ *
+ * Invariant: plain text is never spoken to another machine: without --tls, the address must be local and
+ * --insecure given.
+ */
+
+#include "err.h"
+#include "listen.h"
+#include "msg.h"
+#include "rpc.h"
+#include "secret.h"
+#include "vault.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define EXIT_USAGE 2
+
+struct options {
+	const char *store, *listen, *tls_dir;
+	bool insecure;
+};
+
+static const char usage[] =
+	"usage: embassyd --store DIR --listen ADDRESS:PORT|unix:PATH [--tls DIR] [--insecure]\n"
+	"\n"
+	"Keeps copies of EmbassyFS volumes that it can neither read nor forge.\n"
+	"\n"
+	"  --store DIR     where the copies are kept; made where missing\n"
+	"  --listen WHERE  address and port, or a Unix socket; port 0 takes any that is free\n"
+	"  --tls DIR       folder with ca.pem, cert.pem and key.pem; clients need a certificate of that CA\n"
+	"  --insecure      no TLS; on loopback and Unix sockets only\n"
+	"  --help          this text\n"
+	"  --version       the version\n"
+	"\n"
+	"SIGTERM and SIGINT end it in order.\n";
+
+static int refuse(const char *text)
+{
+	msg_error("%s", text);
+	return EXIT_USAGE;
+}
+
+/* Whether the options fit each other; 0 or an exit code. */
+static int check_options(const struct options *o)
+{
+	int rc;
+
+	if (!o->store)
+		return refuse("--store: missing; give the folder for the copies, see --help");
+	if (!o->listen)
+		return refuse("--listen: missing; give an address and port or unix:PATH, see --help");
+	rc = listen_check(o->listen);
+	if (rc < 0)
+		return refuse(err_detail(rc));
+	if (o->tls_dir && o->insecure)
+		return refuse("--insecure: contradicts --tls; leave one of them out");
+	if (!o->tls_dir && !o->insecure)
+		return refuse("--tls: missing; give a folder with ca.pem, cert.pem and key.pem, which "
+			      "'embassy tls' makes");
+	if (!o->tls_dir && !listen_is_local(o->listen)) {
+		msg_error("--insecure: refused on %s, which other machines may reach; use --tls, or listen "
+			  "on 127.0.0.1, [::1], localhost or unix:PATH", o->listen);
+		return EXIT_USAGE;
+	}
+	return 0;
+}
+
+/* Read the options; 0 to go on, else ${*out_exit} is the exit code. */
+static int read_options(int argc, char **argv, struct options *o, int *out_exit)
+{
+	static const struct option list[] = {
+		{"store", required_argument, NULL, 's'},   {"listen", required_argument, NULL, 'l'},
+		{"tls", required_argument, NULL, 't'},	   {"insecure", no_argument, NULL, 'i'},
+		{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'v'},
+		{NULL, 0, NULL, 0},
+	};
+	int ch;
+
+	*out_exit = 0;
+	while ((ch = getopt_long(argc, argv, "", list, NULL)) != -1) {
+		switch (ch) {
+		case 's':
+			o->store = optarg;
+			break;
+		case 'l':
+			o->listen = optarg;
+			break;
+		case 't':
+			o->tls_dir = optarg;
+			break;
+		case 'i':
+			o->insecure = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return -ECANCELED;
+		case 'v':
+			puts("embassyd " EMBASSYFS_VERSION);
+			return -ECANCELED;
+		default:
+			*out_exit = EXIT_USAGE;
+			return -EINVAL;
+		}
+	}
+	*out_exit = optind < argc ? refuse("too many arguments; see --help") : check_options(o);
+	return *out_exit ? -EINVAL : 0;
+}
+
+/* Each open volume takes many descriptors, each connection one. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+			msg_warn("the limit of open files could not be raised: %s", strerror(errno));
+	}
+}
+
+/* Say that we are ready, and wait to be told to end. */
+static int serve(const struct options *o, const struct rpc *rpc, const sigset_t *ends)
+{
+	char *where = listen_format(o->listen, rpc_port(rpc));
+	int signal_number;
+
+	if (!where)
+		return -ENOMEM;
+	printf("embassyd: listening on %s\n", where);
+	fflush(stdout);
+	free(where);
+	return -sigwait(ends, &signal_number);
+}
+
+static int run(const struct options *o, const sigset_t *ends)
+{
+	struct rpc_config cfg = {.listen = o->listen, .tls_dir = o->tls_dir};
+	struct vault *vault;
+	struct rpc *rpc;
+	int rc;
+
+	rc = vault_open(o->store, &vault);
+	if (rc < 0)
+		return rc;
+	cfg.vault = vault;
+	grpc_init();
+	rc = rpc_start(&cfg, &rpc);
+	if (rc == 0) {
+		rc = serve(o, rpc, ends);
+		rpc_stop(rpc);
+	}
+	/* Waits for gRPC's own threads. */
+	grpc_shutdown_blocking();
+	vault_close(vault);
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = {0};
+	sigset_t ends;
+	int rc, code;
+
+	msg_init("embassyd");
+	if (read_options(argc, argv, &o, &code) < 0)
+		return code;
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	umask(077);
+	raise_file_limit();
+	wire_setup();
+	rc = secret_init();
+	if (rc == 0)
+		rc = run(&o, &ends);
+	if (rc < 0)
+		msg_error("%s", err_detail(rc));
+	return err_exit(rc);
+}

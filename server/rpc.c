@@ -1,0 +1,479 @@
+/*
+ * The server on gRPC's C core, and the life of a call.
+ *
+ * Key idea: one completion queue, a few threads that turn it; each tag is an op with a function.  A call is a counted object: a
+ * count until its status is sent, and one for each step under way.  Disk work happens on the pool's threads and on appenders'
+ * own; the threads here only move messages.
+ *
+ *   requested -> [matched] -> open -> steps of the method ... -> call_finish() -> [status sent, close seen] -> freed
+ *
+ * Invariants:
+ *  1. While the server runs, REQUESTS calls wait to be matched; a matched one is replaced before it is looked at.
+ *  2. Steps of one call are started under its mu.
+ *  3. n_calls counts calls, those that wait included, until they are freed; it is 0 before the server, the queue and
+ *     the pool go.
+ *
+ * Lock order: call.mu; rpc.mu.  No call into gRPC is made under rpc.mu.
+ */
+
+#include "rpc_internal.h"
+
+#include "err.h"
+#include "msg.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/grpc_security.h>
+#include <grpc/slice.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUESTS 4u	  /* calls that wait to be matched */
+#define NETWORK_THREADS 2u
+#define DISK_THREADS 4u
+
+struct rpc {
+	struct vault *vault;
+	bool tls;
+	int port;
+	grpc_server *server;
+	grpc_completion_queue *cq;
+	struct pool *pool;
+	unsigned n_threads;
+	pthread_t threads[NETWORK_THREADS];
+	struct op on_shutdown;
+
+	pthread_mutex_t mu;
+	pthread_cond_t fewer;
+	/* Guarded by mu. */
+	unsigned n_calls, n_appenders;
+	bool stopped; /* gRPC has no connection left */
+};
+
+static const struct method *const methods[] = {
+	&append_method,	    &read_method,	 &heads_method,	       &get_volume_method,
+	&put_volume_method, &list_volumes_method, &health_check_method, &health_watch_method,
+};
+
+void call_ref(struct call *call)
+{
+	atomic_fetch_add(&call->refs, 1);
+}
+
+static void call_free(struct call *call)
+{
+	struct rpc *r = call->rpc;
+
+	if (call->method && call->method->release)
+		call->method->release(call);
+	if (call->request)
+		grpc_byte_buffer_destroy(call->request);
+	grpc_call_details_destroy(&call->details);
+	grpc_metadata_array_destroy(&call->metadata);
+	if (call->core)
+		grpc_call_unref(call->core);
+	grpc_slice_unref(call->status_text);
+	pthread_mutex_destroy(&call->mu);
+	free(call);
+
+	pthread_mutex_lock(&r->mu);
+	r->n_calls--;
+	pthread_cond_broadcast(&r->fewer);
+	pthread_mutex_unlock(&r->mu);
+}
+
+void call_unref(struct call *call)
+{
+	if (atomic_fetch_sub(&call->refs, 1) == 1)
+		call_free(call);
+}
+
+struct vault *call_vault(const struct call *call)
+{
+	return call->rpc->vault;
+}
+
+bool call_count_appender(struct call *call)
+{
+	struct rpc *r = call->rpc;
+	bool ok;
+
+	pthread_mutex_lock(&r->mu);
+	ok = r->n_appenders < RPC_APPENDERS_MAX;
+	if (ok)
+		r->n_appenders++;
+	pthread_mutex_unlock(&r->mu);
+	return ok;
+}
+
+void call_uncount_appender(struct call *call)
+{
+	struct rpc *r = call->rpc;
+
+	pthread_mutex_lock(&r->mu);
+	r->n_appenders--;
+	pthread_mutex_unlock(&r->mu);
+}
+
+/* A step of one or two operations, with a count of its own. */
+static void start(struct call *call, const grpc_op *ops, size_t n_ops, struct op *op)
+{
+	grpc_call_error rc;
+
+	call_ref(call);
+	pthread_mutex_lock(&call->mu);
+	rc = grpc_call_start_batch(call->core, ops, n_ops, op, NULL);
+	pthread_mutex_unlock(&call->mu);
+	assert(rc == GRPC_CALL_OK);
+}
+
+void call_receive(struct call *call)
+{
+	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+
+	op.data.recv_message.recv_message = &call->incoming;
+	start(call, &op, 1, &call->on_receive);
+}
+
+void call_send(struct call *call, grpc_byte_buffer *bb)
+{
+	grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+
+	op.data.send_message.send_message = bb;
+	start(call, &op, 1, &call->on_send);
+	grpc_byte_buffer_destroy(bb);
+}
+
+static void send_status(struct call *call, grpc_byte_buffer *reply, grpc_status_code status,
+			const char *text)
+{
+	grpc_op ops[2] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER}, {.op = GRPC_OP_SEND_MESSAGE}};
+
+	call->status_text = grpc_slice_from_copied_string(text);
+	ops[0].data.send_status_from_server.status = status;
+	ops[0].data.send_status_from_server.status_details = text[0] ? &call->status_text : NULL;
+	ops[1].data.send_message.send_message = reply;
+	start(call, ops, reply ? 2 : 1, &call->on_finish);
+	if (reply)
+		grpc_byte_buffer_destroy(reply);
+	call_unref(call); /* the count that every call begins with */
+}
+
+void call_finish_with(struct call *call, grpc_status_code status, const char *text)
+{
+	send_status(call, NULL, status, text);
+}
+
+void call_finish(struct call *call, int rc)
+{
+	send_status(call, NULL, wire_status(rc), rc < 0 ? err_detail(rc) : "");
+}
+
+void call_cancel(struct call *call)
+{
+	grpc_call_cancel(call->core, NULL);
+}
+
+static void run_job(struct job *job)
+{
+	struct call *call = (struct call *)((char *)job - offsetof(struct call, job));
+	grpc_byte_buffer *reply = NULL;
+	int rc;
+
+	if (!call->method->answer) {
+		call->method->run(call);
+	} else {
+		rc = call->method->answer(call, call->request, &reply);
+		send_status(call, reply, wire_status(rc), rc < 0 ? err_detail(rc) : "");
+	}
+	call_unref(call);
+}
+
+void call_work(struct call *call)
+{
+	call_ref(call);
+	call->job.run = run_job;
+	pool_add(call->rpc->pool, &call->job);
+}
+
+static void received(struct op *op, bool ok)
+{
+	struct call *call = op->call;
+	grpc_byte_buffer *bb = call->incoming;
+
+	call->incoming = NULL;
+	if (!ok && bb) {
+		grpc_byte_buffer_destroy(bb);
+		bb = NULL;
+	}
+	if (!call->method->answer) {
+		call->method->received(call, bb);
+	} else if (bb) {
+		call->request = bb;
+		call_work(call);
+	} else {
+		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT, "no request came with this call");
+	}
+	call_unref(call);
+}
+
+static void sent(struct op *op, bool ok)
+{
+	op->call->method->sent(op->call, ok);
+	call_unref(op->call);
+}
+
+static void closed(struct op *op, bool ok)
+{
+	struct call *call = op->call;
+
+	(void)ok;
+	if (call->method && call->method->closed)
+		call->method->closed(call);
+	call_unref(call);
+}
+
+static void step_over(struct op *op, bool ok)
+{
+	(void)ok;
+	call_unref(op->call);
+}
+
+static void matched(struct op *op, bool ok);
+
+/* Let the next call come. */
+static int request_call(struct rpc *r)
+{
+	struct call *call;
+	grpc_call_error rc;
+
+	call = calloc(1, sizeof(*call));
+	if (!call)
+		return -ENOMEM;
+	call->rpc = r;
+	atomic_init(&call->refs, 1);
+	pthread_mutex_init(&call->mu, NULL);
+	pthread_mutex_lock(&r->mu);
+	r->n_calls++;
+	pthread_mutex_unlock(&r->mu);
+	call->status_text = grpc_empty_slice();
+	grpc_call_details_init(&call->details);
+	grpc_metadata_array_init(&call->metadata);
+	call->on_new = (struct op){matched, call};
+	call->on_close = (struct op){closed, call};
+	call->on_open = call->on_finish = (struct op){step_over, call};
+	call->on_receive = (struct op){received, call};
+	call->on_send = (struct op){sent, call};
+	rc = grpc_server_request_call(r->server, &call->core, &call->details, &call->metadata, r->cq,
+				      r->cq, &call->on_new);
+	assert(rc == GRPC_CALL_OK);
+	return 0;
+}
+
+static const struct method *find_method(const grpc_slice *name)
+{
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+		if (grpc_slice_str_cmp(*name, methods[i]->name) == 0)
+			return methods[i];
+	}
+	return NULL;
+}
+
+/* Let the peer's cancelling be seen, and open our direction; both must not wait for each other. */
+static void open_call(struct call *call)
+{
+	grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+
+	op.data.recv_close_on_server.cancelled = &call->cancelled;
+	start(call, &op, 1, &call->on_close);
+	op = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA};
+	start(call, &op, 1, &call->on_open);
+}
+
+static void begin(struct call *call, bool too_many)
+{
+	const struct method *method = find_method(&call->details.method);
+	const char *refusal = NULL;
+	int rc = 0;
+
+	if (too_many)
+		refusal = "too many calls at once; come back later";
+	else if (method)
+		rc = auth_call(call->core, call->rpc->tls, call->who);
+	/* Before the close can be seen, so that the method hears of it. */
+	if (!refusal && rc == 0)
+		call->method = method;
+	open_call(call);
+	if (refusal)
+		call_finish_with(call, GRPC_STATUS_RESOURCE_EXHAUSTED, refusal);
+	else if (rc < 0)
+		call_finish(call, rc);
+	else if (!method)
+		call_finish_with(call, GRPC_STATUS_UNIMPLEMENTED, "this server has no such method");
+	else if (method->start)
+		method->start(call);
+	else
+		call_receive(call);
+}
+
+static void matched(struct op *op, bool ok)
+{
+	struct call *call = op->call;
+	struct rpc *r = call->rpc;
+	bool too_many;
+
+	if (!ok) {
+		/* The server stops; this one was never a call. */
+		call_unref(call);
+		return;
+	}
+	if (request_call(r) < 0)
+		msg_error("out of memory: fewer calls are taken from now on");
+	pthread_mutex_lock(&r->mu);
+	too_many = r->n_calls > RPC_CALLS_MAX + REQUESTS;
+	pthread_mutex_unlock(&r->mu);
+	begin(call, too_many);
+}
+
+/* Take one event off the queue; false once it is shut down and empty. */
+static bool turn_once(struct rpc *r)
+{
+	grpc_event ev = grpc_completion_queue_next(r->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+	struct op *op = ev.tag;
+
+	if (ev.type == GRPC_OP_COMPLETE)
+		op->done(op, ev.success);
+	return ev.type != GRPC_QUEUE_SHUTDOWN;
+}
+
+static void *turn_queue(void *arg)
+{
+	while (turn_once(arg))
+		;
+	return NULL;
+}
+
+static void shut_down(struct op *op, bool ok)
+{
+	struct rpc *r = (struct rpc *)((char *)op - offsetof(struct rpc, on_shutdown));
+
+	(void)ok;
+	pthread_mutex_lock(&r->mu);
+	r->stopped = true;
+	pthread_cond_broadcast(&r->fewer);
+	pthread_mutex_unlock(&r->mu);
+}
+
+static int listen_on(struct rpc *r, const struct rpc_config *cfg)
+{
+	grpc_server_credentials *creds;
+	int rc = 0;
+
+	if (cfg->tls_dir)
+		rc = wire_server_tls(cfg->tls_dir, &creds);
+	else
+		creds = grpc_insecure_server_credentials_create();
+	if (rc < 0)
+		return rc;
+	r->port = grpc_server_add_http2_port(r->server, cfg->listen, creds);
+	grpc_server_credentials_release(creds);
+	if (r->port > 0)
+		return 0;
+	return err_say(-EADDRINUSE, "%s: cannot be listened on%s; give an address of this machine that "
+		       "no other program uses", cfg->listen,
+		       cfg->tls_dir ? ", or the TLS key does not fit the certificate" : "");
+}
+
+static int start_threads(struct rpc *r)
+{
+	int rc = pool_new(DISK_THREADS, &r->pool);
+
+	for (; rc == 0 && r->n_threads < NETWORK_THREADS; r->n_threads++) {
+		rc = -pthread_create(&r->threads[r->n_threads], NULL, turn_queue, r);
+		if (rc < 0)
+			break;
+	}
+	return rc;
+}
+
+/* From a server that may not have been started, and has no calls, to nothing. */
+static void tear_down(struct rpc *r)
+{
+	grpc_server_destroy(r->server);
+	grpc_completion_queue_shutdown(r->cq);
+	turn_queue(r);
+	for (unsigned i = 0; i < r->n_threads; i++)
+		pthread_join(r->threads[i], NULL);
+	grpc_completion_queue_destroy(r->cq);
+	pool_free(r->pool);
+	pthread_cond_destroy(&r->fewer);
+	pthread_mutex_destroy(&r->mu);
+	free(r);
+}
+
+/* Until gRPC has let go of every call, and so have we.  Without threads, this one turns the queue. */
+static void wait_until_idle(struct rpc *r)
+{
+	pthread_mutex_lock(&r->mu);
+	while (!r->stopped || r->n_calls > 0) {
+		if (r->n_threads > 0) {
+			pthread_cond_wait(&r->fewer, &r->mu);
+			continue;
+		}
+		pthread_mutex_unlock(&r->mu);
+		turn_once(r);
+		pthread_mutex_lock(&r->mu);
+	}
+	pthread_mutex_unlock(&r->mu);
+}
+
+int rpc_start(const struct rpc_config *cfg, struct rpc **out)
+{
+	struct rpc *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return -ENOMEM;
+	r->vault = cfg->vault;
+	r->tls = cfg->tls_dir != NULL;
+	r->on_shutdown.done = shut_down;
+	pthread_mutex_init(&r->mu, NULL);
+	pthread_cond_init(&r->fewer, NULL);
+	r->cq = grpc_completion_queue_create_for_next(NULL);
+	r->server = grpc_server_create(wire_server_args(), NULL);
+	grpc_server_register_completion_queue(r->server, r->cq, NULL);
+	rc = listen_on(r, cfg);
+	if (rc < 0) {
+		rpc_stop(r);
+		return rc;
+	}
+	grpc_server_start(r->server);
+	for (unsigned i = 0; i < REQUESTS && rc == 0; i++)
+		rc = request_call(r);
+	if (rc == 0)
+		rc = start_threads(r);
+	if (rc < 0) {
+		rpc_stop(r);
+		return rc;
+	}
+	*out = r;
+	return 0;
+}
+
+int rpc_port(const struct rpc *r)
+{
+	return r->port;
+}
+
+void rpc_stop(struct rpc *r)
+{
+	if (!r)
+		return;
+	grpc_server_shutdown_and_notify(r->server, r->cq, &r->on_shutdown);
+	grpc_server_cancel_all_calls(r->server);
+	wait_until_idle(r);
+	tear_down(r);
+}

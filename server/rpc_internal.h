@@ -1,0 +1,92 @@
+#ifndef RPC_INTERNAL_H_
+#define RPC_INTERNAL_H_
+
+/* What the files of the network side share: the life of one call, and the table of methods. */
+
+#include "auth.h"
+#include "pool.h"
+#include "rpc.h"
+#include "wire.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct call;
+
+/* What a completion queue's tag points to. */
+struct op {
+	void (*done)(struct op *op, bool ok);
+	struct call *call; /* NULL: not of a call */
+};
+
+/*
+ * A method.  Either it has only answer: one request, one reply, worked out on a pool thread; or it has the others, each
+ * called once the step that it names is over:
+ *   start     the call has come                       (must begin something that leads to call_finish())
+ *   received  call_receive(): bb is owned by the callee; NULL: the client has no more, or the call is broken
+ *   run       call_work(), on a pool thread
+ *   sent      call_send()
+ *   closed    the client cancelled or is gone, or has our status; may come at any time after start (optional)
+ *   release   the call is over; free call->state
+ * All but run are called on network threads and must not block.  Exactly one call_finish() must be made in a call's life, even
+ * if it was cancelled.
+ */
+struct method {
+	const char *name;
+	int (*answer)(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out);
+
+	void (*start)(struct call *call);
+	void (*received)(struct call *call, grpc_byte_buffer *bb);
+	void (*run)(struct call *call);
+	void (*sent)(struct call *call, bool ok);
+	void (*closed)(struct call *call);
+	void (*release)(struct call *call);
+};
+
+struct call {
+	struct rpc *rpc;
+	const struct method *method;
+	void *state; /* the method's own */
+	char who[AUTH_WHO_MAX];
+
+	grpc_call *core;
+	grpc_call_details details;
+	grpc_metadata_array metadata;
+	atomic_uint refs; /* one until call_finish() is through, and one for each step under way */
+	pthread_mutex_t mu; /* gRPC wants one thread at a time to start a step of a call */
+	struct op on_new, on_close, on_open, on_receive, on_send, on_finish;
+	int cancelled;
+	grpc_byte_buffer *incoming; /* where gRPC puts a message */
+	grpc_byte_buffer *request;  /* of an answer method */
+	grpc_slice status_text;
+	struct job job;
+};
+
+/* Start a step of ${call}; see struct method.  Any thread. */
+void call_receive(struct call *call);
+void call_work(struct call *call);
+void call_send(struct call *call, grpc_byte_buffer *bb); /* takes ${bb}; one at a time */
+
+/* call_finish(call, rc): end the call with the status and text that stand for ${rc}, by this thread's err_detail(). */
+void call_finish(struct call *call, int rc);
+
+/* call_finish_with(call, status, text): the same with a status of the caller's choice. */
+void call_finish_with(struct call *call, grpc_status_code status, const char *text);
+
+/* call_cancel(call): end it from this side.  Any thread, any number of times. */
+void call_cancel(struct call *call);
+
+void call_ref(struct call *call);
+void call_unref(struct call *call);
+
+/* The server's parts that methods use. */
+struct vault *call_vault(const struct call *call);
+
+/* call_count_appender(call): whether one more may append; if so, uncounted by call_uncount_appender(). */
+bool call_count_appender(struct call *call);
+void call_uncount_appender(struct call *call);
+
+extern const struct method append_method, read_method, heads_method, get_volume_method,
+	put_volume_method, list_volumes_method, health_check_method, health_watch_method;
+
+#endif /* !RPC_INTERNAL_H_ */

@@ -1,0 +1,252 @@
+/*
+ * The store folder.
+ *
+ * Key idea: a copy is opened when it is first asked for and then stays open, so a store of many volumes starts at once, and
+ * one that cannot be opened is an error of that volume alone.
+ *
+ * Invariants:
+ *  1. One process uses a store: STORE/lock is held.
+ *  2. At most one struct copy exists per volume folder; slots are never removed while the vault is open, and only for
+ *     folders that exist, so questions about unknown ids cost no memory.
+ *
+ * Lock order: create_mu, mu, slot.mu.  Slots are found under mu, opened under their own lock only.
+ */
+
+#include "vault.h"
+
+#include "clock.h"
+#include "err.h"
+#include "file.h"
+#include "params.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DETAIL_MAX 1024u
+
+struct slot {
+	uint8_t id[VOLUME_ID_LEN];
+	pthread_mutex_t mu; /* held while the copy is opened; others who want it wait */
+	/* Guarded by mu. */
+	struct copy *copy; /* NULL: not open */
+	int why;	   /* the newest failure to open it; 0: not tried */
+	char detail[DETAIL_MAX];
+	uint64_t failed_ns;
+};
+
+struct vault {
+	char *dir;
+	int lock_fd;
+	pthread_mutex_t create_mu; /* one creation at a time, so that the count holds */
+	pthread_mutex_t mu;
+	/* Guarded by mu. */
+	struct slot *slots[VAULT_VOLUMES_MAX];
+	size_t n_slots;
+};
+
+static int take_lock(struct vault *v)
+{
+	char path[4096];
+	int rc;
+
+	if (snprintf(path, sizeof(path), "%s/lock", v->dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	v->lock_fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+	if (v->lock_fd < 0)
+		return v->lock_fd;
+	rc = file_lock(v->lock_fd);
+	return rc == -EAGAIN ? -ERR_LOCKED : rc;
+}
+
+int vault_open(const char *dir, struct vault **out)
+{
+	struct vault *v = calloc(1, sizeof(*v));
+	int rc;
+
+	if (!v)
+		return -ENOMEM;
+	v->lock_fd = -1;
+	pthread_mutex_init(&v->create_mu, NULL);
+	pthread_mutex_init(&v->mu, NULL);
+	v->dir = strdup(dir);
+	rc = v->dir ? file_mkdir(AT_FDCWD, dir, 0700) : -ENOMEM;
+	if (rc == 0 || rc == -EEXIST)
+		rc = take_lock(v);
+	if (rc < 0) {
+		vault_close(v);
+		if (rc == -ERR_LOCKED)
+			return err_say(rc, "%s: another server has it open; stop that one first", dir);
+		return err_say(rc, "%s: %s; give a folder that this user can write to", dir,
+			       err_text(rc));
+	}
+	*out = v;
+	return 0;
+}
+
+void vault_close(struct vault *v)
+{
+	if (!v)
+		return;
+	for (size_t i = 0; i < v->n_slots; i++) {
+		copy_close(v->slots[i]->copy);
+		pthread_mutex_destroy(&v->slots[i]->mu);
+		free(v->slots[i]);
+	}
+	file_close(v->lock_fd);
+	pthread_mutex_destroy(&v->mu);
+	pthread_mutex_destroy(&v->create_mu);
+	free(v->dir);
+	free(v);
+}
+
+static int no_volume(const uint8_t id[VOLUME_ID_LEN])
+{
+	char name[VOLUME_ID_TEXT_LEN];
+
+	volume_id_format(id, name);
+	return err_say(-ERR_NO_VOLUME, "%s: this server has no such volume; its home creates it when it "
+		       "first connects", name);
+}
+
+/* Whether the volume's folder is there. */
+static bool folder_exists(const struct vault *v, const uint8_t id[VOLUME_ID_LEN])
+{
+	char name[VOLUME_ID_TEXT_LEN], path[4096];
+
+	volume_id_format(id, name);
+	return snprintf(path, sizeof(path), "%s/%s", v->dir, name) < (int)sizeof(path) &&
+	       access(path, F_OK) == 0;
+}
+
+static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
+{
+	struct slot *slot;
+
+	if (!folder_exists(v, id))
+		return no_volume(id);
+	if (v->n_slots == VAULT_VOLUMES_MAX)
+		return err_say(-ENOSPC, "this server holds %u volumes, its limit", VAULT_VOLUMES_MAX);
+	slot = calloc(1, sizeof(*slot));
+	if (!slot)
+		return -ENOMEM;
+	memcpy(slot->id, id, VOLUME_ID_LEN);
+	pthread_mutex_init(&slot->mu, NULL);
+	v->slots[v->n_slots++] = slot;
+	*out = slot;
+	return 0;
+}
+
+static int find_slot(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&v->mu);
+	*out = NULL;
+	for (size_t i = 0; i < v->n_slots && !*out; i++) {
+		if (memcmp(v->slots[i]->id, id, VOLUME_ID_LEN) == 0)
+			*out = v->slots[i];
+	}
+	if (!*out)
+		rc = add_slot_locked(v, id, out);
+	pthread_mutex_unlock(&v->mu);
+	return rc;
+}
+
+int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out)
+{
+	struct slot *slot;
+	uint64_t now;
+	int rc;
+
+	rc = find_slot(v, id, &slot);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&slot->mu);
+	now = clock_mono_ns();
+	if (!slot->copy && slot->why < 0 &&
+	    now - slot->failed_ns < UINT64_C(1000000) * VAULT_RETRY_MS) {
+		rc = err_say(slot->why, "%s", slot->detail);
+	} else if (!slot->copy) {
+		rc = copy_open(v->dir, id, &slot->copy);
+		if (rc < 0) {
+			slot->why = rc;
+			slot->failed_ns = clock_mono_ns();
+			snprintf(slot->detail, sizeof(slot->detail), "%s", err_detail(rc));
+		}
+	}
+	*out = slot->copy;
+	pthread_mutex_unlock(&slot->mu);
+	return rc;
+}
+
+static int count_one(void *ctx, const uint8_t id[VOLUME_ID_LEN])
+{
+	(void)id;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static int create(struct vault *v, const struct params *p, const void *text, size_t len,
+		  const char *who)
+{
+	unsigned n = 0;
+	int rc;
+
+	rc = vault_list(v, count_one, &n);
+	if (rc < 0)
+		return rc;
+	if (n >= VAULT_VOLUMES_MAX)
+		return err_say(-ENOSPC, "this server holds %u volumes, its limit", n);
+	return copy_create(v->dir, p->id, text, len, who);
+}
+
+int vault_put(struct vault *v, const void *text, size_t len, const char *who, struct copy **out)
+{
+	struct params p;
+	int rc;
+
+	if (len > PARAMS_FILE_MAX)
+		return err_say(-ERR_FORMAT, "volume.conf: %zu bytes are too many", len);
+	rc = params_decode(text, len, &p);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&v->create_mu);
+	if (!folder_exists(v, p.id))
+		rc = create(v, &p, text, len, who);
+	pthread_mutex_unlock(&v->create_mu);
+	if (rc == 0)
+		rc = vault_find(v, p.id, out);
+	params_release(&p);
+	if (rc < 0)
+		return rc;
+	if (!copy_owned_by(*out, who))
+		return err_say(-ERR_FORBIDDEN, "%s: another identity owns this volume; the owner alone may "
+			       "change it", who);
+	return copy_put_params(*out, text, len);
+}
+
+/* Names in the store that are volume ids; all others (lock, unfinished creations) are passed over. */
+struct listing {
+	int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]);
+	void *ctx;
+};
+
+static int visit(void *ctx, const char *name)
+{
+	struct listing *l = ctx;
+	uint8_t id[VOLUME_ID_LEN];
+
+	return volume_id_parse(name, id) < 0 ? 0 : l->fn(l->ctx, id);
+}
+
+int vault_list(struct vault *v, int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]), void *ctx)
+{
+	struct listing l = {fn, ctx};
+
+	return file_list(AT_FDCWD, v->dir, visit, &l);
+}
