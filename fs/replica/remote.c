@@ -1,0 +1,124 @@
+/*
+ * What a server says of a volume, verified.
+ *
+ * Key idea: a volume's id is a hash of its authority's key, so who knows the id can check volume.conf, and with it the
+ * writers' keys, and with those the heads.
+ */
+
+#include "remote.h"
+
+#include "client.h"
+#include "embassy.pb-c.h"
+#include "err.h"
+#include "format.h"
+#include "frame.h"
+#include "remote_head.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMEOUT_MS 10000
+
+int remote_get_volume(struct client *c, const uint8_t *volume, int timeout_ms,
+		      struct params *params, Embassyfs__V1__Volume **out)
+{
+	Embassyfs__V1__GetVolumeRequest request = EMBASSYFS__V1__GET_VOLUME_REQUEST__INIT;
+	Embassyfs__V1__Volume *v;
+	ProtobufCMessage *m;
+	int rc;
+
+	request.volume = (ProtobufCBinaryData){.len = VOLUME_ID_LEN, .data = (uint8_t *)volume};
+	rc = client_call(c, WIRE_SERVICE "GetVolume", &request.base,
+			 &embassyfs__v1__volume__descriptor, timeout_ms, &m);
+	if (rc < 0)
+		return rc;
+	v = (Embassyfs__V1__Volume *)m;
+	rc = v->params.len > PARAMS_FILE_MAX ? -ERR_FORMAT :
+	     params_decode(v->params.data, v->params.len, params);
+	if (rc == -ERR_FORMAT || rc == -ERR_TAMPERED)
+		rc = err_say(-ERR_TAMPERED, "%s: its volume.conf is not valid; try another embassy",
+			     client_address(c));
+	if (rc < 0)
+		goto free_volume;
+	if (memcmp(params->id, volume, VOLUME_ID_LEN) != 0) {
+		rc = err_say(-ERR_TAMPERED, "%s: its volume.conf is another volume's; try another "
+			     "embassy", client_address(c));
+		params_release(params);
+		goto free_volume;
+	}
+	*out = v;
+	return 0;
+
+free_volume:
+	protobuf_c_message_free_unpacked(m, NULL);
+	return rc;
+}
+
+int remote_head_check(const struct params *p, const Embassyfs__V1__Head *h, struct head *out)
+{
+	const uint8_t *writer;
+	int rc;
+
+	if (h->note.len > HEAD_NOTE_MAX || h->stored_len != FRAME_LEN + h->note.len)
+		return err_say(-ERR_TAMPERED, "a head's lengths do not fit");
+	rc = head_decode(h->note.data, h->note.len, out);
+	if (rc == -ERR_FORMAT)
+		return err_say(-ERR_TAMPERED, "a head is malformed");
+	if (rc < 0)
+		return rc;
+	out->stored_len = h->stored_len;
+	if (memcmp(out->volume, p->id, VOLUME_ID_LEN) != 0 || out->pos != h->position ||
+	    out->number == 0)
+		return err_say(-ERR_TAMPERED, "a head is another volume's, or lies elsewhere");
+	writer = params_writer(p, out->epoch);
+	if (!writer)
+		return err_say(-ERR_STALE, "head %llu is of epoch %llu, which volume.conf does not "
+			       "grant", (unsigned long long)out->number,
+			       (unsigned long long)out->epoch);
+	return head_verify(h->note.data, h->note.len, writer);
+}
+
+static int read_status(const struct params *p, const Embassyfs__V1__Volume *v,
+		       struct remote_status *out)
+{
+	int rc;
+
+	*out = (struct remote_status){.end = v->end};
+	if (!v->newest)
+		return v->end == 0 ? 0 : err_say(-ERR_TAMPERED, "the server has bytes but no head");
+	rc = remote_head_check(p, v->newest, &out->head);
+	if (rc == -ERR_STALE)
+		rc = err_say(-ERR_TAMPERED, "the newest head's writer is not in volume.conf");
+	if (rc == 0 && head_end(&out->head) != v->end)
+		rc = err_say(-ERR_TAMPERED, "the server's end is not its newest head's");
+	return rc;
+}
+
+int remote_volume_status(const struct remote_config *cfg, struct remote_status *out)
+{
+	struct client_config ccfg = {.address = cfg->address, .tls_dir = cfg->tls_dir};
+	int timeout_ms = cfg->timeout_ms ? cfg->timeout_ms : TIMEOUT_MS;
+	Embassyfs__V1__Volume *v;
+	struct params *params;
+	struct client *client;
+	int rc;
+
+	params = malloc(sizeof(*params));
+	if (!params)
+		return -ENOMEM;
+	rc = client_new(&ccfg, &client);
+	if (rc < 0)
+		goto free_params;
+	rc = remote_get_volume(client, cfg->volume, timeout_ms, params, &v);
+	if (rc == 0) {
+		rc = read_status(params, v, out);
+		params_release(params);
+		protobuf_c_message_free_unpacked(&v->base, NULL);
+	}
+	client_free(client);
+free_params:
+	free(params);
+	return rc;
+}

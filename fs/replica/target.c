@@ -1,0 +1,96 @@
+/*
+ * Addresses of block servers, as users write them.  Key idea: decided from the text alone, without asking a resolver,
+ * since plain text is allowed on the strength of the answer.
+ */
+
+#include "remote.h"
+
+#include "err.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Split HOST:PORT or [HOST]:PORT.  Sets what lies before the last colon, brackets off; false if it is not of that form. */
+static bool split_host(const char *address, size_t len, const char **out_host, size_t *out_len)
+{
+	const char *colon = memrchr(address, ':', len);
+	const char *end = address + len;
+	unsigned long port = 0;
+
+	if (!colon || colon == address || end - colon < 2 || end - colon > 6)
+		return false;
+	for (const char *p = colon + 1; p < end; p++) {
+		if (*p < '0' || *p > '9')
+			return false;
+		port = port * 10 + (unsigned long)(*p - '0');
+	}
+	if (port == 0 || port > 65535)
+		return false;
+	*out_host = address;
+	*out_len = (size_t)(colon - address);
+	if (address[0] == '[') {
+		if (*out_len < 3 || colon[-1] != ']')
+			return false;
+		*out_host = address + 1;
+		*out_len -= 2;
+	} else if (memchr(address, ':', *out_len)) {
+		return false; /* an IPv6 address needs its brackets */
+	}
+	for (size_t i = 0; i < *out_len; i++) {
+		unsigned char ch = (unsigned char)(*out_host)[i];
+
+		if (ch <= ' ' || ch == '/' || ch >= 0x7f)
+			return false;
+	}
+	return true;
+}
+
+bool remote_is_loopback(const char *address)
+{
+	struct in_addr v4;
+	struct in6_addr v6;
+	char host[64];
+	const char *p;
+	size_t len;
+
+	if (strncmp(address, "unix:", 5) == 0)
+		return true;
+	if (!split_host(address, strlen(address), &p, &len) || len >= sizeof(host))
+		return false;
+	memcpy(host, p, len);
+	host[len] = '\0';
+	if (address[0] == '[')
+		return inet_pton(AF_INET6, host, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+	if (inet_pton(AF_INET, host, &v4) == 1)
+		return ntohl(v4.s_addr) >> 24 == 127;
+	return strcmp(host, "localhost") == 0;
+}
+
+int remote_target_parse(const char *text, char **out_address, uint8_t out_volume[VOLUME_ID_LEN])
+{
+	const char *slash = strrchr(text, '/');
+	const char *host;
+	size_t len, host_len;
+	char *address;
+
+	if (!slash || volume_id_parse(slash + 1, out_volume) < 0)
+		goto malformed;
+	len = (size_t)(slash - text);
+	if (strncmp(text, "unix:", 5) == 0) {
+		if (len <= 5)
+			goto malformed;
+	} else if (!split_host(text, len, &host, &host_len)) {
+		goto malformed;
+	}
+	address = strndup(text, len);
+	if (!address)
+		return -ENOMEM;
+	*out_address = address;
+	return 0;
+
+malformed:
+	return err_say(-ERR_FORMAT, "%s: not HOST:PORT/VOLUME-ID or unix:PATH/VOLUME-ID; the id is 32 "
+		       "hexadecimal digits, as shown by 'embassy status'", text);
+}

@@ -1,0 +1,332 @@
+/* The replicator against a fake server that lies on demand; test_replicate.c has the real one. */
+
+#include "err.h"
+#include "fake_server.h"
+#include "msg.h"
+#include "replicator.h"
+#include "synth.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WAIT_MS 20000
+
+struct scene {
+	char tmp[256], sock[300], address[310];
+	struct synth home;
+	struct fake_server fake;
+	struct replicator_config cfg;
+	struct replicator *r;
+};
+
+static struct scene *scene_new(void)
+{
+	struct scene *sc = calloc(1, sizeof(*sc));
+	char path[300];
+
+	msg_init("test");
+	tmp_make(sc->tmp);
+	snprintf(path, sizeof(path), "%.250s/home", sc->tmp);
+	synth_new(&sc->home, path, 1);
+	snprintf(sc->sock, sizeof(sc->sock), "%.250s/sock", sc->tmp);
+	snprintf(sc->address, sizeof(sc->address), "unix:%s", sc->sock);
+	sc->cfg = (struct replicator_config){.address = sc->address,
+					     .params = &sc->home.params,
+					     .store = sc->home.store,
+					     .catalog = sc->home.catalog,
+					     .newest = synth_newest,
+					     .ctx = &sc->home};
+	return sc;
+}
+
+static void start(struct scene *sc)
+{
+	cr_assert(eq(int, replicator_start(&sc->cfg, &sc->r), 0));
+}
+
+static void scene_free(struct scene *sc)
+{
+	replicator_stop(sc->r);
+	synth_close(&sc->home);
+	tmp_remove(sc->tmp);
+	free(sc);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* Wait until the state is ${state} and, if ${words} is not NULL, the reason holds them. */
+static void await(struct scene *sc, enum replicator_state state, const char *words,
+		  struct replicator_status *out)
+{
+	int64_t end = now_ms() + WAIT_MS;
+
+	do {
+		replicator_get_status(sc->r, out);
+		if (out->state == state && (!words || strstr(out->reason, words)))
+			return;
+		usleep(2000);
+	} while (now_ms() < end);
+	cr_fatal("state %d, reason '%s', acknowledged %llu", out->state, out->reason,
+		 (unsigned long long)out->acknowledged);
+}
+
+static void check_all_there(struct scene *sc)
+{
+	struct replicator_status st;
+
+	await(sc, REPLICATOR_IDLE, NULL, &st);
+	cr_assert(eq(u64, st.acknowledged, head_end(&sc->home.newest)));
+	cr_assert(eq(u64, st.acknowledged_head, sc->home.newest.number));
+	cr_assert(st.acknowledged_time_ns == sc->home.newest.time_ns);
+	cr_assert(eq(u64, st.lag_bytes, 0));
+	cr_assert(st.lag_seconds == 0 && st.eta_seconds == 0);
+	cr_assert(st.reason[0] == '\0');
+	cr_assert(not(sc->fake.bad_open));
+	cr_assert(not(sc->fake.bad_data));
+}
+
+Test(replicator, ships_all_and_then_what_is_new)
+{
+	struct scene *sc = scene_new();
+
+	synth_add(&sc->home, 70 << 20, 1 << 20);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.lacks_volume = true;
+	sc->fake.stand = 0;
+	start(sc);
+	check_all_there(sc);
+	cr_assert(eq(u64, sc->fake.n_put, 1));
+	for (int i = 0; i < 20; i++) {
+		synth_add(&sc->home, 200000, 50000);
+		replicator_wake(sc->r);
+		check_all_there(sc);
+	}
+	cr_assert(eq(u64, sc->fake.n_append, 1));
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+Test(replicator, a_server_away_is_told_and_found_when_it_comes)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+
+	synth_add(&sc->home, 1 << 20, 50000);
+	start(sc);
+	await(sc, REPLICATOR_CONNECTING, sc->address, &st);
+	cr_assert(eq(u64, st.lag_bytes, head_end(&sc->home.newest)));
+	cr_assert(st.lag_seconds > 0 && st.eta_seconds == -1);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 0;
+	check_all_there(sc);
+	/* And again, from where it stood. */
+	fake_stop(&sc->fake);
+	await(sc, REPLICATOR_CONNECTING, sc->address, &st);
+	synth_add(&sc->home, 1 << 20, 50000);
+	replicator_wake(sc->r);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 1;
+	check_all_there(sc);
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+static void refused(enum fake_lie lie, const char *words)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+
+	for (int i = 0; i < 3; i++)
+		synth_add(&sc->home, 3 << 20, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 0;
+	sc->fake.lie = lie;
+	start(sc);
+	await(sc, REPLICATOR_REFUSED, words, &st);
+	cr_assert(eq(u64, st.acknowledged, 0));
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+Test(replicator, an_acknowledgement_of_what_was_not_sent_is_refused)
+{
+	refused(FAKE_ACK_TOO_MUCH, "not sent");
+}
+
+Test(replicator, an_acknowledgement_of_no_head_is_refused)
+{
+	refused(FAKE_ACK_NONSENSE, "not one of this log");
+}
+
+Test(replicator, a_malformed_acknowledgement_is_refused)
+{
+	refused(FAKE_ACK_GARBAGE, "malformed");
+}
+
+Test(replicator, another_volumes_answer_is_refused)
+{
+	refused(FAKE_BAD_PARAMS, "volume.conf");
+}
+
+Test(replicator, an_end_that_is_not_the_heads_is_refused)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+
+	synth_add(&sc->home, 100000, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.lie = FAKE_WRONG_END;
+	start(sc);
+	await(sc, REPLICATOR_REFUSED, "do not fit", &st);
+	cr_assert(eq(u64, sc->fake.n_append, 0));
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+/* Count how often a stream is opened in a second by an embassy that always drops it. */
+static unsigned drops(int status, enum replicator_state state)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+	int64_t begin = now_ms();
+	unsigned n;
+
+	synth_add(&sc->home, 100000, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 0;
+	sc->fake.lie = FAKE_DROP;
+	sc->fake.status = status;
+	start(sc);
+	while (now_ms() < begin + 1000)
+		usleep(1000);
+	await(sc, state, "the fake's words", &st);
+	n = sc->fake.n_append;
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+	return n;
+}
+
+Test(replicator, a_server_that_drops_streams_is_not_asked_in_a_busy_loop)
+{
+	unsigned n = drops(GRPC_STATUS_UNAVAILABLE, REPLICATOR_CONNECTING);
+
+	cr_assert(n >= 2 && n <= 6, "%u", n);
+}
+
+Test(replicator, a_server_that_refuses_is_asked_twice_and_then_rarely)
+{
+	unsigned n = drops(GRPC_STATUS_FAILED_PRECONDITION, REPLICATOR_REFUSED);
+
+	cr_assert(eq(u64, n, 2));
+}
+
+Test(replicator, stopping_does_not_wait_for_the_embassy)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+	int64_t begin;
+
+	synth_add(&sc->home, 30 << 20, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 0;
+	sc->fake.lie = FAKE_MUTE;
+	start(sc);
+	await(sc, REPLICATOR_STREAMING, NULL, &st);
+	begin = now_ms();
+	replicator_stop(sc->r);
+	cr_assert(now_ms() - begin < 1000);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+Test(replicator, the_last_acknowledgement_is_known_after_a_restart)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+
+	synth_add(&sc->home, 1 << 20, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 0;
+	start(sc);
+	check_all_there(sc);
+	replicator_stop(sc->r);
+	fake_stop(&sc->fake);
+	start(sc);
+	replicator_get_status(sc->r, &st);
+	cr_assert(st.state == REPLICATOR_CONNECTING);
+	cr_assert(eq(u64, st.acknowledged, head_end(&sc->home.newest)));
+	cr_assert(eq(u64, st.acknowledged_head, 1));
+	scene_free(sc);
+}
+
+Test(replicator, homes_that_differ_are_refused_and_send_nothing)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+	struct synth back;
+	char path[300];
+
+	/* A copy of the home as it was at head 2; the home goes on to head 4. */
+	synth_add(&sc->home, 100000, 5000);
+	synth_add(&sc->home, 100000, 5000);
+	snprintf(path, sizeof(path), "%.250s/back", sc->tmp);
+	copy_volume(sc->home.dir, path);
+	synth_add(&sc->home, 100000, 5000);
+	synth_add(&sc->home, 100000, 5000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+
+	synth_reopen(&back, path, 1, 77);
+	sc->cfg.params = &back.params;
+	sc->cfg.store = back.store;
+	sc->cfg.catalog = back.catalog;
+	sc->cfg.ctx = &back;
+	start(sc);
+	await(sc, REPLICATOR_REFUSED, "holds head 4, which this log does not", &st);
+	replicator_stop(sc->r);
+
+	/* It goes on in another way: the embassy's head is one of another history. */
+	for (int i = 0; i < 5; i++)
+		synth_add(&back, 100000, 5000);
+	start(sc);
+	await(sc, REPLICATOR_REFUSED, "is not this log's head 4", &st);
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	cr_assert(eq(u64, sc->fake.n_append, 0));
+	fake_stop(&sc->fake);
+	synth_close(&back);
+	scene_free(sc);
+}
+
+Test(replicator, plain_text_to_another_host_is_forbidden)
+{
+	struct scene *sc = scene_new();
+
+	sc->cfg.address = "192.0.2.1:7070";
+	cr_assert(eq(int, replicator_start(&sc->cfg, &sc->r), -ERR_FORBIDDEN));
+	sc->cfg.tls_dir = "/nonexistent";
+	cr_assert(replicator_start(&sc->cfg, &sc->r) < 0);
+	sc->r = NULL;
+	scene_free(sc);
+}

@@ -1,0 +1,361 @@
+/* A source over a server that serves a made-up log, and lies on demand. */
+
+#include "client.h"
+#include "err.h"
+#include "fake_server.h"
+#include "remote.h"
+#include "source.h"
+#include "synth.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct scene {
+	char tmp[256];
+	struct synth log, other;
+	struct fake_server fake;
+	struct remote_config cfg;
+};
+
+static void path_in(const struct scene *sc, const char *name, char out[300])
+{
+	snprintf(out, 300, "%.250s/%s", sc->tmp, name);
+}
+
+static struct scene *scene_new(uint64_t bytes, unsigned n_heads)
+{
+	struct scene *sc = calloc(1, sizeof(*sc));
+	char path[300];
+
+	tmp_make(sc->tmp);
+	path_in(sc, "home", path);
+	synth_new(&sc->log, path, 1);
+	path_in(sc, "other", path);
+	synth_new(&sc->other, path, 2);
+	synth_add(&sc->other, 1000, 500);
+	for (unsigned i = 0; i < n_heads; i++)
+		synth_add(&sc->log, bytes / n_heads, 128 << 10);
+	path_in(sc, "sock", path);
+	fake_start(&sc->fake, &sc->log, path);
+	sc->fake.other = &sc->other;
+	sc->cfg = (struct remote_config){.address = sc->fake.address,
+					 .volume = sc->log.params.id,
+					 .cache_bytes = 16 << 20,
+					 .timeout_ms = 2000};
+	return sc;
+}
+
+static void scene_free(struct scene *sc)
+{
+	fake_stop(&sc->fake);
+	synth_close(&sc->log);
+	synth_close(&sc->other);
+	tmp_remove(sc->tmp);
+	free(sc);
+}
+
+static int open_rc(struct scene *sc)
+{
+	struct source *s = NULL;
+	int rc = source_open_remote(&sc->cfg, &s);
+
+	source_free(s);
+	return rc;
+}
+
+static struct source *open_it(struct scene *sc)
+{
+	struct source *s = NULL;
+
+	cr_assert(eq(int, source_open_remote(&sc->cfg, &s), 0), "%s", err_detail(0));
+	return s;
+}
+
+static void compare(struct scene *sc, struct source *s, uint64_t pos, size_t len)
+{
+	uint8_t *a = malloc(len), *b = malloc(len);
+
+	cr_assert(eq(int, store_read(sc->log.store, pos, len, a), 0));
+	cr_assert(eq(int, s->ops->read(s, pos, len, b), 0), "%s", err_detail(-ERR_UNREACHABLE));
+	cr_assert(memcmp(a, b, len) == 0, "bytes at %llu", (unsigned long long)pos);
+	free(a);
+	free(b);
+}
+
+Test(source_remote, bytes_are_the_servers)
+{
+	struct scene *sc = scene_new(100 << 20, 3);
+	struct source *s = open_it(sc);
+	uint64_t end = head_end(&sc->log.newest);
+	uint8_t p[100];
+
+	cr_assert(memcmp(s->params->id, sc->log.params.id, VOLUME_ID_LEN) == 0);
+	srandom(5);
+	for (int i = 0; i < 300; i++) {
+		size_t len = 1 + (size_t)random() % (i % 10 ? 3000 : 500000);
+		uint64_t pos = (uint64_t)random() % (end - len);
+
+		if (segment_of(pos) != segment_of(pos + len - 1) || pos % SEGMENT_SIZE > 60u << 20)
+			continue;
+		if (i % 5 == 0)
+			s->ops->hint(s, pos, len);
+		compare(sc, s, pos, len);
+	}
+	for (uint64_t pos = 0; pos < 20u << 20; pos += 65536)
+		compare(sc, s, pos, 65536);
+	cr_assert(eq(int, s->ops->read(s, end, 100, p), -ERR_ABSENT));
+	cr_assert(eq(int, s->ops->read(s, 10 * SEGMENT_SIZE, 100, p), -ERR_ABSENT));
+	source_free(s);
+	scene_free(sc);
+}
+
+struct puller {
+	struct source *s;
+	struct synth *log;
+	unsigned seed;
+	bool ok;
+};
+
+static void *pull(void *arg)
+{
+	struct puller *p = arg;
+	uint8_t *a = malloc(200000), *b = malloc(200000);
+
+	p->ok = true;
+	for (int i = 0; i < 60; i++) {
+		uint64_t pos = (uint64_t)rand_r(&p->seed) % (18u << 20);
+
+		if (store_read(p->log->store, pos, 200000, a) < 0 ||
+		    p->s->ops->read(p->s, pos, 200000, b) < 0 || memcmp(a, b, 200000) != 0)
+			p->ok = false;
+	}
+	free(a);
+	free(b);
+	return NULL;
+}
+
+Test(source_remote, eight_threads_at_once)
+{
+	struct scene *sc = scene_new(20 << 20, 1);
+	struct source *s = open_it(sc);
+	struct puller p[8];
+	pthread_t t[8];
+
+	for (unsigned i = 0; i < 8; i++) {
+		p[i] = (struct puller){.s = s, .log = &sc->log, .seed = i};
+		pthread_create(&t[i], NULL, pull, &p[i]);
+	}
+	for (int i = 0; i < 8; i++) {
+		pthread_join(t[i], NULL);
+		cr_assert(p[i].ok);
+	}
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, heads_by_number_and_by_time)
+{
+	struct scene *sc = scene_new(400000, 40);
+	struct source *s = open_it(sc);
+	struct head h, list[50];
+	struct head_ref ref;
+	size_t n;
+	unsigned asked;
+
+	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), 0));
+	cr_assert(eq(u64, h.number, 40));
+	cr_assert(eq(u64, head_end(&h), head_end(&sc->log.newest)));
+	cr_assert(eq(int, catalog_head(sc->log.catalog, 17, &ref), 0));
+	cr_assert(eq(int, s->ops->head_at(s, ref.time_ns, &h), 0));
+	cr_assert(eq(u64, h.number, 17));
+	cr_assert(eq(int, s->ops->head_at(s, ref.time_ns - 1, &h), 0));
+	cr_assert(eq(u64, h.number, 16));
+	cr_assert(eq(int, s->ops->head_at(s, 1000, &h), -ERR_TOO_EARLY));
+	cr_assert(eq(int, s->ops->heads(s, 1, 50, list, &n), 0));
+	cr_assert(eq(u64, n, 40));
+	for (size_t i = 0; i < n; i++)
+		cr_assert(list[i].number == i + 1 && list[i].pos > 0);
+	/* Those are kept. */
+	asked = sc->fake.n_heads;
+	cr_assert(eq(int, s->ops->heads(s, 10, 20, list, &n), 0));
+	cr_assert(n == 20 && list[0].number == 10);
+	cr_assert(eq(u64, sc->fake.n_heads, asked));
+	cr_assert(eq(int, s->ops->heads(s, 41, 1, list, &n), -ERR_ABSENT));
+	/* The log goes on: what was not there is. */
+	synth_add(&sc->log, 1000, 1000);
+	sc->fake.stand = 41;
+	cr_assert(eq(int, s->ops->heads(s, 41, 5, list, &n), 0));
+	cr_assert(n == 1 && list[0].number == 41);
+	compare(sc, s, list[0].pos, list[0].stored_len);
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, no_head_at_all_is_absent)
+{
+	struct scene *sc = scene_new(1000, 1);
+	struct source *s;
+	struct head h;
+
+	sc->fake.stand = 0;
+	s = open_it(sc);
+	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), -ERR_ABSENT));
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, lies_at_opening_are_noticed)
+{
+	struct scene *sc = scene_new(1000, 2);
+	struct remote_status st;
+
+	sc->fake.lie = FAKE_OTHER_VOLUME;
+	cr_assert(eq(int, open_rc(sc), -ERR_TAMPERED));
+	sc->fake.lie = FAKE_BAD_PARAMS;
+	cr_assert(eq(int, open_rc(sc), -ERR_TAMPERED));
+	sc->fake.lie = FAKE_BAD_SIGNATURE;
+	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_TAMPERED));
+	sc->fake.lie = FAKE_WRONG_END;
+	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_TAMPERED));
+	sc->fake.lie = FAKE_HONEST;
+	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), 0));
+	cr_assert(eq(u64, st.head.number, 2));
+	cr_assert(eq(u64, st.end, head_end(&sc->log.newest)));
+	scene_free(sc);
+}
+
+Test(source_remote, lies_about_heads_are_noticed)
+{
+	struct scene *sc = scene_new(10000, 10);
+	struct source *s = open_it(sc);
+	struct head h, list[10];
+	size_t n;
+
+	sc->fake.lie = FAKE_BAD_SIGNATURE;
+	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED));
+	cr_assert(eq(int, s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED));
+	sc->fake.lie = FAKE_WRONG_HEAD;
+	cr_assert(eq(int, s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED));
+	cr_assert(eq(int, s->ops->head_at(s, sc->log.params.created_ns + 3500000000, &h),
+		     -ERR_TAMPERED));
+	sc->fake.lie = FAKE_TOO_MANY;
+	cr_assert(eq(int, s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED));
+	sc->fake.lie = FAKE_NO_HEADS;
+	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED));
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, lengths_of_reads_are_checked)
+{
+	struct scene *sc = scene_new(4 << 20, 1);
+	struct source *s = open_it(sc);
+	uint8_t p[1000];
+
+	sc->fake.lie = FAKE_LONG_READ;
+	cr_assert(eq(int, s->ops->read(s, 1000, 1000, p), -EPROTO));
+	sc->fake.lie = FAKE_SHORT_READ;
+	cr_assert(eq(int, s->ops->read(s, 100000, 1000, p), -ERR_ABSENT));
+	sc->fake.lie = FAKE_HONEST;
+	compare(sc, s, 1000, 1000);
+	compare(sc, s, 100000, 1000);
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, each_status_has_its_error)
+{
+	static const struct {
+		int status, rc;
+	} table[] = {
+		{GRPC_STATUS_UNAVAILABLE, -ERR_UNREACHABLE},
+		{GRPC_STATUS_DEADLINE_EXCEEDED, -ERR_UNREACHABLE},
+		{GRPC_STATUS_PERMISSION_DENIED, -ERR_FORBIDDEN},
+		{GRPC_STATUS_UNAUTHENTICATED, -ERR_FORBIDDEN},
+		{GRPC_STATUS_FAILED_PRECONDITION, -ERR_REFUSED},
+		{GRPC_STATUS_NOT_FOUND, -ERR_NO_VOLUME},
+		{GRPC_STATUS_DATA_LOSS, -ERR_DAMAGED},
+		{GRPC_STATUS_OUT_OF_RANGE, -ERR_ABSENT},
+		{GRPC_STATUS_UNIMPLEMENTED, -ERR_VERSION},
+		{GRPC_STATUS_ABORTED, -EAGAIN},
+		{GRPC_STATUS_RESOURCE_EXHAUSTED, -ENOSPC},
+		{GRPC_STATUS_INTERNAL, -EIO},
+	};
+	struct scene *sc = scene_new(1000, 1);
+	struct remote_status st;
+
+	sc->fake.lie = FAKE_STATUS;
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		sc->fake.status = table[i].status;
+		cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), table[i].rc), "status %d",
+			  table[i].status);
+		cr_assert(strstr(err_detail(table[i].rc), "the fake's words") != NULL);
+		cr_assert(strstr(err_detail(table[i].rc), sc->fake.address) != NULL);
+	}
+	scene_free(sc);
+}
+
+Test(source_remote, a_server_that_went_is_unreachable_and_one_that_came_back_is_read)
+{
+	struct scene *sc = scene_new(4 << 20, 1);
+	struct source *s;
+	char path[300];
+	uint8_t p[100];
+
+	sc->cfg.timeout_ms = 300;
+	s = open_it(sc);
+	compare(sc, s, 0, 100);
+	fake_stop(&sc->fake);
+	cr_assert(eq(int, s->ops->read(s, 3 << 20, 100, p), -ERR_UNREACHABLE));
+	/* What is in the cache still is. */
+	compare(sc, s, 0, 100);
+	path_in(sc, "sock", path);
+	fake_start(&sc->fake, &sc->log, path);
+	for (int i = 0; i < 20 && s->ops->read(s, 3 << 20, 100, p) < 0; i++)
+		;
+	compare(sc, s, 3 << 20, 100);
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, a_server_that_never_answers_is_unreachable_in_time)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct scene *sc = scene_new(1000, 1);
+	struct remote_status st;
+	char path[300], address[310];
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	path_in(sc, "hole", path);
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.100s", path);
+	cr_assert(eq(int, bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0));
+	cr_assert(eq(int, listen(fd, 10), 0));
+	snprintf(address, sizeof(address), "unix:%s", path);
+	sc->cfg.address = address;
+	sc->cfg.timeout_ms = 200;
+	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_UNREACHABLE));
+	cr_assert(eq(int, open_rc(sc), -ERR_UNREACHABLE));
+	close(fd);
+	scene_free(sc);
+}
+
+Test(source_remote, plain_text_to_another_host_is_forbidden)
+{
+	struct scene *sc = scene_new(1000, 1);
+	struct remote_status st;
+
+	sc->cfg.address = "192.0.2.1:7070";
+	cr_assert(eq(int, open_rc(sc), -ERR_FORBIDDEN));
+	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_FORBIDDEN));
+	sc->cfg.tls_dir = "/nonexistent";
+	cr_assert(eq(int, open_rc(sc), -ENOENT));
+	scene_free(sc);
+}
