@@ -1,0 +1,306 @@
+/*
+ * What is mounted.
+ *
+ * Opening goes: volume.conf, credential, keys, then either the volume and its replicators, or source, blocks, nodes, view.  Closing goes
+ * the other way: replicators end before the log that they read.
+ *
+ * The volume reports heads from a thread of its own before its replicators are made and while they end, so their list has a lock.
+ */
+
+#include "content.h"
+
+#include "blocks.h"
+#include "cache.h"
+#include "clock.h"
+#include "credential.h"
+#include "err.h"
+#include "keys.h"
+#include "log.h"
+#include "msg.h"
+#include "options.h"
+#include "params.h"
+#include "remote.h"
+#include "replicator.h"
+#include "source.h"
+#include "store.h"
+#include "volume.h"
+#include "when.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct content {
+	struct volume_keys keys;
+	bool remote;
+
+	/* Live. */
+	struct params params;
+	struct volume *volume;
+	struct store *store; /* the replicators' own */
+	pthread_mutex_t mu;
+	struct replicator *replicators[OPTIONS_EMBASSIES_MAX]; /* Guarded by mu. */
+	size_t n_replicators;				       /* Guarded by mu. */
+
+	/* A view. */
+	struct source *source;
+	struct blocks *blocks;
+	struct node_cache *cache;
+	struct view_config view_cfg;
+	struct view *view;
+};
+
+size_t content_memory(const struct options *o)
+{
+	return o->memory_bytes ? (size_t)o->memory_bytes : CONTENT_MEMORY_DEFAULT;
+}
+
+static int unlock(struct content *c, const struct options *o, const struct params *params)
+{
+	struct credential cred = {0};
+	char prompt[256];
+	int rc;
+
+	snprintf(prompt, sizeof(prompt), "Passphrase for %.200s: ", o->target);
+	rc = credential_find(o->passphrase_file, o->key_file, prompt, false, &cred);
+	if (rc == 0)
+		rc = keys_unlock(params, &cred, &c->keys);
+	credential_release(&cred);
+	return rc;
+}
+
+static void on_head(void *ctx, const struct head *h)
+{
+	struct content *c = ctx;
+
+	(void)h;
+	pthread_mutex_lock(&c->mu);
+	for (size_t i = 0; i < c->n_replicators; i++)
+		replicator_wake(c->replicators[i]);
+	pthread_mutex_unlock(&c->mu);
+}
+
+static void newest_head(void *ctx, struct head *out)
+{
+	struct content *c = ctx;
+
+	log_newest_head(volume_log(c->volume), out);
+}
+
+static void stop_replicators(struct content *c)
+{
+	struct replicator *list[OPTIONS_EMBASSIES_MAX];
+	size_t n;
+
+	pthread_mutex_lock(&c->mu);
+	n = c->n_replicators;
+	memcpy(list, c->replicators, n * sizeof(*list));
+	c->n_replicators = 0;
+	pthread_mutex_unlock(&c->mu);
+	for (size_t i = 0; i < n; i++)
+		replicator_stop(list[i]);
+}
+
+static int start_replicators(struct content *c, const struct options *o)
+{
+	struct replicator_config cfg = {.tls_dir = o->tls_dir,
+					.params = &c->params,
+					.catalog = log_catalog(volume_log(c->volume)),
+					.newest = newest_head,
+					.ctx = c};
+	struct replicator *r;
+	int rc;
+
+	if (o->n_embassies == 0)
+		return 0;
+	rc = store_open(o->target, false, &c->store);
+	if (rc < 0)
+		return rc;
+	cfg.store = c->store;
+	for (size_t i = 0; i < o->n_embassies; i++) {
+		cfg.address = o->embassies[i];
+		rc = replicator_start(&cfg, &r);
+		if (rc < 0)
+			return rc;
+		pthread_mutex_lock(&c->mu);
+		c->replicators[c->n_replicators++] = r;
+		pthread_mutex_unlock(&c->mu);
+	}
+	return 0;
+}
+
+static int open_live(struct content *c, const struct options *o)
+{
+	struct volume_config cfg = {.dir = o->target,
+				    .params = &c->params,
+				    .keys = &c->keys,
+				    .checkpoint_s = o->checkpoint_s,
+				    .memory_bytes = content_memory(o),
+				    .on_head = on_head,
+				    .ctx = c};
+	int rc;
+
+	if (o->local_bytes)
+		return err_say(-EINVAL, "option local: is for a volume held by a block server; "
+					"see embassyfs --help");
+	rc = params_load(o->target, &c->params);
+	if (rc == 0)
+		rc = unlock(c, o, &c->params);
+	if (rc == 0 && !c->keys.writer_secret)
+		rc = err_say(-ERR_FORBIDDEN, "%s: its volume.conf carries no key to write with; "
+					     "mount it with -o ro", o->target);
+	if (rc == 0)
+		rc = volume_open(&cfg, &c->volume);
+	return rc ? rc : start_replicators(c, o);
+}
+
+static int open_source(struct content *c, const struct options *o)
+{
+	struct remote_config cfg = {.tls_dir = o->tls_dir, .cache_bytes = o->local_bytes};
+	uint8_t id[VOLUME_ID_LEN];
+	char *address;
+	struct stat st;
+	int rc;
+
+	/* A folder is a folder, whatever its name looks like. */
+	if (stat(o->target, &st) == 0 || remote_target_parse(o->target, &address, id) < 0)
+		return source_open_folder(o->target, &c->source);
+	c->remote = true;
+	cfg.address = address;
+	cfg.volume = id;
+	rc = source_open_remote(&cfg, &c->source);
+	free(address);
+	return rc;
+}
+
+static int resolve(struct content *c, const struct options *o, struct head *out)
+{
+	char at[WHEN_TEXT_LEN];
+	struct when when;
+	int rc = when_parse(o->at ? o->at : "latest", clock_wall_ns(), &when);
+
+	if (rc == 0)
+		rc = view_resolve(&c->view_cfg, &when, out);
+	if (rc < 0)
+		return rc;
+	when_format_seconds(out->time_ns, at);
+	msg_info("%s: at head %llu of %s", o->target, (unsigned long long)out->number, at);
+	return 0;
+}
+
+static int open_past(struct content *c, const struct options *o)
+{
+	struct block_io io;
+	struct head h;
+	struct when when;
+	int rc;
+
+	/* A typing mistake in the time is found before the passphrase is asked for. */
+	rc = o->at ? when_parse(o->at, clock_wall_ns(), &when) : 0;
+	if (rc == 0)
+		rc = open_source(c, o);
+	if (rc == 0)
+		rc = unlock(c, o, c->source->params);
+	if (rc == 0)
+		rc = blocks_new(c->source, c->keys.log_key, &c->blocks);
+	if (rc < 0)
+		return rc;
+	io = blocks_io(c->blocks);
+	rc = node_cache_new(content_memory(o) / 2, &io, &c->cache);
+	if (rc < 0)
+		return rc;
+	c->view_cfg = (struct view_config){.source = c->source,
+					   .blocks = c->blocks,
+					   .cache = c->cache,
+					   .name_key = c->keys.name_key};
+	rc = resolve(c, o, &h);
+	return rc ? rc : view_open(&c->view_cfg, &h, &c->view);
+}
+
+int content_open(const struct options *o, struct content **out)
+{
+	struct content *c = calloc(1, sizeof(*c));
+	struct stat st;
+	bool past = o->read_only || o->at;
+	uint8_t id[VOLUME_ID_LEN];
+	char *address;
+	int rc, closed;
+
+	if (!c)
+		return -ENOMEM;
+	pthread_mutex_init(&c->mu, NULL);
+	if (!past && stat(o->target, &st) < 0 && remote_target_parse(o->target, &address, id) == 0) {
+		free(address);
+		past = true;
+	}
+	if (past && o->n_embassies)
+		rc = err_say(-EINVAL, "option embassy: has no meaning in a read-only mount; "
+				      "see embassyfs --help");
+	else
+		rc = past ? open_past(c, o) : open_live(c, o);
+	if (rc == 0) {
+		*out = c;
+		return 0;
+	}
+	closed = content_close(c);
+	if (closed < 0)
+		msg_error("%s: %s", o->target, err_detail(closed));
+	return rc;
+}
+
+int content_close(struct content *c)
+{
+	int rc = 0;
+
+	if (!c)
+		return 0;
+	stop_replicators(c);
+	store_close(c->store);
+	if (c->volume)
+		rc = volume_close(c->volume);
+	view_close(c->view);
+	if (c->cache)
+		node_cache_free(c->cache);
+	blocks_free(c->blocks);
+	source_free(c->source);
+	keys_release(&c->keys);
+	params_release(&c->params);
+	pthread_mutex_destroy(&c->mu);
+	free(c);
+	return rc;
+}
+
+struct volume *content_volume(struct content *c)
+{
+	return c->volume;
+}
+
+struct view *content_view(struct content *c)
+{
+	return c->volume ? volume_view(c->volume) : c->view;
+}
+
+const struct view_config *content_view_config(struct content *c)
+{
+	return c->volume ? volume_view_config(c->volume) : &c->view_cfg;
+}
+
+const uint8_t *content_volume_id(const struct content *c)
+{
+	return c->volume ? c->params.id : c->source->params->id;
+}
+
+struct replicator **content_replicators(struct content *c, size_t *out_n)
+{
+	*out_n = c->n_replicators;
+	return c->replicators;
+}
+
+int content_is_remote(const struct content *c)
+{
+	return c->remote;
+}

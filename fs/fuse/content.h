@@ -1,0 +1,44 @@
+#ifndef CONTENT_H_
+#define CONTENT_H_
+
+/*
+ * What is mounted: a live volume with its replicators, or a view of one from a folder or a block server.  Knows
+ * nothing of FUSE.
+ */
+
+#include "compiler.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct content;
+struct options;
+struct replicator;
+struct view;
+struct view_config;
+struct volume;
+
+#define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
+
+/*
+ * content_open(o, out): find the volume, get its passphrase or key file, and open it as the options say.  A view says on standard error
+ * what its time resolved to.
+ * Returns 0, or an error with a detail that names the thing and the reason.
+ */
+MUST_CHECK int content_open(const struct options *o, struct content **out);
+
+/* content_close(c): everything durable, all closed.  Frees ${c} whatever it returns: 0 or the first error.  NULL is a no-op. */
+MUST_CHECK int content_close(struct content *c);
+
+/* Its parts, borrowed.  content_volume(): NULL for a view. */
+struct volume *content_volume(struct content *c);
+struct view *content_view(struct content *c);
+const struct view_config *content_view_config(struct content *c);
+const uint8_t *content_volume_id(const struct content *c);
+struct replicator **content_replicators(struct content *c, size_t *out_n);
+int content_is_remote(const struct content *c);
+
+/* content_memory(o): how much memory the options allow. */
+size_t content_memory(const struct options *o);
+
+#endif /* !CONTENT_H_ */

@@ -1,0 +1,493 @@
+/*
+ * .embassy: a folder that is stored nowhere.
+ *
+ * The kernel can't be told to bypass its cache for one file (no open is ever sent), and believes its own idea of
+ * a file's size.  So a status text is a node of its own, made at lookup with the size that it has, and never changes; the name is
+ * looked up again for each use, and gives another node then.
+ *
+ * What a TIME or a snapshot's name leads to is the root of a view of the past, in a slot of that name's own.
+ */
+
+#include "embassy_dir.h"
+
+#include "buf.h"
+#include "clock.h"
+#include "complain.h"
+#include "err.h"
+#include "log.h"
+#include "replicator.h"
+#include "slots.h"
+#include "status.h"
+#include "volume.h"
+#include "when.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define NS_PER_S INT64_C(1000000000)
+
+struct text {
+	uint64_t node; /* 0: free */
+	struct buf buf;
+	struct timespec made;
+};
+
+struct embassy_dir {
+	struct timespec made; /* times of the folders */
+	pthread_mutex_t mu;
+	uint64_t next;		/* Guarded by mu, like all below. */
+	struct text texts[EMBASSY_TEXTS_MAX];
+};
+
+/* The names in .embassy, in the order in which they are listed. */
+static const struct {
+	const char *name;
+	uint64_t node;
+	bool live_only;
+} members[] = {
+	{"at", EMBASSY_NODE_AT, true},
+	{"ago", EMBASSY_NODE_AGO, true},
+	{"snapshots", EMBASSY_NODE_SNAPSHOTS, true},
+	{"status", EMBASSY_NODE_STATUS, false},
+};
+
+static struct timespec timespec_now(void)
+{
+	int64_t ns = clock_wall_ns();
+
+	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+}
+
+int embassy_dir_new(struct embassy_dir **out)
+{
+	struct embassy_dir *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return -ENOMEM;
+	pthread_mutex_init(&d->mu, NULL);
+	d->made = timespec_now();
+	d->next = EMBASSY_NODE_STATUS;
+	*out = d;
+	return 0;
+}
+
+void embassy_dir_free(struct embassy_dir *d)
+{
+	if (!d)
+		return;
+	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		buf_release(&d->texts[i].buf);
+	pthread_mutex_destroy(&d->mu);
+	free(d);
+}
+
+bool embassy_is_name(uint64_t parent, const char *name)
+{
+	return parent == INO_ROOT && strcmp(name, EMBASSY_NAME) == 0;
+}
+
+static uint64_t node_of(uint64_t id)
+{
+	return id & (INO_MAX - 1);
+}
+
+static bool may_change(fuse_req_t req, const struct mount *m)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return uid == 0 || uid == m->owner;
+}
+
+/* Attributes of a folder, or, with its text's size and time, of a status file. */
+static void fill_stat(const struct mount *m, uint64_t node, const struct text *text, struct stat *out)
+{
+	*out = (struct stat){
+		.st_ino = embassy_id(text ? EMBASSY_NODE_STATUS : node),
+		.st_mode = text				  ? S_IFREG | 0444
+			   : node == EMBASSY_NODE_SNAPSHOTS ? S_IFDIR | 0755
+							  : S_IFDIR | 0555,
+		.st_nlink = text ? 1 : 2,
+		.st_uid = m->owner,
+		.st_size = text ? (off_t)text->buf.len : 0,
+		.st_blksize = 4096,
+		.st_mtim = text ? text->made : m->embassy->made,
+	};
+	out->st_atim = out->st_ctim = out->st_mtim;
+}
+
+static void reply_node(fuse_req_t req, struct mount *m, uint64_t node)
+{
+	struct fuse_entry_param e = {.ino = embassy_id(node),
+				     .generation = 1,
+				     .attr_timeout = TIMEOUT_LONG_S,
+				     .entry_timeout = TIMEOUT_LONG_S};
+
+	fill_stat(m, node, NULL, &e.attr);
+	fuse_reply_entry(req, &e);
+}
+
+static int write_status(struct mount *m, struct buf *out)
+{
+	struct volume_status live;
+	struct replicator_status *r = NULL;
+	struct status_input in = {.volume = m->volume_id, .n_embassies = m->n_replicators};
+	int rc;
+
+	if (m->volume) {
+		volume_get_status(m->volume, &live);
+		in.live = &live;
+	} else {
+		in.head = view_head(m->view);
+	}
+	if (m->n_replicators) {
+		r = calloc(m->n_replicators, sizeof(*r));
+		if (!r)
+			return -ENOMEM;
+		for (size_t i = 0; i < m->n_replicators; i++)
+			replicator_get_status(m->replicators[i], &r[i]);
+		in.embassies = r;
+	}
+	rc = status_text(&in, out);
+	free(r);
+	return rc;
+}
+
+static void lookup_status(fuse_req_t req, struct mount *m)
+{
+	struct embassy_dir *d = m->embassy;
+	struct fuse_entry_param e = {.generation = 1, .attr_timeout = TIMEOUT_LONG_S};
+	struct text t = {.made = timespec_now()};
+	size_t i;
+	int rc = write_status(m, &t.buf);
+
+	if (rc < 0)
+		goto fail;
+	pthread_mutex_lock(&d->mu);
+	for (i = 0; i < EMBASSY_TEXTS_MAX && d->texts[i].node != 0; i++)
+		;
+	if (i < EMBASSY_TEXTS_MAX) {
+		t.node = d->next++;
+		fill_stat(m, t.node, &t, &e.attr);
+		d->texts[i] = t;
+	}
+	pthread_mutex_unlock(&d->mu);
+	rc = -ENFILE;
+	if (i == EMBASSY_TEXTS_MAX)
+		goto fail;
+
+	e.ino = embassy_id(t.node);
+	if (fuse_reply_entry(req, &e) != 0)
+		embassy_forget(m, e.ino);
+	return;
+
+fail:
+	buf_release(&t.buf);
+	reply_rc(req, INO_ROOT, rc);
+}
+
+void embassy_forget(struct mount *m, uint64_t id)
+{
+	struct embassy_dir *d = m->embassy;
+	uint64_t node = node_of(id);
+
+	if (node < EMBASSY_NODE_STATUS)
+		return;
+	pthread_mutex_lock(&d->mu);
+	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		if (d->texts[i].node == node) {
+			buf_release(&d->texts[i].buf);
+			d->texts[i].node = 0;
+		}
+	pthread_mutex_unlock(&d->mu);
+}
+
+static uint64_t tag_of(uint64_t parent, const char *name)
+{
+	uint64_t tag = complain_subject(node_of(parent), name);
+
+	return tag ? tag : 1;
+}
+
+/* Answer with the root of the view at head number ${head}. */
+static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, uint64_t head,
+		       double timeout_s)
+{
+	struct fuse_entry_param e;
+	struct place n;
+	struct attr a;
+	uint32_t slot;
+	int rc = slots_take(m->slots, head, tag_of(parent, name), &slot);
+
+	if (rc < 0) {
+		reply_rc(req, INO_ROOT, rc);
+		return;
+	}
+	rc = place_get(m, node_id((int)slot, INO_ROOT), &n);
+	if (rc == 0) {
+		rc = view_getattr(n.view, INO_ROOT, &a);
+		if (rc == 0)
+			entry_of(&n, &a, &e);
+		place_put(m, &n);
+	}
+	if (rc == 0)
+		e.entry_timeout = timeout_s;
+	if (rc < 0)
+		reply_rc(req, INO_ROOT, rc);
+	/* The slot's reference becomes the kernel's unless it does not get the answer. */
+	if (rc < 0 || fuse_reply_entry(req, &e) != 0)
+		slots_drop(m->slots, slot, 1);
+}
+
+/* A name in at/ or ago/ as a time; ${*out_fixed}: it means the same head at any later time. */
+static int parse_time(struct mount *m, uint64_t node, const char *name, struct when *out, bool *out_fixed)
+{
+	int64_t now = clock_wall_ns(), ago;
+	struct when later;
+	struct head newest;
+	int rc;
+
+	*out_fixed = false;
+	if (node == EMBASSY_NODE_AGO) {
+		rc = when_parse_duration(name, &ago);
+		if (rc == 0)
+			*out = (struct when){.kind = WHEN_TIME, .time_ns = now - ago};
+		return rc;
+	}
+	rc = when_parse(name, now, out);
+	if (rc < 0)
+		return rc;
+	if (out->kind == WHEN_HEAD)
+		*out_fixed = true;
+	/* A time that does not move with the clock, and that a head lies after already. */
+	if (out->kind == WHEN_TIME && when_parse(name, now + 90000 * NS_PER_S, &later) == 0 &&
+	    later.time_ns == out->time_ns) {
+		log_newest_head(volume_log(m->volume), &newest);
+		*out_fixed = newest.time_ns > out->time_ns && newest.time_ns - out->time_ns > NS_PER_S;
+	}
+	return 0;
+}
+
+static void lookup_time(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+{
+	struct when when;
+	struct head h;
+	bool fixed;
+	int rc = parse_time(m, node_of(parent), name, &when, &fixed);
+
+	if (rc == 0)
+		rc = view_resolve(m->view_cfg, &when, &h);
+	if (rc == -ERR_BAD_TIME || rc == -ERR_TOO_EARLY || rc == -ERR_ABSENT || rc == -ENOENT) {
+		complain(complain_subject(node_of(parent), name), EMBASSY_NAME "/%s/%s: %s",
+			 node_of(parent) == EMBASSY_NODE_AT ? "at" : "ago", name, err_detail(rc));
+		rc = -ENOENT;
+	}
+	if (rc < 0)
+		reply_rc(req, INO_ROOT, rc);
+	else
+		reply_past(req, m, parent, name, h.number, fixed ? TIMEOUT_LONG_S : 0);
+}
+
+static void lookup_snapshot(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+{
+	struct snapshot s;
+	int rc = view_snapshot(m->view, name, &s);
+
+	if (rc < 0)
+		reply_rc(req, INO_ROOT, rc);
+	else
+		reply_past(req, m, parent, name, s.head, TIMEOUT_LONG_S);
+}
+
+static void lookup_member(fuse_req_t req, struct mount *m, const char *name)
+{
+	for (size_t i = 0; i < sizeof(members) / sizeof(*members); i++) {
+		if (strcmp(members[i].name, name) != 0 || (members[i].live_only && !m->volume))
+			continue;
+		if (members[i].node == EMBASSY_NODE_STATUS)
+			lookup_status(req, m);
+		else
+			reply_node(req, m, members[i].node);
+		return;
+	}
+	fuse_reply_err(req, ENOENT);
+}
+
+void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+{
+	uint64_t node = node_of(parent);
+
+	if (parent == INO_ROOT) {
+		reply_node(req, m, EMBASSY_NODE_TOP);
+	} else if (strcmp(name, ".") == 0) {
+		reply_node(req, m, node);
+	} else if (strcmp(name, "..") == 0) {
+		if (node == EMBASSY_NODE_TOP)
+			op_lookup(req, INO_ROOT, ".");
+		else
+			reply_node(req, m, EMBASSY_NODE_TOP);
+	} else if (node == EMBASSY_NODE_TOP) {
+		lookup_member(req, m, name);
+	} else if (node == EMBASSY_NODE_AT || node == EMBASSY_NODE_AGO) {
+		lookup_time(req, m, parent, name);
+	} else if (node == EMBASSY_NODE_SNAPSHOTS) {
+		lookup_snapshot(req, m, parent, name);
+	} else {
+		fuse_reply_err(req, ENOTDIR);
+	}
+}
+
+/* The text of a status node.  REQUIRES(d->mu). */
+static const struct text *text_locked(const struct embassy_dir *d, uint64_t node)
+{
+	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		if (d->texts[i].node == node)
+			return &d->texts[i];
+	return NULL;
+}
+
+void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id)
+{
+	struct embassy_dir *d = m->embassy;
+	uint64_t node = node_of(id);
+	const struct text *t = NULL;
+	struct stat st;
+
+	pthread_mutex_lock(&d->mu);
+	if (node >= EMBASSY_NODE_STATUS)
+		t = text_locked(d, node);
+	if (t || node < EMBASSY_NODE_STATUS)
+		fill_stat(m, node, t, &st);
+	pthread_mutex_unlock(&d->mu);
+	if (t || node < EMBASSY_NODE_STATUS)
+		fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
+	else
+		fuse_reply_err(req, ESTALE);
+}
+
+void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off)
+{
+	struct embassy_dir *d = m->embassy;
+	char *out = thread_buffer(size);
+	const struct text *t;
+	size_t n = 0;
+
+	if (!out) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	pthread_mutex_lock(&d->mu);
+	t = text_locked(d, node_of(id));
+	if (t && off >= 0 && (uint64_t)off < t->buf.len) {
+		n = t->buf.len - (size_t)off;
+		if (n > size)
+			n = size;
+		memcpy(out, t->buf.p + off, n);
+	}
+	pthread_mutex_unlock(&d->mu);
+	fuse_reply_buf(req, out, n);
+}
+
+/* One answer to readdir, being filled. */
+struct listing {
+	fuse_req_t req;
+	bool plus;
+	char *p;
+	size_t size, len;
+	off_t from, at; /* entries up to ${from} were given before; ${at}: this one's number */
+};
+
+/* Nothing is known to the kernel by being listed: it looks up what it wants. */
+static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t type)
+{
+	struct fuse_entry_param e = {.attr = {.st_ino = id, .st_mode = type}};
+	size_t n;
+
+	if (l->at++ < l->from)
+		return 0;
+	n = l->plus ? fuse_add_direntry_plus(l->req, l->p + l->len, l->size - l->len, name, &e, l->at)
+		    : fuse_add_direntry(l->req, l->p + l->len, l->size - l->len, name, &e.attr, l->at);
+	if (n > l->size - l->len)
+		return 1;
+	l->len += n;
+	return 0;
+}
+
+static int list_snapshot(void *ctx, const struct snapshot *s)
+{
+	/* Which inode number it has is known only once it is looked up. */
+	return list_add(ctx, s->name, embassy_id(s->head << 8), S_IFDIR);
+}
+
+void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, bool plus)
+{
+	struct listing l = {.req = req, .plus = plus, .size = size, .from = off};
+	uint64_t node = node_of(id);
+	int rc;
+
+	l.p = thread_buffer(size);
+	if (!l.p) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	rc = list_add(&l, ".", id, S_IFDIR);
+	if (rc == 0)
+		rc = list_add(&l, "..", node == EMBASSY_NODE_TOP ? INO_ROOT : embassy_id(EMBASSY_NODE_TOP),
+			      S_IFDIR);
+	if (node == EMBASSY_NODE_TOP)
+		for (size_t i = 0; rc == 0 && i < sizeof(members) / sizeof(*members); i++)
+			if (m->volume || !members[i].live_only)
+				rc = list_add(&l, members[i].name, embassy_id(members[i].node),
+					      members[i].node == EMBASSY_NODE_STATUS ? S_IFREG : S_IFDIR);
+	if (node == EMBASSY_NODE_SNAPSHOTS && rc == 0)
+		rc = view_snapshots(m->view, list_snapshot, &l);
+	if (rc < 0)
+		reply_rc(req, INO_ROOT, rc);
+	else
+		fuse_reply_buf(req, l.p, l.len);
+}
+
+void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
+{
+	struct head h;
+
+	if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
+		fuse_reply_err(req, 0);
+	else if (!may_change(req, m))
+		fuse_reply_err(req, EPERM);
+	else
+		reply_rc(req, INO_ROOT, volume_add_head(m->volume, &h));
+}
+
+void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode)
+{
+	struct snapshot s;
+	int rc;
+
+	if (!m->volume || node_of(parent) != EMBASSY_NODE_SNAPSHOTS) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	rc = may_change(req, m) ? volume_snapshot(m->volume, name, mode & S_ISVTX, &s) : -EPERM;
+	if (rc < 0)
+		reply_rc(req, INO_ROOT, rc);
+	else
+		reply_past(req, m, parent, name, s.head, TIMEOUT_LONG_S);
+}
+
+void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+{
+	int rc;
+
+	if (!m->volume || node_of(parent) != EMBASSY_NODE_SNAPSHOTS) {
+		fuse_reply_err(req, EROFS);
+		return;
+	}
+	rc = may_change(req, m) ? volume_snapshot_remove(m->volume, name) : -EPERM;
+	if (rc == 0)
+		slots_retire(m->slots, tag_of(parent, name));
+	reply_rc(req, INO_ROOT, rc);
+}

@@ -1,0 +1,52 @@
+#ifndef EMBASSY_DIR_H_
+#define EMBASSY_DIR_H_
+
+/*
+ * .embassy: a folder in the root of every mount that is stored nowhere.
+ *
+ *	.embassy/status			JSON, a fresh text at each lookup
+ *	.embassy/at/TIME/		the namespace as it stood then		(live mounts only, like all below)
+ *	.embassy/ago/DURATION/		the same
+ *	.embassy/snapshots/NAME/	the same; mkdir takes a snapshot, rmdir takes its name away
+ */
+
+#include "mount.h"
+
+#define EMBASSY_NAME ".embassy"
+
+enum {
+	EMBASSY_NODE_TOP = 1,
+	EMBASSY_NODE_AT,
+	EMBASSY_NODE_AGO,
+	EMBASSY_NODE_SNAPSHOTS,
+	EMBASSY_NODE_STATUS = 16, /* this and all above: one status text each */
+};
+
+/* Status texts that the kernel may hold at a time. */
+#define EMBASSY_TEXTS_MAX 64u
+
+static inline uint64_t embassy_id(uint64_t node)
+{
+	return NODE_VIRTUAL << NODE_SHIFT | node;
+}
+
+/* embassy_dir_new(out): returns 0 or -ENOMEM.  embassy_dir_free(NULL) is a no-op. */
+MUST_CHECK int embassy_dir_new(struct embassy_dir **out);
+void embassy_dir_free(struct embassy_dir *d);
+
+/* embassy_is_name(m, parent, name): whether it is ".embassy" in the root. */
+bool embassy_is_name(uint64_t parent, const char *name);
+
+/* Requests about a virtual node, or about ".embassy" in the root; each answers. */
+void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
+void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id);
+void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off);
+void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, bool plus);
+void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id);
+void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode);
+void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
+
+/* embassy_forget(m, id): the kernel holds no reference to the virtual node ${id}. */
+void embassy_forget(struct mount *m, uint64_t id);
+
+#endif /* !EMBASSY_DIR_H_ */

@@ -1,0 +1,212 @@
+/*
+ * embassyfs: mounts a volume.
+ *
+ * Processes: the command forks the daemon and waits until the mount answers (or stays, with -f); the daemon forks the write-back
+ * helper.  Both forks come before any thread and before anything secret is in memory.
+ */
+
+#include "content.h"
+#include "daemon.h"
+#include "err.h"
+#include "mount.h"
+#include "msg.h"
+#include "options.h"
+#include "secret.h"
+#include "session.h"
+#include "writeback.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define THREADS_LOCAL 4u
+#define THREADS_REMOTE 16u /* requests that wait for the network */
+#define FLUSH_S_DEFAULT 5u
+
+/* Secrets must not end up in a core file, nor be read by a debugger of the same user. */
+static void keep_secrets(void)
+{
+	struct rlimit none = {0};
+
+	if (setrlimit(RLIMIT_CORE, &none) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		msg_warn("core files can't be switched off: %s", strerror(errno));
+}
+
+static void prepare_process(void)
+{
+	struct rlimit files;
+
+	keep_secrets();
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+			msg_warn("the limit of open files can't be raised: %s", strerror(errno));
+	}
+	signal(SIGPIPE, SIG_IGN);
+	/* Buffers of some MiB come and go with each request: returning them to the system each time costs more than they do. */
+	mallopt(M_ARENA_MAX, 8);
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 256 << 20);
+	mallopt(M_TOP_PAD, 4 << 20);
+	umask(077);
+}
+
+/* Stop signals wait for the thread that serves them; other threads inherit that. */
+static void block_stop_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+/* Say what went wrong, once, with the thing's name and a next step where the layer below gave neither. */
+static int fail(const char *thing, int rc)
+{
+	const char *detail = err_detail(rc);
+	const char *hint = "";
+
+	if (rc == -ERR_NO_VOLUME)
+		hint = "; make one with embassy init";
+	else if (rc == -ERR_LOCKED)
+		hint = "; unmount it there, or mount a view of it with -o ro";
+	else if (rc == -ERR_WRONG_KEY)
+		hint = "; give the right passphrase or key file";
+	else if (rc == -ERR_UNREACHABLE)
+		hint = "; check the address and that embassyd runs there";
+	else if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
+		hint = "; run embassy check on it";
+	else if (rc == -EACCES || rc == -EPERM)
+		hint = "; check its permissions";
+	if (strchr(detail, ';'))
+		hint = "";
+	if (strcmp(detail, err_text(rc)) == 0)
+		msg_error("%s: %s%s", thing, detail, hint);
+	else
+		msg_error("%s%s", detail, hint);
+	return err_exit(rc);
+}
+
+static int check_mount_point(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return 0;
+		return err_say(-ENOTDIR, "%s: not a folder; give a folder to mount on", path);
+	}
+	if (errno == ENOTCONN)
+		return err_say(-ENOTCONN, "%s: a mount whose daemon has gone is in the way; "
+					  "run fusermount3 -u on it", path);
+	return err_say(-errno, "%s: %s; make the folder first", path, strerror(errno));
+}
+
+/* What becomes ready once the kernel has our first answer. */
+struct run {
+	const struct options *options;
+	struct daemon daemon;
+	struct writeback writeback;
+};
+
+static void ready(void *ctx)
+{
+	struct run *run = ctx;
+	const struct options *o = run->options;
+
+	if (run->writeback.pid > 0)
+		writeback_begin(&run->writeback, o->mount_point, o->flush_s ? o->flush_s : FLUSH_S_DEFAULT);
+	daemon_ready(&run->daemon);
+}
+
+static int serve(struct run *run, struct content *c)
+{
+	const struct options *o = run->options;
+	struct mount m = {
+		.volume = content_volume(c),
+		.view = content_view(c),
+		.view_cfg = content_view_config(c),
+		.volume_id = content_volume_id(c),
+		.owner = getuid(),
+		.n_threads = content_is_remote(c) ? THREADS_REMOTE : THREADS_LOCAL,
+		.memory_bytes = content_memory(o),
+		.ready = ready,
+		.ready_ctx = run,
+	};
+	int rc;
+
+	m.replicators = content_replicators(c, &m.n_replicators);
+	rc = mount_init(&m);
+	if (rc < 0)
+		return rc;
+	rc = session_open(&m, o);
+	if (rc == 0)
+		rc = session_serve(&m, o);
+	/* First what asks the session, then the session. */
+	mount_release(&m);
+	session_close(&m);
+	return rc;
+}
+
+static int run_mount(struct run *run)
+{
+	const struct options *o = run->options;
+	struct content *c;
+	int rc, closed;
+
+	rc = check_mount_point(o->mount_point);
+	if (rc == 0)
+		rc = secret_init();
+	if (rc == 0)
+		rc = content_open(o, &c);
+	if (rc < 0)
+		return fail(o->target, rc);
+
+	block_stop_signals();
+	rc = serve(run, c);
+	if (rc < 0)
+		rc = fail(o->mount_point, rc);
+	closed = content_close(c);
+	if (closed < 0)
+		closed = fail(o->target, closed);
+	return rc ? rc : closed;
+}
+
+int main(int argc, char *argv[])
+{
+	struct options o;
+	struct run run = {.options = &o, .daemon = {.fd = -1}};
+	int rc;
+
+	msg_init("embassyfs");
+	rc = options_parse(argc, argv, &o);
+	if (rc < 0) {
+		msg_error("%s", err_detail(rc));
+		return rc == -EINVAL ? 2 : 1;
+	}
+	if (o.help || o.version) {
+		fputs(o.help ? options_help : "embassyfs " EMBASSYFS_VERSION "\n", stdout);
+		options_release(&o);
+		return 0;
+	}
+
+	prepare_process();
+	rc = o.foreground ? 0 : daemon_fork(o.mount_point, &run.daemon);
+	if (rc == 0 && !o.read_only && !o.at)
+		rc = writeback_fork(&run.writeback);
+	rc = rc < 0 ? fail(o.mount_point, rc) : run_mount(&run);
+	writeback_end(&run.writeback);
+	daemon_failed(&run.daemon, rc);
+	options_release(&o);
+	return rc;
+}

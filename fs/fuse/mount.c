@@ -1,0 +1,257 @@
+/*
+ * What all request handlers share: node ids, replies, the table of operations.
+ *
+ * A view of the past must not be closed under a request, so a handler holds it from place_get() to place_put(), and
+ * lets go before it replies where it can: a reply may be what the kernel waits for before it forgets the node.
+ *
+ * Lock order: the locks of slots, unnamed, syncs and embassy_dir are leaves; none is held across a reply, a call into the volume or
+ * a view, or each other.
+ */
+
+#include "mount.h"
+
+#include "complain.h"
+#include "embassy_dir.h"
+#include "err.h"
+#include "slots.h"
+#include "source.h"
+#include "syncs.h"
+#include "unnamed.h"
+#include "volume.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+const struct fuse_lowlevel_ops mount_ops = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.forget = op_forget,
+	.forget_multi = op_forget_multi,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.readlink = op_readlink,
+	.statfs = op_statfs,
+	.create = op_create,
+	.mknod = op_mknod,
+	.mkdir = op_mkdir,
+	.symlink = op_symlink,
+	.link = op_link,
+	.unlink = op_unlink,
+	.rmdir = op_rmdir,
+	.rename = op_rename,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.readdirplus = op_readdirplus,
+	.fsyncdir = op_fsyncdir,
+	.open = op_open,
+	.release = op_release,
+	.flush = op_flush,
+	.read = op_read,
+	.write = op_write,
+	.fsync = op_fsync,
+	.fallocate = op_fallocate,
+	.lseek = op_lseek,
+	.copy_file_range = op_copy_file_range,
+	.ioctl = op_ioctl,
+	.getxattr = op_getxattr,
+	.listxattr = op_listxattr,
+	.setxattr = op_setxattr,
+	.removexattr = op_removexattr,
+};
+
+static int open_view(void *ctx, uint64_t number, struct view **out)
+{
+	struct mount *m = ctx;
+	struct source *src = m->view_cfg->source;
+	struct head h;
+	size_t n;
+	int rc = src->ops->heads(src, number, 1, &h, &n);
+
+	if (rc == 0 && n != 1)
+		rc = -ERR_ABSENT;
+	return rc ? rc : view_open(m->view_cfg, &h, out);
+}
+
+static bool kernel_holds(void *ctx, uint64_t ino)
+{
+	struct mount *m = ctx;
+
+	/* A negative offset: nothing but attributes is invalidated.  Anything but "no such inode" keeps the contents. */
+	return fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) != -ENOENT;
+}
+
+static void drop_contents(void *ctx, uint64_t ino)
+{
+	struct mount *m = ctx;
+
+	volume_forget(m->volume, ino);
+}
+
+int mount_init(struct mount *m)
+{
+	struct slots_config slots = {.open = open_view,
+				     .close = view_close,
+				     .bytes = view_bytes,
+				     .ctx = m,
+				     .bytes_max = m->memory_bytes / 8};
+	struct unnamed_config unnamed = {.held = kernel_holds, .gone = drop_contents, .ctx = m};
+	int rc = embassy_dir_new(&m->embassy);
+
+	if (rc == 0 && m->volume)
+		rc = slots_new(&slots, &m->slots);
+	if (rc == 0 && m->volume)
+		rc = syncs_new(m->volume, &m->syncs);
+	if (rc == 0 && m->volume)
+		rc = unnamed_new(&unnamed, &m->unnamed);
+	if (rc < 0)
+		mount_release(m);
+	return rc;
+}
+
+void mount_release(struct mount *m)
+{
+	unnamed_free(m->unnamed);
+	syncs_free(m->syncs);
+	slots_free(m->slots);
+	embassy_dir_free(m->embassy);
+	m->unnamed = NULL;
+	m->syncs = NULL;
+	m->slots = NULL;
+	m->embassy = NULL;
+}
+
+int place_get(struct mount *m, uint64_t id, struct place *out)
+{
+	uint64_t top = id >> NODE_SHIFT;
+	int rc = 0;
+
+	*out = (struct place){.view = m->view, .ino = id & (INO_MAX - 1), .slot = -1};
+	if (top == 0) {
+		out->live = m->volume != NULL;
+		return 0;
+	}
+	out->view = NULL;
+	if (!m->slots || top == NODE_VIRTUAL)
+		return -ESTALE;
+	rc = slots_view(m->slots, (uint32_t)(top - 1), &out->view);
+	if (rc == 0)
+		out->slot = (int)(top - 1);
+	return rc;
+}
+
+void place_put(struct mount *m, struct place *n)
+{
+	if (n->slot >= 0 && n->view)
+		slots_view_put(m->slots, n->view);
+	n->view = NULL;
+}
+
+int place_for_change(struct mount *m, uint64_t id, uint64_t *out_ino)
+{
+	if (!m->volume || id >> NODE_SHIFT != 0)
+		return -EROFS;
+	*out_ino = id;
+	return 0;
+}
+
+void stat_of(const struct attr *a, int slot, struct stat *out)
+{
+	*out = (struct stat){
+		.st_ino = node_id(slot, a->ino),
+		.st_mode = a->mode,
+		.st_nlink = a->nlink,
+		.st_uid = a->uid,
+		.st_gid = a->gid,
+		.st_rdev = a->rdev,
+		.st_size = (off_t)a->size,
+		.st_blksize = 4096,
+		.st_blocks = (blkcnt_t)((a->bytes + 511) / 512),
+		.st_atim = a->atime,
+		.st_mtim = a->mtime,
+		.st_ctim = a->ctime,
+	};
+}
+
+void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_param *out)
+{
+	*out = (struct fuse_entry_param){
+		.ino = node_id(n->slot, a->ino),
+		.generation = 1, /* inode numbers are never used again */
+		.attr_timeout = TIMEOUT_LONG_S,
+		.entry_timeout = TIMEOUT_LONG_S,
+	};
+	stat_of(a, n->slot, &out->attr);
+}
+
+void reply_rc(fuse_req_t req, uint64_t id, int rc)
+{
+	/* An errno is an answer; one of our own codes means that something is wrong with what is stored, or out of reach. */
+	if (-rc > ERR_BASE)
+		complain(complain_subject(id & (INO_MAX - 1), err_text(rc)), "inode %" PRIu64 ": %s",
+			 id & (INO_MAX - 1), err_detail(rc));
+	fuse_reply_err(req, rc ? err_errno(rc) : 0);
+}
+
+void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot)
+{
+	/* Counted first: once the kernel has the answer it may forget it at any moment. */
+	if (slot >= 0)
+		slots_add(m->slots, (uint32_t)slot, 1);
+	if (fuse_reply_entry(req, e) != 0 && slot >= 0)
+		slots_drop(m->slots, (uint32_t)slot, 1);
+}
+
+static pthread_key_t buffer_key;
+static pthread_once_t buffer_once = PTHREAD_ONCE_INIT;
+static int buffer_rc;
+
+struct thread_memory {
+	void *p;
+	size_t size;
+};
+
+static void free_thread_memory(void *arg)
+{
+	struct thread_memory *t = arg;
+
+	free(t->p);
+	free(t);
+}
+
+static void make_buffer_key(void)
+{
+	buffer_rc = pthread_key_create(&buffer_key, free_thread_memory);
+}
+
+void *thread_buffer(size_t size)
+{
+	struct thread_memory *t;
+	void *p;
+
+	pthread_once(&buffer_once, make_buffer_key);
+	if (buffer_rc != 0)
+		return NULL;
+	t = pthread_getspecific(buffer_key);
+	if (!t) {
+		t = calloc(1, sizeof(*t));
+		if (!t)
+			return NULL;
+		if (pthread_setspecific(buffer_key, t) != 0) {
+			free(t);
+			return NULL;
+		}
+	}
+	if (t->size < size) {
+		size = (size + 4095) & ~(size_t)4095;
+		p = aligned_alloc(4096, size);
+		if (!p)
+			return NULL;
+		free(t->p);
+		t->p = p;
+		t->size = size;
+	}
+	return t->p;
+}

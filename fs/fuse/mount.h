@@ -1,0 +1,166 @@
+#ifndef MOUNT_H_
+#define MOUNT_H_
+
+/*
+ * One mount: what it shows, and what its request handlers share.
+ *
+ * Node ids, as the kernel sees them (and st_ino, which is the same):
+ *	below INO_MAX			an inode of the namespace at the root
+ *	(slot + 1) << 48 | inode	the same in a view of the past (slots.h)
+ *	0xffff << 48 | ...		.embassy and what lies in it (embassy_dir.h)
+ */
+
+#define FUSE_USE_VERSION 312
+
+#include "compiler.h"
+#include "view.h"
+
+#include <fuse3/fuse_lowlevel.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct embassy_dir;
+struct replicator;
+struct slots;
+struct syncs;
+struct unnamed;
+struct volume;
+
+#define NODE_SHIFT 48
+#define NODE_VIRTUAL UINT64_C(0xffff)
+
+/* Kernel caches are right for good where only the kernel makes changes. */
+#define TIMEOUT_LONG_S 1e9
+
+struct mount {
+	struct volume *volume; /* NULL: a read-only mount */
+	struct view *view;     /* the namespace at the root; the volume's or a view of its own */
+	const struct view_config *view_cfg;
+	const uint8_t *volume_id; /* VOLUME_ID_LEN bytes */
+	struct replicator **replicators;
+	size_t n_replicators;
+	uid_t owner; /* who mounted it */
+	unsigned n_threads;
+	size_t memory_bytes;
+
+	/* Made by mount_init(). */
+	struct slots *slots;	 /* live only */
+	struct unnamed *unnamed; /* live only */
+	struct syncs *syncs;	 /* live only */
+	struct embassy_dir *embassy;
+
+	/* Set by the session. */
+	struct fuse_session *session;
+	void (*ready)(void *ctx); /* called once the kernel has our answer to its first request */
+	void *ready_ctx;
+	atomic_bool handles_killpriv; /* the kernel leaves setuid bits to us */
+};
+
+/* mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it; no request is under way. */
+MUST_CHECK int mount_init(struct mount *m);
+void mount_release(struct mount *m);
+
+extern const struct fuse_lowlevel_ops mount_ops;
+
+static inline struct mount *mount_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static inline uint64_t node_id(int slot, uint64_t ino)
+{
+	return slot < 0 ? ino : (uint64_t)(slot + 1) << NODE_SHIFT | ino;
+}
+
+static inline bool node_is_virtual(uint64_t id)
+{
+	return id >> NODE_SHIFT == NODE_VIRTUAL;
+}
+
+/* A node id taken apart, with its view in use. */
+struct place {
+	struct view *view;
+	uint64_t ino;
+	int slot; /* of a view of the past; else -1 */
+	bool live; /* can be changed */
+};
+
+/* place_get(m, id, out): ${id} is not virtual.  Returns 0, or why its view does not open.  Ends with place_put(). */
+MUST_CHECK int place_get(struct mount *m, uint64_t id, struct place *out);
+void place_put(struct mount *m, struct place *n);
+
+/* place_for_change(m, id, out): a live inode's number.  Returns 0 or -EROFS. */
+MUST_CHECK int place_for_change(struct mount *m, uint64_t id, uint64_t *out_ino);
+
+void stat_of(const struct attr *a, int slot, struct stat *out);
+
+/* entry_of(n, a, out): what the kernel is to know of ${a}, a member of n's view. */
+void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_param *out);
+
+/*
+ * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id} could not be had, log why.
+ * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the kernel.
+ */
+void reply_rc(fuse_req_t req, uint64_t id, int rc);
+void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot);
+
+/* The handlers, by subject. */
+void op_init(void *userdata, struct fuse_conn_info *conn);
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t n);
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
+		struct fuse_file_info *fi);
+void op_readlink(fuse_req_t req, fuse_ino_t id);
+void op_statfs(fuse_req_t req, fuse_ino_t id);
+
+void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+	       struct fuse_file_info *fi);
+void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name);
+void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+	       const char *new_name, unsigned flags);
+
+/* make_unnamed(m, parent, mode, umask, c, out): O_TMPFILE.  Returns 0 or an error; the entry is the kernel's then. */
+MUST_CHECK int make_unnamed(struct mount *m, uint64_t parent, uint32_t mode, uint32_t umask,
+			    uint32_t uid, uint32_t gid, struct fuse_entry_param *out);
+
+void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
+void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
+		    struct fuse_file_info *fi);
+void op_fsyncdir(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_info *fi);
+
+void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
+void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);
+void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
+	      struct fuse_file_info *fi);
+void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_info *fi);
+void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi);
+void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_info *from_fi,
+			fuse_ino_t to, off_t to_off, struct fuse_file_info *to_fi, size_t len, int flags);
+void op_ioctl(fuse_req_t req, fuse_ino_t id, unsigned cmd, void *arg, struct fuse_file_info *fi,
+	      unsigned flags, const void *in, size_t in_len, size_t out_len);
+
+void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size);
+void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size);
+void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
+		 int flags);
+void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name);
+
+/* thread_buffer(size): this thread's page-aligned scratch memory, or NULL; the same memory at the next call. */
+void *thread_buffer(size_t size);
+
+#endif /* !MOUNT_H_ */

@@ -1,0 +1,242 @@
+/*
+ * Requests about nodes as such: lookup, forget, attributes.
+ *
+ * Nothing here counts references to live inodes: what the kernel may still use is asked of the kernel when it matters
+ * (unnamed.h).  References to views of the past are counted, by slot.
+ */
+
+#include "mount.h"
+
+#include "acl.h"
+#include "embassy_dir.h"
+#include "slots.h"
+#include "unnamed.h"
+#include "volume.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
+static int lookup_in(struct place *n, const char *name, struct attr *out)
+{
+	int rc;
+
+	if (strcmp(name, ".") == 0)
+		return view_getattr(n->view, n->ino, out);
+	if (strcmp(name, "..") != 0)
+		return view_lookup(n->view, n->ino, name, out);
+	rc = view_getattr(n->view, n->ino, out);
+	if (rc == 0 && out->parent != 0 && out->parent != n->ino)
+		rc = view_getattr(n->view, out->parent, out);
+	return rc;
+}
+
+void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct mount *m = mount_of(req);
+	struct fuse_entry_param e;
+	struct attr a;
+	struct place n;
+	int slot, rc;
+
+	if (node_is_virtual(parent) || embassy_is_name(parent, name)) {
+		embassy_lookup(req, m, parent, name);
+		return;
+	}
+	rc = place_get(m, parent, &n);
+	if (rc < 0) {
+		reply_rc(req, parent, rc);
+		return;
+	}
+	slot = n.slot;
+	rc = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : lookup_in(&n, name, &a);
+	if (rc == 0) {
+		entry_of(&n, &a, &e);
+	} else if (rc == -ENOENT) {
+		/* That there is no such name is also worth remembering. */
+		e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};
+		slot = -1;
+	}
+	place_put(m, &n);
+	if (rc == 0 || rc == -ENOENT)
+		reply_entry(req, m, &e, slot);
+	else
+		reply_rc(req, parent, rc);
+}
+
+static void forget(struct mount *m, uint64_t id, uint64_t n)
+{
+	if (node_is_virtual(id))
+		embassy_forget(m, id);
+	else if (id >> NODE_SHIFT == 0 && m->unnamed)
+		unnamed_forget(m->unnamed, id);
+	else if (id >> NODE_SHIFT != 0 && m->slots)
+		slots_drop(m->slots, (uint32_t)(id >> NODE_SHIFT) - 1, n);
+}
+
+void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t n)
+{
+	forget(mount_of(req), id, n);
+	fuse_reply_none(req);
+}
+
+void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	for (size_t i = 0; i < count; i++)
+		forget(mount_of(req), forgets[i].ino, forgets[i].nlookup);
+	fuse_reply_none(req);
+}
+
+void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct stat st;
+	struct attr a;
+	struct place n;
+	int rc;
+
+	(void)fi;
+	if (node_is_virtual(id)) {
+		embassy_getattr(req, m, id);
+		return;
+	}
+	rc = place_get(m, id, &n);
+	if (rc == 0) {
+		rc = view_getattr(n.view, n.ino, &a);
+		if (rc == 0)
+			stat_of(&a, n.slot, &st);
+		place_put(m, &n);
+	}
+	if (rc == 0)
+		fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
+	else
+		reply_rc(req, id, rc);
+}
+
+/* chmod on a file with an access list changes the list.  The list first: it is what the kernel decides by. */
+static int chmod_acl(struct mount *m, uint64_t ino, uint32_t mode)
+{
+	uint8_t acl[ACL_LEN_MAX];
+	size_t len;
+	int rc = view_getxattr(m->view, ino, ACL_ACCESS, acl, sizeof(acl), &len);
+
+	if (rc < 0)
+		return rc == -ENODATA || rc == -EOPNOTSUPP ? 0 : rc;
+	rc = acl_check(acl, len);
+	if (rc < 0)
+		return rc;
+	acl_chmod(acl, len, mode);
+	return volume_setxattr(m->volume, ino, ACL_ACCESS, acl, len, 0);
+}
+
+/* Which of the volume's fields a request sets.  ${from}: the request's bit, ${to}: the volume's. */
+static unsigned translate(int to_set)
+{
+	static const struct {
+		int from;
+		unsigned to;
+	} bits[] = {
+		{FUSE_SET_ATTR_MODE, SET_MODE},	   {FUSE_SET_ATTR_UID, SET_UID},
+		{FUSE_SET_ATTR_GID, SET_GID},	   {FUSE_SET_ATTR_SIZE, SET_SIZE},
+		{FUSE_SET_ATTR_ATIME, SET_ATIME},  {FUSE_SET_ATTR_ATIME_NOW, SET_ATIME},
+		{FUSE_SET_ATTR_MTIME, SET_MTIME},  {FUSE_SET_ATTR_MTIME_NOW, SET_MTIME},
+		{FUSE_SET_ATTR_CTIME, SET_CTIME},
+	};
+	unsigned set = 0;
+
+	for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++)
+		if (to_set & bits[i].from)
+			set |= bits[i].to;
+	return set;
+}
+
+static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, int to_set,
+			  struct attr *out)
+{
+	struct attr want = {.mode = st->st_mode, .uid = st->st_uid, .gid = st->st_gid,
+			    .size = (uint64_t)st->st_size, .atime = st->st_atim,
+			    .mtime = st->st_mtim, .ctime = st->st_ctim};
+	unsigned set = translate(to_set);
+	struct timespec now;
+	int rc = 0;
+
+	if ((to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
+		return -EINVAL;
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		want.atime = now;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		want.mtime = now;
+
+	/* A new owner must not inherit a program's privileges.  For a folder these bits mean something else. */
+	if (atomic_load(&m->handles_killpriv)) {
+		if (to_set & FUSE_SET_ATTR_KILL_SUID)
+			set |= SET_KILL_PRIV;
+		if (set & (SET_UID | SET_GID)) {
+			rc = view_getattr(m->view, ino, out);
+			if (rc == 0 && !S_ISDIR(out->mode))
+				set |= SET_KILL_PRIV;
+		}
+	}
+	if (rc == 0 && (set & SET_MODE))
+		rc = chmod_acl(m, ino, want.mode);
+	return rc ? rc : volume_setattr(m->volume, ino, set, &want, out);
+}
+
+void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	struct stat st;
+	struct attr a;
+	uint64_t ino;
+	int rc = place_for_change(m, id, &ino);
+
+	(void)fi;
+	if (rc == 0)
+		rc = set_attributes(m, ino, attr, to_set, &a);
+	if (rc < 0) {
+		reply_rc(req, id, rc);
+		return;
+	}
+	stat_of(&a, -1, &st);
+	fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
+}
+
+void op_readlink(fuse_req_t req, fuse_ino_t id)
+{
+	struct mount *m = mount_of(req);
+	char target[SYMLINK_LEN_MAX + 1];
+	struct place n;
+	int rc = node_is_virtual(id) ? -EINVAL : place_get(m, id, &n);
+
+	if (rc == 0) {
+		rc = view_readlink(n.view, n.ino, target);
+		place_put(m, &n);
+	}
+	if (rc == 0)
+		fuse_reply_readlink(req, target);
+	else
+		reply_rc(req, id, rc);
+}
+
+#define STATFS_BLOCK 4096u
+#define STATFS_INODE_COST 256u /* a guess at what one more file needs of the disk */
+
+void op_statfs(fuse_req_t req, fuse_ino_t id)
+{
+	struct mount *m = mount_of(req);
+	struct volume_status live = {0};
+	struct view_usage u;
+	struct statvfs st = {.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAME_LEN_MAX};
+
+	(void)id;
+	view_usage(m->view, &u);
+	if (m->volume)
+		volume_get_status(m->volume, &live);
+	st.f_bfree = st.f_bavail = live.disk_free / STATFS_BLOCK;
+	st.f_blocks = st.f_bfree + (u.bytes + STATFS_BLOCK - 1) / STATFS_BLOCK;
+	st.f_ffree = st.f_favail = live.disk_free / STATFS_INODE_COST;
+	st.f_files = st.f_ffree + u.inodes;
+	fuse_reply_statfs(req, &st);
+}

@@ -1,0 +1,207 @@
+/*
+ * Requests about extended attributes.
+ *
+ * The kernel has checked who may see and change which.  What is left: namespaces that mean something (system.posix_acl_*) are kept in step with
+ * the mode, and others of the system's are refused.
+ */
+
+#include "mount.h"
+
+#include "acl.h"
+#include "volume.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static bool starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static int check_name(const char *name)
+{
+	if (strlen(name) > NAME_LEN_MAX)
+		return -ERANGE;
+	if (starts(name, "user.") || starts(name, "trusted.") || starts(name, "security.") ||
+	    strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0)
+		return 0;
+	return -EOPNOTSUPP;
+}
+
+void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+{
+	struct mount *m = mount_of(req);
+	void *p = size ? thread_buffer(size) : NULL;
+	struct place n;
+	size_t len;
+	int rc;
+
+	if (node_is_virtual(id) || check_name(name) < 0) {
+		fuse_reply_err(req, node_is_virtual(id) ? ENODATA : EOPNOTSUPP);
+		return;
+	}
+	rc = size && !p ? -ENOMEM : place_get(m, id, &n);
+	if (rc == 0) {
+		rc = view_getxattr(n.view, n.ino, name, p, size, &len);
+		place_put(m, &n);
+	}
+	if (rc < 0)
+		reply_rc(req, id, rc);
+	else if (size)
+		fuse_reply_buf(req, p, len);
+	else
+		fuse_reply_xattr(req, len);
+}
+
+/* Names that only a privileged caller is shown. */
+static size_t hide_trusted(char *names, size_t len)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0, n; i < len; i += n) {
+		n = strnlen(names + i, len - i - 1) + 1;
+		if (starts(names + i, "trusted."))
+			continue;
+		memmove(names + kept, names + i, n);
+		kept += n;
+	}
+	return kept;
+}
+
+/* All names of a node, in memory that the caller frees. */
+static int list_names(struct place *n, char **out, size_t *out_len)
+{
+	char *p = NULL, *more;
+	size_t cap = 0, len;
+	int rc;
+
+	for (;;) {
+		rc = view_listxattr(n->view, n->ino, p, cap, &len);
+		if (rc == 0 && len <= cap)
+			break;
+		if (rc < 0 && rc != -ERANGE)
+			goto fail;
+		/* Names may be added between two calls. */
+		cap = rc == 0 ? len : cap * 2 + 1024;
+		rc = -ENOMEM;
+		more = realloc(p, cap);
+		if (!more)
+			goto fail;
+		p = more;
+	}
+	*out = p;
+	*out_len = len;
+	return 0;
+
+fail:
+	free(p);
+	return rc;
+}
+
+void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+{
+	struct mount *m = mount_of(req);
+	char *names = NULL;
+	struct place n;
+	size_t len = 0;
+	int rc = 0;
+
+	if (!node_is_virtual(id)) {
+		rc = place_get(m, id, &n);
+		if (rc == 0) {
+			rc = list_names(&n, &names, &len);
+			place_put(m, &n);
+		}
+	}
+	if (rc == 0 && names && fuse_req_ctx(req)->uid != 0)
+		len = hide_trusted(names, len);
+	if (rc < 0)
+		reply_rc(req, id, rc);
+	else if (!size)
+		fuse_reply_xattr(req, len);
+	else if (len > size)
+		fuse_reply_err(req, ERANGE);
+	else
+		fuse_reply_buf(req, names, len);
+	free(names);
+}
+
+#define GROUPS_MAX 65536
+
+/* Whether the caller is of the group ${gid}, as far as /proc tells. */
+static bool is_member(fuse_req_t req, gid_t gid)
+{
+	gid_t *list;
+	bool found = fuse_req_ctx(req)->gid == gid;
+	int n;
+
+	if (found)
+		return true;
+	list = calloc(GROUPS_MAX, sizeof(*list));
+	n = list ? fuse_req_getgroups(req, GROUPS_MAX, list) : 0;
+	for (int i = 0; i < n && i < GROUPS_MAX && !found; i++)
+		found = list[i] == gid;
+	free(list);
+	return found;
+}
+
+/* An access list also sets the mode, and is not kept where the mode says all of it. */
+static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size_t len)
+{
+	struct mount *m = mount_of(req);
+	struct attr a, want = {0};
+	int rc = acl_check(acl, len);
+
+	if (rc == 0)
+		rc = view_getattr(m->view, ino, &a);
+	if (rc < 0)
+		return rc;
+	want.mode = (a.mode & ~(uint32_t)0777) | acl_permissions(acl, len);
+	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !is_member(req, a.gid))
+		want.mode &= ~(uint32_t)S_ISGID;
+	if (acl_is_minimal(acl, len)) {
+		rc = volume_removexattr(m->volume, ino, ACL_ACCESS);
+		if (rc == -ENODATA)
+			rc = 0;
+	} else {
+		rc = volume_setxattr(m->volume, ino, ACL_ACCESS, acl, len, 0);
+	}
+	if (rc == 0 && want.mode != a.mode)
+		rc = volume_setattr(m->volume, ino, SET_MODE, &want, &a);
+	return rc;
+}
+
+void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size, int flags)
+{
+	struct mount *m = mount_of(req);
+	uint64_t ino;
+	int rc = place_for_change(m, id, &ino);
+
+	if (rc == 0)
+		rc = check_name(name);
+	if (rc == 0 && strcmp(name, ACL_DEFAULT) == 0)
+		rc = acl_check((const uint8_t *)value, size);
+	if (rc == 0 && strcmp(name, ACL_ACCESS) == 0)
+		rc = set_access_acl(req, ino, (const uint8_t *)value, size);
+	else if (rc == 0)
+		rc = volume_setxattr(m->volume, ino, name, value, size, flags);
+	reply_rc(req, id, rc);
+}
+
+void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
+{
+	struct mount *m = mount_of(req);
+	uint64_t ino;
+	int rc = place_for_change(m, id, &ino);
+
+	if (rc == 0)
+		rc = check_name(name);
+	if (rc == 0)
+		rc = volume_removexattr(m->volume, ino, name);
+	/* The kernel removes a list that may not be there. */
+	if (rc == -ENODATA && starts(name, "system."))
+		rc = 0;
+	reply_rc(req, id, rc);
+}

@@ -1,0 +1,314 @@
+/*
+ * embassyfs's command line.
+ *
+ * Two positional words and -o lists.  The lists also carry what mount(8) and fstab add for itself; a table says
+ * what becomes of each word.  What the table does not know is an error, so that a typing mistake in an option never goes unnoticed.
+ */
+
+#include "options.h"
+
+#include "err.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char options_help[] =
+	"Usage: embassyfs VOLUME MOUNT [-o OPTION,...] [-f]\n"
+	"       embassyfs HOST:PORT/VOLUME-ID MOUNT -o at=TIME,... [-f]\n"
+	"\n"
+	"Mounts a volume folder for reading and writing, or, with -o ro or -o at=TIME, as it\n"
+	"stood at a past time.  A volume held by a block server is mounted read-only.\n"
+	"\n"
+	"  -o passphrase-file=F  the passphrase is the first line of file F\n"
+	"  -o key-file=F         open the volume with key file F\n"
+	"  -o embassy=HOST:PORT  send everything to this block server; may be given several times\n"
+	"  -o tls=DIR            ca.pem, cert.pem and key.pem for talking to block servers\n"
+	"  -o at=TIME            the volume as of 2026-11-24T10:00:05Z, 5m (ago), yesterday,\n"
+	"                        latest, head:NUMBER or snapshot:NAME\n"
+	"  -o ro                 read-only: the newest head\n"
+	"  -o allow_other        let other users in (file permissions apply)\n"
+	"  -o noatime            do not update access times\n"
+	"  -o flush=SECONDS      what programs wrote reaches the disk at least this often\n"
+	"  -o checkpoint=SECONDS how often a checkpoint is taken\n"
+	"  -o memory=SIZE        bound for the memory used (K M G T)\n"
+	"  -o local=SIZE         bound for the local cache of a block server's bytes\n"
+	"  -f                    stay in the foreground\n"
+	"  -h, --help            this text\n"
+	"  -V, --version         the version\n"
+	"\n"
+	"Without a file option the passphrase comes from the file named by\n"
+	"EMBASSY_PASSPHRASE_FILE, else the terminal asks for it.\n"
+	"\n"
+	"Example: embassyfs /srv/registers /mnt/registers -o embassy=host.example:7411,tls=/etc/embassy\n";
+
+int options_size(const char *text, uint64_t *out)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	char *end;
+	unsigned shift = 0;
+	unsigned long long n;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno != 0)
+		return -EINVAL;
+	if (*end) {
+		unit = strchr(units, *end);
+		if (!unit || end[1])
+			return -EINVAL;
+		shift = 10 * (unsigned)(unit - units + 1);
+	}
+	if (n > UINT64_MAX >> shift)
+		return -EINVAL;
+	*out = (uint64_t)n << shift;
+	return 0;
+}
+
+/* What an option's value is. */
+enum value { VALUE_NONE, VALUE_TEXT, VALUE_PATH, VALUE_SECONDS, VALUE_SIZE, VALUE_EMBASSY, VALUE_ANY };
+
+struct spec {
+	const char *name;
+	enum value value;
+	size_t field; /* offset in struct options, or IGNORED */
+	bool flag;    /* VALUE_NONE: what the field becomes */
+};
+
+#define IGNORED SIZE_MAX
+#define AT(field) offsetof(struct options, field)
+
+static const struct spec specs[] = {
+	{"passphrase-file", VALUE_PATH, AT(passphrase_file), false},
+	{"key-file", VALUE_PATH, AT(key_file), false},
+	{"embassy", VALUE_EMBASSY, AT(embassies), false},
+	{"tls", VALUE_PATH, AT(tls_dir), false},
+	{"at", VALUE_TEXT, AT(at), false},
+	{"ro", VALUE_NONE, AT(read_only), true},
+	{"rw", VALUE_NONE, AT(read_only), false},
+	{"allow_other", VALUE_NONE, AT(allow_other), true},
+	{"noatime", VALUE_NONE, AT(noatime), true},
+	{"atime", VALUE_NONE, AT(noatime), false},
+	{"flush", VALUE_SECONDS, AT(flush_s), false},
+	{"checkpoint", VALUE_SECONDS, AT(checkpoint_s), false},
+	{"memory", VALUE_SIZE, AT(memory_bytes), false},
+	{"local", VALUE_SIZE, AT(local_bytes), false},
+	{"dev", VALUE_NONE, AT(dev), true},
+	{"nodev", VALUE_NONE, AT(dev), false},
+	{"suid", VALUE_NONE, AT(suid), true},
+	{"nosuid", VALUE_NONE, AT(suid), false},
+	{"exec", VALUE_NONE, AT(noexec), false},
+	{"noexec", VALUE_NONE, AT(noexec), true},
+	/* for mount(8) itself, or what is so anyway */
+	{"defaults", VALUE_NONE, IGNORED, false},
+	{"auto", VALUE_NONE, IGNORED, false},
+	{"noauto", VALUE_NONE, IGNORED, false},
+	{"nofail", VALUE_NONE, IGNORED, false},
+	{"_netdev", VALUE_NONE, IGNORED, false},
+	{"user", VALUE_ANY, IGNORED, false},
+	{"users", VALUE_NONE, IGNORED, false},
+	{"nouser", VALUE_NONE, IGNORED, false},
+	{"owner", VALUE_NONE, IGNORED, false},
+	{"group", VALUE_NONE, IGNORED, false},
+	{"async", VALUE_NONE, IGNORED, false},
+	{"relatime", VALUE_NONE, IGNORED, false},
+	{"norelatime", VALUE_NONE, IGNORED, false},
+	{"nodiratime", VALUE_NONE, IGNORED, false},
+	{"diratime", VALUE_NONE, IGNORED, false},
+	{"default_permissions", VALUE_NONE, IGNORED, false},
+	{"comment", VALUE_ANY, IGNORED, false},
+};
+
+static int refuse(const char *name, const char *reason)
+{
+	return err_say(-EINVAL, "option %s: %s; see embassyfs --help", name, reason);
+}
+
+static int set_text(char **field, char *owned)
+{
+	if (!owned)
+		return -ENOMEM;
+	free(*field);
+	*field = owned;
+	return 0;
+}
+
+/* An absolute form, since a daemon leaves its folder.  What does not exist is left for its opener to report. */
+static char *absolute(const char *path)
+{
+	char *real = realpath(path, NULL);
+
+	return real ? real : strdup(path);
+}
+
+static char *absolute_address(const char *address)
+{
+	char cwd[4096], *out;
+
+	if (strncmp(address, "unix:", 5) != 0 || address[5] == '/' || !getcwd(cwd, sizeof(cwd)))
+		return strdup(address);
+	return asprintf(&out, "unix:%s/%s", cwd, address + 5) < 0 ? NULL : out;
+}
+
+static int set_seconds(const char *name, const char *value, unsigned *out)
+{
+	char *end;
+	unsigned long n = 0;
+
+	if (*value >= '0' && *value <= '9')
+		n = strtoul(value, &end, 10);
+	if (n == 0 || *end || n > OPTIONS_FLUSH_S_MAX)
+		return refuse(name, "not a number of seconds from 1 to 3600");
+	*out = (unsigned)n;
+	return 0;
+}
+
+static int add_embassy(struct options *o, const char *value)
+{
+	if (o->n_embassies == OPTIONS_EMBASSIES_MAX)
+		return refuse("embassy", "given more than 16 times");
+	o->embassies[o->n_embassies] = absolute_address(value);
+	return o->embassies[o->n_embassies] ? o->n_embassies++, 0 : -ENOMEM;
+}
+
+static int apply(struct options *o, const struct spec *sp, const char *value)
+{
+	void *field = sp->field == IGNORED ? NULL : (char *)o + sp->field;
+
+	if (sp->value == VALUE_ANY)
+		return 0;
+	if (sp->value == VALUE_NONE) {
+		if (value)
+			return refuse(sp->name, "takes no value");
+		if (field)
+			*(bool *)field = sp->flag;
+		return 0;
+	}
+	if (!value || !*value)
+		return refuse(sp->name, "needs a value");
+	switch (sp->value) {
+	case VALUE_TEXT:
+		return set_text(field, strdup(value));
+	case VALUE_PATH:
+		return set_text(field, absolute(value));
+	case VALUE_SECONDS:
+		return set_seconds(sp->name, value, field);
+	case VALUE_SIZE:
+		return options_size(value, field) < 0 ? refuse(sp->name, "not a size like 512M or 4G") : 0;
+	default:
+		return add_embassy(o, value);
+	}
+}
+
+static int apply_word(struct options *o, char *word)
+{
+	char *value = strchr(word, '=');
+
+	if (!*word || strncmp(word, "x-", 2) == 0 || strncmp(word, "X-", 2) == 0)
+		return 0;
+	if (value)
+		*value++ = '\0';
+	for (size_t i = 0; i < sizeof(specs) / sizeof(*specs); i++)
+		if (strcmp(specs[i].name, word) == 0)
+			return apply(o, &specs[i], value);
+	return refuse(word, "unknown");
+}
+
+/* Comma-separated words; a backslash takes the next character's meaning away. */
+static int apply_list(struct options *o, const char *list)
+{
+	char *copy = strdup(list), *from, *to, *word;
+	int rc = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	for (from = to = word = copy; rc == 0; from++) {
+		bool end = !*from;
+
+		if (*from == '\\' && from[1]) {
+			*to++ = *++from;
+			continue;
+		}
+		if (!end && *from != ',') {
+			*to++ = *from;
+			continue;
+		}
+		*to = '\0';
+		rc = apply_word(o, word);
+		word = to = from + 1;
+		if (end)
+			break;
+	}
+	free(copy);
+	return rc;
+}
+
+static int check(const struct options *o)
+{
+	if (o->n_embassies && (o->read_only || o->at))
+		return refuse("embassy", "has no meaning in a read-only mount");
+	if (o->passphrase_file && o->key_file)
+		return refuse("key-file", "give either a passphrase file or a key file");
+	if (o->memory_bytes && o->memory_bytes < OPTIONS_MEMORY_MIN)
+		return refuse("memory", "16M is the least");
+	return 0;
+}
+
+int options_parse(int argc, char *const argv[], struct options *out)
+{
+	static const struct option longs[] = {
+		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
+	struct options o = {0};
+	int c, rc = 0;
+
+	optind = 0;
+	opterr = 0;
+	while (rc == 0 && (c = getopt_long(argc, argv, ":o:fhV", longs, NULL)) != -1) {
+		if (c == 'o')
+			rc = apply_list(&o, optarg);
+		else if (c == 'f')
+			o.foreground = true;
+		else if (c == 'h')
+			o.help = true;
+		else if (c == 'V')
+			o.version = true;
+		else
+			rc = err_say(-EINVAL, "%s: %s; see embassyfs --help", argv[optind - 1],
+				     c == ':' ? "needs a value" : "unknown option");
+	}
+	if (rc == 0 && !o.help && !o.version && argc - optind != 2)
+		rc = err_say(-EINVAL, "command line: give VOLUME and MOUNT, nothing else; "
+				      "see embassyfs --help");
+	if (rc == 0 && argc - optind == 2) {
+		rc = set_text(&o.target, absolute(argv[optind]));
+		if (rc == 0)
+			rc = set_text(&o.mount_point, absolute(argv[optind + 1]));
+	}
+	if (rc == 0)
+		rc = check(&o);
+	if (rc < 0) {
+		options_release(&o);
+		return rc;
+	}
+	*out = o;
+	return 0;
+}
+
+void options_release(struct options *o)
+{
+	free(o->target);
+	free(o->mount_point);
+	free(o->passphrase_file);
+	free(o->key_file);
+	free(o->tls_dir);
+	free(o->at);
+	for (size_t i = 0; i < o->n_embassies; i++)
+		free(o->embassies[i]);
+	*o = (struct options){0};
+}

@@ -1,0 +1,42 @@
+#ifndef OPTIONS_H_
+#define OPTIONS_H_
+
+/* embassyfs's command line. */
+
+#include "compiler.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define OPTIONS_EMBASSIES_MAX 16u
+#define OPTIONS_FLUSH_S_MAX 3600u
+#define OPTIONS_MEMORY_MIN (UINT64_C(16) << 20)
+
+struct options {
+	/* All strings are owned by the struct; NULL: not given. */
+	char *target;	   /* VOLUME, absolute if it exists, or HOST:PORT/VOLUME-ID */
+	char *mount_point; /* absolute */
+	char *passphrase_file, *key_file, *tls_dir, *at;
+	char *embassies[OPTIONS_EMBASSIES_MAX];
+	size_t n_embassies;
+	bool read_only, allow_other, dev, suid, noexec, noatime;
+	unsigned flush_s, checkpoint_s;	    /* 0: not given */
+	uint64_t memory_bytes, local_bytes; /* 0: not given */
+	bool foreground, help, version;
+};
+
+/*
+ * options_parse(argc, argv, out): read the command line; paths that exist are made absolute.
+ * Returns 0 (then options_release()); -EINVAL with a detail that names what is wrong; -ENOMEM.
+ */
+MUST_CHECK int options_parse(int argc, char *const argv[], struct options *out);
+void options_release(struct options *o);
+
+/* options_size(text, out): "64M" and the like, powers of 1024.  Returns 0 or -EINVAL. */
+MUST_CHECK int options_size(const char *text, uint64_t *out);
+
+/* The text of --help. */
+extern const char options_help[];
+
+#endif /* !OPTIONS_H_ */

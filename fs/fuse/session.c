@@ -1,0 +1,287 @@
+/*
+ * A mount's life with the kernel.
+ *
+ * A fixed number of threads each read a request, handle it and read the next.  When the mount is gone every read fails, and they end.
+ * A thread of its own waits for the signals that ask us to stop: it unmounts, which makes the kernel write back what is dirty while the workers
+ * still serve; if the mount is in use it writes back, detaches it, and stops the workers itself.
+ */
+
+#include "session.h"
+
+#include "err.h"
+#include "msg.h"
+#include "options.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_WRITE (1u << 20)
+#define MAX_READAHEAD (4u << 20)
+#define MAX_BACKGROUND 64u
+
+extern char **environ;
+
+static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
+{
+	char text[512];
+	size_t n;
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	n = strcspn(text, "\n");
+	text[n] = '\0';
+	if (level <= FUSE_LOG_ERR)
+		msg_error("%s", text);
+	else if (level == FUSE_LOG_WARNING)
+		msg_warn("%s", text);
+}
+
+void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+	struct mount *m = userdata;
+	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
+			FUSE_CAP_READDIRPLUS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
+			FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_POSIX_ACL |
+			FUSE_CAP_DONT_MASK;
+
+	/* Not wanted: FLOCK_LOCKS, POSIX_LOCKS: one kernel sees all users, and locks best itself.  ATOMIC_O_TRUNC: there is no open.
+	 * AUTO_INVAL_DATA: nobody else changes files.  HANDLE_KILLPRIV: its second version is better (wire.h). */
+	if (m->volume)
+		want |= FUSE_CAP_WRITEBACK_CACHE;
+	conn->want = want & conn->capable;
+	conn->max_write = MAX_WRITE;
+	conn->max_readahead = MAX_READAHEAD;
+	conn->max_background = MAX_BACKGROUND;
+	conn->congestion_threshold = MAX_BACKGROUND * 3 / 4;
+	/* Times are stored in nanoseconds. */
+	conn->time_gran = 1;
+}
+
+/* The mount options for libfuse, with what could end an option taken its meaning. */
+static int format_options(const struct mount *m, const struct options *o, char **out)
+{
+	char *source = calloc(2, strlen(o->target) + 1), *to = source;
+
+	if (!source)
+		return -ENOMEM;
+	for (const char *from = o->target; *from; from++) {
+		if (*from == ',' || *from == '\\')
+			*to++ = '\\';
+		*to++ = *from;
+	}
+	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s", source,
+		     o->allow_other ? ",allow_other" : "", m->volume ? "" : ",ro",
+		     o->dev ? ",dev" : "", o->suid ? ",suid" : "", o->noexec ? ",noexec" : "",
+		     o->noatime ? ",noatime" : "") < 0)
+		*out = NULL;
+	free(source);
+	return *out ? 0 : -ENOMEM;
+}
+
+int session_open(struct mount *m, const struct options *o)
+{
+	char *text;
+	char *argv[] = {"embassyfs", "-o", NULL, NULL};
+	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+	int rc = format_options(m, o, &text);
+
+	if (rc < 0)
+		return rc;
+	argv[2] = text;
+	fuse_set_log_func(log_line);
+	m->session = fuse_session_new(&args, &mount_ops, sizeof(mount_ops), m);
+	fuse_opt_free_args(&args);
+	free(text);
+	if (!m->session)
+		return err_say(-EIO, "%s: libfuse refuses the options", o->mount_point);
+
+	if (fuse_session_mount(m->session, o->mount_point) != 0) {
+		rc = err_say(-EIO, "%s: can't be mounted on; see the message above", o->mount_point);
+		goto destroy;
+	}
+	rc = wire_attach(m);
+	if (rc < 0) {
+		rc = err_say(rc, "%s: libfuse: %s", o->mount_point, err_text(rc));
+		goto unmount;
+	}
+	return 0;
+
+unmount:
+	fuse_session_unmount(m->session);
+destroy:
+	fuse_session_destroy(m->session);
+	m->session = NULL;
+	return rc;
+}
+
+void session_close(struct mount *m)
+{
+	if (!m->session)
+		return;
+	fuse_session_unmount(m->session);
+	fuse_session_destroy(m->session);
+	m->session = NULL;
+}
+
+/* The threads of one session_serve(). */
+struct crew {
+	struct mount *m;
+	const char *mount_point;
+	pthread_t workers[SESSION_THREADS_MAX];
+	unsigned n;
+	atomic_uint running;
+	sem_t ended; /* posted by each worker at its end */
+	atomic_bool done; /* the workers have ended */
+	sigset_t stop_signals;
+};
+
+static void *work(void *arg)
+{
+	struct crew *crew = arg;
+	struct fuse_session *se = crew->m->session;
+	struct fuse_buf buf = {0};
+	int rc;
+
+	while (!fuse_session_exited(se)) {
+		rc = fuse_session_receive_buf(se, &buf);
+		if (rc == -EINTR || rc == -EAGAIN)
+			continue;
+		if (rc <= 0)
+			break;
+		fuse_session_process_buf(se, &buf);
+	}
+	fuse_session_exit(se);
+	free(buf.mem);
+	atomic_fetch_sub(&crew->running, 1);
+	sem_post(&crew->ended);
+	return NULL;
+}
+
+static bool run_fusermount(const char *mount_point, bool lazy)
+{
+	char *argv[] = {"fusermount3", "-u", "-q", "-z", "--", NULL, NULL};
+	int status;
+	pid_t pid;
+
+	if (!lazy) {
+		argv[3] = "--";
+		argv[4] = (char *)mount_point;
+	} else {
+		argv[5] = (char *)mount_point;
+	}
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0)
+		return false;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return false;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static bool unmount(const char *mount_point, bool lazy)
+{
+	if (umount2(mount_point, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0)
+		return true;
+	return errno == EPERM && run_fusermount(mount_point, lazy);
+}
+
+static void no_op(int sig)
+{
+	(void)sig;
+}
+
+static void stop(struct crew *crew)
+{
+	static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
+	int fd;
+
+	if (unmount(crew->mount_point, false))
+		return;
+	fd = open(crew->mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (syncfs(fd) < 0)
+			msg_error("%s: %s; some of what was written is lost", crew->mount_point,
+				  strerror(errno));
+		close(fd);
+	}
+	if (!unmount(crew->mount_point, true))
+		msg_warn("%s: can't be unmounted: %s", crew->mount_point, strerror(errno));
+	/* A worker may be about to read when the signal comes: again until all have ended. */
+	fuse_session_exit(crew->m->session);
+	while (atomic_load(&crew->running) > 0) {
+		for (unsigned i = 0; i < crew->n; i++)
+			pthread_kill(crew->workers[i], SIGUSR1);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static void *wait_for_signal(void *arg)
+{
+	struct crew *crew = arg;
+	int sig;
+
+	while (sigwait(&crew->stop_signals, &sig) != 0)
+		;
+	if (!atomic_load(&crew->done)) {
+		msg_info("%s: unmounting, as signal %d asks", crew->mount_point, sig);
+		stop(crew);
+	}
+	return NULL;
+}
+
+int session_serve(struct mount *m, const struct options *o)
+{
+	struct sigaction wake = {.sa_handler = no_op};
+	struct crew crew = {.m = m, .mount_point = o->mount_point};
+	pthread_t signals;
+	int rc;
+
+	sigemptyset(&crew.stop_signals);
+	sigaddset(&crew.stop_signals, SIGTERM);
+	sigaddset(&crew.stop_signals, SIGINT);
+	sigaddset(&crew.stop_signals, SIGHUP);
+	sigaction(SIGUSR1, &wake, NULL);
+	sem_init(&crew.ended, 0, 0);
+
+	for (rc = 0; rc == 0 && crew.n < m->n_threads && crew.n < SESSION_THREADS_MAX;) {
+		atomic_fetch_add(&crew.running, 1);
+		rc = -pthread_create(&crew.workers[crew.n], NULL, work, &crew);
+		if (rc == 0)
+			crew.n++;
+		else
+			atomic_fetch_sub(&crew.running, 1);
+	}
+	if (crew.n == 0)
+		return err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
+	rc = -pthread_create(&signals, NULL, wait_for_signal, &crew);
+	if (rc < 0) {
+		/* The mount is useless without a way to stop it. */
+		unmount(o->mount_point, true);
+		err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
+	}
+
+	/* Joined last: stop() sends the workers signals until the last has ended. */
+	for (unsigned i = 0; i < crew.n; i++)
+		while (sem_wait(&crew.ended) < 0)
+			;
+	if (rc == 0) {
+		atomic_store(&crew.done, true);
+		pthread_kill(signals, SIGTERM);
+		pthread_join(signals, NULL);
+	}
+	for (unsigned i = 0; i < crew.n; i++)
+		pthread_join(crew.workers[i], NULL);
+	sem_destroy(&crew.ended);
+	return rc;
+}

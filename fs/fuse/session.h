@@ -1,0 +1,28 @@
+#ifndef SESSION_H_
+#define SESSION_H_
+
+/* A mount's life with the kernel: mounted, served by worker threads, unmounted. */
+
+#include "mount.h"
+
+struct options;
+
+#define SESSION_THREADS_MAX 32u
+
+/*
+ * session_open(m, o): mount it, by the options; nothing is served yet.
+ * Returns 0, or -EIO with a detail; libfuse has said why.
+ */
+MUST_CHECK int session_open(struct mount *m, const struct options *o);
+
+/*
+ * session_serve(m, o): serve requests with m->n_threads threads until it is unmounted, by whomever, or SIGTERM, SIGINT or SIGHUP asks us to
+ * unmount it: the caller has blocked these three in all threads.  The first answer calls m->ready().
+ * Returns 0 or -errno with a detail.
+ */
+MUST_CHECK int session_serve(struct mount *m, const struct options *o);
+
+/* session_close(m): unmount it if it still is; free. */
+void session_close(struct mount *m);
+
+#endif /* !SESSION_H_ */

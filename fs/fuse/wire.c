@@ -1,0 +1,161 @@
+/*
+ * Between libfuse and the kernel.
+ *
+ * libfuse reads and writes the kernel's device through two functions of ours.  A thread handles a request between reading it and reading
+ * the next, so what a handler needs of the raw request is kept per thread.  A request that libfuse does not know is answered here
+ * and never shown to it.
+ */
+
+#include "wire.h"
+
+#include "err.h"
+#include "unnamed.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static _Thread_local uint32_t write_flags;
+
+/* The first request; there is one in a session, and no other before it is answered. */
+static struct {
+	uint64_t unique;
+	bool pending;
+	bool killpriv; /* the kernel offers it */
+} first;
+
+bool wire_write_kills_priv(void)
+{
+	return write_flags & FUSE_WRITE_KILL_SUIDGID;
+}
+
+static void fill_attr(const struct stat *st, struct fuse_attr *out)
+{
+	*out = (struct fuse_attr){
+		.ino = st->st_ino,
+		.size = (uint64_t)st->st_size,
+		.blocks = (uint64_t)st->st_blocks,
+		.atime = (uint64_t)st->st_atim.tv_sec,
+		.mtime = (uint64_t)st->st_mtim.tv_sec,
+		.ctime = (uint64_t)st->st_ctim.tv_sec,
+		.atimensec = (uint32_t)st->st_atim.tv_nsec,
+		.mtimensec = (uint32_t)st->st_mtim.tv_nsec,
+		.ctimensec = (uint32_t)st->st_ctim.tv_nsec,
+		.mode = st->st_mode,
+		.nlink = (uint32_t)st->st_nlink,
+		.uid = st->st_uid,
+		.gid = st->st_gid,
+		.blksize = (uint32_t)st->st_blksize,
+	};
+}
+
+/* Make a file without a name and answer. */
+static void answer_tmpfile(struct mount *m, int fd, const struct fuse_in_header *in,
+			   const struct fuse_create_in *arg)
+{
+	struct fuse_out_header out = {.len = sizeof(out), .unique = in->unique};
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} body = {.open = {.open_flags = FOPEN_KEEP_CACHE}};
+	struct iovec iov[2] = {{&out, sizeof(out)}, {&body, sizeof(body)}};
+	struct fuse_entry_param e;
+	int rc;
+
+	rc = make_unnamed(m, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask, in->uid, in->gid, &e);
+	if (rc < 0) {
+		out.error = -err_errno(rc);
+	} else {
+		out.len += sizeof(body);
+		body.entry.nodeid = e.ino;
+		body.entry.generation = e.generation;
+		body.entry.entry_valid = (uint64_t)e.entry_timeout;
+		body.entry.attr_valid = (uint64_t)e.attr_timeout;
+		fill_attr(&e.attr, &body.entry.attr);
+	}
+	if (writev(fd, iov, rc < 0 ? 1 : 2) < 0 && rc == 0)
+		unnamed_forget(m->unnamed, e.ino); /* the caller was interrupted: nobody will use it */
+}
+
+/* Look at a request.  True: it is dealt with, libfuse is not to see it. */
+static bool look(struct mount *m, int fd, const void *buf, size_t len)
+{
+	const struct fuse_in_header *in = buf;
+	const void *arg = in + 1;
+	size_t arg_len = len - sizeof(*in);
+
+	write_flags = 0;
+	switch (in->opcode) {
+	case FUSE_WRITE:
+		if (arg_len >= sizeof(struct fuse_write_in))
+			write_flags = ((const struct fuse_write_in *)arg)->write_flags;
+		return false;
+	case FUSE_INIT:
+		first.unique = in->unique;
+		first.pending = true;
+		if (arg_len >= sizeof(struct fuse_init_in))
+			first.killpriv = ((const struct fuse_init_in *)arg)->flags &
+					 FUSE_HANDLE_KILLPRIV_V2;
+		return false;
+	case FUSE_TMPFILE:
+		if (!m->volume || arg_len < sizeof(struct fuse_create_in))
+			return false;
+		answer_tmpfile(m, fd, in, arg);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static ssize_t read_request(int fd, void *buf, size_t size, void *ctx)
+{
+	ssize_t n;
+
+	do {
+		n = read(fd, buf, size);
+	} while (n >= (ssize_t)sizeof(struct fuse_in_header) && look(ctx, fd, buf, (size_t)n));
+	return n;
+}
+
+/* The answer to the first request, with our flag in it. */
+static ssize_t write_first(struct mount *m, int fd, const struct iovec *iov, int count)
+{
+	struct fuse_init_out body;
+	struct iovec patched[2];
+	ssize_t n;
+
+	first.pending = false;
+	if (count != 2 || iov[1].iov_len > sizeof(body) || !m->volume || !first.killpriv ||
+	    iov[1].iov_len < offsetof(struct fuse_init_out, max_background)) {
+		n = writev(fd, iov, count);
+	} else {
+		memcpy(&body, iov[1].iov_base, iov[1].iov_len);
+		body.flags |= FUSE_HANDLE_KILLPRIV_V2;
+		patched[0] = iov[0];
+		patched[1] = (struct iovec){&body, iov[1].iov_len};
+		atomic_store(&m->handles_killpriv, true);
+		n = writev(fd, patched, 2);
+	}
+	if (n > 0 && count > 1 && m->ready)
+		m->ready(m->ready_ctx);
+	return n;
+}
+
+static ssize_t write_answer(int fd, struct iovec *iov, int count, void *ctx)
+{
+	const struct fuse_out_header *out = iov[0].iov_base;
+
+	if (first.pending && out->unique == first.unique)
+		return write_first(ctx, fd, iov, count);
+	return writev(fd, iov, count);
+}
+
+int wire_attach(struct mount *m)
+{
+	static const struct fuse_custom_io io = {.writev = write_answer, .read = read_request};
+
+	return fuse_session_custom_io(m->session, &io, fuse_session_fd(m->session));
+}

@@ -1,0 +1,143 @@
+/* The command line: each option, each refusal. */
+
+#include "options.h"
+
+#include "err.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <string.h>
+
+static int parse(struct options *o, const char *list)
+{
+	char *argv[] = {"embassyfs", "/vol", "/mnt", "-o", (char *)list, NULL};
+
+	return options_parse(5, argv, o);
+}
+
+Test(options, all_of_them)
+{
+	struct options o;
+
+	cr_assert(eq(int, parse(&o, "passphrase-file=/no/such/p,embassy=a:1,embassy=unix:/s,tls=/no/such/t,"
+				    "allow_other,noatime,flush=7,checkpoint=90,memory=512M,local=3G"), 0));
+	cr_assert(eq(str, o.target, "/vol"));
+	cr_assert(eq(str, o.mount_point, "/mnt"));
+	cr_assert(eq(str, o.passphrase_file, "/no/such/p"));
+	cr_assert(eq(sz, o.n_embassies, 2));
+	cr_assert(eq(str, o.embassies[0], "a:1"));
+	cr_assert(eq(str, o.embassies[1], "unix:/s"));
+	cr_assert(eq(str, o.tls_dir, "/no/such/t"));
+	cr_assert(o.allow_other && o.noatime && !o.read_only && !o.foreground);
+	cr_assert(eq(uint, o.flush_s, 7));
+	cr_assert(eq(uint, o.checkpoint_s, 90));
+	cr_assert(eq(u64, o.memory_bytes, UINT64_C(512) << 20));
+	cr_assert(eq(u64, o.local_bytes, UINT64_C(3) << 30));
+	options_release(&o);
+	cr_assert(zero(ptr, o.target));
+}
+
+Test(options, what_mount_adds_is_taken)
+{
+	struct options o;
+
+	cr_assert(eq(int, parse(&o, "rw,user=ann,noauto,nofail,_netdev,x-systemd.automount,dev,suid,"
+				    "noexec,,defaults"), 0));
+	cr_assert(o.dev && o.suid && o.noexec);
+	options_release(&o);
+}
+
+Test(options, the_last_word_counts)
+{
+	struct options o;
+
+	cr_assert(eq(int, parse(&o, "ro,rw,at=5m,at=latest"), 0));
+	cr_assert(not(o.read_only));
+	cr_assert(eq(str, o.at, "latest"));
+	options_release(&o);
+}
+
+Test(options, a_backslash_keeps_commas)
+{
+	struct options o;
+
+	cr_assert(eq(int, parse(&o, "key-file=/no/a\\,b\\\\c,ro"), 0));
+	cr_assert(eq(str, o.key_file, "/no/a,b\\c"));
+	cr_assert(o.read_only);
+	options_release(&o);
+}
+
+Test(options, refusals_name_the_option)
+{
+	static const char *const bad[][2] = {
+		{"frobnicate", "frobnicate"},	{"flush", "flush"},
+		{"flush=0", "flush"},		{"flush=5x", "flush"},
+		{"flush=3601", "flush"},	{"flush=-1", "flush"},
+		{"memory=12Q", "memory"},	{"memory=1M", "memory"},
+		{"ro=1", "ro"},			{"at=", "at"},
+		{"embassy=a:1,ro", "embassy"},	{"embassy=a:1,at=5m", "embassy"},
+		{"passphrase-file=a,key-file=b", "key-file"},
+	};
+	struct options o;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		int rc = parse(&o, bad[i][0]);
+
+		cr_expect(eq(int, rc, -EINVAL), "%s", bad[i][0]);
+		cr_expect(strstr(err_detail(rc), bad[i][1]), "%s: %s", bad[i][0], err_detail(rc));
+		cr_expect(strstr(err_detail(rc), ";"), "%s: %s", bad[i][0], err_detail(rc));
+	}
+}
+
+Test(options, too_many_embassies)
+{
+	char list[OPTIONS_EMBASSIES_MAX * 12 + 32] = "";
+	struct options o;
+
+	for (unsigned i = 0; i <= OPTIONS_EMBASSIES_MAX; i++)
+		strcat(list, i ? ",embassy=a:1" : "embassy=a:1");
+	cr_assert(eq(int, parse(&o, list), -EINVAL));
+}
+
+Test(options, words)
+{
+	char *none[] = {"embassyfs", NULL};
+	char *one[] = {"embassyfs", "/vol", NULL};
+	char *three[] = {"embassyfs", "/vol", "/mnt", "/more", NULL};
+	char *unknown[] = {"embassyfs", "/vol", "/mnt", "-x", NULL};
+	char *lacking[] = {"embassyfs", "/vol", "/mnt", "-o", NULL};
+	char *help[] = {"embassyfs", "--help", NULL};
+	char *version[] = {"embassyfs", "-V", NULL};
+	char *after[] = {"embassyfs", "/vol", "/mnt", "-f", NULL};
+	struct options o;
+
+	cr_assert(eq(int, options_parse(1, none, &o), -EINVAL));
+	cr_assert(eq(int, options_parse(2, one, &o), -EINVAL));
+	cr_assert(eq(int, options_parse(4, three, &o), -EINVAL));
+	cr_assert(eq(int, options_parse(4, unknown, &o), -EINVAL));
+	cr_assert(eq(int, options_parse(4, lacking, &o), -EINVAL));
+	cr_assert(eq(int, options_parse(2, help, &o), 0));
+	cr_assert(o.help);
+	options_release(&o);
+	cr_assert(eq(int, options_parse(2, version, &o), 0));
+	cr_assert(o.version);
+	options_release(&o);
+	cr_assert(eq(int, options_parse(4, after, &o), 0));
+	cr_assert(o.foreground);
+	options_release(&o);
+}
+
+Test(options, sizes)
+{
+	static const char *const bad[] = {"", "-1", "K", "1KB", " 1", "16777216T", "99999999999999999999"};
+	uint64_t n;
+
+	cr_assert(eq(int, options_size("0", &n), 0));
+	cr_assert(eq(u64, n, 0));
+	cr_assert(eq(int, options_size("3K", &n), 0));
+	cr_assert(eq(u64, n, 3072));
+	cr_assert(eq(int, options_size("16777215T", &n), 0));
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+		cr_expect(eq(int, options_size(bad[i], &n), -EINVAL), "%s", bad[i]);
+}

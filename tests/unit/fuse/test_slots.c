@@ -1,0 +1,258 @@
+/* Slots of views of the past, over fake views that count. */
+
+#include "slots.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+struct view {
+	uint64_t head;
+};
+
+static atomic_int opens, closes;
+static atomic_int fail_rc;
+static pthread_barrier_t *hold; /* open() waits at it, if set */
+
+static int open_fake(void *ctx, uint64_t head, struct view **out)
+{
+	(void)ctx;
+	atomic_fetch_add(&opens, 1);
+	if (hold)
+		pthread_barrier_wait(hold);
+	if (atomic_load(&fail_rc))
+		return atomic_load(&fail_rc);
+	*out = malloc(sizeof(**out));
+	(*out)->head = head;
+	return 0;
+}
+
+static void close_fake(struct view *v)
+{
+	atomic_fetch_add(&closes, 1);
+	free(v);
+}
+
+static size_t bytes_fake(const struct view *v)
+{
+	(void)v;
+	return 100;
+}
+
+static struct slots *make(size_t bytes_max)
+{
+	struct slots_config cfg = {open_fake, close_fake, bytes_fake, NULL, bytes_max};
+	struct slots *s;
+
+	cr_assert(eq(int, slots_new(&cfg, &s), 0));
+	return s;
+}
+
+static uint32_t take(struct slots *s, uint64_t head, uint64_t tag)
+{
+	uint32_t slot = UINT32_MAX;
+
+	cr_assert(eq(int, slots_take(s, head, tag, &slot), 0));
+	return slot;
+}
+
+static void use(struct slots *s, uint32_t slot, uint64_t head)
+{
+	struct view *v;
+
+	cr_assert(eq(int, slots_view(s, slot, &v), 0));
+	cr_assert(eq(u64, v->head, head));
+	slots_view_put(s, v);
+}
+
+Test(slots, one_slot_for_a_head_and_name)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1);
+
+	cr_assert(eq(u32, take(s, 7, 1), a));
+	cr_assert(ne(u32, take(s, 7, 2), a));
+	cr_assert(ne(u32, take(s, 8, 1), a));
+	slots_free(s);
+}
+
+Test(slots, reused_only_at_zero)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1);
+	struct view *v;
+
+	slots_add(s, a, 3);
+	slots_drop(s, a, 3);
+	cr_assert(ne(u32, take(s, 9, 1), a));
+	use(s, a, 7);
+	slots_drop(s, a, 1);
+	cr_assert(eq(int, slots_view(s, a, &v), -ESTALE));
+	cr_assert(eq(u32, take(s, 10, 1), a));
+	use(s, a, 10);
+	slots_free(s);
+}
+
+Test(slots, dropping_too_much_is_harmless)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1);
+
+	slots_drop(s, a, 100);
+	slots_drop(s, 12345, 1);
+	cr_assert(eq(u32, take(s, 8, 1), a));
+	slots_free(s);
+}
+
+Test(slots, retired_is_not_found_but_lives)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1);
+
+	slots_retire(s, 1);
+	cr_assert(ne(u32, take(s, 7, 1), a));
+	use(s, a, 7);
+	slots_free(s);
+}
+
+Test(slots, one_view_for_all_names_of_a_head)
+{
+	struct slots *s = make(1000);
+
+	use(s, take(s, 7, 1), 7);
+	use(s, take(s, 7, 2), 7);
+	cr_assert(eq(int, opens, 1));
+	slots_free(s);
+	cr_assert(eq(int, closes, 1));
+}
+
+Test(slots, oldest_unused_view_goes_first)
+{
+	struct slots *s = make(300); /* three views */
+	uint32_t slot[4];
+	struct view *pinned;
+
+	for (unsigned i = 0; i < 4; i++)
+		slot[i] = take(s, 10 + i, 1);
+	cr_assert(eq(int, slots_view(s, slot[0], &pinned), 0));
+	use(s, slot[1], 11);
+	use(s, slot[2], 12);
+	cr_assert(eq(int, closes, 0));
+	use(s, slot[3], 13); /* one too many: not the pinned one, so 11 */
+	cr_assert(eq(int, closes, 1));
+	cr_assert(eq(u64, pinned->head, 10));
+	use(s, slot[2], 12);
+	cr_assert(eq(int, opens, 4));
+	use(s, slot[1], 11);
+	cr_assert(eq(int, opens, 5));
+	slots_view_put(s, pinned);
+	slots_free(s);
+	cr_assert(eq(int, opens, closes));
+}
+
+Test(slots, a_few_stay_whatever_they_cost)
+{
+	struct slots *s = make(0);
+	uint32_t a = take(s, 1, 1), b = take(s, 2, 1);
+
+	use(s, a, 1);
+	use(s, b, 2);
+	use(s, a, 1);
+	cr_assert(eq(int, opens, SLOTS_VIEWS_MIN));
+	slots_free(s);
+}
+
+Test(slots, failure_to_open_is_passed_on_and_forgotten)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1);
+	struct view *v;
+
+	fail_rc = -EIO;
+	cr_assert(eq(int, slots_view(s, a, &v), -EIO));
+	fail_rc = 0;
+	use(s, a, 7);
+	slots_free(s);
+}
+
+struct caller {
+	struct slots *s;
+	uint32_t slot;
+	int rc;
+};
+
+static void *call(void *arg)
+{
+	struct caller *c = arg;
+	struct view *v;
+
+	c->rc = slots_view(c->s, c->slot, &v);
+	if (c->rc == 0)
+		slots_view_put(c->s, v);
+	return NULL;
+}
+
+Test(slots, many_threads_open_once)
+{
+	struct slots *s = make(1000);
+	uint32_t slot = take(s, 7, 1);
+	struct caller callers[8];
+	pthread_barrier_t barrier;
+	pthread_t threads[8];
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	hold = &barrier;
+	for (unsigned i = 0; i < 8; i++) {
+		callers[i] = (struct caller){.s = s, .slot = slot};
+		pthread_create(&threads[i], NULL, call, &callers[i]);
+	}
+	pthread_barrier_wait(&barrier); /* one is inside open(); others wait for it or come later */
+	for (unsigned i = 0; i < 8; i++) {
+		pthread_join(threads[i], NULL);
+		cr_assert(eq(int, callers[i].rc, 0));
+	}
+	cr_assert(eq(int, opens, 1));
+	hold = NULL;
+	slots_free(s);
+	pthread_barrier_destroy(&barrier);
+}
+
+Test(slots, forgotten_while_it_opens)
+{
+	struct slots *s = make(1000);
+	struct caller c = {.s = s, .slot = take(s, 7, 1)};
+	pthread_barrier_t barrier;
+	pthread_t thread;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	hold = &barrier;
+	pthread_create(&thread, NULL, call, &c);
+	while (atomic_load(&opens) == 0)
+		sched_yield();
+	slots_drop(s, c.slot, 1);
+	pthread_barrier_wait(&barrier);
+	pthread_join(thread, NULL);
+	cr_assert(eq(int, c.rc, 0));
+	hold = NULL;
+	cr_assert(eq(u32, take(s, 8, 1), c.slot));
+	slots_free(s);
+	pthread_barrier_destroy(&barrier);
+}
+
+Test(slots, the_table_has_an_end)
+{
+	struct slots *s = make(0);
+	uint32_t slot;
+
+	/* names, not heads, so that nothing is opened; quadratic, so only as far as it must */
+	for (uint64_t i = 1; i <= 2000; i++)
+		(void)take(s, 1, i);
+	for (uint32_t i = 0; i < 2000; i++)
+		slots_drop(s, i, 1);
+	cr_assert(eq(int, slots_take(s, 1, 5000, &slot), 0));
+	cr_assert(lt(u32, slot, 2000));
+	slots_free(s);
+}
