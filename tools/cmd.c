@@ -1,0 +1,166 @@
+/*
+ * What the commands share.  Messages go to standard error, results to standard output.
+ */
+
+#include "cmd.h"
+
+#include "credential.h"
+#include "err.h"
+#include "keys.h"
+#include "msg.h"
+#include "params.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_LEN 512
+
+volatile sig_atomic_t cmd_interrupted;
+
+int cmd_usage(const struct command *cmd, const char *fmt, ...)
+{
+	char text[LINE_LEN];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	msg_error("%s: %s; see 'embassy %s --help'", cmd->name, text, cmd->name);
+	return EXIT_USAGE;
+}
+
+int cmd_getopt(const struct command *cmd, int argc, char **argv, const struct option *options,
+	       int *out_code)
+{
+	int opt;
+
+	opterr = 0;
+	opt = getopt_long(argc, argv, ":h", options, NULL);
+	if (opt == 'h') {
+		printf("%s", cmd->help);
+		*out_code = 0;
+		return '?';
+	}
+	if (opt == ':')
+		*out_code = cmd_usage(cmd, "%s: it needs a value", argv[optind - 1]);
+	else if (opt == '?')
+		*out_code = cmd_usage(cmd, "%s: no such option", argv[optind - 1]);
+	return opt == ':' ? '?' : opt;
+}
+
+int cmd_fail(int rc, const char *thing)
+{
+	const char *detail = err_detail(rc);
+
+	cmd_progress_end();
+	if (detail == err_text(rc))
+		msg_error("%s: %s", thing, detail);
+	else
+		msg_error("%s", detail);
+	return rc == -EACCES ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
+}
+
+bool cmd_number(const char *text, uint64_t max, uint64_t *out)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	*out = strtoull(text, &end, 10);
+	return errno == 0 && *end == '\0' && *out <= max;
+}
+
+int cmd_unlock(const struct cmd_credential *c, const struct params *p, struct volume_keys *out)
+{
+	struct credential credential = {0};
+	int rc;
+
+	rc = credential_find(c->passphrase_file, c->key_file, "Passphrase: ", false, &credential);
+	if (rc < 0)
+		return rc;
+	rc = keys_unlock(p, &credential, out);
+	credential_release(&credential);
+	return rc;
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+	cmd_interrupted = 1;
+}
+
+void cmd_catch_signals(void)
+{
+	struct sigaction sa = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+void cmd_sleep(unsigned ms)
+{
+	struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+	if (!cmd_interrupted)
+		nanosleep(&t, NULL);
+}
+
+static bool progress_shown;
+
+void cmd_progress(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	progress_shown = true;
+	fputs("\r\033[K", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fflush(stderr);
+}
+
+void cmd_progress_end(void)
+{
+	if (progress_shown)
+		fputs("\r\033[K", stderr);
+	progress_shown = false;
+}
+
+const char *cmd_bytes(double bytes, char *out)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+	size_t u = 0;
+
+	while (bytes >= 1024 && u < sizeof(units) / sizeof(units[0]) - 1) {
+		bytes /= 1024;
+		u++;
+	}
+	snprintf(out, CMD_WORDS_LEN, u > 0 && bytes < 100 ? "%.1f %s" : "%.0f %s", bytes, units[u]);
+	return out;
+}
+
+const char *cmd_seconds(double seconds, char *out)
+{
+	unsigned long s = seconds < 1e9 ? (unsigned long)seconds : 1000000000UL;
+
+	if (seconds < 10)
+		snprintf(out, CMD_WORDS_LEN, "%.1f s", seconds);
+	else if (s < 120)
+		snprintf(out, CMD_WORDS_LEN, "%lu s", s);
+	else if (s < 7200)
+		snprintf(out, CMD_WORDS_LEN, "%lu min", s / 60);
+	else if (s < 172800)
+		snprintf(out, CMD_WORDS_LEN, "%lu h %lu min", s / 3600, s / 60 % 60);
+	else
+		snprintf(out, CMD_WORDS_LEN, "%lu d %lu h", s / 86400, s / 3600 % 24);
+	return out;
+}

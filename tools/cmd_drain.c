@@ -1,0 +1,262 @@
+/*
+ * embassy drain: wait until every embassy holds, durably, all that was written before the call.
+ *
+ * syncfs() brings the kernel's dirty pages to the mount; fsync() of MOUNT/.embassy then makes a
+ * signed head that states them.  What an embassy has acknowledged is compared with that head.
+ */
+
+#include "cmd.h"
+
+#include "buf.h"
+#include "clock.h"
+#include "err.h"
+#include "file.h"
+#include "json.h"
+#include "msg.h"
+#include "target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define POLL_MS_MIN 20u
+#define POLL_MS_MAX 250u
+#define NS_PER_S UINT64_C(1000000000)
+
+enum { OPT_TIMEOUT = 1 };
+
+struct drain {
+	const char *mount;
+	uint64_t deadline_ns; /* UINT64_MAX: none */
+	uint64_t head;	      /* number that all must reach */
+	uint64_t end;	      /* position after its block */
+	struct buf text;      /* the newest status */
+};
+
+static int sync_mount(const char *mount)
+{
+	char *path;
+	int fd, rc;
+
+	if (asprintf(&path, "%s/.embassy", mount) < 0)
+		return -ENOMEM;
+	fd = file_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
+	free(path);
+	if (fd < 0)
+		return err_say(fd, "%s: %s", mount, strerror(-fd));
+	rc = syncfs(fd) < 0 ? -errno : 0;
+	if (rc == 0)
+		rc = file_sync(fd);
+	file_close(fd);
+	return rc < 0 ? err_say(rc, "%s: it can't make durable what was written: %s", mount,
+				strerror(-rc))
+		      : 0;
+}
+
+static int read_status(struct drain *d, struct json *out)
+{
+	int rc;
+
+	buf_reset(&d->text);
+	rc = target_read_status(d->mount, &d->text);
+	if (rc < 0)
+		return rc;
+	rc = json_check((const char *)d->text.p, d->text.len, out);
+	return rc < 0 ? err_say(rc, "%s: its status is no JSON", d->mount) : 0;
+}
+
+/* What must be acknowledged: the newest head, which the sync has made. */
+static int set_goal(struct drain *d)
+{
+	struct json s, head;
+	char mode[16];
+	int rc;
+
+	rc = read_status(d, &s);
+	if (rc < 0)
+		return rc;
+	json_string(&s, "mode", mode, sizeof(mode));
+	if (strcmp(mode, "live") != 0)
+		return err_say(-EROFS,
+			       "%s: a view of the past has nothing to send; give the live mount",
+			       d->mount);
+	if (!json_get(&s, "head", &head))
+		return err_say(-ERR_FORMAT, "%s: its status names no head", d->mount);
+	d->head = json_u64(&head, "number");
+	d->end = json_u64(&head, "end");
+	if (d->end == 0)
+		d->end = json_u64(&head, "position") + 1;
+	return 0;
+}
+
+/* An acknowledged position always ends a head's block. */
+static bool has_arrived(const struct drain *d, const struct json *embassy)
+{
+	return json_u64(embassy, "acknowledged") >= d->end;
+}
+
+struct tally {
+	unsigned n, missing;
+	bool refused;
+	uint64_t lag;
+	double speed;
+};
+
+static void count(const struct drain *d, const struct json *s, struct tally *out)
+{
+	struct json list, e;
+	char state[32];
+	size_t at = 0;
+
+	memset(out, 0, sizeof(*out));
+	if (!json_get(s, "embassies", &list))
+		return;
+	while (json_next(&list, &at, &e)) {
+		uint64_t lag = json_u64(&e, "lag_bytes");
+
+		out->n++;
+		if (has_arrived(d, &e))
+			continue;
+		out->missing++;
+		json_string(&e, "state", state, sizeof(state));
+		out->refused |= strcmp(state, "refused") == 0;
+		if (lag > out->lag)
+			out->lag = lag;
+		out->speed += json_double(&e, "bytes_per_second");
+	}
+}
+
+static void tell_missing(const struct drain *d, const struct json *s)
+{
+	char address[256], state[32], reason[512], bytes[CMD_WORDS_LEN];
+	struct json list, e;
+	size_t at = 0;
+
+	if (!json_get(s, "embassies", &list))
+		return;
+	while (json_next(&list, &at, &e)) {
+		if (has_arrived(d, &e))
+			continue;
+		json_string(&e, "address", address, sizeof(address));
+		json_string(&e, "state", state, sizeof(state));
+		json_string(&e, "reason", reason, sizeof(reason));
+		msg_error("%s: %s%s%s; %s behind", address, state, reason[0] ? ": " : "", reason,
+			  cmd_bytes((double)json_u64(&e, "lag_bytes"), bytes));
+	}
+}
+
+static void show_progress(const struct tally *t)
+{
+	char lag[CMD_WORDS_LEN], speed[CMD_WORDS_LEN], eta[CMD_WORDS_LEN] = "?";
+
+	if (t->speed >= 1)
+		cmd_seconds((double)t->lag / t->speed, eta);
+	cmd_progress("draining: %s to go, %s a second, done in %s; %u of %u embassies have all",
+		     cmd_bytes((double)t->lag, lag), cmd_bytes(t->speed, speed), eta,
+		     t->n - t->missing, t->n);
+}
+
+static int wait_all(struct drain *d)
+{
+	unsigned delay_ms = POLL_MS_MIN;
+	struct tally t;
+	struct json s;
+	int rc;
+
+	for (;;) {
+		rc = read_status(d, &s);
+		if (rc < 0)
+			return rc;
+		count(d, &s, &t);
+		if (t.n == 0)
+			return err_say(-EINVAL,
+				       "%s: it has no embassy; mount it with -o "
+				       "embassy=HOST:PORT",
+				       d->mount);
+		if (t.missing == 0)
+			return 0;
+		if (t.refused) {
+			cmd_progress_end();
+			tell_missing(d, &s);
+			return err_say(-ERR_REFUSED,
+				       "%s: an embassy refuses this volume; see 'embassy "
+				       "status %s'",
+				       d->mount, d->mount);
+		}
+		if (cmd_interrupted)
+			return -EINTR;
+		if (clock_mono_ns() >= d->deadline_ns) {
+			cmd_progress_end();
+			tell_missing(d, &s);
+			return err_say(-ERR_UNREACHABLE,
+				       "%s: not all embassies have everything; what is "
+				       "missing stays at home and is sent later",
+				       d->mount);
+		}
+		show_progress(&t);
+		cmd_sleep(delay_ms);
+		delay_ms = delay_ms * 3 / 2 < POLL_MS_MAX ? delay_ms * 3 / 2 : POLL_MS_MAX;
+	}
+}
+
+static int drain(struct drain *d)
+{
+	int rc = target_find_mount(d->mount);
+
+	if (rc == 0)
+		rc = sync_mount(d->mount);
+	if (rc == 0)
+		rc = set_goal(d);
+	if (rc == 0)
+		rc = wait_all(d);
+	cmd_progress_end();
+	buf_release(&d->text);
+	return rc;
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"timeout", required_argument, NULL, OPT_TIMEOUT},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct drain d = {.deadline_ns = UINT64_MAX};
+	uint64_t seconds;
+	int opt, code, rc;
+
+	while ((opt = cmd_getopt(cmd, argc, argv, options, &code)) != -1) {
+		if (opt == '?')
+			return code;
+		if (!cmd_number(optarg, 1000000000, &seconds))
+			return cmd_usage(cmd, "--timeout: '%s' is no number of seconds", optarg);
+		d.deadline_ns = clock_mono_ns() + seconds * NS_PER_S;
+	}
+	if (argc - optind != 1)
+		return cmd_usage(cmd, "give one mount point");
+	d.mount = argv[optind];
+	cmd_catch_signals();
+	rc = drain(&d);
+	if (rc == -EINTR && cmd_interrupted)
+		return EXIT_INTERRUPTED;
+	if (rc < 0)
+		return cmd_fail(rc, d.mount);
+	printf("every embassy has all up to head %" PRIu64 "\n", d.head);
+	return 0;
+}
+
+const struct command cmd_drain = {
+	.name = "drain",
+	.summary = "wait until every embassy has all that was written",
+	.help = "usage: embassy drain MOUNT [--timeout SECONDS]\n\n"
+		"Returns 0 once every embassy has acknowledged, durably, all that was written\n"
+		"before the call.  Writing may go on meanwhile.\n\n"
+		"  --timeout SECONDS  give up after so long, with exit code 30\n"
+		"  --help\n\n"
+		"example: embassy drain /mnt/registers --timeout 600\n",
+	.run = run,
+};

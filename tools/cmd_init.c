@@ -1,0 +1,200 @@
+/*
+ * embassy init: make a volume.
+ *
+ * The folder is made, then volume.conf, then the log's first segment.  What fails on the way is
+ * undone, so that a folder is a whole volume or none.
+ */
+
+#include "cmd.h"
+
+#include "clock.h"
+#include "credential.h"
+#include "err.h"
+#include "file.h"
+#include "frame.h"
+#include "keys.h"
+#include "params.h"
+#include "volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COMPRESS_MAX 19
+#define COMPRESS_DEFAULT 1
+
+enum { OPT_CIPHER = 1, OPT_COMPRESS, OPT_LABEL };
+
+struct init {
+	const char *dir;
+	struct cmd_credential from;
+	struct volume_options options;
+	bool made_dir;
+};
+
+static int is_not_empty(void *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return -ENOTEMPTY;
+}
+
+static int make_dir(struct init *in)
+{
+	int rc = file_mkdir(AT_FDCWD, in->dir, 0700);
+
+	in->made_dir = rc == 0;
+	if (rc == -EEXIST)
+		rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
+	if (rc == -ENOTEMPTY)
+		return err_say(rc, "%s: the folder is not empty; give a new one", in->dir);
+	if (rc == -ENOENT)
+		return err_say(rc, "%s: the folder it is to lie in does not exist", in->dir);
+	return rc < 0 ? err_say(rc, "%s: %s", in->dir, strerror(-rc)) : 0;
+}
+
+/* The folder held nothing before, so all that is in it now is ours. */
+static void undo(const struct init *in)
+{
+	int dir = file_open(AT_FDCWD, in->dir, O_RDONLY | O_DIRECTORY, 0);
+	static const char *const made[] = {"log", "catalog", "volume.conf", "lock"};
+
+	if (dir < 0)
+		return;
+	for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+		if (file_remove_tree(dir, made[i]) < 0 && file_unlink(dir, made[i]) < 0)
+			continue;
+	}
+	file_close(dir);
+	if (in->made_dir)
+		rmdir(in->dir);
+}
+
+static int make_volume(struct init *in, const struct credential *credential, char *id_text)
+{
+	struct volume_keys keys = {0};
+	struct params params = {0};
+	int rc;
+
+	in->options.created_ns = clock_wall_ns();
+	rc = keys_create(&in->options, credential, &params, &keys);
+	if (rc < 0)
+		return rc;
+	volume_id_format(params.id, id_text);
+	rc = make_dir(in);
+	if (rc < 0)
+		goto release;
+	rc = params_store(&params, in->dir);
+	if (rc == 0)
+		rc = volume_make(in->dir, &params, &keys, getuid(), getgid());
+	if (rc < 0)
+		undo(in);
+release:
+	keys_release(&keys);
+	params_release(&params);
+	return rc;
+}
+
+/* Refuse what is certain to fail before a passphrase is asked for. */
+static int check_dir(const struct init *in)
+{
+	int rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
+
+	if (rc == -ENOTEMPTY)
+		return err_say(rc, "%s: the folder is not empty; give a new one", in->dir);
+	return rc == -ENOENT || rc == 0 ? 0 : err_say(rc, "%s: %s", in->dir, strerror(-rc));
+}
+
+static int take_option(const struct command *cmd, struct init *in, int opt)
+{
+	uint64_t level;
+
+	switch (opt) {
+	case OPT_PASSPHRASE_FILE:
+		in->from.passphrase_file = optarg;
+		return 0;
+	case OPT_KEY_FILE:
+		in->from.key_file = optarg;
+		return 0;
+	case OPT_CIPHER:
+		if (strcmp(optarg, "aes-256-gcm") == 0)
+			in->options.cipher = CIPHER_AES256GCM;
+		else if (strcmp(optarg, "chacha20-poly1305") == 0)
+			in->options.cipher = CIPHER_CHACHA20POLY1305;
+		else
+			return cmd_usage(cmd,
+					 "--cipher: '%s' is neither aes-256-gcm nor "
+					 "chacha20-poly1305",
+					 optarg);
+		return 0;
+	case OPT_COMPRESS:
+		if (!cmd_number(optarg, COMPRESS_MAX, &level))
+			return cmd_usage(cmd, "--compress: '%s' is no level from 0 to 19", optarg);
+		in->options.compress = (int32_t)level;
+		return 0;
+	default:
+		in->options.slot.label = optarg;
+		return 0;
+	}
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	static const struct option options[] = {
+		CMD_CREDENTIAL_OPTIONS,
+		{"cipher", required_argument, NULL, OPT_CIPHER},
+		{"compress", required_argument, NULL, OPT_COMPRESS},
+		{"label", required_argument, NULL, OPT_LABEL},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct init in = {.options = {.cipher = CIPHER_AES256GCM, .compress = COMPRESS_DEFAULT}};
+	struct credential credential = {0};
+	char id[VOLUME_ID_TEXT_LEN];
+	int opt, code, rc;
+
+	while ((opt = cmd_getopt(cmd, argc, argv, options, &code)) != -1) {
+		if (opt == '?')
+			return code;
+		code = take_option(cmd, &in, opt);
+		if (code != 0)
+			return code;
+	}
+	if (argc - optind != 1)
+		return cmd_usage(cmd, "give one folder");
+	in.dir = argv[optind];
+
+	rc = check_dir(&in);
+	if (rc == 0)
+		rc = credential_find(in.from.passphrase_file, in.from.key_file,
+				     "New passphrase: ", true, &credential);
+	if (rc == 0)
+		rc = make_volume(&in, &credential, id);
+	credential_release(&credential);
+	if (rc < 0)
+		return cmd_fail(rc, in.dir);
+	printf("volume %s made in %s\n", id, in.dir);
+	printf("Without its passphrase or key file nobody can ever read it: keep a copy "
+	       "elsewhere.\n");
+	printf("next: embassyfs %s MOUNT\n", in.dir);
+	return 0;
+}
+
+const struct command cmd_init = {
+	.name = "init",
+	.summary = "make a volume",
+	.help = "usage: embassy init VOLUME [OPTION]...\n\n"
+		"Make an encrypted volume in the folder VOLUME, which is new or empty.\n\n"
+		"  --passphrase-file FILE  its first line is the passphrase; without this and\n"
+		"                          the next, EMBASSY_PASSPHRASE_FILE names such a file,\n"
+		"                          else the terminal asks\n"
+		"  --key-file FILE         a file of 32 bytes to 1 MiB opens the volume\n"
+		"  --cipher CIPHER         aes-256-gcm (default) or chacha20-poly1305\n"
+		"  --compress LEVEL        zstd level, 0 (none) to 19; default 1\n"
+		"  --label TEXT            what 'embassy keys' shows for this passphrase or key\n"
+		"  --help\n\n"
+		"example: embassy init /srv/registers --passphrase-file /root/passphrase\n",
+	.run = run,
+};

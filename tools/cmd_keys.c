@@ -1,0 +1,184 @@
+/*
+ * embassy keys: who can open a volume.
+ *
+ * Each passphrase or key file has a slot in volume.conf.  A change is made in memory, signed, and
+ * put in place of the old file at once.  The data stay as they are.
+ */
+
+#include "cmd.h"
+
+#include "buf.h"
+#include "credential.h"
+#include "err.h"
+#include "keys.h"
+#include "params.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { OPT_NEW_PASSPHRASE_FILE = 1, OPT_NEW_KEY_FILE, OPT_LABEL };
+
+struct change {
+	const char *dir;
+	struct cmd_credential old, new;
+	struct slot_options options;
+	enum { LIST, ADD, REMOVE, ROTATE } what;
+	uint64_t slot;
+};
+
+static int find_new(const struct change *ch, struct credential *out)
+{
+	if (ch->new.passphrase_file == NULL && ch->new.key_file == NULL)
+		return credential_from_terminal("New passphrase: ", true, out);
+	return credential_find(ch->new.passphrase_file, ch->new.key_file, "New passphrase: ", true,
+			       out);
+}
+
+static int change(const struct change *ch, struct params *p, const struct volume_keys *keys)
+{
+	struct credential credential = {0};
+	int rc = 0;
+
+	if (ch->what == REMOVE)
+		return keys_remove_slot(p, keys, (unsigned)ch->slot);
+	rc = find_new(ch, &credential);
+	if (rc == 0 && ch->what == ADD)
+		rc = keys_add_slot(p, keys, &credential, &ch->options);
+	else if (rc == 0)
+		rc = keys_rotate_slot(p, keys, (unsigned)ch->slot, &credential, &ch->options);
+	credential_release(&credential);
+	return rc;
+}
+
+static int list(const struct params *p)
+{
+	struct buf text = {0};
+	int rc = keys_list_slots(p, &text);
+
+	if (rc == 0)
+		printf("%.*s", (int)text.len, (const char *)text.p);
+	buf_release(&text);
+	return rc;
+}
+
+static int work(const struct change *ch)
+{
+	struct volume_keys keys = {0};
+	struct params params = {0};
+	int rc;
+
+	rc = params_load(ch->dir, &params);
+	if (rc < 0)
+		return rc;
+	if (ch->what == LIST) {
+		rc = list(&params);
+		goto release_params;
+	}
+	rc = cmd_unlock(&ch->old, &params, &keys);
+	if (rc < 0)
+		goto release_params;
+	rc = change(ch, &params, &keys);
+	if (rc == 0)
+		rc = params_store(&params, ch->dir);
+	keys_release(&keys);
+	if (rc == 0)
+		rc = list(&params);
+	if (rc == 0)
+		printf("Embassies get the new volume.conf when the volume is mounted next.  Older "
+		       "copies of\n"
+		       "it still open with what they listed.\n");
+release_params:
+	params_release(&params);
+	return rc;
+}
+
+static void take_option(struct change *ch, int opt)
+{
+	switch (opt) {
+	case OPT_PASSPHRASE_FILE:
+		ch->old.passphrase_file = optarg;
+		break;
+	case OPT_KEY_FILE:
+		ch->old.key_file = optarg;
+		break;
+	case OPT_NEW_PASSPHRASE_FILE:
+		ch->new.passphrase_file = optarg;
+		break;
+	case OPT_NEW_KEY_FILE:
+		ch->new.key_file = optarg;
+		break;
+	default:
+		ch->options.label = optarg;
+		break;
+	}
+}
+
+/* VOLUME [list | add | remove SLOT | rotate SLOT] */
+static int take_arguments(const struct command *cmd, struct change *ch, int n, char **args)
+{
+	static const char *const words[] = {"list", "add", "remove", "rotate"};
+	bool needs_slot;
+
+	if (n < 1)
+		return cmd_usage(cmd, "give a volume's folder");
+	ch->dir = args[0];
+	ch->what = LIST;
+	if (n == 1)
+		return 0;
+	while (ch->what <= ROTATE && strcmp(args[1], words[ch->what]) != 0)
+		ch->what++;
+	if (ch->what > ROTATE)
+		return cmd_usage(cmd, "'%.80s' is none of list, add, remove and rotate", args[1]);
+	needs_slot = ch->what == REMOVE || ch->what == ROTATE;
+	if (n != (needs_slot ? 3 : 2))
+		return cmd_usage(cmd, "%s: %s", args[1],
+				 needs_slot ? "give one slot's number" : "give nothing after it");
+	if (needs_slot && !cmd_number(args[2], PARAMS_SLOTS_MAX, &ch->slot))
+		return cmd_usage(cmd, "'%.80s' is no slot's number", args[2]);
+	return 0;
+}
+
+static int run(const struct command *cmd, int argc, char **argv)
+{
+	static const struct option options[] = {
+		CMD_CREDENTIAL_OPTIONS,
+		{"new-passphrase-file", required_argument, NULL, OPT_NEW_PASSPHRASE_FILE},
+		{"new-key-file", required_argument, NULL, OPT_NEW_KEY_FILE},
+		{"label", required_argument, NULL, OPT_LABEL},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
+	};
+	struct change ch = {0};
+	int opt, code, rc;
+
+	while ((opt = cmd_getopt(cmd, argc, argv, options, &code)) != -1) {
+		if (opt == '?')
+			return code;
+		take_option(&ch, opt);
+	}
+	code = take_arguments(cmd, &ch, argc - optind, argv + optind);
+	if (code != 0)
+		return code;
+	rc = work(&ch);
+	return rc < 0 ? cmd_fail(rc, ch.dir) : 0;
+}
+
+const struct command cmd_keys = {
+	.name = "keys",
+	.summary = "list, add, remove or replace passphrases and key files",
+	.help = "usage: embassy keys VOLUME [list]\n"
+		"       embassy keys VOLUME add [OPTION]...\n"
+		"       embassy keys VOLUME remove SLOT [OPTION]...\n"
+		"       embassy keys VOLUME rotate SLOT [OPTION]...\n\n"
+		"Each passphrase or key file that opens the volume has a slot.  'rotate' replaces\n"
+		"one by a new one.  The last slot can't be removed.\n\n"
+		"  --passphrase-file FILE, --key-file FILE\n"
+		"                          what opens the volume now\n"
+		"  --new-passphrase-file FILE, --new-key-file FILE\n"
+		"                          what add and rotate put in; else the terminal asks\n"
+		"  --label TEXT            shown in the list\n"
+		"  --help\n\n"
+		"example: embassy keys /srv/registers add --label deputy\n",
+	.run = run,
+};

@@ -1,0 +1,73 @@
+# What quickstart and test share: packages of Debian 12, and building.  Sourced by bash.
+# shellcheck shell=bash disable=SC2034 # used by those who source it
+
+packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev librocksdb-dev
+	libzstd-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libssl-dev)
+packages_demo=(postgresql postgresql-contrib sqlite3 procps)
+packages_test=(clang libcriterion-dev openssl attr acl jq "${packages_demo[@]}")
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+need_root() {
+	[ "$(id -u)" = 0 ] || die "it installs packages and mounts; run it as root: sudo $0"
+}
+
+# install_packages LOG PACKAGE...: those that are missing.
+install_packages() {
+	local log=$1 p missing=()
+	shift
+	for p in "$@"; do
+		dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q '^install ok installed' ||
+			missing+=("$p")
+	done
+	[ ${#missing[@]} = 0 ] && return
+	command -v apt-get >/dev/null || die "missing packages, and no apt-get to install them: ${missing[*]}"
+	echo "installing ${missing[*]}"
+	# Debian's PostgreSQL starts a server of its own when it is installed; nobody here needs one.
+	if [[ " ${missing[*]} " == *" postgresql "* ]] && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+		mkdir -p /etc/postgresql-common
+		echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	{
+		apt-get -q update && apt-get -q -y --no-install-recommends install "${missing[@]}"
+	} >"$log" 2>&1 || {
+		tail -20 "$log" >&2
+		die "apt-get failed; its output is in $log"
+	}
+}
+
+# build_in DIR LOG [MESON-OPTION]...: configure ${root} where needed, and build.  CC says the compiler.
+build_in() {
+	local dir=$1 log=$2
+	shift 2
+	if [ ! -f "$dir/build.ninja" ]; then
+		meson setup "$dir" "${root:?}" "$@" >"$log" 2>&1 || return
+	fi
+	ninja -C "$dir" >>"$log" 2>&1
+}
+
+# Processes of program $1 whose arguments hold $2.
+pids_of() {
+	local dir
+	for dir in /proc/[0-9]*; do
+		# A program that was built anew meanwhile reads as "... (deleted)".
+		if [[ "$(readlink "$dir/exe" 2>/dev/null)" == "$1"?( \(deleted\)) ]] &&
+			tr '\0' '\n' <"$dir/cmdline" 2>/dev/null | grep -qF -- "$2"; then
+			echo "${dir#/proc/}"
+		fi
+	done
+}
+
+# wait_until SECONDS COMMAND...: until it succeeds.
+wait_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.05
+	done
+}

@@ -1,0 +1,264 @@
+/*
+ * Finding what a command is about.
+ *
+ * A name with the form HOST:PORT/ID is a server's volume, unless a folder of that name exists.  A
+ * folder with .embassy/status in it is a mount; one with a volume.conf is a volume.  What is
+ * mounted at a mount point, the kernel's table says.
+ */
+
+#include "target.h"
+
+#include "blocks.h"
+#include "buf.h"
+#include "cache.h"
+#include "err.h"
+#include "file.h"
+#include "keys.h"
+#include "params.h"
+#include "remote.h"
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define STATUS_MAX ((size_t)1 << 20)
+#define NODE_CACHE_BYTES ((size_t)32 << 20)
+#define LOG_CACHE_BYTES (UINT64_C(256) << 20)
+
+/* Does DIR/NAME exist?  Answers the lookup only, so it works where the file can't be read. */
+static bool holds(const char *dir, const char *name)
+{
+	struct stat st;
+	char *path;
+	bool is;
+
+	if (asprintf(&path, "%s/%s", dir, name) < 0)
+		return false;
+	is = stat(path, &st) == 0;
+	free(path);
+	return is;
+}
+
+int target_find_mount(const char *text)
+{
+	struct stat st;
+	int rc;
+
+	if (stat(text, &st) < 0) {
+		rc = -errno;
+		return err_say(rc == -ENOENT ? -ERR_NO_VOLUME : rc, "%s: %s; give the mount point",
+			       text, strerror(-rc));
+	}
+	if (!holds(text, ".embassy/status"))
+		return err_say(-ERR_NO_VOLUME,
+			       "%s: no EmbassyFS is mounted there; mount one with "
+			       "'embassyfs VOLUME %s'",
+			       text, text);
+	return 0;
+}
+
+int target_find(const char *text, struct target *out)
+{
+	struct stat st;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	out->text = text;
+	if (stat(text, &st) < 0) {
+		rc = remote_target_parse(text, &out->address, out->volume);
+		out->kind = TARGET_REMOTE;
+		if (rc == -ERR_FORMAT)
+			return err_say(-ERR_NO_VOLUME,
+				       "%s: no such folder, and not of the form "
+				       "HOST:PORT/VOLUME-ID",
+				       text);
+		return rc;
+	}
+	if (holds(text, ".embassy/status")) {
+		out->kind = TARGET_MOUNT;
+		return 0;
+	}
+	out->kind = TARGET_FOLDER;
+	if (holds(text, "volume.conf"))
+		return 0;
+	return err_say(-ERR_NO_VOLUME,
+		       "%s: neither a mount point of EmbassyFS nor a volume's folder", text);
+}
+
+void target_release(struct target *t)
+{
+	free(t->address);
+	t->address = NULL;
+}
+
+/* mountinfo writes space, tab, newline and backslash as three octal digits. */
+static void unescape(char *s)
+{
+	char *out = s;
+
+	for (; *s != '\0'; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] != '\0' && s[3] != '\0') {
+			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 3;
+		} else {
+			*out++ = *s;
+		}
+	}
+	*out = '\0';
+}
+
+/* What is mounted on the device that ${path} lies on; the caller frees it. */
+static int mounted_source(const char *path, char **out)
+{
+	char device[32], *line = NULL;
+	size_t cap = 0;
+	struct stat st;
+	FILE *f;
+
+	*out = NULL;
+	if (stat(path, &st) < 0)
+		return -errno;
+	snprintf(device, sizeof(device), "%u:%u", major(st.st_dev), minor(st.st_dev));
+	f = fopen("/proc/self/mountinfo", "re");
+	if (f == NULL)
+		return -errno;
+	while (*out == NULL && getline(&line, &cap, f) > 0) {
+		char *rest = strstr(line, " - "), dev[32], *source;
+
+		if (rest == NULL || sscanf(line, "%*s %*s %31s", dev) != 1 ||
+		    strcmp(dev, device) != 0)
+			continue;
+		source = strchr(rest + 3, ' ');
+		if (source == NULL)
+			continue;
+		source[1 + strcspn(source + 1, " \n")] = '\0';
+		unescape(source + 1);
+		*out = strdup(source + 1);
+	}
+	free(line);
+	fclose(f);
+	return *out != NULL ? 0 : -ENOENT;
+}
+
+static int open_remote(const char *address, const uint8_t *volume, const char *tls_dir,
+		       struct source **out)
+{
+	const struct remote_config cfg = {
+		.address = address,
+		.volume = volume,
+		.tls_dir = tls_dir,
+		.cache_bytes = LOG_CACHE_BYTES,
+	};
+
+	return source_open_remote(&cfg, out);
+}
+
+static int mount_source(const char *mount, const char *tls_dir, struct source **out)
+{
+	uint8_t volume[VOLUME_ID_LEN];
+	char *mounted, *address;
+	int rc;
+
+	rc = mounted_source(mount, &mounted);
+	if (rc < 0)
+		return err_say(rc, "%s: what is mounted there can't be found out", mount);
+	if (mounted[0] == '/') {
+		rc = source_open_folder(mounted, out);
+	} else {
+		rc = remote_target_parse(mounted, &address, volume);
+		if (rc == 0) {
+			rc = open_remote(address, volume, tls_dir, out);
+			free(address);
+		} else {
+			rc = err_say(rc, "%s: '%s' is mounted there, which names no volume", mount,
+				     mounted);
+		}
+	}
+	free(mounted);
+	return rc;
+}
+
+int target_source(const struct target *t, const char *tls_dir, struct source **out)
+{
+	switch (t->kind) {
+	case TARGET_MOUNT:
+		return mount_source(t->text, tls_dir, out);
+	case TARGET_FOLDER:
+		return source_open_folder(t->text, out);
+	case TARGET_REMOTE:
+		return open_remote(t->address, t->volume, tls_dir, out);
+	}
+	return -EINVAL;
+}
+
+int target_read_status(const char *mount, struct buf *out)
+{
+	char *path;
+	int fd, rc;
+
+	if (asprintf(&path, "%s/.embassy/status", mount) < 0)
+		return -ENOMEM;
+	fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
+	free(path);
+	if (fd < 0)
+		return err_say(fd, "%s: its status can't be read: %s", mount, strerror(-fd));
+	for (rc = 0; rc == 0;) {
+		ssize_t n;
+
+		rc = buf_reserve(out, 16384);
+		if (rc < 0)
+			break;
+		n = read(fd, out->p + out->len, 16384);
+		if (n < 0)
+			rc = err_say(-errno, "%s: its status can't be read: %s", mount,
+				     strerror(errno));
+		else if (n == 0)
+			break;
+		else if (out->len + (size_t)n > STATUS_MAX)
+			rc = err_say(-EFBIG, "%s: its status is too long", mount);
+		else
+			out->len += (size_t)n;
+	}
+	file_close(fd);
+	return rc;
+}
+
+int session_open(struct session *s, struct source *src, const struct cmd_credential *c)
+{
+	struct block_io io;
+	int rc;
+
+	memset(s, 0, sizeof(*s));
+	s->keys = calloc(1, sizeof(*s->keys));
+	if (s->keys == NULL)
+		return -ENOMEM;
+	rc = cmd_unlock(c, src->params, s->keys);
+	if (rc < 0)
+		return rc;
+	s->unlocked = true;
+	s->config.source = src;
+	s->config.name_key = s->keys->name_key;
+	rc = blocks_new(src, s->keys->log_key, &s->config.blocks);
+	if (rc < 0)
+		return rc;
+	io = blocks_io(s->config.blocks);
+	return node_cache_new(NODE_CACHE_BYTES, &io, &s->config.cache);
+}
+
+void session_close(struct session *s)
+{
+	if (s->config.cache != NULL)
+		node_cache_free(s->config.cache);
+	if (s->config.blocks != NULL)
+		blocks_free(s->config.blocks);
+	if (s->unlocked)
+		keys_release(s->keys);
+	free(s->keys);
+	memset(s, 0, sizeof(*s));
+}

@@ -1,0 +1,67 @@
+#ifndef TARGET_H_
+#define TARGET_H_
+
+/*
+ * What a command is about: a mount point, a volume's folder, or a volume at a block server; and how
+ * to read it.
+ */
+
+#include "cmd.h"
+#include "compiler.h"
+#include "format.h"
+#include "view.h"
+
+struct buf;
+struct source;
+
+enum target_kind { TARGET_MOUNT, TARGET_FOLDER, TARGET_REMOTE };
+
+struct target {
+	enum target_kind kind;
+	const char *text;	       /* as given; borrowed */
+	char *address;		       /* TARGET_REMOTE; owned */
+	uint8_t volume[VOLUME_ID_LEN]; /* TARGET_REMOTE */
+};
+
+/*
+ * target_find(text, out): what ${text} names.
+ * Returns 0; -ERR_NO_VOLUME if none of the three; -errno; each with a detail.  End with
+ * target_release().
+ */
+MUST_CHECK int target_find(const char *text, struct target *out);
+void target_release(struct target *t);
+
+/*
+ * target_find_mount(text): is ${text} the mount point of an EmbassyFS?  0, or -ERR_NO_VOLUME or
+ * -errno with a detail.
+ */
+MUST_CHECK int target_find_mount(const char *text);
+
+/*
+ * target_source(t, tls_dir, out): a source to read the log from.  For a mount: of what is mounted
+ * there.
+ * Returns 0 or as source_open_folder() and source_open_remote().  Freed by source_free().
+ */
+MUST_CHECK int target_source(const struct target *t, const char *tls_dir, struct source **out);
+
+/*
+ * target_read_status(mount, out): append the JSON text of MOUNT/.embassy/status.  0, -EFBIG,
+ * -errno.
+ */
+MUST_CHECK int target_read_status(const char *mount, struct buf *out);
+
+/* A source with all that a view needs. */
+struct session {
+	struct view_config config;
+	struct volume_keys *keys;
+	bool unlocked;
+};
+
+/*
+ * session_open(s, src, credential): unlock ${src}'s volume.  ${src} is borrowed.  End with
+ * session_close(), whatever it returns.
+ */
+MUST_CHECK int session_open(struct session *s, struct source *src, const struct cmd_credential *c);
+void session_close(struct session *s);
+
+#endif /* !TARGET_H_ */
