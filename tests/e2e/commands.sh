@@ -1,0 +1,208 @@
+#!/bin/bash
+# The commands as an admin meets them: what they print, their exit codes, and what each error says.
+#
+# usage: commands.sh [BUILD-DIR]
+set -uo pipefail
+
+build=$(realpath "${1:-$(dirname "$0")/../../build}")
+embassy=$build/tools/embassy
+embassyfs=$build/fs/fuse/embassyfs
+embassyd=$build/server/embassyd
+[ "$(id -u)" = 0 ] || { echo "commands: it mounts; run it as root" >&2; exit 1; }
+
+w=$(mktemp -d "${TMPDIR:-/var/tmp}/embassyfs-commands.XXXXXX")
+passed=0 failed=0 server_pid=''
+
+cleanup() {
+	local m
+	trap - EXIT
+	awk -v w="$w/" 'index($5, w) == 1 {print $5}' /proc/self/mountinfo | while read -r m; do
+		umount "$m" 2>/dev/null || umount -l "$m"
+	done
+	[ -z "$server_pid" ] || kill -KILL "$server_pid" 2>/dev/null
+	rm -rf --one-file-system "$w"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+# expect CODE PATTERN COMMAND...: its exit code, and a regular expression that its output must match.
+expect() {
+	local code=$1 pattern=$2 out rc
+	shift 2
+	out=$("$@" 2>&1 </dev/null)
+	rc=$?
+	if [ $rc = "$code" ] && grep -qE -- "$pattern" <<<"$out"; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAIL: $*"
+		echo "  exit code $rc, expected $code; output, which must match '$pattern':"
+		head -10 <<<"$out" | sed 's/^/  | /'
+	fi
+}
+
+unset EMBASSY_PASSPHRASE_FILE
+echo "correct horse battery" >"$w/pass"
+echo "another passphrase" >"$w/pass2"
+head -c 64 /dev/urandom >"$w/keyfile"
+head -c 8 /dev/urandom >"$w/short"
+: >"$w/empty"
+with="--passphrase-file $w/pass"
+mnt=$w/mnt
+mkdir "$mnt"
+
+# Words and usage.
+expect 0 'usage: embassy COMMAND' "$embassy" help
+expect 2 'usage: embassy COMMAND' "$embassy"
+expect 0 '^embassy [0-9]+\.' "$embassy" version
+expect 0 '^embassy [0-9]+\.' "$embassy" --version
+expect 2 'nonsense: no such command' "$embassy" nonsense
+for c in init status drain snapshot snapshots heads check keys tls; do
+	expect 0 "example: embassy $c" "$embassy" help $c
+	expect 0 "example: embassy $c" "$embassy" $c --help
+	expect 2 "embassy: $c: .*--bogus: no such option; see" "$embassy" $c --bogus
+	expect 2 "embassy: $c: give .*; see 'embassy $c --help'" "$embassy" $c
+done
+
+# init
+# shellcheck disable=SC2086 # options
+{
+	expect 0 'volume [0-9a-f]{32} made in .*' "$embassy" init "$w/vol" $with --label main
+	expect 1 'not empty' "$embassy" init "$w/vol" $with
+	expect 1 'does not exist' "$embassy" init "$w/no/where" $with
+	expect 2 "'rot13' is neither" "$embassy" init "$w/x" $with --cipher rot13
+	expect 2 "'20' is no level" "$embassy" init "$w/x" $with --compress 20
+	expect 2 "needs a value" "$embassy" init "$w/x" --cipher
+	expect 1 'empty' "$embassy" init "$w/x" --passphrase-file "$w/empty"
+	expect 1 'No such file' "$embassy" init "$w/x" --passphrase-file "$w/none"
+	expect 1 'short' "$embassy" init "$w/x" --key-file "$w/short"
+	expect 1 '' test -e "$w/x"
+	expect 0 'made in' "$embassy" init "$w/vol2" --key-file "$w/keyfile" --cipher chacha20-poly1305 --compress 0
+	expect 0 'made in' env EMBASSY_PASSPHRASE_FILE="$w/pass" "$embassy" init "$w/vol3"
+}
+expect 1 'assphrase' setsid "$embassy" init "$w/x"
+id=$(sed -n 's/^id //p' "$w/vol/volume.conf")
+
+# A volume at rest: status, heads, snapshots, check, keys.
+expect 0 "volume +$id" "$embassy" status "$w/vol"
+expect 0 "\"volume\": \"$id\".*\"head\": \{\"number\": 1," "$embassy" status --json "$w/vol"
+expect 0 '^ok$' bash -c "$embassy status --json $w/vol | jq -e .head.time >/dev/null && echo ok"
+expect 10 'neither a mount point' "$embassy" status "$w"
+expect 10 'no such folder' "$embassy" status "$w/none"
+expect 30 '127.0.0.1:1' "$embassy" status "127.0.0.1:1/$id"
+expect 0 '^ +1  20' "$embassy" heads "$w/vol"
+expect 0 '"number": 1, "time": "20' "$embassy" heads "$w/vol" --json
+expect 0 '^ +1  20' "$embassy" heads "$w/vol" --from 3d --to latest
+expect 2 'teatime' "$embassy" heads "$w/vol" --from teatime
+expect 22 'before the volume began' "$embassy" heads "$w/vol" --to 3d
+expect 20 'no head 99' "$embassy" heads "$w/vol" --to head:99
+# shellcheck disable=SC2086
+{
+	expect 0 'no snapshots' "$embassy" snapshots "$w/vol" $with
+	expect 0 'is sound' "$embassy" check "$w/vol" $with
+	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data=50
+	expect 12 'passphrase' "$embassy" check "$w/vol" --passphrase-file "$w/pass2"
+	expect 2 'no percentage' "$embassy" check "$w/vol" $with --read-data=101
+	expect 0 '^1 passphrase .*main' "$embassy" keys "$w/vol" list
+	expect 0 '^2 passphrase .*deputy' "$embassy" keys "$w/vol" add $with --new-passphrase-file "$w/pass2" --label deputy
+	expect 0 '^3 keyfile' "$embassy" keys "$w/vol" add $with --new-key-file "$w/keyfile"
+	expect 0 'is sound' "$embassy" check "$w/vol" --passphrase-file "$w/pass2"
+	expect 0 'is sound' "$embassy" check "$w/vol" --key-file "$w/keyfile"
+	expect 0 '^2 keyfile' "$embassy" keys "$w/vol" remove 2 $with
+	expect 12 'passphrase' "$embassy" check "$w/vol" --passphrase-file "$w/pass2"
+	expect 0 '^1 passphrase' "$embassy" keys "$w/vol" rotate 1 $with --new-passphrase-file "$w/pass2"
+	expect 12 'passphrase' "$embassy" check "$w/vol" $with
+	expect 0 '^1 passphrase' "$embassy" keys "$w/vol" rotate 1 --key-file "$w/keyfile" --new-passphrase-file "$w/pass"
+	expect 0 '^1 passphrase' "$embassy" keys "$w/vol" remove 2 $with
+	expect 1 'last' "$embassy" keys "$w/vol" remove 1 $with
+	expect 1 'no key slot 7' "$embassy" keys "$w/vol" remove 7 $with
+	expect 2 'none of list' "$embassy" keys "$w/vol" frob
+	expect 10 'volume' "$embassy" keys "$w" list
+}
+expect 0 'is sound' "$embassy" check "$w/vol" --log-only
+expect 0 'is sound' "$embassy" check "$w/vol2" --key-file "$w/keyfile" --read-data
+
+# tls
+expect 0 'certificates are in' "$embassy" tls "$w/tls" --host embassy.example.org --host 192.0.2.7
+expect 1 'already; nothing is overwritten' "$embassy" tls "$w/tls"
+expect 2 'neither a name nor an address' "$embassy" tls "$w/tls2" --host 'a,DNS:b'
+expect 0 'OK' openssl verify -CAfile "$w/tls/ca.pem" -purpose sslserver -verify_hostname embassy.example.org "$w/tls/server/cert.pem"
+expect 0 'OK' openssl verify -CAfile "$w/tls/ca.pem" -purpose sslserver -verify_ip 192.0.2.7 "$w/tls/server/cert.pem"
+expect 0 'OK' openssl verify -CAfile "$w/tls/ca.pem" -purpose sslclient "$w/tls/home/cert.pem"
+expect 2 'unsuitable|invalid' openssl verify -CAfile "$w/tls/ca.pem" -purpose sslserver "$w/tls/home/cert.pem"
+expect 0 '^600 600$' bash -c "stat -c %a $w/tls/ca.key $w/tls/home/key.pem | xargs"
+
+# A live mount with an embassy.
+start_server() {
+	"$embassyd" --store "$w/store" --listen "${address:-127.0.0.1:0}" --tls "$w/tls/server" >"$w/embassyd.log" 2>&1 &
+	server_pid=$!
+	for _ in {1..200}; do
+		address=$(sed -n 's/^embassyd: listening on //p' "$w/embassyd.log")
+		[ -n "$address" ] && return
+		sleep 0.05
+	done
+	echo "FAIL: embassyd did not start"
+	cat "$w/embassyd.log"
+	exit 1
+}
+address=''
+start_server
+expect 10 'no EmbassyFS is mounted' "$embassy" drain "$mnt"
+expect 10 'no EmbassyFS is mounted' "$embassy" snapshot "$mnt" x
+# shellcheck disable=SC2086
+expect 0 '' "$embassyfs" "$w/vol" "$mnt" -o "passphrase-file=$w/pass,tls=$w/tls/home,embassy=$address"
+cp -r /usr/include/linux "$mnt/"
+expect 0 'every embassy has all up to head' "$embassy" drain "$mnt" --timeout 60
+expect 0 '^0$' bash -c "$embassy status --json $mnt | jq '.embassies[0].lag_bytes'"
+expect 0 "embassy +$address: (idle|streaming)" "$embassy" status "$mnt"
+expect 0 'durable' "$embassy" snapshot "$mnt" first
+expect 1 'is a snapshot .first. already' "$embassy" snapshot "$mnt" first
+expect 2 'no name for a snapshot' "$embassy" snapshot "$mnt" a/b
+expect 0 'durable' "$embassy" snapshot "$mnt" kept --hold
+expect 0 '^first$' "$embassy" snapshots "$mnt"
+# shellcheck disable=SC2086
+{
+	expect 0 '  first$' "$embassy" snapshots "$mnt" $with
+	expect 0 '"name": "kept", .*"hold": true' "$embassy" snapshots "$mnt" --json $with
+	expect 1 'not permitted' rmdir "$mnt/.embassy/snapshots/kept"
+	expect 11 'in use' "$embassy" check "$w/vol" $with
+}
+expect 0 'first' "$embassy" heads "$mnt" --passphrase-file "$w/pass" --to snapshot:first
+expect 0 "volume +$id" "$embassy" status "$address/$id" --tls "$w/tls/embassy"
+expect 10 '.' "$embassy" status "$address/00000000000000000000000000000000" --tls "$w/tls/embassy"
+expect 0 '^ +1  20' "$embassy" heads "$address/$id" --tls "$w/tls/embassy"
+"$embassy" drain "$mnt" --timeout 60 >/dev/null
+expect 0 '  first$' "$embassy" snapshots "$address/$id" --tls "$w/tls/embassy" --passphrase-file "$w/pass"
+expect 0 '  first$' "$embassy" snapshots "$w/store/$id" --passphrase-file "$w/pass"
+expect 130 "volume +$id" timeout --preserve-status -s INT 1 "$embassy" status "$mnt" --watch
+
+# The server goes away and comes back.
+kill -KILL "$server_pid"
+wait "$server_pid" 2>/dev/null
+echo more >"$mnt/more"
+expect 30 "$address: connecting" "$embassy" drain "$mnt" --timeout 1
+start_server
+expect 0 'every embassy has all' "$embassy" drain "$mnt" --timeout 60
+
+# After unmounting: sound at both ends; and damage is found, told with its path, and has its exit code.
+umount "$mnt"
+for _ in {1..200}; do
+	"$embassy" check "$w/vol" --log-only >/dev/null 2>&1 && break
+	sleep 0.05
+done
+# shellcheck disable=SC2086
+{
+	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data
+	expect 0 'names: [0-9]+ inodes' "$embassy" check "$w/store/$id" $with --read-data
+	rm -rf "$w/vol/catalog"
+	expect 0 'catalog was missing' "$embassy" check "$w/vol" $with
+	expect 0 'is sound' "$embassy" check "$w/vol" $with
+	expect 12 'key' "$embassy" check "$w/vol" --key-file "$w/keyfile"
+}
+
+kill -TERM "$server_pid"
+wait "$server_pid"
+server_pid=''
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
