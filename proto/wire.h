@@ -2,8 +2,9 @@
 #define WIRE_H_
 
 /*
- * What both sides of the protocol share on gRPC's C core: settings of the library and its channels, TLS files,
- * messages to and from byte buffers, and bulk bytes without a copy.  proto/PROTOCOL.md tells the exchanges.
+ * What both sides of the protocol share on gRPC's C core: settings of the library and its channels,
+ * TLS files, messages to and from byte buffers, and bulk bytes without a copy.  proto/PROTOCOL.md
+ * tells the exchanges.
  */
 
 #include "compiler.h"
@@ -17,19 +18,20 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define WIRE_MESSAGE_MAX (UINT32_C(8) << 20)	/* bytes of any message */
-#define WIRE_DATA_MAX (UINT32_C(4) << 20)	/* data of one AppendRequest */
-#define WIRE_PIECE_MAX (UINT32_C(1) << 20)	/* data of one ReadReply */
-#define WIRE_READ_MAX (UINT64_C(64) << 20)	/* length of one ReadRequest */
-#define WIRE_HEADS_MAX 1024u			/* heads of one HeadsReply */
-#define WIRE_NOTES_MAX (UINT32_C(2) << 20)	/* notes of one HeadsReply, in bytes, all together */
+#define WIRE_MESSAGE_MAX (UINT32_C(8) << 20) /* bytes of any message */
+#define WIRE_DATA_MAX (UINT32_C(4) << 20)    /* data of one AppendRequest */
+#define WIRE_PIECE_MAX (UINT32_C(1) << 20)   /* data of one ReadReply */
+#define WIRE_READ_MAX (UINT64_C(64) << 20)   /* length of one ReadRequest */
+#define WIRE_HEADS_MAX 1024u		     /* heads of one HeadsReply */
+/* notes of one HeadsReply, in bytes, all together */
+#define WIRE_NOTES_MAX (UINT32_C(2) << 20)
 #define WIRE_TLS_FILE_MAX (UINT32_C(256) << 10) /* bytes of a certificate or key file */
 
 #define WIRE_SERVICE "/embassyfs.v1.BlockServer/"
 
 /*
- * wire_setup(): settings that gRPC and malloc take only before grpc_init() and before there are threads.  Leaves
- * alone what the environment sets already.
+ * wire_setup(): settings that gRPC and malloc take only before grpc_init() and before there are
+ * threads.  Leaves alone what the environment sets already.
  */
 void wire_setup(void);
 
@@ -39,15 +41,16 @@ const grpc_channel_args *wire_server_args(void);
 
 /*
  * Mutual TLS from a folder with ca.pem (whom to trust), cert.pem (our chain) and key.pem.
- * Returns 0 with credentials that the caller releases; -errno or -ERR_FORMAT, with a detail naming the file.
+ * Returns 0 with credentials that the caller releases; -errno or -ERR_FORMAT, with a detail naming
+ * the file.
  */
 MUST_CHECK int wire_client_tls(const char *tls_dir, grpc_channel_credentials **out);
 MUST_CHECK int wire_server_tls(const char *tls_dir, grpc_server_credentials **out);
 
 /*
  * wire_status(rc): the gRPC status that a server answers for 0, -errno or -ERR_X.
- * wire_error(status): what a client makes of a status: 0, -ERR_X or -errno.  Not the inverse: a client only needs to
- * know whether a server refuses, lacks, is damaged, is full or is away.
+ * wire_error(status): what a client makes of a status: 0, -ERR_X or -errno.  Not the inverse: a
+ * client only needs to know whether a server refuses, lacks, is damaged, is full or is away.
  */
 grpc_status_code wire_status(int rc);
 int wire_error(grpc_status_code status);
@@ -56,19 +59,22 @@ int wire_error(grpc_status_code status);
 MUST_CHECK int wire_pack(const ProtobufCMessage *m, grpc_byte_buffer **out);
 
 /*
- * wire_unpack(type, bb, out): decode a control message.  Borrows ${bb}, which may be NULL (-ERR_FORMAT).  The caller frees ${*out}
- * with protobuf_c_message_free_unpacked().  Returns 0; -ERR_FORMAT with a detail; -ENOMEM.
+ * wire_unpack(type, bb, out): decode a control message.  Borrows ${bb}, which may be NULL
+ * (-ERR_FORMAT).  The caller frees ${*out} with protobuf_c_message_free_unpacked().  Returns 0;
+ * -ERR_FORMAT with a detail; -ENOMEM.
  */
 MUST_CHECK int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_byte_buffer *bb,
 			   ProtobufCMessage **out);
 
 /*
- * An AppendRequest with data, and a ReadReply, whose payload is ${data} itself: release(arg) is called, from any thread, when
- * gRPC is done with it, even after the call is over.  The caller destroys the result, which is never NULL.
+ * An AppendRequest with data, and a ReadReply, whose payload is ${data} itself: release(arg) is
+ * called, from any thread, when gRPC is done with it, even after the call is over.  The caller
+ * destroys the result, which is never NULL.
  */
 grpc_byte_buffer *wire_append_data(uint64_t position, const void *data, size_t len,
 				   void (*release)(void *arg), void *arg);
-grpc_byte_buffer *wire_read_data(const void *data, size_t len, void (*release)(void *arg), void *arg);
+grpc_byte_buffer *wire_read_data(const void *data, size_t len, void (*release)(void *arg),
+				 void *arg);
 
 /* Bytes inside a received byte buffer, maybe over several slices; valid while that buffer lives. */
 struct wire_bytes {
@@ -98,7 +104,10 @@ struct wire_append {
  */
 MUST_CHECK int wire_append_decode(const grpc_byte_buffer *bb, struct wire_append *out);
 
-/* wire_read_decode(bb, out): the payload of a ReadReply, as a view of ${bb}.  Returns 0 or -ERR_FORMAT with a detail. */
+/*
+ * wire_read_decode(bb, out): the payload of a ReadReply, as a view of ${bb}.  Returns 0 or
+ * -ERR_FORMAT with a detail.
+ */
 MUST_CHECK int wire_read_decode(const grpc_byte_buffer *bb, struct wire_bytes *out);
 
 #endif /* !WIRE_H_ */

@@ -1,9 +1,10 @@
 /*
  * Settings of gRPC, and TLS files.
  *
- * Key idea: both ends are ours, so both take the same measured settings: no copies through freshly mapped
- * memory, flow control that keeps up with bandwidth x delay, keepalive in both directions so that a dead peer is
- * noticed within half a minute, no compression (all bulk is sealed), and no proxy from the environment.
+ * Key idea: both ends are ours, so both take the same measured settings: no copies through freshly
+ * mapped memory, flow control that keeps up with bandwidth x delay, keepalive in both directions so
+ * that a dead peer is noticed within half a minute, no compression (all bulk is sealed), and no
+ * proxy from the environment.
  *
  * Invariant: a server's and a client's largest message agree.
  */
@@ -27,15 +28,21 @@
 #define STREAMS_MAX 128		  /* calls at once on one connection */
 #define METADATA_MAX (16 << 10)
 
-#define EXPERIMENTS                                                                            \
-	"flow_control_fixes,memory_pressure_controller,tcp_read_chunks,tcp_frame_size_tuning," \
+#define EXPERIMENTS                                                                                \
+	"flow_control_fixes,memory_pressure_controller,tcp_read_chunks,tcp_frame_size_tuning,"     \
 	"peer_state_based_framing"
 
-#define INTEGER(name, number) {.type = GRPC_ARG_INTEGER, .key = (char *)(name), .value.integer = (number)}
+#define INTEGER(name, number)                                                                      \
+	{                                                                                          \
+		.type = GRPC_ARG_INTEGER, .key = (char *)(name), .value.integer = (number)         \
+	}
 
 void wire_setup(void)
 {
-	/* Buffers of a message's size come from the heap and stay there: mapping them anew costs more than the copy. */
+	/*
+	 * Buffers of a message's size come from the heap and stay there: mapping them anew costs
+	 * more than the copy.
+	 */
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	mallopt(M_TOP_PAD, 4 << 20);
@@ -56,7 +63,8 @@ const grpc_channel_args *wire_client_args(void)
 		INTEGER(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
 		INTEGER(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1),
 		INTEGER(GRPC_ARG_ENABLE_RETRIES, 0),
-		INTEGER(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE),
+		INTEGER(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+			1 << GRPC_COMPRESS_NONE),
 		INTEGER(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 500),
 		INTEGER(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5000),
 		INTEGER(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 10000),
@@ -76,10 +84,12 @@ const grpc_channel_args *wire_server_args(void)
 		INTEGER(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, KEEPALIVE_TIMEOUT_MS),
 		INTEGER(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
 		INTEGER(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
-		INTEGER(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, PING_INTERVAL_MIN_MS),
+		INTEGER(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+			PING_INTERVAL_MIN_MS),
 		INTEGER(GRPC_ARG_MAX_CONCURRENT_STREAMS, STREAMS_MAX),
 		INTEGER(GRPC_ARG_ALLOW_REUSEPORT, 0),
-		INTEGER(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE),
+		INTEGER(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET,
+			1 << GRPC_COMPRESS_NONE),
 		INTEGER(GRPC_ARG_MAX_METADATA_SIZE, METADATA_MAX),
 	};
 	static const grpc_channel_args args = {sizeof(list) / sizeof(list[0]), list};
@@ -103,12 +113,16 @@ static int read_pem(const char *dir, const char *name, char **out, size_t *out_l
 		return err_say(-ENAMETOOLONG, "%s: the path is too long", dir);
 	rc = file_read_all(AT_FDCWD, path, WIRE_TLS_FILE_MAX, &text, out_len);
 	if (rc < 0)
-		return err_say(rc, "%s: %s; a TLS folder holds ca.pem, cert.pem and key.pem, 'embassy tls' "
-			       "makes one to start with", path, err_text(rc));
+		return err_say(
+			rc,
+			"%s: %s; a TLS folder holds ca.pem, cert.pem and key.pem, 'embassy tls' "
+			"makes one to start with",
+			path, err_text(rc));
 	*out = text;
 	if (strstr(text, "-----BEGIN ") && strlen(text) == *out_len)
 		return 0;
-	return err_say(-ERR_FORMAT, "%s: not a PEM file; 'embassy tls' makes one to start with", path);
+	return err_say(-ERR_FORMAT, "%s: not a PEM file; 'embassy tls' makes one to start with",
+		       path);
 }
 
 static void tls_files_release(struct tls_files *f)
@@ -120,7 +134,10 @@ static void tls_files_release(struct tls_files *f)
 	free(f->key);
 }
 
-/* The key lies in plain memory for a moment, since gRPC takes and keeps a copy of its own in any case. */
+/*
+ * The key lies in plain memory for a moment, since gRPC takes and keeps a copy of its own in any
+ * case.
+ */
 static int tls_files_read(const char *dir, struct tls_files *f)
 {
 	size_t len;
@@ -160,7 +177,8 @@ int wire_server_tls(const char *tls_dir, grpc_server_credentials **out)
 		grpc_ssl_pem_key_cert_pair pair = {.private_key = f.key, .cert_chain = f.cert};
 
 		*out = grpc_ssl_server_credentials_create_ex(
-			f.ca, &pair, 1, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, NULL);
+			f.ca, &pair, 1, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
+			NULL);
 		if (!*out)
 			rc = err_say(-ERR_FORMAT, "%s: gRPC refuses these TLS files", tls_dir);
 	}

@@ -1,11 +1,12 @@
 /*
  * Messages to and from gRPC's byte buffers.
  *
- * Key idea: control messages go through protobuf-c; the two that carry bulk are encoded by hand, as a few header
- * bytes in one slice and the payload, untouched, in another, and decoded as views of the slices they arrived in.
+ * Key idea: control messages go through protobuf-c; the two that carry bulk are encoded by hand, as
+ * a few header bytes in one slice and the payload, untouched, in another, and decoded as views of
+ * the slices they arrived in.
  *
- * Invariants: a decoder reads nothing outside the buffer's slices, whatever they hold; unknown fields are skipped, as
- * protobuf demands; of a field given twice the last counts.
+ * Invariants: a decoder reads nothing outside the buffer's slices, whatever they hold; unknown
+ * fields are skipped, as protobuf demands; of a field given twice the last counts.
  */
 
 #include "wire.h"
@@ -22,8 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VARINT_MAX 10u	    /* bytes of a 64-bit varint */
-#define OPEN_MAX 256u	    /* bytes of an AppendOpen; it needs 51 */
+#define VARINT_MAX 10u	     /* bytes of a 64-bit varint */
+#define OPEN_MAX 256u	     /* bytes of an AppendOpen; it needs 51 */
 #define UNPACK_COPY_MAX 256u /* a message this small is flattened on the stack */
 
 enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_LEN = 2, WIRE_FIXED32 = 5 };
@@ -100,7 +101,10 @@ static bool cursor_varint(struct cursor *c, uint64_t *out)
 	return false;
 }
 
-/* One field: its number and type, and its value (varint) or its bytes as a view.  The cursor ends after it. */
+/*
+ * One field: its number and type, and its value (varint) or its bytes as a view.  The cursor ends
+ * after it.
+ */
 struct field {
 	uint64_t number;
 	unsigned type;
@@ -165,7 +169,8 @@ int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_byte_buffer *
 	len = c.left;
 	if (c.n_slices == 1) {
 		/* In one piece: no copy at all. */
-		*out = protobuf_c_message_unpack(type, NULL, len, GRPC_SLICE_START_PTR(c.slices[0]));
+		*out = protobuf_c_message_unpack(type, NULL, len,
+						 GRPC_SLICE_START_PTR(c.slices[0]));
 	} else {
 		if (len > sizeof(small))
 			flat = malloc(len);
@@ -217,7 +222,8 @@ grpc_byte_buffer *wire_append_data(uint64_t position, const void *data, size_t l
 	return two_slices(header, (size_t)(p - header), data, len, release, arg);
 }
 
-grpc_byte_buffer *wire_read_data(const void *data, size_t len, void (*release)(void *arg), void *arg)
+grpc_byte_buffer *wire_read_data(const void *data, size_t len, void (*release)(void *arg),
+				 void *arg)
 {
 	uint8_t header[1 + VARINT_MAX];
 	uint8_t *p = header;
@@ -246,8 +252,8 @@ static int decode_open(const struct wire_bytes *bytes, struct wire_append *out)
 		out->open.head = m->head;
 		out->has_open = true;
 	} else {
-		rc = err_say(-ERR_FORMAT, "an opening: a volume id has %u bytes, not %zu", VOLUME_ID_LEN,
-			     m->volume.len);
+		rc = err_say(-ERR_FORMAT, "an opening: a volume id has %u bytes, not %zu",
+			     VOLUME_ID_LEN, m->volume.len);
 	}
 	embassyfs__v1__append_open__free_unpacked(m, NULL);
 	return rc;

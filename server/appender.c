@@ -1,22 +1,24 @@
 /*
  * Appending to a copy.
  *
- * Key idea: bytes arrive in a staging buffer that mirrors the end of one segment, page by page.  They are judged where
- * they lie; whole batches leave for the disk past the page cache; the last, partial page stays in the buffer and
- * is written padded with zeros at each commit, and again when it has grown.
+ * Key idea: bytes arrive in a staging buffer that mirrors the end of one segment, page by page.
+ * They are judged where they lie; whole batches leave for the disk past the page cache; the last,
+ * partial page stays in the buffer and is written padded with zeros at each commit, and again when
+ * it has grown.
  *
  *   mem:    | base ............................ end |  free
  *           '- page-aligned position of mem[0]      '- position after the newest judged block
  *
- * Commit, in this order: bytes written, segment synced, heads into the catalog, stand published; the caller then
- * acknowledges.  A crash before the catalog's write is repaired from the log, a crash before the sync loses only
- * what nobody was told of.
+ * Commit, in this order: bytes written, segment synced, heads into the catalog, stand published;
+ * the caller then acknowledges.  A crash before the catalog's write is repaired from the log, a
+ * crash before the sync loses only what nobody was told of.
  *
  * Invariants (check):
  *  1. base is page-aligned, base <= end, and both lie in segment `segment` (or at its end).
- *  2. history.end == end, except before a new segment's header is judged: every byte below end was judged, none above.
- *  3. A segment is finished (written, synced, its file cut to its exact length) before the next is created, so only
- *     the last file of a log may end in anything but a whole block.
+ *  2. history.end == end, except before a new segment's header is judged: every byte below end was
+ *     judged, none above.
+ *  3. A segment is finished (written, synced, its file cut to its exact length) before the next is
+ *     created, so only the last file of a log may end in anything but a whole block.
  *  4. Bytes, blocks, segments and heads after the stand are bounded by the APPENDER_* constants.
  *  5. Once failed, nothing more is judged; what failed on the disk is never committed.
  */
@@ -62,7 +64,8 @@ static int take_place(struct appender *a)
 	pthread_mutex_unlock(&c->mu);
 	if (rc == 0)
 		return 0;
-	return err_say(-ERR_LOCKED, "another stream is appending to this volume and does not end; is the "
+	return err_say(-ERR_LOCKED,
+		       "another stream is appending to this volume and does not end; is the "
 		       "volume mounted twice?");
 }
 
@@ -99,10 +102,11 @@ static int judge_opening(struct appender *a, const struct appender_opening *o)
 		return rc;
 	copy_get_stand(a->copy, &s);
 	if (o->position != s.end || o->head != s.head)
-		return err_say(-ERR_STALE, "head %llu at position %llu: this copy stands at head %llu and "
-			       "position %llu; begin there", (unsigned long long)o->head,
-			       (unsigned long long)o->position, (unsigned long long)s.head,
-			       (unsigned long long)s.end);
+		return err_say(-ERR_STALE,
+			       "head %llu at position %llu: this copy stands at head %llu and "
+			       "position %llu; begin there",
+			       (unsigned long long)o->head, (unsigned long long)o->position,
+			       (unsigned long long)s.head, (unsigned long long)s.end);
 	return 0;
 }
 
@@ -174,8 +178,10 @@ int appender_begin(struct copy *c, const char *who, const struct appender_openin
 	int rc = -ENOMEM;
 
 	if (!copy_owned_by(c, who))
-		return err_say(-ERR_FORBIDDEN, "%s: another identity owns this volume; the owner alone may "
-			       "append to it", who);
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: another identity owns this volume; the owner alone may "
+			       "append to it",
+			       who);
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
@@ -230,7 +236,8 @@ static int judge_bounds(const struct appender *a, size_t len)
 	if (a->end - a->committed_end + len > APPENDER_BEHIND_MAX ||
 	    a->history.merkle.n - a->committed_blocks > APPENDER_BLOCKS_MAX ||
 	    a->n_segments >= APPENDER_SEGMENTS_MAX)
-		return err_say(-ERR_FORMAT, "position %llu: too much since the newest head; a head must "
+		return err_say(-ERR_FORMAT,
+			       "position %llu: too much since the newest head; a head must "
 			       "come at least every %llu MiB, %llu blocks and %u segments",
 			       (unsigned long long)a->end,
 			       (unsigned long long)(APPENDER_BEHIND_MAX >> 20),
@@ -247,7 +254,8 @@ static int judge_space(struct appender *a, size_t len)
 	if (rc == 0 && space < APPENDER_RESERVE + (a->end - a->base) + len)
 		rc = -ENOSPC;
 	return rc < 0 ? err_say(rc, "position %llu: %s; make room on the server's disk",
-				(unsigned long long)a->end, err_text(rc)) : 0;
+				(unsigned long long)a->end, err_text(rc))
+		      : 0;
 }
 
 static int judge_range(const struct appender *a, uint64_t pos, size_t len)
@@ -257,11 +265,15 @@ static int judge_range(const struct appender *a, uint64_t pos, size_t len)
 	bool begins = offset == 0 && pos >= a->end && pos < APPENDER_POSITION_MAX;
 
 	if (len == 0 || len > APPENDER_DATA_MAX || len > SEGMENT_SIZE - offset)
-		return err_say(-EINVAL, "%zu bytes at position %llu: a message holds 1 byte to %u, all in "
-			       "one segment", len, (unsigned long long)pos, APPENDER_DATA_MAX);
+		return err_say(-EINVAL,
+			       "%zu bytes at position %llu: a message holds 1 byte to %u, all in "
+			       "one segment",
+			       len, (unsigned long long)pos, APPENDER_DATA_MAX);
 	if (!follows && !begins)
-		return err_say(-EINVAL, "position %llu: the data before ended at %llu, and no segment "
-			       "begins here", (unsigned long long)pos, (unsigned long long)a->end);
+		return err_say(-EINVAL,
+			       "position %llu: the data before ended at %llu, and no segment "
+			       "begins here",
+			       (unsigned long long)pos, (unsigned long long)a->end);
 	return 0;
 }
 
@@ -323,13 +335,15 @@ static int read_block(const struct appender *a, struct scan_block *b)
 	b->pos = a->end;
 	b->bytes = p;
 	if (a->room < FRAME_LEN || frame_decode(p, b->pos, &b->frame) < 0)
-		return err_say(-ERR_DAMAGED, "position %llu: no block begins here; check the home's log",
+		return err_say(-ERR_DAMAGED,
+			       "position %llu: no block begins here; check the home's log",
 			       (unsigned long long)b->pos);
 	b->len = FRAME_LEN + (size_t)b->frame.body_len;
 	if (b->len > a->room)
-		return err_say(-ERR_DAMAGED, "position %llu: a block of %zu bytes, of which only %zu came; "
-			       "a message holds whole blocks", (unsigned long long)b->pos, b->len,
-			       a->room);
+		return err_say(-ERR_DAMAGED,
+			       "position %llu: a block of %zu bytes, of which only %zu came; "
+			       "a message holds whole blocks",
+			       (unsigned long long)b->pos, b->len, a->room);
 	leaf_hash(b->pos, b->bytes, b->len, b->leaf);
 	return 0;
 }

@@ -2,9 +2,9 @@
 #define APPENDER_H_
 
 /*
- * The one way by which bytes enter a copy: blocks judged one by one in memory, written behind, and counted when a head over them has
- * verified and all below it is durable.  A break, a lie or a full disk leaves the copy where its newest
- * committed head put it.
+ * The one way by which bytes enter a copy: blocks judged one by one in memory, written behind, and
+ * counted when a head over them has verified and all below it is durable.  A break, a lie or a full
+ * disk leaves the copy where its newest committed head put it.
  */
 
 #include "compiler.h"
@@ -18,7 +18,8 @@
 #define APPENDER_HEADS_MAX 64u			  /* heads that share one sync */
 #define APPENDER_COMMIT_BYTES (UINT64_C(64) << 20)
 #define APPENDER_COMMIT_NS (UINT64_C(200) * 1000000)
-#define APPENDER_RESERVE (UINT64_C(16) << 20) /* of the disk, left free so that the catalog can be written */
+/* of the disk, left free so that the catalog can be written */
+#define APPENDER_RESERVE (UINT64_C(16) << 20)
 #define APPENDER_WAIT_MS 30000 /* how long a new appender waits for the one it replaces to end */
 
 struct appender;
@@ -28,50 +29,60 @@ struct appender_opening {
 	uint64_t position;
 	uint64_t head;
 	/*
-	 * cancel(ctx): another stream takes over; end soon.  Any thread, with a lock of the copy held: it must not block, nor call
-	 * back.  Not called after appender_end() has returned.
+	 * cancel(ctx): another stream takes over; end soon.  Any thread, with a lock of the copy
+	 * held: it must not block, nor call back.  Not called after appender_end() has returned.
 	 */
 	void (*cancel)(void *ctx);
 	void *ctx;
 };
 
 /*
- * appender_begin(c, who, o, out): become the appender of ${c}; one that is at work is told to end, and waited for.
- * Returns 0; -ERR_FORBIDDEN if ${who} does not own it; -ERR_STALE if ${o} does not begin where the copy stands or its epoch is not the
- * newest granted; -ERR_LOCKED if the former appender does not end in APPENDER_WAIT_MS, or yet another replaced this one
- * meanwhile; as copy_open(), if the copy had to be recovered; -ENOMEM; each with a detail.
+ * appender_begin(c, who, o, out): become the appender of ${c}; one that is at work is told to end,
+ * and waited for.
+ * Returns 0; -ERR_FORBIDDEN if ${who} does not own it; -ERR_STALE if ${o} does not begin where the
+ * copy stands or its epoch is not the newest granted; -ERR_LOCKED if the former appender does not
+ * end in APPENDER_WAIT_MS, or yet another replaced this one meanwhile; as copy_open(), if the copy
+ * had to be recovered; -ENOMEM; each with a detail.
  */
 MUST_CHECK int appender_begin(struct copy *c, const char *who, const struct appender_opening *o,
 			      struct appender **out);
 
 /*
- * appender_room(a, pos, len, out): where to put the ${len} bytes that begin at ${pos}, which must follow.  One thread at a time for this and all below.
- * Returns 0; -EINVAL (they do not follow, cross a segment's end, or are too many), -ERR_FORMAT (a bound above is
- * passed), -ERR_STALE (a newer epoch was granted), each with a detail; -ENOSPC, -EIO; after any error only appender_commit() and
+ * appender_room(a, pos, len, out): where to put the ${len} bytes that begin at ${pos}, which must
+ * follow.  One thread at a time for this and all below.
+ * Returns 0; -EINVAL (they do not follow, cross a segment's end, or are too many), -ERR_FORMAT (a
+ * bound above is passed), -ERR_STALE (a newer epoch was granted), each with a detail; -ENOSPC,
+ * -EIO; after any error only appender_commit() and
  * appender_end() may follow.
  */
 MUST_CHECK int appender_room(struct appender *a, uint64_t pos, size_t len, uint8_t **out);
 
 /*
- * appender_take(a): judge the bytes put there: whole blocks, each the next of the history.  The heads among those before the first bad one
- * still count.
- * Returns 0; -ERR_DAMAGED or -ERR_TAMPERED, with a detail that names the position; -ENOSPC, -EIO, -ENOMEM; then as above.
+ * appender_take(a): judge the bytes put there: whole blocks, each the next of the history.  The
+ * heads among those before the first bad one still count.
+ * Returns 0; -ERR_DAMAGED or -ERR_TAMPERED, with a detail that names the position; -ENOSPC, -EIO,
+ * -ENOMEM; then as above.
  */
 MUST_CHECK int appender_take(struct appender *a);
 
-/* appender_has_heads(a): heads have verified that are not committed.  appender_is_due(a): and they should not wait for more. */
+/*
+ * appender_has_heads(a): heads have verified that are not committed.  appender_is_due(a): and they
+ * should not wait for more.
+ */
 bool appender_has_heads(const struct appender *a);
 bool appender_is_due(const struct appender *a);
 
 /*
- * appender_commit(a, out): make every verified head, and all below, durable, and serve it.  Sets ${*out} to where the copy stands.
+ * appender_commit(a, out): make every verified head, and all below, durable, and serve it.  Sets
+ * ${*out} to where the copy stands.
  * Returns 0; -ENOSPC or -EIO with a detail: the copy stands where it stood.
  */
 MUST_CHECK int appender_commit(struct appender *a, struct copy_stand *out);
 
 /*
- * appender_end(a): cut off what no committed head covers, and let others append.  Frees ${a}.  NULL is a no-op.
- * If the cut fails it is made up for by the next appender's recovery, and no such byte is served meanwhile.
+ * appender_end(a): cut off what no committed head covers, and let others append.  Frees ${a}.  NULL
+ * is a no-op. If the cut fails it is made up for by the next appender's recovery, and no such byte
+ * is served meanwhile.
  */
 void appender_end(struct appender *a);
 

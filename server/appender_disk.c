@@ -1,8 +1,9 @@
 /*
  * The appender's way to the disk: batches, whole segments, commits.
  *
- * Key idea and invariants: see appender.c.  What must hold here above all is the order: no head reaches the catalog before
- * everything below its end is durable, and none is served before it is in the catalog.
+ * Key idea and invariants: see appender.c.  What must hold here above all is the order: no head
+ * reaches the catalog before everything below its end is durable, and none is served before it is
+ * in the catalog.
  */
 
 #include "appender_internal.h"
@@ -30,9 +31,8 @@ static int disk_failed(struct appender *a, int rc)
 {
 	a->failed = a->disk_failed = true;
 	return err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
-		       rc == -ENOSPC || rc == -EDQUOT
-			       ? "the server's disk is full, make room there"
-			       : "look at the server's disk");
+		       rc == -ENOSPC || rc == -EDQUOT ? "the server's disk is full, make room there"
+						      : "look at the server's disk");
 }
 
 /* Write the whole pages below end; they leave mem, and what follows them moves up. */
@@ -91,7 +91,10 @@ int appender_finish_segment(struct appender *a)
 	return 0;
 }
 
-/* Put the verified heads, each with the leaves up to it, into the catalog; then forget those leaves. */
+/*
+ * Put the verified heads, each with the leaves up to it, into the catalog; then forget those
+ * leaves.
+ */
 static int catalog_heads_now(struct appender *a)
 {
 	struct history *h = &a->history;
@@ -140,13 +143,15 @@ int appender_commit(struct appender *a, struct copy_stand *out)
 	int rc;
 
 	if (a->disk_failed)
-		return err_say(-EIO, "position %llu: a write failed before", (unsigned long long)a->end);
+		return err_say(-EIO, "position %llu: a write failed before",
+			       (unsigned long long)a->end);
 	if (a->n_heads > 0) {
 		rc = make_durable(a);
 		if (rc < 0)
 			return rc;
 		h = &a->heads[a->n_heads - 1];
-		*out = (struct copy_stand){head_end(h), h->number, h->time_ns, h->pos, h->stored_len};
+		*out = (struct copy_stand){head_end(h), h->number, h->time_ns, h->pos,
+					   h->stored_len};
 		copy_publish(a->copy, out);
 		a->committed_end = head_end(h);
 		a->committed_blocks = h->n_blocks;

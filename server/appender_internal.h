@@ -8,8 +8,9 @@
 #include "history.h"
 
 #define APPENDER_PAGE ((size_t)4096)
-#define APPENDER_BATCH ((size_t)4 << 20)		    /* written at once */
-#define APPENDER_MEM_LEN (APPENDER_BATCH + APPENDER_DATA_MAX) /* a batch not yet full, and one step */
+#define APPENDER_BATCH ((size_t)4 << 20) /* written at once */
+/* a batch not yet full, and one step */
+#define APPENDER_MEM_LEN (APPENDER_BATCH + APPENDER_DATA_MAX)
 
 struct appender {
 	struct copy *copy;
@@ -25,12 +26,13 @@ struct appender {
 	uint64_t segment;
 	bool in_segment; /* mem mirrors a segment; else the next block begins one */
 	bool has_file;	 /* that segment's file exists */
-	size_t room;	 /* bytes after end that appender_room() gave out and that are not judged yet */
+	/* bytes after end that appender_room() gave out and that are not judged yet */
+	size_t room;
 
 	struct head *heads; /* verified, not committed; in order */
 	size_t n_heads;
 	uint64_t first_head_ns; /* when the first of them verified */
-	uint64_t committed_end;	/* the stand's end */
+	uint64_t committed_end; /* the stand's end */
 	uint64_t committed_blocks;
 	unsigned n_segments; /* begun since the commit */
 	bool failed;	     /* nothing more is judged */
@@ -41,7 +43,8 @@ struct appender {
 void appender_check(const struct appender *a);
 
 /*
- * appender_write_out(a, all): write what is below end; with ${all}, the last partial page too, padded with zeros.
+ * appender_write_out(a, all): write what is below end; with ${all}, the last partial page too,
+ * padded with zeros.
  * appender_finish_segment(a): all of it, synced, and the file cut to its exact length.
  * Both return 0; -ENOSPC or -EIO, with a detail: nothing is judged or committed from then on.
  */

@@ -1,9 +1,11 @@
 /*
  * Identities.
  *
- * Key idea: TLS has verified the certificate against ca.pem before any call arrives; here it only gets a name.
+ * Key idea: TLS has verified the certificate against ca.pem before any call arrives; here it only
+ * gets a name.
  *
- * Invariant: names of different kinds differ in their prefix, so no common name can pass for another kind.
+ * Invariant: names of different kinds differ in their prefix, so no common name can pass for
+ * another kind.
  */
 
 #include "auth.h"
@@ -29,7 +31,8 @@ static bool usable(const char *name, size_t len)
 	return true;
 }
 
-void auth_name(const char *cn, size_t cn_len, const char *pem, size_t pem_len, char out[AUTH_WHO_MAX])
+void auth_name(const char *cn, size_t cn_len, const char *pem, size_t pem_len,
+	       char out[AUTH_WHO_MAX])
 {
 	uint8_t hash[32];
 	size_t at;
@@ -69,7 +72,8 @@ int auth_call(struct grpc_call *call, bool tls, char out[AUTH_WHO_MAX])
 		auth_name(cn ? cn->value : NULL, cn ? cn->value_length : 0, pem->value,
 			  pem->value_length, out);
 	else
-		rc = err_say(-ERR_FORBIDDEN, "no certificate came with this connection; connect with one");
+		rc = err_say(-ERR_FORBIDDEN,
+			     "no certificate came with this connection; connect with one");
 	grpc_auth_context_release(ctx);
 	return rc;
 }

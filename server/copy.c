@@ -1,11 +1,13 @@
 /*
  * The server's copy of one volume: its folder, its volume.conf, where it stands.
  *
- * Key idea: the folder has the format of a home's, so that a copy can be mounted without a server.  What is
- * served is decided by one small struct in memory, the stand, which only ever names verified durable bytes.
+ * Key idea: the folder has the format of a home's, so that a copy can be mounted without a server.
+ * What is served is decided by one small struct in memory, the stand, which only ever names
+ * verified durable bytes.
  *
  * Invariants:
- *  1. stand.end never goes back while the server runs, except that a copy found damaged is closed as a whole.
+ *  1. stand.end never goes back while the server runs, except that a copy found damaged is closed
+ *     as a whole.
  *  2. A folder under its final name has volume.conf and owner: it is made beside and renamed.
  *  3. volume.conf's serial grows, and a grant once in it stays.
  *  4. The owner never changes.
@@ -54,8 +56,8 @@ static int fill_new(const char *dir, const void *text, size_t len, const char *w
 	return rc;
 }
 
-int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], const void *text, size_t len,
-		const char *who)
+int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], const void *text,
+		size_t len, const char *who)
 {
 	char name[VOLUME_ID_TEXT_LEN];
 	char *fresh, *final;
@@ -90,7 +92,8 @@ free_names:
 }
 
 /* Decode ${text}, which must be of volume ${id}, into ${*out} with one reference. */
-static int conf_new(const uint8_t id[VOLUME_ID_LEN], const void *text, size_t len, struct conf **out)
+static int conf_new(const uint8_t id[VOLUME_ID_LEN], const void *text, size_t len,
+		    struct conf **out)
 {
 	struct conf *conf = malloc(sizeof(*conf) + len);
 	int rc;
@@ -170,15 +173,18 @@ static int load_owner(struct copy *c)
 
 	rc = read_small(c, "owner", sizeof(c->owner) - 1, &text, &len);
 	if (rc < 0)
-		return err_say(rc == -ENOENT || rc == -EFBIG ? -ERR_DAMAGED : rc,
-			       "%s/owner: %s; write the owner's identity into it, without a newline",
-			       c->dir, err_text(rc));
+		return err_say(
+			rc == -ENOENT || rc == -EFBIG ? -ERR_DAMAGED : rc,
+			"%s/owner: %s; write the owner's identity into it, without a newline",
+			c->dir, err_text(rc));
 	memcpy(c->owner, text, len);
 	c->owner[len] = '\0';
 	free(text);
 	if (len == 0 || strlen(c->owner) != len)
-		return err_say(-ERR_DAMAGED, "%s/owner: no identity; write the owner's into it, "
-			       "without a newline", c->dir);
+		return err_say(-ERR_DAMAGED,
+			       "%s/owner: no identity; write the owner's into it, "
+			       "without a newline",
+			       c->dir);
 	return 0;
 }
 
@@ -289,12 +295,14 @@ static bool keeps_grants(const struct params *old, const struct params *new)
 static int judge_successor(const struct conf *old, const struct conf *new)
 {
 	if (new->params.serial <= old->params.serial)
-		return err_say(-ERR_STALE, "volume.conf: its serial %llu is not higher than %llu, which "
+		return err_say(-ERR_STALE,
+			       "volume.conf: its serial %llu is not higher than %llu, which "
 			       "is stored here; fetch that one and change it",
 			       (unsigned long long)new->params.serial,
 			       (unsigned long long)old->params.serial);
 	if (!keeps_grants(&old->params, &new->params))
-		return err_say(-ERR_FORBIDDEN, "volume.conf: it takes away or changes an epoch's grant; "
+		return err_say(-ERR_FORBIDDEN,
+			       "volume.conf: it takes away or changes an epoch's grant; "
 			       "grants may only be added");
 	return 0;
 }

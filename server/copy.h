@@ -2,8 +2,9 @@
 #define COPY_H_
 
 /*
- * The server's copy of one volume: a folder like a home's (volume.conf, log/, catalog/) and the owner's name.
- * Everything below its end is verified and durable; nothing else is ever served.  Sees ciphertext only.
+ * The server's copy of one volume: a folder like a home's (volume.conf, log/, catalog/) and the
+ * owner's name. Everything below its end is verified and durable; nothing else is ever served.
+ * Sees ciphertext only.
  */
 
 #include "compiler.h"
@@ -27,16 +28,19 @@ struct copy_stand {
 };
 
 /*
- * copy_create(vault_dir, id, text, len, who): make the folder vault_dir/<id> with this volume.conf (verified by the
- * caller), owned by ${who}; there whole or not at all, durably.  Returns 0, -EEXIST, -ENOSPC or -errno.
+ * copy_create(vault_dir, id, text, len, who): make the folder vault_dir/<id> with this volume.conf
+ * (verified by the caller), owned by ${who}; there whole or not at all, durably.  Returns 0,
+ * -EEXIST, -ENOSPC or -errno.
  */
 MUST_CHECK int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], const void *text,
 			   size_t len, const char *who);
 
 /*
- * copy_open(vault_dir, id, out): open vault_dir/<id> and recover it: stand at the catalog's newest head, or rebuild the catalog
- * where it does not fit the log; take in whatever complete verified heads follow; cut off the rest.
- * Returns 0; -ERR_NO_VOLUME; -ERR_DAMAGED, -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail; -errno.
+ * copy_open(vault_dir, id, out): open vault_dir/<id> and recover it: stand at the catalog's newest
+ * head, or rebuild the catalog where it does not fit the log; take in whatever complete verified
+ * heads follow; cut off the rest.
+ * Returns 0; -ERR_NO_VOLUME; -ERR_DAMAGED, -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail;
+ * -errno.
  * copy_close(NULL) is a no-op; no other call may be under way.
  */
 MUST_CHECK int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
@@ -55,20 +59,26 @@ bool copy_owned_by(const struct copy *c, const char *who);
 MUST_CHECK int copy_get_params(struct copy *c, struct buf *out);
 
 /*
- * copy_put_params(c, text, len): replace volume.conf.  The same bytes again change nothing.  Any thread.
- * Returns 0, durable; -ERR_STALE, with a detail, if the serial is not higher; -ERR_FORBIDDEN, with a detail, if a grant was
- * taken away or changed; as params_decode(); -EINVAL if it is another volume's; -errno.
+ * copy_put_params(c, text, len): replace volume.conf.  The same bytes again change nothing.  Any
+ * thread.
+ * Returns 0, durable; -ERR_STALE, with a detail, if the serial is not higher; -ERR_FORBIDDEN, with
+ * a detail, if a grant was taken away or changed; as params_decode(); -EINVAL if it is another
+ * volume's; -errno.
  */
 MUST_CHECK int copy_put_params(struct copy *c, const void *text, size_t len);
 
 /*
- * copy_clip(c, pos, len, out_len): how many of the ${len} bytes at ${pos}, all in one segment, this copy has.  Any thread.
- * Returns 0 with ${*out_len} > 0; -ERR_ABSENT, with a detail, if there are none; -EINVAL, with a detail, if they cross a segment's
- * end; -errno.
+ * copy_clip(c, pos, len, out_len): how many of the ${len} bytes at ${pos}, all in one segment, this
+ * copy has.  Any thread.
+ * Returns 0 with ${*out_len} > 0; -ERR_ABSENT, with a detail, if there are none; -EINVAL, with a
+ * detail, if they cross a segment's end; -errno.
  */
 MUST_CHECK int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len);
 
-/* copy_read(c, pos, len, out): bytes that copy_clip() allowed.  Any thread.  Returns 0, -ERR_ABSENT or -errno. */
+/*
+ * copy_read(c, pos, len, out): bytes that copy_clip() allowed.  Any thread.  Returns 0, -ERR_ABSENT
+ * or -errno.
+ */
 MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
 
 /* copy_hint(c, pos, len): they will be read soon. */
@@ -83,8 +93,10 @@ struct copy_head {
 };
 
 /*
- * copy_heads(c, first, fn, ctx): each head from number ${first} on, until fn returns non-zero (returned if negative).
- * copy_head_at(c, time_ns, fn, ctx): the newest head not after ${time_ns}; fn is not called if there is none.  Any thread.
+ * copy_heads(c, first, fn, ctx): each head from number ${first} on, until fn returns non-zero
+ * (returned if negative).
+ * copy_head_at(c, time_ns, fn, ctx): the newest head not after ${time_ns}; fn is not called if
+ * there is none.  Any thread.
  * Each returns 0; fn's error; -ERR_DAMAGED, with a detail, if catalog and log do not agree; -errno.
  */
 typedef int copy_head_fn(void *ctx, const struct copy_head *h);

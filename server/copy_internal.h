@@ -43,7 +43,8 @@ struct copy {
 	struct copy_stand stand;
 	struct conf *conf;
 	struct appender *appender; /* the one that may write; NULL: none */
-	bool must_recover;	   /* what lies after the end, or the catalog, is not as it should be */
+	/* what lies after the end, or the catalog, is not as it should be */
+	bool must_recover;
 };
 
 /* copy_conf(c): the volume.conf in force, with a reference.  conf_put(NULL) is a no-op. */
@@ -54,14 +55,16 @@ void conf_put(struct conf *conf);
 void copy_publish(struct copy *c, const struct copy_stand *s);
 
 /*
- * copy_cut(c, end): remove every stored byte from position ${end} on, durably.  Only for the recovery or the one appender.
+ * copy_cut(c, end): remove every stored byte from position ${end} on, durably.  Only for the
+ * recovery or the one appender.
  * Returns 0; -ERR_DAMAGED, with a detail, if the log ends before ${end}; -errno.
  */
 MUST_CHECK int copy_cut(struct copy *c, uint64_t end);
 
 /*
- * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  Only while nobody appends.
- * The copy must not be used for anything else after an error until copy_recover() succeeds.
+ * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  Only while nobody
+ * appends. The copy must not be used for anything else after an error until copy_recover()
+ * succeeds.
  */
 MUST_CHECK int copy_recover(struct copy *c);
 

@@ -1,8 +1,8 @@
 /*
  * What is served of a copy: ranges of the log, and heads.
  *
- * Invariant: no byte at or after the stand's end, as it was when the call began, leaves here; so an appender may
- * write and cut there at any time.
+ * Invariant: no byte at or after the stand's end, as it was when the call began, leaves here; so an
+ * appender may write and cut there at any time.
  */
 
 #include "copy_internal.h"
@@ -24,7 +24,8 @@ int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
 
 	copy_get_stand(c, &s);
 	if (len == 0 || len > SEGMENT_SIZE - (pos - segment_start(number)))
-		return err_say(-EINVAL, "%llu bytes at position %llu: not a range inside one segment",
+		return err_say(-EINVAL,
+			       "%llu bytes at position %llu: not a range inside one segment",
 			       (unsigned long long)len, (unsigned long long)pos);
 	if (pos >= s.end)
 		return err_say(-ERR_ABSENT, "position %llu: this copy ends at %llu",
@@ -32,7 +33,9 @@ int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
 	rc = store_size(c->store, number, &size);
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
-	/* A segment's file may be longer than what is verified of it, but not the other way round. */
+	/*
+	 * A segment's file may be longer than what is verified of it, but not the other way round.
+	 */
 	limit = rc == 0 ? segment_start(number) + size : pos;
 	if (limit > s.end)
 		limit = s.end;
@@ -69,9 +72,10 @@ struct walk {
 
 static int disagree(struct walk *w, const struct head_ref *r)
 {
-	return err_say(-ERR_DAMAGED, "%s: head %llu is not at position %llu as the catalog says; stop the "
-		       "server, remove the folder 'catalog' there and start it again", w->copy->dir,
-		       (unsigned long long)r->number, (unsigned long long)r->pos);
+	return err_say(-ERR_DAMAGED,
+		       "%s: head %llu is not at position %llu as the catalog says; stop the "
+		       "server, remove the folder 'catalog' there and start it again",
+		       w->copy->dir, (unsigned long long)r->number, (unsigned long long)r->pos);
 }
 
 static int visit(void *ctx, const struct head_ref *r)

@@ -1,17 +1,19 @@
 /*
  * Recovery of a copy.
  *
- * Key idea: the catalog says where the newest acknowledged head lies, give or take what a power cut took from the catalog's
- * unsynced writes; from there the log itself is judged block by block, exactly as when it arrived.
+ * Key idea: the catalog says where the newest acknowledged head lies, give or take what a power cut
+ * took from the catalog's unsynced writes; from there the log itself is judged block by block,
+ * exactly as when it arrived.
  *
  *   catalog missing or not fitting the log  ->  rebuilt from the whole log, once
  *   complete verified heads after it        ->  made durable and taken in
- *   anything after the newest head          ->  cut off; it was never acknowledged, and the home sends it again
+ *   anything after the newest head          ->  cut off; it was never acknowledged, and the home
+ *   sends it again
  *
  * Invariants:
  *  1. Nothing below the newest verified head is ever cut.
- *  2. Bytes that are no block in a segment that is not the last are damage, and nothing is cut then: an appender
- *     finishes a segment durably before it begins the next.
+ *  2. Bytes that are no block in a segment that is not the last are damage, and nothing is cut
+ *     then: an appender finishes a segment durably before it begins the next.
  */
 
 #include "copy_internal.h"
@@ -46,13 +48,16 @@ int copy_cut(struct copy *c, uint64_t end)
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
 	if (rc == -ERR_ABSENT || size < len)
-		return err_say(-ERR_DAMAGED, "%s: the log ends before position %llu, which was verified "
-			       "and durable; restore it from another copy", c->dir,
-			       (unsigned long long)end);
+		return err_say(-ERR_DAMAGED,
+			       "%s: the log ends before position %llu, which was verified "
+			       "and durable; restore it from another copy",
+			       c->dir, (unsigned long long)end);
 	return size > len ? store_truncate(c->store, keep, len) : 0;
 }
 
-/* Open the catalog and stand at its newest head; -ERR_DAMAGED or -ERR_ABSENT if it must be rebuilt. */
+/*
+ * Open the catalog and stand at its newest head; -ERR_DAMAGED or -ERR_ABSENT if it must be rebuilt.
+ */
 static int try_resume(struct copy *c, struct history *h)
 {
 	uint64_t last;
@@ -62,7 +67,10 @@ static int try_resume(struct copy *c, struct history *h)
 	if (rc < 0)
 		return rc;
 	rc = history_resume(h, c->catalog, c->store);
-	/* A log with blocks beside an empty catalog: one that was lost, or a copy that was cut off early. */
+	/*
+	 * A log with blocks beside an empty catalog: one that was lost, or a copy that was cut off
+	 * early.
+	 */
 	if (rc == 0 && h->head.number == 0 && store_last(c->store, &last) == 0)
 		rc = -ERR_DAMAGED;
 	if (rc < 0) {
@@ -150,8 +158,8 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 		return rc;
 	rc = catalog_newest(c->catalog, &ref);
 	if (rc == 0)
-		t.stand = (struct copy_stand){ref.pos + ref.stored_len, ref.number, ref.time_ns, ref.pos,
-					      ref.stored_len};
+		t.stand = (struct copy_stand){ref.pos + ref.stored_len, ref.number, ref.time_ns,
+					      ref.pos, ref.stored_len};
 	else if (rc != -ERR_ABSENT)
 		return rc;
 	t.segment = segment_of(h->end > 0 ? h->end - 1 : 0);

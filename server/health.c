@@ -1,8 +1,8 @@
 /*
  * The standard health service, grpc.health.v1.Health, for load balancers and monitors.
  *
- * Key idea: the server serves from its first moment to its last, so the answer only depends on the name asked for.  Both messages
- * have one field, so they are read and written here by hand.
+ * Key idea: the server serves from its first moment to its last, so the answer only depends on the
+ * name asked for.  Both messages have one field, so they are read and written here by hand.
  */
 
 #include "rpc_internal.h"
@@ -87,8 +87,8 @@ static int answer_check(struct call *call, const grpc_byte_buffer *request, grpc
 }
 
 /*
- * Watch: the state once, and then a call that stays until either side ends it.  The call is finished when both its one
- * message was sent and its close was seen, whichever comes last.
+ * Watch: the state once, and then a call that stays until either side ends it.  The call is
+ * finished when both its one message was sent and its close was seen, whichever comes last.
  */
 struct watch {
 	atomic_uint n_over;
@@ -109,7 +109,8 @@ static void watch_received(struct call *call, grpc_byte_buffer *bb)
 	int rc;
 
 	if (!bb) {
-		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT, "no request came with this call");
+		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT,
+				 "no request came with this call");
 		return;
 	}
 	rc = read_name(bb, name);
@@ -117,7 +118,8 @@ static void watch_received(struct call *call, grpc_byte_buffer *bb)
 	if (rc < 0)
 		call_finish(call, rc);
 	else
-		call_send(call, status_message(known(name) ? HEALTH_SERVING : HEALTH_SERVICE_UNKNOWN));
+		call_send(call,
+			  status_message(known(name) ? HEALTH_SERVING : HEALTH_SERVICE_UNKNOWN));
 }
 
 static void one_over(struct call *call)

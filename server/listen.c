@@ -1,7 +1,8 @@
 /*
  * Listening addresses.
  *
- * Key idea: whether an address is local is decided from its text alone, strictly: what is not known to be local is not.
+ * Key idea: whether an address is local is decided from its text alone, strictly: what is not known
+ * to be local is not.
  */
 
 #include "listen.h"
@@ -50,8 +51,10 @@ int listen_check(const char *text)
 	} else if (find_port(text)) {
 		return 0;
 	}
-	return err_say(-EINVAL, "--listen %s: not ADDRESS:PORT, [IPV6]:PORT or unix:PATH (of at most 107 "
-		       "bytes)", text);
+	return err_say(-EINVAL,
+		       "--listen %s: not ADDRESS:PORT, [IPV6]:PORT or unix:PATH (of at most 107 "
+		       "bytes)",
+		       text);
 }
 
 bool listen_is_local(const char *text)

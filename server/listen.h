@@ -10,10 +10,16 @@
 /* listen_check(text): Returns 0, or -EINVAL, with a detail, if it is not of that form. */
 MUST_CHECK int listen_check(const char *text);
 
-/* listen_is_local(text): whether only this machine can reach it: a Unix socket, 127.0.0.0/8, [::1] or localhost. */
+/*
+ * listen_is_local(text): whether only this machine can reach it: a Unix socket, 127.0.0.0/8, [::1]
+ * or localhost.
+ */
 bool listen_is_local(const char *text);
 
-/* listen_format(text, port): ${text} with its port replaced by the one really listened on; owned by the caller; NULL: no memory. */
+/*
+ * listen_format(text, port): ${text} with its port replaced by the one really listened on; owned by
+ * the caller; NULL: no memory.
+ */
 char *listen_format(const char *text, int port);
 
 #endif /* !LISTEN_H_ */

@@ -1,11 +1,12 @@
 /*
  * embassyd: the block server's options, start and orderly end.
  *
- * Key idea: everything that can be wrong is found before the line "listening on" is printed, so whoever starts the server
- * can wait for that line.  Signals are blocked in all threads and taken here, one at a time.
+ * Key idea: everything that can be wrong is found before the line "listening on" is printed, so
+ * whoever starts the server can wait for that line.  Signals are blocked in all threads and taken
+ * here, one at a time.
  *
- * Invariant: plain text is never spoken to another machine: without --tls, the address must be local and
- * --insecure given.
+ * Invariant: plain text is never spoken to another machine: without --tls, the address must be
+ * local and --insecure given.
  */
 
 #include "err.h"
@@ -39,7 +40,8 @@ static const char usage[] =
 	"\n"
 	"  --store DIR     where the copies are kept; made where missing\n"
 	"  --listen WHERE  address and port, or a Unix socket; port 0 takes any that is free\n"
-	"  --tls DIR       folder with ca.pem, cert.pem and key.pem; clients need a certificate of that CA\n"
+	"  --tls DIR       folder with ca.pem, cert.pem and key.pem; clients need a certificate of "
+	"that CA\n"
 	"  --insecure      no TLS; on loopback and Unix sockets only\n"
 	"  --help          this text\n"
 	"  --version       the version\n"
@@ -60,18 +62,22 @@ static int check_options(const struct options *o)
 	if (!o->store)
 		return refuse("--store: missing; give the folder for the copies, see --help");
 	if (!o->listen)
-		return refuse("--listen: missing; give an address and port or unix:PATH, see --help");
+		return refuse(
+			"--listen: missing; give an address and port or unix:PATH, see --help");
 	rc = listen_check(o->listen);
 	if (rc < 0)
 		return refuse(err_detail(rc));
 	if (o->tls_dir && o->insecure)
 		return refuse("--insecure: contradicts --tls; leave one of them out");
 	if (!o->tls_dir && !o->insecure)
-		return refuse("--tls: missing; give a folder with ca.pem, cert.pem and key.pem, which "
-			      "'embassy tls' makes");
+		return refuse(
+			"--tls: missing; give a folder with ca.pem, cert.pem and key.pem, which "
+			"'embassy tls' makes");
 	if (!o->tls_dir && !listen_is_local(o->listen)) {
-		msg_error("--insecure: refused on %s, which other machines may reach; use --tls, or listen "
-			  "on 127.0.0.1, [::1], localhost or unix:PATH", o->listen);
+		msg_error("--insecure: refused on %s, which other machines may reach; use --tls, "
+			  "or listen "
+			  "on 127.0.0.1, [::1], localhost or unix:PATH",
+			  o->listen);
 		return EXIT_USAGE;
 	}
 	return 0;
@@ -81,9 +87,12 @@ static int check_options(const struct options *o)
 static int read_options(int argc, char **argv, struct options *o, int *out_exit)
 {
 	static const struct option list[] = {
-		{"store", required_argument, NULL, 's'},   {"listen", required_argument, NULL, 'l'},
-		{"tls", required_argument, NULL, 't'},	   {"insecure", no_argument, NULL, 'i'},
-		{"help", no_argument, NULL, 'h'},	   {"version", no_argument, NULL, 'v'},
+		{"store", required_argument, NULL, 's'},
+		{"listen", required_argument, NULL, 'l'},
+		{"tls", required_argument, NULL, 't'},
+		{"insecure", no_argument, NULL, 'i'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	int ch;
@@ -126,7 +135,8 @@ static void raise_file_limit(void)
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
 		limit.rlim_cur = limit.rlim_max;
 		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-			msg_warn("the limit of open files could not be raised: %s", strerror(errno));
+			msg_warn("the limit of open files could not be raised: %s",
+				 strerror(errno));
 	}
 }
 

@@ -1,9 +1,11 @@
 /*
  * A thread pool.
  *
- * Key idea: jobs are linked through themselves, so adding one cannot fail; whoever makes them bounds their number.
+ * Key idea: jobs are linked through themselves, so adding one cannot fail; whoever makes them
+ * bounds their number.
  *
- * Invariant: a job is run once per pool_add(), and is not touched by the pool after its run() was called.
+ * Invariant: a job is run once per pool_add(), and is not touched by the pool after its run() was
+ * called.
  */
 
 #include "pool.h"

@@ -1,7 +1,10 @@
 #ifndef POOL_H_
 #define POOL_H_
 
-/* A few threads for work that may block on the disk, so that the threads that serve the network never do. */
+/*
+ * A few threads for work that may block on the disk, so that the threads that serve the network
+ * never do.
+ */
 
 #include "compiler.h"
 
@@ -9,7 +12,10 @@
 
 struct pool;
 
-/* One piece of work; belongs to the caller and is queued at most once at a time, so a pool needs no memory for it. */
+/*
+ * One piece of work; belongs to the caller and is queued at most once at a time, so a pool needs no
+ * memory for it.
+ */
 struct job {
 	void (*run)(struct job *job);
 	struct job *next;
@@ -18,7 +24,10 @@ struct job {
 /* pool_new(n_threads, out): Returns 0, -ENOMEM or -EAGAIN. */
 MUST_CHECK int pool_new(unsigned n_threads, struct pool **out);
 
-/* pool_add(p, job): run ${job} on some thread, after those added before.  Any thread; does not block. */
+/*
+ * pool_add(p, job): run ${job} on some thread, after those added before.  Any thread; does not
+ * block.
+ */
 void pool_add(struct pool *p, struct job *job);
 
 /* pool_free(p): end the threads, once the queue is empty.  NULL is a no-op. */

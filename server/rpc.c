@@ -1,17 +1,20 @@
 /*
  * The server on gRPC's C core, and the life of a call.
  *
- * Key idea: one completion queue, a few threads that turn it; each tag is an op with a function.  A call is a counted object: a
- * count until its status is sent, and one for each step under way.  Disk work happens on the pool's threads and on appenders'
- * own; the threads here only move messages.
+ * Key idea: one completion queue, a few threads that turn it; each tag is an op with a function.  A
+ * call is a counted object: a count until its status is sent, and one for each step under way.
+ * Disk work happens on the pool's threads and on appenders' own; the threads here only move
+ * messages.
  *
- *   requested -> [matched] -> open -> steps of the method ... -> call_finish() -> [status sent, close seen] -> freed
+ *   requested -> [matched] -> open -> steps of the method ... -> call_finish() -> [status sent,
+ *   close seen] -> freed
  *
  * Invariants:
- *  1. While the server runs, REQUESTS calls wait to be matched; a matched one is replaced before it is looked at.
+ *  1. While the server runs, REQUESTS calls wait to be matched; a matched one is replaced before it
+ *     is looked at.
  *  2. Steps of one call are started under its mu.
- *  3. n_calls counts calls, those that wait included, until they are freed; it is 0 before the server, the queue and
- *     the pool go.
+ *  3. n_calls counts calls, those that wait included, until they are freed; it is 0 before the
+ *     server, the queue and the pool go.
  *
  * Lock order: call.mu; rpc.mu.  No call into gRPC is made under rpc.mu.
  */
@@ -31,7 +34,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REQUESTS 4u	  /* calls that wait to be matched */
+#define REQUESTS 4u /* calls that wait to be matched */
 #define NETWORK_THREADS 2u
 #define DISK_THREADS 4u
 
@@ -54,7 +57,7 @@ struct rpc {
 };
 
 static const struct method *const methods[] = {
-	&append_method,	    &read_method,	 &heads_method,	       &get_volume_method,
+	&append_method,	    &read_method,	  &heads_method,	&get_volume_method,
 	&put_volume_method, &list_volumes_method, &health_check_method, &health_watch_method,
 };
 
@@ -215,7 +218,8 @@ static void received(struct op *op, bool ok)
 		call->request = bb;
 		call_work(call);
 	} else {
-		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT, "no request came with this call");
+		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT,
+				 "no request came with this call");
 	}
 	call_unref(call);
 }
@@ -267,8 +271,8 @@ static int request_call(struct rpc *r)
 	call->on_open = call->on_finish = (struct op){step_over, call};
 	call->on_receive = (struct op){received, call};
 	call->on_send = (struct op){sent, call};
-	rc = grpc_server_request_call(r->server, &call->core, &call->details, &call->metadata, r->cq,
-				      r->cq, &call->on_new);
+	rc = grpc_server_request_call(r->server, &call->core, &call->details, &call->metadata,
+				      r->cq, r->cq, &call->on_new);
 	assert(rc == GRPC_CALL_OK);
 	return 0;
 }
@@ -382,8 +386,10 @@ static int listen_on(struct rpc *r, const struct rpc_config *cfg)
 	grpc_server_credentials_release(creds);
 	if (r->port > 0)
 		return 0;
-	return err_say(-EADDRINUSE, "%s: cannot be listened on%s; give an address of this machine that "
-		       "no other program uses", cfg->listen,
+	return err_say(-EADDRINUSE,
+		       "%s: cannot be listened on%s; give an address of this machine that "
+		       "no other program uses",
+		       cfg->listen,
 		       cfg->tls_dir ? ", or the TLS key does not fit the certificate" : "");
 }
 
@@ -414,7 +420,9 @@ static void tear_down(struct rpc *r)
 	free(r);
 }
 
-/* Until gRPC has let go of every call, and so have we.  Without threads, this one turns the queue. */
+/*
+ * Until gRPC has let go of every call, and so have we.  Without threads, this one turns the queue.
+ */
 static void wait_until_idle(struct rpc *r)
 {
 	pthread_mutex_lock(&r->mu);

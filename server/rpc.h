@@ -1,7 +1,10 @@
 #ifndef RPC_H_
 #define RPC_H_
 
-/* The block server's network side: gRPC's C core, its threads, and the methods of the service over a vault. */
+/*
+ * The block server's network side: gRPC's C core, its threads, and the methods of the service over
+ * a vault.
+ */
 
 #include "compiler.h"
 
@@ -15,14 +18,15 @@ struct rpc;
 struct vault;
 
 struct rpc_config {
-	struct vault *vault;	/* borrowed; must outlive the server */
-	const char *listen;	/* ADDRESS:PORT, port 0: any, or unix:PATH */
-	const char *tls_dir;	/* NULL: plain, which the caller has made sure is allowed */
+	struct vault *vault; /* borrowed; must outlive the server */
+	const char *listen;  /* ADDRESS:PORT, port 0: any, or unix:PATH */
+	const char *tls_dir; /* NULL: plain, which the caller has made sure is allowed */
 };
 
 /*
  * rpc_start(cfg, out): listen and serve.  grpc_init() was called.
- * Returns 0; -EADDRINUSE, with a detail, if the address cannot be listened on; as wire_server_tls(); -ENOMEM; -EAGAIN.
+ * Returns 0; -EADDRINUSE, with a detail, if the address cannot be listened on; as
+ * wire_server_tls(); -ENOMEM; -EAGAIN.
  */
 MUST_CHECK int rpc_start(const struct rpc_config *cfg, struct rpc **out);
 
@@ -30,8 +34,8 @@ MUST_CHECK int rpc_start(const struct rpc_config *cfg, struct rpc **out);
 int rpc_port(const struct rpc *r);
 
 /*
- * rpc_stop(r): refuse new calls, cancel those under way, wait until the last has let go of the vault; appenders commit what they
- * can first.  Frees ${r}.  NULL is a no-op.
+ * rpc_stop(r): refuse new calls, cancel those under way, wait until the last has let go of the
+ * vault; appenders commit what they can first.  Frees ${r}.  NULL is a no-op.
  */
 void rpc_stop(struct rpc *r);
 

@@ -1,10 +1,11 @@
 /*
  * Append: the stream by which a home extends its copy here.
  *
- * Key idea: network threads put messages into a short queue; a thread of the stream's own takes them out, judges and writes
- * them, and acknowledges.  The next message is asked of gRPC only while the queue has room, which is all the back pressure
- * there is.  While messages wait, heads gather and share one sync; when none waits, the heads that verified are committed at once.
- * Only one reply is under way at a time; a newer acknowledgement takes the place of one that waits.
+ * Key idea: network threads put messages into a short queue; a thread of the stream's own takes
+ * them out, judges and writes them, and acknowledges.  The next message is asked of gRPC only while
+ * the queue has room, which is all the back pressure there is.  While messages wait, heads gather
+ * and share one sync; when none waits, the heads that verified are committed at once. Only one
+ * reply is under way at a time; a newer acknowledgement takes the place of one that waits.
  *
  *   state     a message                     the end, or a lie          replaced by a newer stream
  *   opening   appender_begin, -> appending  -> finished                -
@@ -13,9 +14,11 @@
  * Invariants:
  *  1. n <= QUEUE_MAX; a receive is under way only if the queue has room for what it brings.
  *  2. What is acknowledged was published by appender_commit() before.
- *  3. The appender is ended before the status is sent, so a client that comes back finds its place free.
+ *  3. The appender is ended before the status is sent, so a client that comes back finds its place
+ *     free.
  *
- * Lock order: copy.mu (in stream_cancel), stream.mu.  No call into gRPC or the appender is made under stream.mu.
+ * Lock order: copy.mu (in stream_cancel), stream.mu.  No call into gRPC or the appender is made
+ * under stream.mu.
  */
 
 #include "rpc_internal.h"
@@ -35,8 +38,8 @@
 #include <string.h>
 #include <time.h>
 
-#define QUEUE_MAX 4u	    /* messages that wait; with one that is judged, 20 MiB at most */
-#define LINGER_S 5	    /* how long the last reply may take */
+#define QUEUE_MAX 4u /* messages that wait; with one that is judged, 20 MiB at most */
+#define LINGER_S 5   /* how long the last reply may take */
 #define DETAIL_MAX 1024u
 
 struct stream {
@@ -90,8 +93,16 @@ static grpc_byte_buffer *next_message(struct stream *s, bool wait)
 	bool more;
 
 	pthread_mutex_lock(&s->mu);
-	while (wait && s->n == 0 && !s->ended)
-		pthread_cond_wait(&s->change, &s->mu);
+	while (wait && s->n == 0 && !s->ended) {
+		/* Before the wait, not after it: the first message is asked for here. */
+		if (want_message_locked(s)) {
+			pthread_mutex_unlock(&s->mu);
+			call_receive(s->call);
+			pthread_mutex_lock(&s->mu);
+		} else {
+			pthread_cond_wait(&s->change, &s->mu);
+		}
+	}
 	if (s->n > 0 && !s->replaced) {
 		bb = s->queue[s->first];
 		s->first = (s->first + 1) % QUEUE_MAX;
@@ -204,7 +215,8 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 	int rc;
 
 	if (!m->has_open || m->has_data)
-		return err_say(-ERR_FORMAT, "an append stream: its first message must be an opening alone");
+		return err_say(-ERR_FORMAT,
+			       "an append stream: its first message must be an opening alone");
 	rc = vault_find(call_vault(s->call), m->open.volume, &copy);
 	if (rc < 0)
 		return rc;
@@ -223,7 +235,8 @@ static int take_data(struct stream *s, const struct wire_append *m)
 	int rc;
 
 	if (m->has_open || !m->has_data)
-		return err_say(-ERR_FORMAT, "an append stream: each message after the first must be data "
+		return err_say(-ERR_FORMAT,
+			       "an append stream: each message after the first must be data "
 			       "alone");
 	rc = appender_room(s->appender, m->position, m->data.len, &room);
 	if (rc < 0)
@@ -259,7 +272,10 @@ static bool has_heads(const struct stream *s)
 	return s->appender && appender_has_heads(s->appender);
 }
 
-/* Until the client has no more, or something is wrong.  Heads are left uncommitted only in the latter case. */
+/*
+ * Until the client has no more, or something is wrong.  Heads are left uncommitted only in the
+ * latter case.
+ */
 static int append_all(struct stream *s)
 {
 	int rc = 0;
@@ -288,7 +304,8 @@ static int judge_end(struct stream *s)
 	replaced = s->replaced;
 	pthread_mutex_unlock(&s->mu);
 	if (replaced)
-		return err_say(-ERR_LOCKED, "a newer stream of this owner appends to this volume now");
+		return err_say(-ERR_LOCKED,
+			       "a newer stream of this owner appends to this volume now");
 	if (!s->appender)
 		return err_say(-ERR_FORMAT, "an append stream: it ended before its opening");
 	return 0;
@@ -305,9 +322,13 @@ static void *append_main(void *arg)
 	if (rc == 0)
 		rc = judge_end(s);
 	snprintf(detail, sizeof(detail), "%s", rc < 0 ? err_detail(rc) : "");
-	/* What came before the lie or the break is as good as ever; if it cannot be kept, the reason to end stays the first. */
+	/*
+	 * What came before the lie or the break is as good as ever; if it cannot be kept, the
+	 * reason to end stays the first.
+	 */
 	if (rc < 0 && has_heads(s) && commit(s) < 0)
-		msg_warn("append: heads that verified could not be kept; the home sends them again");
+		msg_warn(
+			"append: heads that verified could not be kept; the home sends them again");
 	appender_end(s->appender);
 	s->appender = NULL;
 	drain_replies(s);

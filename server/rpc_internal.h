@@ -20,16 +20,18 @@ struct op {
 };
 
 /*
- * A method.  Either it has only answer: one request, one reply, worked out on a pool thread; or it has the others, each
- * called once the step that it names is over:
- *   start     the call has come                       (must begin something that leads to call_finish())
- *   received  call_receive(): bb is owned by the callee; NULL: the client has no more, or the call is broken
- *   run       call_work(), on a pool thread
+ * A method.  Either it has only answer: one request, one reply, worked out on a pool thread; or it
+ * has the others, each called once the step that it names is over:
+ *   start     the call has come                       (must begin something that leads to
+ *             call_finish())
+ *   received  call_receive(): bb is owned by the callee; NULL: the client has no more, or the call
+ *   is broken run       call_work(), on a pool thread
  *   sent      call_send()
- *   closed    the client cancelled or is gone, or has our status; may come at any time after start (optional)
+ *   closed    the client cancelled or is gone, or has our status; may come at any time after start
+ *             (optional)
  *   release   the call is over; free call->state
- * All but run are called on network threads and must not block.  Exactly one call_finish() must be made in a call's life, even
- * if it was cancelled.
+ * All but run are called on network threads and must not block.  Exactly one call_finish() must be
+ * made in a call's life, even if it was cancelled.
  */
 struct method {
 	const char *name;
@@ -67,7 +69,10 @@ void call_receive(struct call *call);
 void call_work(struct call *call);
 void call_send(struct call *call, grpc_byte_buffer *bb); /* takes ${bb}; one at a time */
 
-/* call_finish(call, rc): end the call with the status and text that stand for ${rc}, by this thread's err_detail(). */
+/*
+ * call_finish(call, rc): end the call with the status and text that stand for ${rc}, by this
+ * thread's err_detail().
+ */
 void call_finish(struct call *call, int rc);
 
 /* call_finish_with(call, status, text): the same with a status of the caller's choice. */
@@ -82,7 +87,10 @@ void call_unref(struct call *call);
 /* The server's parts that methods use. */
 struct vault *call_vault(const struct call *call);
 
-/* call_count_appender(call): whether one more may append; if so, uncounted by call_uncount_appender(). */
+/*
+ * call_count_appender(call): whether one more may append; if so, uncounted by
+ * call_uncount_appender().
+ */
 bool call_count_appender(struct call *call);
 void call_uncount_appender(struct call *call);
 

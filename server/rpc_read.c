@@ -1,8 +1,9 @@
 /*
  * Read: a range of the log, in pieces.
  *
- * Key idea: one piece is read on a pool thread, handed to gRPC without a copy, and only when gRPC has taken it
- * is the next one read; so a slow reader costs one piece of memory, whatever it asked for.
+ * Key idea: one piece is read on a pool thread, handed to gRPC without a copy, and only when gRPC
+ * has taken it is the next one read; so a slow reader costs one piece of memory, whatever it asked
+ * for.
  *
  * Invariants: left > 0 while a piece is to be read; one job or one send of the call at a time.
  */
@@ -43,7 +44,8 @@ static void received(struct call *call, grpc_byte_buffer *bb)
 	if (bb)
 		call_work(call);
 	else
-		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT, "no request came with this call");
+		call_finish_with(call, GRPC_STATUS_INVALID_ARGUMENT,
+				 "no request came with this call");
 }
 
 /* Find out what there is to send. */

@@ -1,7 +1,9 @@
 /*
- * The methods of one request and one reply: heads, volumes, volume.conf.  Each is worked out on a pool thread.
+ * The methods of one request and one reply: heads, volumes, volume.conf.  Each is worked out on a
+ * pool thread.
  *
- * Invariant: a reply stays below WIRE_MESSAGE_MAX, since heads and notes, volumes and volume.conf are all bounded.
+ * Invariant: a reply stays below WIRE_MESSAGE_MAX, since heads and notes, volumes and volume.conf
+ * are all bounded.
  */
 
 #include "rpc_internal.h"
@@ -20,7 +22,8 @@
 static int find_copy(struct call *call, const ProtobufCBinaryData *id, struct copy **out)
 {
 	if (id->len != VOLUME_ID_LEN)
-		return err_say(-ERR_FORMAT, "a volume id has %u bytes, not %zu", VOLUME_ID_LEN, id->len);
+		return err_say(-ERR_FORMAT, "a volume id has %u bytes, not %zu", VOLUME_ID_LEN,
+			       id->len);
 	return vault_find(call_vault(call), id->data, out);
 }
 
@@ -238,7 +241,9 @@ static int answer_list_volumes(struct call *call, const grpc_byte_buffer *reques
 }
 
 const struct method heads_method = {.name = WIRE_SERVICE "Heads", .answer = answer_heads};
-const struct method get_volume_method = {.name = WIRE_SERVICE "GetVolume", .answer = answer_get_volume};
-const struct method put_volume_method = {.name = WIRE_SERVICE "PutVolume", .answer = answer_put_volume};
+const struct method get_volume_method = {.name = WIRE_SERVICE "GetVolume",
+					 .answer = answer_get_volume};
+const struct method put_volume_method = {.name = WIRE_SERVICE "PutVolume",
+					 .answer = answer_put_volume};
 const struct method list_volumes_method = {.name = WIRE_SERVICE "ListVolumes",
 					   .answer = answer_list_volumes};

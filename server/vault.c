@@ -1,13 +1,13 @@
 /*
  * The store folder.
  *
- * Key idea: a copy is opened when it is first asked for and then stays open, so a store of many volumes starts at once, and
- * one that cannot be opened is an error of that volume alone.
+ * Key idea: a copy is opened when it is first asked for and then stays open, so a store of many
+ * volumes starts at once, and one that cannot be opened is an error of that volume alone.
  *
  * Invariants:
  *  1. One process uses a store: STORE/lock is held.
- *  2. At most one struct copy exists per volume folder; slots are never removed while the vault is open, and only for
- *     folders that exist, so questions about unknown ids cost no memory.
+ *  2. At most one struct copy exists per volume folder; slots are never removed while the vault is
+ *     open, and only for folders that exist, so questions about unknown ids cost no memory.
  *
  * Lock order: create_mu, mu, slot.mu.  Slots are found under mu, opened under their own lock only.
  */
@@ -80,7 +80,8 @@ int vault_open(const char *dir, struct vault **out)
 	if (rc < 0) {
 		vault_close(v);
 		if (rc == -ERR_LOCKED)
-			return err_say(rc, "%s: another server has it open; stop that one first", dir);
+			return err_say(rc, "%s: another server has it open; stop that one first",
+				       dir);
 		return err_say(rc, "%s: %s; give a folder that this user can write to", dir,
 			       err_text(rc));
 	}
@@ -109,8 +110,10 @@ static int no_volume(const uint8_t id[VOLUME_ID_LEN])
 	char name[VOLUME_ID_TEXT_LEN];
 
 	volume_id_format(id, name);
-	return err_say(-ERR_NO_VOLUME, "%s: this server has no such volume; its home creates it when it "
-		       "first connects", name);
+	return err_say(-ERR_NO_VOLUME,
+		       "%s: this server has no such volume; its home creates it when it "
+		       "first connects",
+		       name);
 }
 
 /* Whether the volume's folder is there. */
@@ -130,7 +133,8 @@ static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], str
 	if (!folder_exists(v, id))
 		return no_volume(id);
 	if (v->n_slots == VAULT_VOLUMES_MAX)
-		return err_say(-ENOSPC, "this server holds %u volumes, its limit", VAULT_VOLUMES_MAX);
+		return err_say(-ENOSPC, "this server holds %u volumes, its limit",
+			       VAULT_VOLUMES_MAX);
 	slot = calloc(1, sizeof(*slot));
 	if (!slot)
 		return -ENOMEM;
@@ -225,12 +229,16 @@ int vault_put(struct vault *v, const void *text, size_t len, const char *who, st
 	if (rc < 0)
 		return rc;
 	if (!copy_owned_by(*out, who))
-		return err_say(-ERR_FORBIDDEN, "%s: another identity owns this volume; the owner alone may "
-			       "change it", who);
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: another identity owns this volume; the owner alone may "
+			       "change it",
+			       who);
 	return copy_put_params(*out, text, len);
 }
 
-/* Names in the store that are volume ids; all others (lock, unfinished creations) are passed over. */
+/*
+ * Names in the store that are volume ids; all others (lock, unfinished creations) are passed over.
+ */
 struct listing {
 	int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]);
 	void *ctx;

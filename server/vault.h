@@ -2,9 +2,10 @@
 #define VAULT_H_
 
 /*
- * The store folder of a block server: STORE/lock, and one folder per volume, named by its id (copy.h).
- * Who may do what: whoever the server accepts may see and read every volume, since all that is stored is sealed or public;
- * only the owner, the identity that created a volume, may append to it or change its volume.conf.
+ * The store folder of a block server: STORE/lock, and one folder per volume, named by its id
+ * (copy.h). Who may do what: whoever the server accepts may see and read every volume, since all
+ * that is stored is sealed or public; only the owner, the identity that created a volume, may
+ * append to it or change its volume.conf.
  */
 
 #include "compiler.h"
@@ -25,23 +26,28 @@ MUST_CHECK int vault_open(const char *dir, struct vault **out);
 void vault_close(struct vault *v);
 
 /*
- * vault_find(v, id, out): the copy of a volume, opened and recovered when first asked for.  Borrowed until vault_close().  Any thread;
- * blocks while it is recovered.
- * Returns 0; -ERR_NO_VOLUME with a detail; or why it cannot be opened, as copy_open(), which is tried again after
- * VAULT_RETRY_MS at the earliest.
+ * vault_find(v, id, out): the copy of a volume, opened and recovered when first asked for.
+ * Borrowed until vault_close().  Any thread; blocks while it is recovered.
+ * Returns 0; -ERR_NO_VOLUME with a detail; or why it cannot be opened, as copy_open(), which is
+ * tried again after VAULT_RETRY_MS at the earliest.
  */
 #define VAULT_RETRY_MS 5000
 MUST_CHECK int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
 
 /*
- * vault_put(v, text, len, who, out): create the volume of this volume.conf, owned by ${who}, or replace its volume.conf.
- * Returns 0, durable, with the copy, borrowed; -ERR_FORBIDDEN, with a detail, if ${who} is not the owner; as params_decode();
- * as copy_put_params(); -ENOSPC, with a detail, beyond VAULT_VOLUMES_MAX; as vault_find().
+ * vault_put(v, text, len, who, out): create the volume of this volume.conf, owned by ${who}, or
+ * replace its volume.conf.
+ * Returns 0, durable, with the copy, borrowed; -ERR_FORBIDDEN, with a detail, if ${who} is not the
+ * owner; as params_decode(); as copy_put_params(); -ENOSPC, with a detail, beyond
+ * VAULT_VOLUMES_MAX; as vault_find().
  */
 MUST_CHECK int vault_put(struct vault *v, const void *text, size_t len, const char *who,
 			 struct copy **out);
 
-/* vault_list(v, fn, ctx): call fn for each volume's id, until it returns non-zero, returned.  Returns 0, that, or -errno. */
+/*
+ * vault_list(v, fn, ctx): call fn for each volume's id, until it returns non-zero, returned.
+ * Returns 0, that, or -errno.
+ */
 MUST_CHECK int vault_list(struct vault *v, int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]),
 			  void *ctx);
 

@@ -30,6 +30,7 @@ static int explain(int rc, const char *mount, const char *name)
 		return err_say(rc, "%s: there is a snapshot '%s' already; choose another name",
 			       mount, name);
 	case -EROFS:
+	case -ENOENT: /* a view has no folder of snapshots */
 		return err_say(
 			rc, "%s: it is a view of the past; snapshots are taken in the live mount",
 			mount);

@@ -50,16 +50,15 @@ build_in() {
 	ninja -C "$dir" >>"$log" 2>&1
 }
 
-# Processes of program $1 whose arguments hold $2.
+# Processes of program $1 with $2 in an argument.  Without a fork, since there may be many processes.
 pids_of() {
-	local dir
+	local dir argv
 	for dir in /proc/[0-9]*; do
-		# A program that was built anew meanwhile reads as "... (deleted)".
-		if [[ "$(readlink "$dir/exe" 2>/dev/null)" == "$1"?( \(deleted\)) ]] &&
-			tr '\0' '\n' <"$dir/cmdline" 2>/dev/null | grep -qF -- "$2"; then
+		mapfile -d '' -t argv 2>/dev/null <"$dir/cmdline" || continue
+		if [ "${argv[0]:-}" = "$1" ] && [[ " ${argv[*]:1}" == *"$2"* ]]; then
 			echo "${dir#/proc/}"
 		fi
-	done
+	done 2>/dev/null
 }
 
 # wait_until SECONDS COMMAND...: until it succeeds.

@@ -58,18 +58,6 @@ static void prepare_process(void)
 	umask(077);
 }
 
-/* Stop signals wait for the thread that serves them; other threads inherit that. */
-static void block_stop_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
-
 /* Say what went wrong, once, with the thing's name and a next step where the layer below gave neither. */
 static int fail(const char *thing, int rc)
 {
@@ -88,7 +76,8 @@ static int fail(const char *thing, int rc)
 		hint = "; run embassy check on it";
 	else if (rc == -EACCES || rc == -EPERM)
 		hint = "; check its permissions";
-	if (strchr(detail, ';'))
+	/* gRPC's own words have semicolons, and no advice. */
+	if (strchr(detail, ';') && rc != -ERR_UNREACHABLE)
 		hint = "";
 	if (strcmp(detail, err_text(rc)) == 0)
 		msg_error("%s: %s%s", thing, detail, hint);
@@ -172,7 +161,6 @@ static int run_mount(struct run *run)
 	if (rc < 0)
 		return fail(o->target, rc);
 
-	block_stop_signals();
 	rc = serve(run, c);
 	if (rc < 0)
 		rc = fail(o->mount_point, rc);

@@ -144,8 +144,16 @@ struct crew {
 	atomic_uint running;
 	sem_t ended; /* posted by each worker at its end */
 	atomic_bool done; /* the workers have ended */
-	sigset_t stop_signals;
 };
+
+/* Posted by a signal that asks us to stop, whichever thread it interrupts: libraries have threads that know nothing of signals. */
+static sem_t stop_wanted;
+
+static void want_stop(int sig)
+{
+	(void)sig;
+	sem_post(&stop_wanted);
+}
 
 static void *work(void *arg)
 {
@@ -229,30 +237,35 @@ static void stop(struct crew *crew)
 static void *wait_for_signal(void *arg)
 {
 	struct crew *crew = arg;
-	int sig;
 
-	while (sigwait(&crew->stop_signals, &sig) != 0)
+	while (sem_wait(&stop_wanted) < 0)
 		;
-	if (!atomic_load(&crew->done)) {
-		msg_info("%s: unmounting, as signal %d asks", crew->mount_point, sig);
+	if (!atomic_load(&crew->done))
 		stop(crew);
-	}
 	return NULL;
+}
+
+/* From here on to the end of the process, so that a second signal does not cut short what makes everything durable. */
+static void catch_signals(void)
+{
+	struct sigaction stop = {.sa_handler = want_stop, .sa_flags = SA_RESTART};
+	struct sigaction wake = {.sa_handler = no_op};
+
+	sigaction(SIGTERM, &stop, NULL);
+	sigaction(SIGINT, &stop, NULL);
+	sigaction(SIGHUP, &stop, NULL);
+	sigaction(SIGUSR1, &wake, NULL);
 }
 
 int session_serve(struct mount *m, const struct options *o)
 {
-	struct sigaction wake = {.sa_handler = no_op};
 	struct crew crew = {.m = m, .mount_point = o->mount_point};
 	pthread_t signals;
 	int rc;
 
-	sigemptyset(&crew.stop_signals);
-	sigaddset(&crew.stop_signals, SIGTERM);
-	sigaddset(&crew.stop_signals, SIGINT);
-	sigaddset(&crew.stop_signals, SIGHUP);
-	sigaction(SIGUSR1, &wake, NULL);
+	sem_init(&stop_wanted, 0, 0);
 	sem_init(&crew.ended, 0, 0);
+	catch_signals();
 
 	for (rc = 0; rc == 0 && crew.n < m->n_threads && crew.n < SESSION_THREADS_MAX;) {
 		atomic_fetch_add(&crew.running, 1);
@@ -277,7 +290,7 @@ int session_serve(struct mount *m, const struct options *o)
 			;
 	if (rc == 0) {
 		atomic_store(&crew.done, true);
-		pthread_kill(signals, SIGTERM);
+		sem_post(&stop_wanted);
 		pthread_join(signals, NULL);
 	}
 	for (unsigned i = 0; i < crew.n; i++)

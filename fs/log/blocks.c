@@ -344,14 +344,15 @@ static void read_run(struct blocks *b, struct scratch *t, struct block_slice *s,
 
 	run_rc = b->src->ops->read(b->src, start, len, t->stored);
 	for (size_t i = 0; i < n; i += same) {
+		const struct block_ptr *ptr = &s[i].ptr;
 		const uint8_t *stored = t->stored;
 
 		same = count_same(s + i, n - i);
 		rc = run_rc;
 		if (rc == 0)
-			stored += s[i].ptr.pos - start;
+			stored += ptr->pos - start;
 		else if (len > s[0].ptr.stored_len)
-			rc = b->src->ops->read(b->src, s[i].ptr.pos, s[i].ptr.stored_len, t->stored);
+			rc = b->src->ops->read(b->src, ptr->pos, ptr->stored_len, t->stored);
 		if (rc == 0)
 			open_slices(b, t, s + i, same, stored);
 		for (size_t j = i; rc < 0 && j < i + same; j++)

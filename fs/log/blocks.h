@@ -43,9 +43,9 @@ struct block_slice {
 
 /*
  * blocks_read_slices(b, s, n): file reads.  ${s} in file order; blocks adjacent in the log are
- * fetched by one source read (up to BLOCKS_RUN_MAX); a whole-block slice is opened straight into its
- * place; consecutive slices of one block open it once.  A slice that does not lie inside its
- * block's plaintext is -ERR_DAMAGED.
+ * fetched by one source read (up to BLOCKS_RUN_MAX); a whole-block slice is opened straight into
+ * its place; consecutive slices of one block open it once.  A slice that does not lie inside
+ * its block's plaintext is -ERR_DAMAGED.
  * Sets each s[i].rc, as blocks_read(); returns 0 if all are 0, else the first that is not.
  */
 MUST_CHECK int blocks_read_slices(struct blocks *b, struct block_slice *s, size_t n);

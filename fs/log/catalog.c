@@ -331,8 +331,8 @@ int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*le
 			       "catalog: head %llu with %zu leaves before block %llu does not "
 			       "follow head %llu and %llu leaves",
 			       (unsigned long long)h->number, n_leaves,
-			       (unsigned long long)h->n_blocks, (unsigned long long)c->newest.number,
-			       (unsigned long long)c->edge.n);
+			       (unsigned long long)h->n_blocks,
+			       (unsigned long long)c->newest.number, (unsigned long long)c->edge.n);
 
 	/* Until the batch is written, the edge is ahead of what the catalog holds. */
 	c->edge_known = false;

@@ -2,14 +2,16 @@
 #define CATALOG_H_
 
 /*
- * The catalog: an index over a log, in RocksDB, under VOLUME/catalog.  Nothing is true because the catalog says
- * so: it can be deleted and rebuilt from the log (catalog_rebuild), and its writes are never synced, so
- * after a crash it may be older than the log, and the log's tail is scanned from its newest head.  It is never newer:
- * only durable heads are put in.  RocksDB itself is behind kv.h.
+ * The catalog: an index over a log, in RocksDB, under VOLUME/catalog.  Nothing is true because
+ * the catalog says so: it can be deleted and rebuilt from the log (catalog_rebuild), and its
+ * writes are never synced, so after a crash it may be older than the log, and the log's tail is
+ * scanned from its newest head.  It is never newer: only durable heads are put in.  RocksDB
+ * itself is behind kv.h.
  *
  * Keys: 'H' number u64 BE -> position u64, stored_len u32, time i64 (LE)
  *       'T' time u64 BE (sign bit flipped), number u64 BE -> nothing
- *       'M' level u8, index u64 BE -> up to 256 hashes (the tiles of c2sp.org/tlog-tiles; the last of a level may be partial)
+ *       'M' level u8, index u64 BE -> up to 256 hashes (the tiles of c2sp.org/tlog-tiles; the
+ *         last of a level may be partial)
  *       'C' name -> a cursor's bytes (per embassy: what it has acknowledged)
  *       'V' -> format version u32, volume id
  */
@@ -36,53 +38,76 @@ struct head_ref {
 enum catalog_mode { CATALOG_WRITE, CATALOG_READ };
 
 /*
- * catalog_open(volume_dir, id, mode, out): CATALOG_WRITE makes it where missing; CATALOG_READ takes no lock and works beside a writer
- * (it sees what was written until it was opened; catalog_refresh() looks again).
- * Returns 0; -ERR_ABSENT (CATALOG_READ and there is none); -ERR_DAMAGED (RocksDB refuses it, or it is another volume's: rebuild it);
- * -ERR_LOCKED; -ERR_VERSION; -errno.  catalog_close(NULL) is a no-op.
+ * catalog_open(volume_dir, id, mode, out): CATALOG_WRITE makes it where missing; CATALOG_READ
+ * takes no lock and works beside a writer (it sees what was written until it was opened;
+ * catalog_refresh() looks again).
+ * Returns 0; -ERR_ABSENT (CATALOG_READ and there is none); -ERR_DAMAGED (RocksDB refuses it, or
+ * it is another volume's: rebuild it); -ERR_LOCKED; -ERR_VERSION; -errno.
+ * catalog_close(NULL) is a no-op.
  */
-MUST_CHECK int catalog_open(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN], enum catalog_mode mode,
-			    struct catalog **out);
+MUST_CHECK int catalog_open(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
+			    enum catalog_mode mode, struct catalog **out);
 void catalog_close(struct catalog *c);
 MUST_CHECK int catalog_refresh(struct catalog *c);
 
 /*
- * catalog_add_head(c, h, leaves, n_leaves): record head ${h} and, in the same atomic batch, the leaf hashes of the blocks since the
- * previous recorded head: leaves[0] is leaf number (h->n_blocks - n_leaves).  The head's own block's leaf comes
- * with the next head.  One caller at a time; readers at any time.
- * Returns 0; -ERR_DAMAGED if ${h} does not follow the newest head and its leaves; -ENOSPC or -EIO.  Nothing is changed then.
+ * catalog_add_head(c, h, leaves, n_leaves): record head ${h} and, in the same atomic batch, the
+ * leaf hashes of the blocks since the previous recorded head: leaves[0] is leaf number
+ * (h->n_blocks - n_leaves).  The head's own block's leaf comes with the next head.  One caller
+ * at a time; readers at any time.
+ * Returns 0; -ERR_DAMAGED if ${h} does not follow the newest head and its leaves; -ENOSPC or
+ * -EIO.  Nothing is changed then.
  */
-MUST_CHECK int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*leaves)[HASH_LEN], size_t n_leaves);
+MUST_CHECK int catalog_add_head(struct catalog *c, const struct head *h,
+				const uint8_t (*leaves)[HASH_LEN], size_t n_leaves);
 
-/* Each returns 0; -ERR_ABSENT if there is none; -EIO or -ERR_DAMAGED.  Any thread. */
+/*
+ * catalog_newest(), catalog_head() by number, catalog_head_at(): the newest with time <= time_ns.
+ * Each returns 0; -ERR_ABSENT if there is none; -EIO or -ERR_DAMAGED.  Any thread.
+ */
 MUST_CHECK int catalog_newest(struct catalog *c, struct head_ref *out);
 MUST_CHECK int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out);
-MUST_CHECK int catalog_head_at(struct catalog *c, int64_t time_ns, struct head_ref *out); /* newest with time <= time_ns */
+MUST_CHECK int catalog_head_at(struct catalog *c, int64_t time_ns, struct head_ref *out);
 
-/* catalog_heads(c, from, fn, ctx): each head from number ${from} on, in order, until fn returns non-zero (returned if negative). */
-MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from, int (*fn)(void *ctx, const struct head_ref *r), void *ctx);
+/*
+ * catalog_heads(c, from, fn, ctx): each head from number ${from} on, in order, until fn returns
+ * non-zero (returned if negative).
+ */
+MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
+			     int (*fn)(void *ctx, const struct head_ref *r), void *ctx);
 
-/* catalog_merkle(c, n, out): the state after the first ${n} leaves, from the tiles.  -ERR_ABSENT if the catalog has fewer. */
+/*
+ * catalog_merkle(c, n, out): the state after the first ${n} leaves, from the tiles.
+ * -ERR_ABSENT if the catalog has fewer.
+ */
 MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out);
 
 /*
  * Cursors: small values by name (at most 255 bytes, else -ENAMETOOLONG).  put: 0, -ENOSPC, -EIO.
- * get: 0, -ERR_ABSENT, -ERR_DAMAGED (longer than ${*len}), -EIO; ${*len} is capacity in, length out.
+ * get: 0, -ERR_ABSENT, -ERR_DAMAGED (longer than ${*len}), -EIO; ${*len} is capacity in, length
+ * out.
  */
-MUST_CHECK int catalog_put_cursor(struct catalog *c, const char *name, const void *value, size_t len);
+MUST_CHECK int catalog_put_cursor(struct catalog *c, const char *name, const void *value,
+				  size_t len);
 MUST_CHECK int catalog_get_cursor(struct catalog *c, const char *name, void *value, size_t *len);
 
 /*
- * catalog_catch_up(c, p, st, progress, ctx): walk the log after the newest head of ${c} (CATALOG_WRITE), and put in what heads follow. Every head's
- * signature, parent, number, position and Merkle root are verified on the way.  Blocks after the last good head are left
- * to recovery.  ${progress} (may be NULL) is called now and then with the position reached.  Works beside a live writer of the log.
- * Returns 0; -ERR_DAMAGED or -ERR_TAMPERED with a detail, if anything that a head in the log covers is not as the head says, or
- * catalog and log do not agree; -ERR_VERSION; -errno.  Heads up to the fault stay in.
+ * catalog_catch_up(c, p, st, progress, ctx): walk the log after the newest head of ${c}
+ * (CATALOG_WRITE), and put in what heads follow.  Every head's signature, parent, number,
+ * position and Merkle root are verified on the way.  Blocks after the last good head are left
+ * to recovery.  ${progress} (may be NULL) is called now and then with the position reached.
+ * Works beside a live writer of the log.
+ * Returns 0; -ERR_DAMAGED or -ERR_TAMPERED with a detail, if anything that a head in the log
+ * covers is not as the head says, or catalog and log do not agree; -ERR_VERSION; -errno.  Heads
+ * up to the fault stay in.
  */
 MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st,
 				void (*progress)(void *ctx, uint64_t pos), void *ctx);
 
-/* catalog_rebuild(volume_dir, p, st, progress, ctx): remove VOLUME/catalog, make it anew and catch up from the log's start. Returns as that. */
+/*
+ * catalog_rebuild(volume_dir, p, st, progress, ctx): remove VOLUME/catalog, make it anew and
+ * catch up from the log's start.  Returns as that.
+ */
 MUST_CHECK int catalog_rebuild(const char *volume_dir, const struct params *p, struct store *st,
 			       void (*progress)(void *ctx, uint64_t pos), void *ctx);
 

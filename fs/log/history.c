@@ -5,7 +5,8 @@
  * must be what was counted.  So a verified head vouches for each byte before it.
  *
  * Invariants:
- *  1. Blocks follow each other without a gap inside a segment, and a segment begins with its header.
+ *  1. Blocks follow each other without a gap inside a segment, and a segment begins with its
+ *    header.
  *  2. n_leaves <= merkle.n, and all leaves before those are in the catalog.
  *  3. Whatever a block says, memory stays below HISTORY_LEAVES_MAX hashes.
  */
@@ -255,7 +256,8 @@ static int stand_at(struct history *h, struct catalog *c, struct store *st,
 		return rc;
 	merkle_root(&h->merkle, root);
 	if (memcmp(root, h->head.root, HASH_LEN) != 0)
-		return err_say(-ERR_DAMAGED, "catalog: its leaves do not give the root of head %llu",
+		return err_say(-ERR_DAMAGED,
+			       "catalog: its leaves do not give the root of head %llu",
 			       (ull)ref->number);
 	rc = reserve_leaf(h);
 	if (rc < 0)
@@ -310,7 +312,8 @@ static int try_head(const struct params *p, struct store *st, const uint8_t in[F
 	rc = store_read(st, pos, ref.stored_len, block);
 	if (rc == 0 && read_note(p, block + FRAME_LEN, f.body_len, pos, &head) == 0)
 		rc = err_say(-ERR_DAMAGED,
-			     "segment %016llx: holds head %llu at %llu, but not all that this head covers",
+			     "segment %016llx: holds head %llu at %llu, but not all that this head "
+			     "covers",
 			     (ull)segment_of(pos), (ull)head.number, (ull)pos);
 	free(block);
 	return rc == -ERR_ABSENT ? 0 : rc;

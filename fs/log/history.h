@@ -2,8 +2,8 @@
 #define HISTORY_H_
 
 /*
- * The chain of heads, judged: what a copy of a log must satisfy step by step.  Used by recovery, rebuild, check and
- * the server alike, so that all judge alike.  Needs no key.
+ * The chain of heads, judged: what a copy of a log must satisfy step by step.  Used by
+ * recovery, rebuild, check and the server alike, so that all judge alike.  Needs no key.
  */
 
 #include "compiler.h"
@@ -19,16 +19,17 @@ struct params;
 struct scan_block;
 struct store;
 
-#define HISTORY_LEAVES_MAX (4u << 20) /* blocks since the newest head in a catalog: 128 MiB of hashes */
+/* Blocks since the newest head in a catalog: 128 MiB of hashes. */
+#define HISTORY_LEAVES_MAX (4u << 20)
 
-/* Where a copy stands: the newest verified head, and the blocks after it that no head covers yet. */
+/* Where a copy stands: the newest verified head, and the blocks after it. */
 struct history {
 	const struct params *params; /* borrowed */
 	struct head head;	     /* newest verified; number 0: none yet */
 	struct merkle merkle;	     /* over every block so far, verified or not */
 	uint64_t end;		     /* position after the newest block so far */
 	uint64_t epoch;		     /* of the segment that the newest block is in */
-	uint8_t (*leaves)[HASH_LEN]; /* owned: the last n_leaves of merkle.n: not yet in a catalog */
+	uint8_t (*leaves)[HASH_LEN]; /* owned: merkle.n's last, not yet in a catalog */
 	size_t n_leaves, cap_leaves;
 };
 
@@ -37,37 +38,49 @@ void history_init(struct history *h, const struct params *params);
 void history_release(struct history *h);
 
 /*
- * history_resume(h, catalog, store): stand at the catalog's newest head, after checking that the log holds that very
- * head and that it verifies.  An empty catalog is the empty log.  ${h} is fresh from history_init().
- * Returns 0; -ERR_DAMAGED if catalog and log do not agree (rebuild the catalog); -ERR_TAMPERED; -errno.
+ * history_resume(h, catalog, store): stand at the catalog's newest head, after checking that
+ * the log holds that very head and that it verifies.  An empty catalog is the empty log.  ${h}
+ * is fresh from history_init().
+ * Returns 0; -ERR_DAMAGED if catalog and log do not agree (rebuild the catalog); -ERR_TAMPERED;
+ * -errno.
  */
 MUST_CHECK int history_resume(struct history *h, struct catalog *c, struct store *st);
 
 /*
- * history_step(h, b, out_is_head): judge the next block.  It must follow ${h->end}: same segment and adjacent, or a segment header with
- * a higher number (volume, epoch and n_blocks_before must fit).  A head must have the next number, parent, later time, position, count
- * and root, its segment's epoch, and a good signature by that epoch's writer; epochs do not go back.  On success the block counts.
- * When it was a head, ${*out_is_head} is true, ${h->head} is it, and the caller puts it into the catalog (history_commit())
- * before the next step.  Borrows ${b}.
- * Returns 0; -ERR_DAMAGED (does not follow); -ERR_TAMPERED (a head that lies or is not signed by the writer, or more than
- * HISTORY_LEAVES_MAX blocks without a head); -ERR_VERSION (of a newer format); -ENOMEM.  Nothing changed then.
+ * history_step(h, b, out_is_head): judge the next block.  It must follow ${h->end}: same
+ * segment and adjacent, or a segment header with a higher number (volume, epoch and
+ * n_blocks_before must fit).  A head must have the next number, parent, later time, position,
+ * count and root, its segment's epoch, and a good signature by that epoch's writer; epochs do
+ * not go back.  On success the block counts.  When it was a head, ${*out_is_head} is true,
+ * ${h->head} is it, and the caller puts it into the catalog (history_commit()) before the next
+ * step.  Borrows ${b}.
+ * Returns 0; -ERR_DAMAGED (does not follow); -ERR_TAMPERED (a head that lies or is not signed
+ * by the writer, or more than HISTORY_LEAVES_MAX blocks without a head); -ERR_VERSION (of a
+ * newer format); -ENOMEM.  Nothing changed then.
  */
 MUST_CHECK int history_step(struct history *h, const struct scan_block *b, bool *out_is_head);
 
-/* history_commit(h, c): put ${h->head} and its leaves into the catalog; the leaves after it stay.  Returns as catalog_add_head(). */
+/*
+ * history_commit(h, c): put ${h->head} and its leaves into the catalog; the leaves after it
+ * stay.  Returns as catalog_add_head().
+ */
 MUST_CHECK int history_commit(struct history *h, struct catalog *c);
 
 /*
- * history_read_head(params, st, ref, out, out_leaf): read the head that ${ref} tells of from the log, and verify it: frame,
- * volume, position, number, signature by its epoch's writer.  ${out_leaf} (may be NULL) gets its block's leaf hash.
- * Returns 0; -ERR_ABSENT; -ERR_DAMAGED (no such head there); -ERR_TAMPERED; -ERR_VERSION; -ENOMEM; -errno.
+ * history_read_head(params, st, ref, out, out_leaf): read the head that ${ref} tells of from
+ * the log, and verify it: frame, volume, position, number, signature by its epoch's writer.
+ * ${out_leaf} (may be NULL) gets its block's leaf hash.
+ * Returns 0; -ERR_ABSENT; -ERR_DAMAGED (no such head there); -ERR_TAMPERED; -ERR_VERSION;
+ * -ENOMEM; -errno.
  */
-MUST_CHECK int history_read_head(const struct params *params, struct store *st, const struct head_ref *ref,
-				 struct head *out, uint8_t out_leaf[HASH_LEN]);
+MUST_CHECK int history_read_head(const struct params *params, struct store *st,
+				 const struct head_ref *ref, struct head *out,
+				 uint8_t out_leaf[HASH_LEN]);
 
 /*
- * history_check_rest(params, st, from): are the bytes from ${from} to the end of the last segment the torn tail of a crash?  Not if
- * a head signed by a writer of this volume lies there, since a head is signed over durable bytes only.
+ * history_check_rest(params, st, from): are the bytes from ${from} to the end of the last
+ * segment the torn tail of a crash?  Not if a head signed by a writer of this volume lies
+ * there, since a head is signed over durable bytes only.
  * Returns 0 if there is none; -ERR_DAMAGED with a detail that names the head; -ENOMEM; -errno.
  */
 MUST_CHECK int history_check_rest(const struct params *params, struct store *st, uint64_t from);

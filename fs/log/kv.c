@@ -1,11 +1,12 @@
 /*
  * Ordered keys and values, by RocksDB.
  *
- * Key idea: a reader beside a live writer has a read-only view of the moment it was opened.  The writer may
- * delete files under that view, so a read that fails is tried once more on a new view.  It may also move
- * the newest changes from a log into a table, and delete the log, while a view is being opened, which RocksDB
- * does not notice: the view would have a gap.  The manifest grows before any log goes, so a view
- * counts only if the manifest did not change while it was opened.
+ * Key idea: a reader beside a live writer has a read-only view of the moment it was opened.
+ * The writer may delete files under that view, so a read that fails is tried once more on a new
+ * view.  It may also move the newest changes from a log into a table, and delete the log, while
+ * a view is being opened, which RocksDB does not notice: the view would have a gap.  The
+ * manifest grows before any log goes, so a view counts only if the manifest did not change
+ * while it was opened.
  *
  * Invariants: no iterator outlives a call (RocksDB aborts on close with one open); db is never
  * closed while a call uses it; a reader's views follow each other in time.
@@ -304,7 +305,8 @@ int kv_get(struct kv *kv, const void *key, size_t key_len, void *out, size_t cap
 	return look_again(kv, rc) ? get_once(kv, key, key_len, out, cap, out_len) : rc;
 }
 
-int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t out[KV_KEY_MAX], size_t *out_len)
+int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t out[KV_KEY_MAX],
+	    size_t *out_len)
 {
 	int rc = last_once(kv, key, key_len, out, out_len);
 
@@ -316,7 +318,8 @@ struct kv_batch *kv_batch_new(void)
 	return (struct kv_batch *)rocksdb_writebatch_create();
 }
 
-void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value, size_t len)
+void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value,
+		  size_t len)
 {
 	rocksdb_writebatch_put((rocksdb_writebatch_t *)b, key, key_len, value, len);
 }

@@ -19,21 +19,25 @@ struct kv;
 struct kv_batch;
 
 /*
- * kv_open(dir, writable, out): ${writable} makes it where missing and excludes other writers; otherwise no lock is
- * taken, nothing is written, and what is seen is what was there on opening.
- * Returns 0; -ERR_ABSENT (not ${writable} and there is none); -ERR_LOCKED; -ERR_DAMAGED (RocksDB refuses
- * it); -errno; with a detail.  kv_close(NULL) is a no-op.
+ * kv_open(dir, writable, out): ${writable} makes it where missing and excludes other writers;
+ * otherwise no lock is taken, nothing is written, and what is seen is what was there on opening.
+ * Returns 0; -ERR_ABSENT (not ${writable} and there is none); -ERR_LOCKED; -ERR_DAMAGED
+ * (RocksDB refuses it); -errno; with a detail.  kv_close(NULL) is a no-op.
  */
 MUST_CHECK int kv_open(const char *dir, bool writable, struct kv **out);
 void kv_close(struct kv *kv);
 
-/* kv_refresh(kv): a reader sees what is there now.  On an error, what it saw before.  Any thread.  Returns as kv_open(). */
+/*
+ * kv_refresh(kv): a reader sees what is there now.  On an error, what it saw before.  Any
+ * thread.  Returns as kv_open().
+ */
 MUST_CHECK int kv_refresh(struct kv *kv);
 
 /*
  * kv_get(kv, key, key_len, out, cap, out_len): the value of a key, of at most ${cap} bytes.
- * kv_last(kv, key, key_len, out, out_len): the greatest key that is not above ${key}; of at most KV_KEY_MAX bytes.
- * A reader whose files a writer took away looks again by itself.  Any thread.
+ * kv_last(kv, key, key_len, out, out_len): the greatest key that is not above ${key}; of at
+ * most KV_KEY_MAX bytes. A reader whose files a writer took away looks again by itself.  Any
+ * thread.
  * Return 0; -ERR_ABSENT if there is none; -ERR_DAMAGED (also if too long); -EIO.
  */
 MUST_CHECK int kv_get(struct kv *kv, const void *key, size_t key_len, void *out, size_t cap,
@@ -43,7 +47,8 @@ MUST_CHECK int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t o
 
 /* Changes that become visible all at once, or not at all.  kv_batch_new() never returns NULL. */
 struct kv_batch *kv_batch_new(void);
-void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value, size_t len);
+void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value,
+		  size_t len);
 /* kv_batch_write(kv, b): takes ${b}.  Any thread.  Returns 0, -ENOSPC, -EIO, -ERR_DAMAGED. */
 MUST_CHECK int kv_batch_write(struct kv *kv, struct kv_batch *b);
 

@@ -241,7 +241,7 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 void log_prepare(struct log *log)
 {
 	pthread_mutex_lock(&log->mu);
-	/* A mount that has written nothing stays without a trace; a roll uses up the spare first. */
+	/* A mount that writes nothing leaves no trace; a roll uses up the spare first. */
 	if (log->has_segment && !log->rolling && !log->stuck && !log->making_spare &&
 	    log->spare != SPARE_READY)
 		(void)!log_make_spare_locked(log); /* the append that needs it meets the error */

@@ -1,9 +1,10 @@
 /*
- * The live log as a source: what is in the ring comes from there, the rest from the segment files.
+ * The live log as a source: what is in the ring comes from there, the rest from the segment
+ * files.
  *
- * Invariant: a byte below the ring's range is on disk in a page that is never written again, so it can
- * be read without the lock.  The ring's range ends a ring's size before the newest reservation:
- * what lies lower may be overwritten at any moment by whoever reserved.
+ * Invariant: a byte below the ring's range is on disk in a page that is never written again, so
+ * it can be read without the lock.  The ring's range begins a ring's size before the newest
+ * reservation: what lies lower may be overwritten at any moment by whoever reserved.
  */
 
 #include "catalog.h"

@@ -20,6 +20,7 @@ void merkle_add(struct merkle *m, const uint8_t leaf[HASH_LEN]);
 void merkle_root(const struct merkle *m, uint8_t out[HASH_LEN]);
 
 /* merkle_node(left, right, out): SHA-256(0x01 || left || right). */
-void merkle_node(const uint8_t left[HASH_LEN], const uint8_t right[HASH_LEN], uint8_t out[HASH_LEN]);
+void merkle_node(const uint8_t left[HASH_LEN], const uint8_t right[HASH_LEN],
+		 uint8_t out[HASH_LEN]);
 
 #endif /* !MERKLE_H_ */

@@ -5,11 +5,12 @@
  * passes goes into the catalog.  What stops the walk in the last segment is the torn tail of a
  * crash exactly if no signed head lies behind it.
  *
- * The walk may run beside a live writer, whose newest bytes may be half there when they are read.  So
- * what looks like damage in the last segment is looked at again from the newest good head, and counts
- * when it has not moved.
+ * The walk may run beside a live writer, whose newest bytes may be half there when they are
+ * read.  So what looks like damage in the last segment is looked at again from the newest good
+ * head, and counts when it has not moved.
  *
- * Invariant: only heads that history_step() accepted, with all that they cover, get into the catalog.
+ * Invariant: only heads that history_step() accepted, with all that they cover, get into the
+ * catalog.
  */
 
 #include "catalog.h"

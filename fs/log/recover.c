@@ -269,8 +269,8 @@ static int check_known_head(struct recovery *r, const struct head_ref *known)
 	if (rc == 0 && is_signed_head(r, known->pos, block, known->stored_len))
 		return 0;
 	return err_say(-ERR_DAMAGED,
-		       "%s: head %llu at %llu is in the catalog, but not in the log; restore the log "
-		       "from an embassy, or remove the catalog to go on without that head",
+		       "%s: head %llu at %llu is in the catalog, but not in the log; restore the "
+		       "log from an embassy, or remove the catalog to go on without that head",
 		       r->cfg->volume_dir, (unsigned long long)known->number,
 		       (unsigned long long)known->pos);
 }

@@ -23,14 +23,14 @@ MUST_CHECK int ring_init(struct ring *r, size_t size);
 void ring_release(struct ring *r);
 
 /*
- * ring_at(r, pos): where the bytes from ${pos} on lie.  A block of up to BLOCK_STORED_MAX bytes can be
- * built there in one piece, even past the ring's end; ring_settle() then moves what lies past it
- * to the ring's start.
+ * ring_at(r, pos): where the bytes from ${pos} on lie.  A block of up to BLOCK_STORED_MAX bytes
+ * can be built there in one piece, even past the ring's end; ring_settle() then copies what
+ * lies past it to the ring's start.
  */
 uint8_t *ring_at(const struct ring *r, uint64_t pos);
 void ring_settle(struct ring *r, uint64_t pos, size_t len);
 
-/* ring_copy_out(r, pos, len, out): the settled bytes of ${pos}; ${len} is at most the ring's size. */
+/* ring_copy_out(r, pos, len, out): settled bytes from ${pos} on; ${len} is at most the size. */
 void ring_copy_out(const struct ring *r, uint64_t pos, size_t len, void *out);
 
 /* ring_run(r, pos): how many bytes from ${pos} on lie in one piece when settled. */

@@ -1,10 +1,10 @@
 /*
  * Walk the blocks of a log in order.
  *
- * Key idea: read forward through a window of 4 MiB; a frame says how far its block reaches.  Where a
- * segment's bytes end, the next segment that exists goes on.  The walk may run beside a writer,
- * so a bad place in a segment that got a successor meanwhile is looked at once more with fresh eyes:
- * the writer finishes a segment before it names the next.
+ * Key idea: read forward through a window of 4 MiB; a frame says how far its block reaches.
+ * Where a segment's bytes end, the next segment that exists goes on.  The walk may run beside a
+ * writer, so a bad place in a segment that got a successor meanwhile is looked at once more
+ * with fresh eyes: the writer finishes a segment before it names the next.
  *
  * Invariants: pos lies in [window's start, size]; nothing is read past the size of the file
  * or of a segment.
@@ -63,7 +63,9 @@ static int look_again(struct walk *w)
 	return rc;
 }
 
-/* Have ${len} bytes from pos on in the window.  -ERR_ABSENT: the writer has cut the file meanwhile. */
+/*
+ * Have ${len} bytes from pos on in the window.  -ERR_ABSENT: the writer has cut the file meanwhile.
+ */
 static int fill(struct walk *w, size_t len, const uint8_t **out)
 {
 	uint64_t left = bytes_left(w);

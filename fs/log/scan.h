@@ -30,15 +30,19 @@ struct scan_result {
 	enum scan_verdict verdict;
 };
 
-/* What fn returns: SCAN_GO, SCAN_STOP (this block and what follows are not part of the log), or a negative error. */
+/*
+ * What fn returns: SCAN_GO, SCAN_STOP (this block and what follows are not part of the log), or
+ * a negative error.
+ */
 enum { SCAN_GO = 0, SCAN_STOP = 1 };
 
 /*
- * scan_blocks(st, from, fn, ctx, out): call fn for each block from position ${from} (a block's start, or an
- * end) on.  Where a segment ends, goes on at the header of the next segment that exists.  A segment file that
- * is shorter than a segment ends where it ends; only the last may end in anything but a whole block.
- * Returns 0 with ${*out}; fn's negative error; -ERR_DAMAGED, with a detail naming the segment and offset, for
- * bytes that are no block in a segment that is not the last; or -errno.
+ * scan_blocks(st, from, fn, ctx, out): call fn for each block from position ${from} (a block's
+ * start, or an end) on.  Where a segment ends, goes on at the header of the next segment that
+ * exists.  A segment file that is shorter than a segment ends where it ends; only the last may
+ * end in anything but a whole block.
+ * Returns 0 with ${*out}; fn's negative error; -ERR_DAMAGED, with a detail naming the segment
+ * and offset, for bytes that are no block in a segment that is not the last; or -errno.
  */
 MUST_CHECK int scan_blocks(struct store *st, uint64_t from,
 			   int (*fn)(void *ctx, const struct scan_block *b), void *ctx,

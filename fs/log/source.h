@@ -16,13 +16,22 @@ struct params;
 struct source;
 
 struct source_ops {
-	/* read(s, pos, len, out): exactly ${len} stored bytes inside one segment.  0, -ERR_ABSENT, -ERR_UNREACHABLE, -errno. */
+	/*
+	 * read(s, pos, len, out): exactly ${len} stored bytes inside one segment.  0,
+	 * -ERR_ABSENT, -ERR_UNREACHABLE, -errno.
+	 */
 	int (*read)(struct source *s, uint64_t pos, size_t len, void *out);
 	/* hint(s, pos, len): will be read soon.  May be NULL. */
 	void (*hint)(struct source *s, uint64_t pos, size_t len);
-	/* head_at(s, time_ns, out): the newest head not after ${time_ns} (INT64_MAX: the newest).  0, -ERR_TOO_EARLY, -ERR_TAMPERED, -ERR_ABSENT (no head at all), ... */
+	/*
+	 * head_at(s, time_ns, out): the newest head not after ${time_ns} (INT64_MAX: the
+	 * newest).  0, -ERR_TOO_EARLY, -ERR_TAMPERED, -ERR_ABSENT (no head at all), ...
+	 */
 	int (*head_at)(struct source *s, int64_t time_ns, struct head *out);
-	/* heads(s, first, n, out, out_n): heads ${first}.. in order, at most ${n} (n >= 1); fewer at the end.  -ERR_ABSENT if ${first} is not there. */
+	/*
+	 * heads(s, first, n, out, out_n): heads ${first}.. in order, at most ${n} (n >= 1);
+	 * fewer at the end.  -ERR_ABSENT if ${first} is not there.
+	 */
 	int (*heads)(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n);
 	void (*free)(struct source *s);
 };
@@ -33,8 +42,9 @@ struct source {
 };
 
 /*
- * source_open_folder(volume_dir, out): a folder, read-only, no lock taken; may be live beside a writer.  If the catalog is missing or
- * damaged, one is built in a private temporary folder.  source->params holds volume.conf.
+ * source_open_folder(volume_dir, out): a folder, read-only, no lock taken; may be live beside a
+ * writer.  If the catalog is missing or damaged, one is built in a private temporary folder.
+ * source->params holds volume.conf.
  * Returns 0; -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -errno.
  */
 MUST_CHECK int source_open_folder(const char *volume_dir, struct source **out);

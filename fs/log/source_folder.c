@@ -1,10 +1,11 @@
 /*
  * A volume's folder as a source: at home, at a server, or copied from either.
  *
- * Key idea: the catalog says where heads are, and each head is read from the log and verified before
- * it is believed.  A folder that was copied, or whose machine lost power, may hold newer heads than its catalog
- * knows: they are found by walking the log's tail once, on opening.  Without a usable catalog one is made in a
- * temporary folder; nothing is ever written to the volume.
+ * Key idea: the catalog says where heads are, and each head is read from the log and verified
+ * before it is believed.  A folder that was copied, or whose machine lost power, may hold newer
+ * heads than its catalog knows: they are found by walking the log's tail once, on opening.
+ * Without a usable catalog one is made in a temporary folder; nothing is ever written to the
+ * volume.
  *
  * Invariants:
  *  1. tail holds verified heads in order, each newer than the newest head that the catalog

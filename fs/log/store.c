@@ -131,7 +131,10 @@ void store_close(struct store *st)
 	free(st);
 }
 
-/* The handle that has segment ${number} open, or else the one to open it with, or NULL: all are in use. */
+/*
+ * The handle that has segment ${number} open, or else the one to open it with, or NULL: all are
+ * in use.
+ */
 static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
 	/* REQUIRES(st->mu) */
 {

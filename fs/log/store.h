@@ -4,8 +4,9 @@
 /*
  * The segment files of one volume: VOLUME/log/<number, 16 hex digits>.seg.  A byte's offset in
  * its file is its position minus the segment's start.  Sees ciphertext only, never a key.
- * A file may be absent or short: that is -ERR_ABSENT, not damage.  What is allocated and not written reads as zeros,
- * which are no block.  Keeps at most STORE_OPEN_MAX descriptors.  All functions: any thread.
+ * A file may be absent or short: that is -ERR_ABSENT, not damage.  What is allocated and not
+ * written reads as zeros, which are no block.  Keeps at most STORE_OPEN_MAX descriptors.  All
+ * functions: any thread.
  */
 
 #include "compiler.h"
@@ -26,8 +27,10 @@ MUST_CHECK int store_open(const char *volume_dir, bool writable, struct store **
 void store_close(struct store *st);
 
 /*
- * store_read(st, pos, len, out): exactly ${len} bytes that lie in one segment, through the page cache.
- * Returns 0; -ERR_ABSENT if the file or that part of it is not there, or the range leaves the segment; or -errno.
+ * store_read(st, pos, len, out): exactly ${len} bytes that lie in one segment, through the page
+ * cache.
+ * Returns 0; -ERR_ABSENT if the file or that part of it is not there, or the range leaves the
+ * segment; or -errno.
  */
 MUST_CHECK int store_read(struct store *st, uint64_t pos, size_t len, void *out);
 
@@ -47,9 +50,11 @@ MUST_CHECK int store_next(struct store *st, uint64_t from, uint64_t *out_number)
 MUST_CHECK int store_last(struct store *st, uint64_t *out_number);
 
 /*
- * For a writer: store_make_spare() makes VOLUME/log/spare, of SEGMENT_SIZE allocated bytes, durably, unless it exists.
- * store_take_spare() renames it to segment ${number} and makes the name durable; if no spare exists it is made first.
- * Both return 0, -ENOSPC, -EEXIST (take: that segment exists already) or -errno; nothing is changed on error.
+ * For a writer: store_make_spare() makes VOLUME/log/spare, of SEGMENT_SIZE allocated bytes,
+ * durably, unless it exists.
+ * store_take_spare() renames it to segment ${number} and makes the name durable; if no spare
+ * exists it is made first.  Both return 0, -ENOSPC, -EEXIST (take: that segment exists already)
+ * or -errno; nothing is changed on error.
  * store_drop_spare() removes it (clean unmount).
  */
 MUST_CHECK int store_make_spare(struct store *st);
@@ -57,20 +62,28 @@ MUST_CHECK int store_take_spare(struct store *st, uint64_t number);
 void store_drop_spare(struct store *st);
 bool store_has_spare(struct store *st);
 
-/* store_create(st, number): an empty segment file (for a copy that grows as it receives), durable in name.  0, -EEXIST or -errno. */
+/*
+ * store_create(st, number): an empty segment file (for a copy that grows as it receives),
+ * durable in name.  0, -EEXIST or -errno.
+ */
 MUST_CHECK int store_create(struct store *st, uint64_t number);
 
 /*
- * store_write(st, pos, buf, len, direct): write inside one existing segment.  ${direct}: O_DIRECT; ${buf}, ${pos} and
- * ${len} are then multiples of 4096 (falls back to buffered where the filesystem refuses O_DIRECT).
+ * store_write(st, pos, buf, len, direct): write inside one existing segment.  ${direct}:
+ * O_DIRECT; ${buf}, ${pos} and ${len} are then multiples of 4096 (falls back to buffered where
+ * the filesystem refuses O_DIRECT).
  * Returns 0; -ERR_ABSENT if there is no such segment; or -errno, part of it written.
  */
-MUST_CHECK int store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct);
+MUST_CHECK int store_write(struct store *st, uint64_t pos, const void *buf, size_t len,
+			   bool direct);
 
 /* store_sync(st, number): fdatasync of a segment's file.  Returns 0, -ERR_ABSENT or -errno. */
 MUST_CHECK int store_sync(struct store *st, uint64_t number);
 
-/* store_truncate(st, number, len): cut or extend a segment's file and make that durable.  Returns 0, -ERR_ABSENT or -errno. */
+/*
+ * store_truncate(st, number, len): cut or extend a segment's file and make that durable.
+ * Returns 0, -ERR_ABSENT or -errno.
+ */
 MUST_CHECK int store_truncate(struct store *st, uint64_t number, uint64_t len);
 
 /* store_remove(st, number): delete a segment's file, durably.  Returns 0, -ERR_ABSENT or -errno. */

@@ -3,9 +3,9 @@
 
 /*
  * The leaves of a log and the inner nodes over them, in tiles of up to 256 hashes
- * (c2sp.org/tlog-tiles): hash k of level 0 is leaf k; hash k of level l + 1 is the root over tile k of level l,
- * there once that tile is full.  Whole levels of 8 bits; only the last tile of a level is partial.
- * Knows no storage: tiles are got and put through functions.
+ * (c2sp.org/tlog-tiles): hash k of level 0 is leaf k; hash k of level l + 1 is the root over
+ * tile k of level l, there once that tile is full.  Whole levels of 8 bits; only the last tile
+ * of a level is partial.  Knows no storage: tiles are got and put through functions.
  */
 
 #include "compiler.h"
@@ -28,7 +28,10 @@ struct tile_edge {
 	struct tile level[TILE_LEVELS];
 };
 
-/* Gives or takes the tile ${index} of ${level}.  get: -ERR_ABSENT if there is none.  Any error stops what is under way. */
+/*
+ * Gives or takes the tile ${index} of ${level}.  get: -ERR_ABSENT if there is none.  Any error
+ * stops what is under way.
+ */
 struct tile_io {
 	int (*get)(void *ctx, unsigned level, uint64_t index, struct tile *out);
 	int (*put)(void *ctx, unsigned level, uint64_t index, const struct tile *t);
@@ -36,9 +39,10 @@ struct tile_io {
 };
 
 /*
- * tile_edge_load(e, n, io): the edge after ${n} leaves.  tile_merkle(n, io, out): the same as Merkle state.
- * Tiles may hold more: what follows leaf n is passed over.
- * Returns 0; -ERR_ABSENT where a tile is not there or holds too few hashes; or the error of io->get.
+ * tile_edge_load(e, n, io): the edge after ${n} leaves.  tile_merkle(n, io, out): the same as
+ * Merkle state. Tiles may hold more: what follows leaf n is passed over.
+ * Returns 0; -ERR_ABSENT where a tile is not there or holds too few hashes; or the error of
+ * io->get.
  */
 MUST_CHECK int tile_edge_load(struct tile_edge *e, uint64_t n, const struct tile_io *io);
 MUST_CHECK int tile_merkle(uint64_t n, const struct tile_io *io, struct merkle *out);

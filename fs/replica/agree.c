@@ -1,8 +1,9 @@
 /*
  * Whether an embassy's copy is a prefix of this home's log.
  *
- * Key idea: equal notes at equal positions mean equal logs below, because the note is signed and holds the Merkle root.
- * The comparison is with the bytes in our log, not with what the catalog says of them.
+ * Key idea: equal notes at equal positions mean equal logs below, because the note is signed and
+ * holds the Merkle root. The comparison is with the bytes in our log, not with what the catalog
+ * says of them.
  */
 
 #include "agree.h"
@@ -66,7 +67,8 @@ static int compare_note(struct store *st, const struct head_ref *ref, const Emba
 	if (rc <= 0)
 		return rc;
 differs:
-	return err_say(-ERR_FORKED, "the embassy's head %llu is not this log's head %llu: another "
+	return err_say(-ERR_FORKED,
+		       "the embassy's head %llu is not this log's head %llu: another "
 		       "writer went on from an earlier state; nothing was sent. Compare both with "
 		       "'embassy heads' before you choose which to keep",
 		       (unsigned long long)ref->number, (unsigned long long)ref->number);
@@ -93,10 +95,12 @@ static int check_newest(struct store *st, struct catalog *c, const Embassyfs__V1
 		goto free_head;
 	rc = catalog_head(c, head->number, &ref);
 	if (rc == -ERR_ABSENT) {
-		rc = err_say(-ERR_ROLLED_BACK, "the embassy holds head %llu, which this log does not: "
-			     "this home was rolled back or another writer went on; nothing was sent. "
-			     "Restore this home from the embassy, or keep it apart",
-			     (unsigned long long)head->number);
+		rc = err_say(
+			-ERR_ROLLED_BACK,
+			"the embassy holds head %llu, which this log does not: "
+			"this home was rolled back or another writer went on; nothing was sent. "
+			"Restore this home from the embassy, or keep it apart",
+			(unsigned long long)head->number);
 		goto free_head;
 	}
 	if (rc == 0)

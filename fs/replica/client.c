@@ -1,459 +1,27 @@
 /*
- * The client side of the protocol.
+ * The client's channels and its completion queue.
  *
- * Key idea: every call, of one answer or of many, is one struct call with at most four operations under way: the start, a
- * receive, a send, and the status.  Each operation is the tag of its own batch.  The completion queue's thread runs an
- * operation's function; when the status has come and nothing is under way any more, the call ends, once.
+ * Key idea: one queue and one thread serve every call; an operation's tag knows what to do.
+ * Connections are made anew on request rather than waited for, so that whoever retries also decides
+ * when.
  *
- * Invariants:
- *  1. Batches of one call are started under its mutex, since gRPC wants them serial.
- *  2. call->n_under_way counts operations between their start and their function; a call ends at 0 after its status.
- *  3. Callbacks run on the queue's thread without a lock; ended is the last of a call.
- *  4. A call is in its client's list from its start until it is released, so client_abort() reaches every one.
- *
- * Lock order: client->mu before call->mu; neither is held in a callback.
+ * Invariant: the queue is shut down only after the last call was released, so every tag comes back
+ * before the thread ends.
  */
 
-#include "client.h"
+#include "client_internal.h"
 
-#include "embassy.pb-c.h"
 #include "err.h"
-#include "format.h"
 #include "remote.h"
 #include "thread.h"
 #include "wire.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <grpc/byte_buffer_reader.h>
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
-#include <grpc/support/alloc.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DETAIL_LEN 512
 #define ARGS_MAX 32u
-
-enum { CHANNEL_QUESTIONS, CHANNEL_BULK, N_CHANNELS };
-
-struct client {
-	char *address;
-	grpc_channel_credentials *creds;
-	grpc_completion_queue *cq;
-	pthread_t thread;
-	bool has_thread;
-	pthread_mutex_t mu;
-	/* Guarded by mu. */
-	grpc_channel *channels[N_CHANNELS];
-	struct call *calls;
-	bool aborted;
-};
-
-/* An operation under way: the tag of its batch. */
-struct op {
-	void (*done)(struct op *op, bool ok);
-	struct call *call;
-};
-
-struct call {
-	struct client *client;
-	struct call *prev, *next; /* guarded by client->mu */
-	const struct client_stream_ops *ops;
-	void *ctx;
-	grpc_call *call;
-	struct op start, receive, send, status;
-	/* Written by gRPC; read after the operation that it belongs to. */
-	grpc_metadata_array initial, trailing;
-	grpc_byte_buffer *received;
-	grpc_status_code code;
-	grpc_slice details;
-	pthread_mutex_t mu;
-	pthread_cond_t over;
-	/* Guarded by mu. */
-	unsigned n_under_way;
-	bool has_status;
-	bool ended; /* ops->ended has returned */
-};
-
-struct client_stream {
-	struct call call;
-};
-
-/* ---- status ---- */
-
-static int rc_of_status(grpc_status_code code)
-{
-	switch (code) {
-	case GRPC_STATUS_CANCELLED:
-		return -ECANCELED;
-	case GRPC_STATUS_PERMISSION_DENIED:
-	case GRPC_STATUS_UNAUTHENTICATED:
-		return -ERR_FORBIDDEN;
-	case GRPC_STATUS_UNIMPLEMENTED:
-		return -ERR_VERSION;
-	case GRPC_STATUS_ABORTED:
-		return -EAGAIN;
-	default:
-		return wire_error(code);
-	}
-}
-
-/* The server's words, made fit for a message: printable, one line. */
-static void describe(const struct call *k, int rc, char out[DETAIL_LEN])
-{
-	const uint8_t *p = GRPC_SLICE_START_PTR(k->details);
-	size_t len = GRPC_SLICE_LENGTH(k->details);
-	int n;
-
-	n = snprintf(out, DETAIL_LEN, "%.200s: ", k->client->address);
-	if (len == 0) {
-		snprintf(out + n, DETAIL_LEN - (size_t)n, "%s", err_text(rc));
-		return;
-	}
-	for (size_t i = 0; i < len && n < DETAIL_LEN - 1; i++)
-		out[n++] = p[i] < ' ' || p[i] == 0x7f ? ' ' : (char)p[i];
-	out[n] = '\0';
-}
-
-/* ---- calls ---- */
-
-/* An operation's function has run.  Ends the call if it was the last. */
-static void op_finish(struct call *k)
-{
-	char detail[DETAIL_LEN];
-	bool last;
-	int rc;
-
-	pthread_mutex_lock(&k->mu);
-	assert(k->n_under_way > 0);
-	last = --k->n_under_way == 0 && k->has_status;
-	pthread_mutex_unlock(&k->mu);
-	if (!last)
-		return;
-	rc = rc_of_status(k->code);
-	describe(k, rc, detail);
-	k->ops->ended(k->ctx, rc, detail);
-	pthread_mutex_lock(&k->mu);
-	k->ended = true;
-	pthread_cond_signal(&k->over);
-	/* Who waits frees the call as soon as the mutex is free: nothing of it is touched after that. */
-	pthread_mutex_unlock(&k->mu);
-}
-
-/* Start a batch whose tag is ${op}.  False if gRPC refuses it or the call has ended; nothing follows then. */
-static bool op_start(struct call *k, struct op *op, const grpc_op *ops, size_t n)
-{
-	bool ok;
-
-	pthread_mutex_lock(&k->mu);
-	ok = !(k->has_status && k->n_under_way == 0) &&
-	     grpc_call_start_batch(k->call, ops, n, op, NULL) == GRPC_CALL_OK;
-	if (ok)
-		k->n_under_way++;
-	pthread_mutex_unlock(&k->mu);
-	return ok;
-}
-
-static void start_done(struct op *op, bool ok)
-{
-	(void)ok; /* the status tells */
-	op_finish(op->call);
-}
-
-static void receive_start(struct call *k)
-{
-	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
-
-	op.data.recv_message.recv_message = &k->received;
-	(void)op_start(k, &k->receive, &op, 1);
-}
-
-static void receive_done(struct op *op, bool ok)
-{
-	struct call *k = op->call;
-	grpc_byte_buffer *bb = k->received;
-
-	k->received = NULL;
-	if (ok && bb) {
-		k->ops->message(k->ctx, bb);
-		grpc_byte_buffer_destroy(bb);
-		receive_start(k);
-	}
-	op_finish(k);
-}
-
-static void send_done(struct op *op, bool ok)
-{
-	if (ok)
-		op->call->ops->sent(op->call->ctx);
-	op_finish(op->call);
-}
-
-static void status_done(struct op *op, bool ok)
-{
-	struct call *k = op->call;
-
-	assert(ok); /* gRPC's promise for this operation */
-	pthread_mutex_lock(&k->mu);
-	k->has_status = true;
-	pthread_mutex_unlock(&k->mu);
-	op_finish(k);
-}
-
-static void call_unlink(struct call *k)
-{
-	pthread_mutex_lock(&k->client->mu);
-	if (k->prev)
-		k->prev->next = k->next;
-	else
-		k->client->calls = k->next;
-	if (k->next)
-		k->next->prev = k->prev;
-	pthread_mutex_unlock(&k->client->mu);
-}
-
-static void call_release(struct call *k)
-{
-	call_unlink(k);
-	grpc_call_unref(k->call);
-	grpc_metadata_array_destroy(&k->initial);
-	grpc_metadata_array_destroy(&k->trailing);
-	grpc_slice_unref(k->details);
-	pthread_cond_destroy(&k->over);
-	pthread_mutex_destroy(&k->mu);
-}
-
-/* Make the call and put it into the list.  Returns 0 or -ECANCELED. */
-static int call_init(struct call *k, struct client *c, int channel, const char *method,
-		     gpr_timespec deadline, const struct client_stream_ops *ops, void *ctx)
-{
-	*k = (struct call){.client = c, .ops = ops, .ctx = ctx};
-	k->start = (struct op){.done = start_done, .call = k};
-	k->receive = (struct op){.done = receive_done, .call = k};
-	k->send = (struct op){.done = send_done, .call = k};
-	k->status = (struct op){.done = status_done, .call = k};
-	pthread_mutex_lock(&c->mu);
-	if (c->aborted) {
-		pthread_mutex_unlock(&c->mu);
-		return err_say(-ECANCELED, "%s: stopped", c->address);
-	}
-	k->call = grpc_channel_create_call(c->channels[channel], NULL, GRPC_PROPAGATE_DEFAULTS,
-					   c->cq, grpc_slice_from_static_string(method), NULL,
-					   deadline, NULL);
-	pthread_mutex_init(&k->mu, NULL);
-	pthread_cond_init(&k->over, NULL);
-	grpc_metadata_array_init(&k->initial);
-	grpc_metadata_array_init(&k->trailing);
-	k->details = grpc_empty_slice();
-	k->next = c->calls;
-	if (k->next)
-		k->next->prev = k;
-	c->calls = k;
-	pthread_mutex_unlock(&c->mu);
-	return 0;
-}
-
-/* Begin: the status first, so that the call ends whatever comes.  ${request} is NULL for a stream. */
-static void call_begin(struct call *k, grpc_byte_buffer *request)
-{
-	grpc_op status = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT};
-	grpc_op start[4] = {
-		{.op = GRPC_OP_SEND_INITIAL_METADATA},
-		{.op = GRPC_OP_RECV_INITIAL_METADATA},
-		{.op = GRPC_OP_SEND_MESSAGE},
-		{.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
-	};
-
-	status.data.recv_status_on_client.trailing_metadata = &k->trailing;
-	status.data.recv_status_on_client.status = &k->code;
-	status.data.recv_status_on_client.status_details = &k->details;
-	start[1].data.recv_initial_metadata.recv_initial_metadata = &k->initial;
-	start[2].data.send_message.send_message = request;
-
-	/* One operation more than there is, so that the call cannot end before all have been started. */
-	k->n_under_way = 1;
-	if (!op_start(k, &k->status, &status, 1))
-		abort(); /* a first batch is refused only for a mistake of ours */
-	(void)op_start(k, &k->start, start, request ? 4 : 2);
-	receive_start(k);
-	op_finish(k);
-}
-
-static void call_wait(struct call *k)
-{
-	pthread_mutex_lock(&k->mu);
-	while (!k->ended)
-		pthread_cond_wait(&k->over, &k->mu);
-	pthread_mutex_unlock(&k->mu);
-}
-
-static gpr_timespec deadline_in(int timeout_ms)
-{
-	return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-			    gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
-}
-
-/* What a waiting caller gathers. */
-struct gathering {
-	int rc;
-	bool bad; /* the server sent what it may not */
-	char detail[DETAIL_LEN];
-	/* client_call */
-	const ProtobufCMessageDescriptor *type;
-	ProtobufCMessage *message;
-	/* client_read */
-	uint8_t *out;
-	size_t len, got;
-};
-
-static void gather_none(void *ctx)
-{
-	(void)ctx;
-}
-
-static void gather_end(void *ctx, int rc, const char *detail)
-{
-	struct gathering *g = ctx;
-
-	g->rc = rc;
-	snprintf(g->detail, sizeof(g->detail), "%s", detail);
-}
-
-/* Ask, wait, and say how it ended. */
-static int ask(struct client *c, int channel, const char *method, const ProtobufCMessage *request,
-	       int timeout_ms, const struct client_stream_ops *ops, struct gathering *g)
-{
-	grpc_byte_buffer *bb;
-	struct call k;
-	int rc;
-
-	rc = wire_pack(request, &bb);
-	if (rc < 0)
-		return rc;
-	rc = call_init(&k, c, channel, method, deadline_in(timeout_ms), ops, g);
-	if (rc == 0) {
-		call_begin(&k, bb);
-		call_wait(&k);
-		call_release(&k);
-	}
-	grpc_byte_buffer_destroy(bb);
-	if (rc < 0)
-		return rc;
-	if (g->rc < 0)
-		return err_say(g->rc, "%s", g->detail);
-	if (g->bad)
-		return err_say(-EPROTO, "%s: the answer to %s is malformed", c->address, method);
-	return 0;
-}
-
-static void call_message(void *ctx, grpc_byte_buffer *bb)
-{
-	struct gathering *g = ctx;
-
-	if (g->message || wire_unpack(g->type, bb, &g->message) < 0)
-		g->bad = true;
-}
-
-int client_call(struct client *c, const char *method, const ProtobufCMessage *request,
-		const ProtobufCMessageDescriptor *type, int timeout_ms, ProtobufCMessage **out)
-{
-	static const struct client_stream_ops ops = {call_message, gather_none, gather_end};
-	struct gathering g = {.type = type};
-	int rc;
-
-	rc = ask(c, CHANNEL_QUESTIONS, method, request, timeout_ms, &ops, &g);
-	if (rc == 0 && !g.message)
-		rc = err_say(-EPROTO, "%s: no answer to %s", c->address, method);
-	if (rc < 0) {
-		if (g.message)
-			protobuf_c_message_free_unpacked(g.message, NULL);
-		return rc;
-	}
-	*out = g.message;
-	return 0;
-}
-
-/* Straight from the transport's memory to where it is wanted. */
-static void read_message(void *ctx, grpc_byte_buffer *bb)
-{
-	struct gathering *g = ctx;
-	struct wire_bytes bytes;
-
-	if (g->bad || wire_read_decode(bb, &bytes) < 0 || bytes.len > g->len - g->got) {
-		g->bad = true;
-		return;
-	}
-	wire_bytes_copy(&bytes, 0, bytes.len, g->out + g->got);
-	g->got += bytes.len;
-}
-
-int client_read(struct client *c, const uint8_t *volume, uint64_t pos, size_t len, int timeout_ms,
-		void *out, size_t *out_len)
-{
-	static const struct client_stream_ops ops = {read_message, gather_none, gather_end};
-	Embassyfs__V1__ReadRequest request = EMBASSYFS__V1__READ_REQUEST__INIT;
-	struct gathering g = {.out = out, .len = len};
-	int rc;
-
-	request.volume = (ProtobufCBinaryData){.len = VOLUME_ID_LEN, .data = (uint8_t *)volume};
-	request.position = pos;
-	request.length = len;
-	rc = ask(c, CHANNEL_BULK, WIRE_SERVICE "Read", &request.base, timeout_ms, &ops, &g);
-	if (rc == 0)
-		*out_len = g.got;
-	return rc;
-}
-
-/* ---- streams ---- */
-
-int client_stream_open(struct client *c, const char *method, const struct client_stream_ops *ops,
-		       void *ctx, struct client_stream **out)
-{
-	struct client_stream *s = calloc(1, sizeof(*s));
-	int rc;
-
-	if (!s)
-		return -ENOMEM;
-	rc = call_init(&s->call, c, CHANNEL_BULK, method, gpr_inf_future(GPR_CLOCK_MONOTONIC), ops,
-		       ctx);
-	if (rc < 0) {
-		free(s);
-		return rc;
-	}
-	/* Set before the first report can come: ops may use it. */
-	*out = s;
-	call_begin(&s->call, NULL);
-	return 0;
-}
-
-int client_stream_send(struct client_stream *s, grpc_byte_buffer *bb)
-{
-	grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
-	bool ok;
-
-	op.data.send_message.send_message = bb;
-	ok = op_start(&s->call, &s->call.send, &op, 1);
-	grpc_byte_buffer_destroy(bb);
-	return ok ? 0 : -EPIPE;
-}
-
-void client_stream_cancel(struct client_stream *s)
-{
-	grpc_call_cancel(s->call.call, NULL);
-}
-
-void client_stream_free(struct client_stream *s)
-{
-	if (!s)
-		return;
-	call_wait(&s->call);
-	call_release(&s->call);
-	free(s);
-}
-
-/* ---- client ---- */
 
 static void *queue_thread(void *arg)
 {
@@ -464,6 +32,7 @@ static void *queue_thread(void *arg)
 			c->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
 		struct op *op = ev.tag;
 
+		(void)atomic_load_explicit(&c->n_handed, memory_order_acquire);
 		if (ev.type == GRPC_QUEUE_SHUTDOWN)
 			return NULL;
 		if (ev.type == GRPC_OP_COMPLETE)
@@ -471,18 +40,21 @@ static void *queue_thread(void *arg)
 	}
 }
 
-#define INTEGER(name, number) \
-	{.type = GRPC_ARG_INTEGER, .key = (char *)(name), .value.integer = (number)}
+#define INTEGER(name, number)                                                                      \
+	{                                                                                          \
+		.type = GRPC_ARG_INTEGER, .key = (char *)(name), .value.integer = (number)         \
+	}
 
 /*
- * The common settings, with shorter times: whoever waits here is a person or a backlog.  A ping on the bulk channel may
- * stand behind megabytes on a thin line, so it is given longer.
+ * The common settings, with shorter times: whoever waits here is a person or a backlog.  A ping on the
+ * bulk channel may stand behind megabytes on a thin line, so it is given long; there a stream that
+ * owes something is watched by its owner.
  */
 static grpc_channel *channel_new(struct client *c, int which)
 {
 	const grpc_arg ours[] = {
 		INTEGER(GRPC_ARG_KEEPALIVE_TIME_MS, 10000),
-		INTEGER(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, which == CHANNEL_BULK ? 20000 : 5000),
+		INTEGER(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, which == CHANNEL_BULK ? 120000 : 5000),
 		INTEGER(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
 		INTEGER(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000),
 	};
@@ -538,7 +110,8 @@ int client_new(const struct client_config *cfg, struct client **out)
 	int rc;
 
 	if (!cfg->tls_dir && !remote_is_loopback(cfg->address))
-		return err_say(-ERR_FORBIDDEN, "%s: plain text is allowed to this machine only; "
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: plain text is allowed to this machine only; "
 			       "give a folder with ca.pem, cert.pem and key.pem (tls=DIR)",
 			       cfg->address);
 	c = calloc(1, sizeof(*c));
@@ -592,13 +165,4 @@ void client_free(struct client *c)
 const char *client_address(const struct client *c)
 {
 	return c->address;
-}
-
-void client_abort(struct client *c)
-{
-	pthread_mutex_lock(&c->mu);
-	c->aborted = true;
-	for (struct call *k = c->calls; k; k = k->next)
-		grpc_call_cancel(k->call, NULL);
-	pthread_mutex_unlock(&c->mu);
 }

@@ -2,9 +2,9 @@
 #define CLIENT_H_
 
 /*
- * The client side of the protocol, without what it is for: two channels to one address (one for questions, one for bulk),
- * one completion queue and its thread, calls that wait, and streams.  Nothing that a server sends is judged here
- * beyond its being well formed.
+ * The client side of the protocol, without what it is for: two channels to one address (one for
+ * questions, one for bulk), one completion queue and its thread, calls that wait, and streams.
+ * Nothing that a server sends is judged here beyond its being well formed.
  *
  * fork() only before the first client_new(): gRPC starts threads of its own.
  */
@@ -27,7 +27,8 @@ struct client_config {
 
 /*
  * client_new(cfg, out): ready to call; does not connect yet.
- * Returns 0; -ERR_FORBIDDEN with a detail (plain text to a host that is not this one); -errno (TLS files, memory, threads) with a detail.
+ * Returns 0; -ERR_FORBIDDEN with a detail (plain text to a host that is not this one); -errno (TLS
+ * files, memory, threads) with a detail.
  */
 MUST_CHECK int client_new(const struct client_config *cfg, struct client **out);
 
@@ -37,38 +38,54 @@ void client_free(struct client *c);
 /* client_address(c): as configured; borrowed. */
 const char *client_address(const struct client *c);
 
-/* client_reconnect(c): drop the connections and their back-off; the next call connects anew.  Calls under way are not touched. */
+/*
+ * client_reconnect(c): drop the connections and their back-off; the next call connects anew.
+ * Calls under way are not touched.
+ */
 MUST_CHECK int client_reconnect(struct client *c);
 
-/* client_abort(c): end all that is under way with -ECANCELED, and refuse what comes.  Any thread. */
+/*
+ * client_abort(c): end all that is under way with -ECANCELED, and refuse what comes.  Any thread.
+ */
 void client_abort(struct client *c);
 
 /*
  * client_call(c, method, request, type, timeout_ms, out): one question, one answer.  Any thread.
- * Returns 0 and a message of ${type}, to be freed with protobuf_c_message_free_unpacked(); or, each with a detail that names the
- * address and the server's words: -ERR_UNREACHABLE (not connected, broken off, too late), -ERR_FORBIDDEN (permission),
- * -ERR_REFUSED (failed precondition, invalid argument), -ERR_NO_VOLUME (not found), -ERR_DAMAGED (data loss), -ERR_ABSENT (out of
- * range), -ERR_VERSION (no such method), -EAGAIN (aborted: busy), -ENOSPC (exhausted), -EIO (internal), -EPROTO (an answer that is
- * none), -ECANCELED (client_abort), -ENOMEM.
+ * Returns 0 and a message of ${type}, to be freed with protobuf_c_message_free_unpacked(); or, each
+ * with a detail that names the address and the server's words: -ERR_UNREACHABLE (not connected,
+ * broken off, too late), -ERR_FORBIDDEN (permission), -ERR_REFUSED (failed precondition, invalid
+ * argument), -ERR_NO_VOLUME (not found), -ERR_DAMAGED (data loss), -ERR_ABSENT (out of range),
+ * -ERR_VERSION (no such method), -EAGAIN (aborted: busy), -ENOSPC (exhausted), -EIO (internal),
+ * -EPROTO (an answer that is none), -ECANCELED (client_abort), -ENOMEM.
  */
 MUST_CHECK int client_call(struct client *c, const char *method, const ProtobufCMessage *request,
 			   const ProtobufCMessageDescriptor *type, int timeout_ms,
 			   ProtobufCMessage **out);
 
 /*
- * client_read(c, volume, pos, len, timeout_ms, out, out_len): stored bytes.  ${*out_len} may be less than ${len} where the log ends.
- * Any thread, several at once.  Returns as client_call(); -EPROTO also if the server sends more than was asked for.
+ * client_read(c, volume, pos, len, timeout_ms, out, out_len): stored bytes.  ${*out_len} may be
+ * less than ${len} where the log ends. Any thread, several at once.  Returns as client_call();
+ * -EPROTO also if the server sends more than was asked for.
  */
 MUST_CHECK int client_read(struct client *c, const uint8_t *volume, uint64_t pos, size_t len,
 			   int timeout_ms, void *out, size_t *out_len);
 
-/* What a stream reports, from the completion queue's thread; none may block or call back into the stream. */
+/*
+ * What a stream reports, from the completion queue's thread; none may block or call back into the
+ * stream.
+ */
 struct client_stream_ops {
 	/* message(ctx, bb): borrowed. */
 	void (*message)(void *ctx, struct grpc_byte_buffer *bb);
-	/* sent(ctx): the transport took the message of client_stream_send(), and another may be sent. */
+	/*
+	 * sent(ctx): the transport took the message of client_stream_send(), and another may be
+	 * sent.
+	 */
 	void (*sent)(void *ctx);
-	/* ended(ctx, rc, detail): the last report.  ${rc} as from client_call(), 0 if the server ended it well. */
+	/*
+	 * ended(ctx, rc, detail): the last report.  ${rc} as from client_call(), 0 if the server
+	 * ended it well.
+	 */
 	void (*ended)(void *ctx, int rc, const char *detail);
 };
 
@@ -86,10 +103,16 @@ MUST_CHECK int client_stream_open(struct client *c, const char *method,
  */
 MUST_CHECK int client_stream_send(struct client_stream *s, struct grpc_byte_buffer *bb);
 
-/* client_stream_cancel(s): end it; ended() still follows unless it was reported already.  Any thread. */
+/*
+ * client_stream_cancel(s): end it; ended() still follows unless it was reported already.  Any
+ * thread.
+ */
 void client_stream_cancel(struct client_stream *s);
 
-/* client_stream_free(s): only once ended() has returned or is about to; waits for that.  NULL is a no-op. */
+/*
+ * client_stream_free(s): only once ended() has returned or is about to; waits for that.  NULL is a
+ * no-op.
+ */
 void client_stream_free(struct client_stream *s);
 
 #endif /* !CLIENT_H_ */

@@ -1,9 +1,10 @@
 /*
  * Pages of a distant log in a local file.
  *
- * Key idea: a slot is a place in the file and an entry of the index.  A page is fetched in a flight: up to PAGE_RUN_MAX
- * adjacent missing pages, claimed under the lock by the thread that then fetches them without it.  Whoever wants
- * a page in flight waits for that flight.  Eviction is CLOCK over the slots.
+ * Key idea: a slot is a place in the file and an entry of the index.  A page is fetched in a
+ * flight: up to PAGE_RUN_MAX adjacent missing pages, claimed under the lock by the thread that then
+ * fetches them without it.  Whoever wants a page in flight waits for that flight.  Eviction is
+ * CLOCK over the slots.
  *
  *   slot state  page in index  flight  pins  bytes in file
  *   ----------  -------------  ------  ----  -------------
@@ -14,16 +15,19 @@
  * Invariants (check_slot):
  *  1. A page is in the index at most once; what is not EMPTY is in the index.
  *  2. Only READY slots without pins are evicted, so the bytes under a reader never change.
- *  3. Memory: one slot's entry per page of the file, one run per thread inside, PAGE_QUEUE_MAX queued runs.
+ *  3. Memory: one slot's entry per page of the file, one run per thread inside, PAGE_QUEUE_MAX
+ *     queued runs.
  *
- * A page at the log's end may be short.  Who wants more of it drops it and fetches again, since the log grows.
+ * A page at the log's end may be short.  Who wants more of it drops it and fetches again, since the
+ * log grows.
  */
 
-#include "page_cache.h"
+#include "page_cache_internal.h"
 
 #include "err.h"
 #include "file.h"
 #include "format.h"
+#include "thread.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,64 +35,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define RUN_LEN (PAGE_RUN_MAX * PAGE_LEN)
-#define NO_SLOT UINT32_MAX
-
-_Static_assert(SEGMENT_SIZE % RUN_LEN == 0, "a run aligned to its size lies in one segment");
-
-enum slot_state { SLOT_EMPTY, SLOT_FLYING, SLOT_READY };
-
-struct flight {
-	unsigned refs; /* the fetching thread and each waiter */
-	bool done;
-	bool patient;
-	int rc;
-};
-
-struct slot {
-	uint64_t page; /* position / PAGE_LEN */
-	struct flight *flight;
-	uint32_t next; /* in its hash chain */
-	uint32_t len;
-	uint32_t pins;
-	uint8_t state; /* enum slot_state */
-	bool used;     /* since the clock's hand last passed */
-};
-
-struct run {
-	uint64_t page;
-	uint32_t n;
-};
-
-/* One sequential reader, recognised by where its next read begins. */
-struct reading {
-	uint64_t next;	 /* position */
-	uint64_t ahead;	 /* asked for up to here */
-	uint64_t window; /* 0: not known to be sequential yet */
-	uint64_t used;	 /* for replacing the oldest */
-};
-
-struct page_cache {
-	struct page_cache_config cfg;
-	int fd;
-	uint32_t n_slots;
-	uint32_t n_chains; /* a power of two */
-	pthread_t threads[PAGE_THREADS];
-	unsigned n_threads;
-	pthread_mutex_t mu; /* a leaf: nothing else is taken, and nothing fetched or read, under it */
-	pthread_cond_t landed; /* a flight ended or a slot became free */
-	pthread_cond_t work;   /* the queue has something, or stopping */
-	/* Guarded by mu. */
-	struct slot *slots;
-	uint32_t *chains;
-	uint32_t hand;
-	bool stopping;
-	struct run queue[PAGE_QUEUE_MAX];
-	unsigned queue_first, queue_n;
-	struct reading readings[PAGE_READERS];
-	uint64_t clock;
-};
 
 static void check_slot(const struct slot *s)
 {
@@ -106,7 +52,7 @@ static uint32_t *chain_of(struct page_cache *c, uint64_t page)
 	return &c->chains[(h >> 32) & (c->n_chains - 1)];
 }
 
-static struct slot *find_locked(struct page_cache *c, uint64_t page)
+struct slot *page_find_locked(struct page_cache *c, uint64_t page)
 {
 	for (uint32_t i = *chain_of(c, page); i != NO_SLOT; i = c->slots[i].next) {
 		check_slot(&c->slots[i]);
@@ -166,22 +112,8 @@ static void flight_put_locked(struct flight *f)
 
 /* ---- fetching ---- */
 
-/* A run's pages on their way: slots claimed, bytes not there. */
-struct fetch {
-	struct flight *flight;
-	struct slot *slots[PAGE_RUN_MAX];
-	uint64_t page;
-	uint32_t n;
-	uint8_t *bytes; /* RUN_LEN */
-	size_t len;	/* that came */
-};
-
-/*
- * Claim the missing pages from ${page} on, at most ${n} and none beyond one that is there already.
- * Returns 0 with f->n >= 1; -EBUSY if no slot is free; -ENOMEM.
- */
-static int fetch_claim_locked(struct page_cache *c, uint64_t page, uint32_t n, bool patient,
-			      struct fetch *f)
+int page_claim_locked(struct page_cache *c, uint64_t page, uint32_t n, bool patient,
+		      struct fetch *f)
 {
 	*f = (struct fetch){.page = page};
 	f->flight = calloc(1, sizeof(*f->flight));
@@ -193,7 +125,7 @@ static int fetch_claim_locked(struct page_cache *c, uint64_t page, uint32_t n, b
 	}
 	f->flight->refs = 1;
 	f->flight->patient = patient;
-	while (f->n < n && !find_locked(c, page + f->n)) {
+	while (f->n < n && !page_find_locked(c, page + f->n)) {
 		f->slots[f->n] = claim_locked(c, page + f->n, f->flight);
 		if (!f->slots[f->n])
 			break;
@@ -215,8 +147,7 @@ static uint32_t bytes_of_page(const struct fetch *f, uint32_t i)
 	return f->len - begin < PAGE_LEN ? (uint32_t)(f->len - begin) : PAGE_LEN;
 }
 
-/* Fetch a claimed run, put it into the file, and land its flight.  Called without the lock. */
-static int fetch_run(struct page_cache *c, struct fetch *f)
+int page_fetch_run(struct page_cache *c, struct fetch *f)
 {
 	bool kept[PAGE_RUN_MAX] = {false};
 	int rc;
@@ -248,124 +179,12 @@ static int fetch_run(struct page_cache *c, struct fetch *f)
 	return rc;
 }
 
-/* ---- reading ahead ---- */
-
-static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to)
-{
-	while (from < to && c->queue_n < PAGE_QUEUE_MAX && !c->stopping) {
-		uint64_t border = (from / RUN_LEN + 1) * RUN_LEN;
-		uint64_t end = border < to ? border : to;
-		struct run r = {.page = from / PAGE_LEN};
-
-		r.n = (uint32_t)((end - r.page * PAGE_LEN + PAGE_LEN - 1) / PAGE_LEN);
-		c->queue[(c->queue_first + c->queue_n++) % PAGE_QUEUE_MAX] = r;
-		pthread_cond_signal(&c->work);
-		from = border;
-	}
-}
-
-static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos)
-{
-	struct reading *oldest = &c->readings[0];
-
-	for (unsigned i = 0; i < PAGE_READERS; i++) {
-		struct reading *r = &c->readings[i];
-
-		/* A little forward is still sequential: other files' blocks lie between. */
-		if (r->used && pos >= r->next && pos <= r->next + PAGE_AHEAD_MIN)
-			return r;
-		if (r->used < oldest->used)
-			oldest = r;
-	}
-	*oldest = (struct reading){.next = pos};
-	return oldest;
-}
-
-static void read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len)
-{
-	struct reading *r = reading_of_locked(c, pos);
-	uint64_t end = pos + len;
-
-	if (r->used) {
-		r->window = r->window ? r->window * 2 : PAGE_AHEAD_MIN;
-		if (r->window > PAGE_AHEAD_MAX)
-			r->window = PAGE_AHEAD_MAX;
-	}
-	r->used = ++c->clock;
-	r->next = end;
-	if (r->ahead < end)
-		r->ahead = end;
-	/* Half a window at a time, so that fetches are large and never run dry. */
-	if (r->window && r->ahead - end <= r->window / 2) {
-		enqueue_locked(c, r->ahead, end + r->window);
-		r->ahead = end + r->window;
-	}
-}
-
-void page_cache_hint(struct page_cache *c, uint64_t pos, size_t len)
-{
-	if (len == 0 || pos > UINT64_MAX - PAGE_AHEAD_MAX - RUN_LEN)
-		return;
-	if (len > PAGE_AHEAD_MAX)
-		len = PAGE_AHEAD_MAX;
-	pthread_mutex_lock(&c->mu);
-	enqueue_locked(c, pos, pos + len);
-	pthread_mutex_unlock(&c->mu);
-}
-
-static void fetch_ahead_locked(struct page_cache *c, struct run r)
-{
-	while (r.n > 0 && !c->stopping) {
-		struct fetch f;
-		uint32_t n;
-		int rc;
-
-		if (find_locked(c, r.page)) {
-			r.page++;
-			r.n--;
-			continue;
-		}
-		if (fetch_claim_locked(c, r.page, r.n, false, &f) < 0)
-			return;
-		n = f.n;
-		pthread_mutex_unlock(&c->mu);
-		rc = fetch_run(c, &f);
-		free(f.bytes);
-		pthread_mutex_lock(&c->mu);
-		/* Nobody waits for this: what fails is left to who needs it. */
-		if (rc < 0) {
-			c->queue_n = 0;
-			return;
-		}
-		r.page += n;
-		r.n -= n;
-	}
-}
-
-static void *ahead_thread(void *arg)
-{
-	struct page_cache *c = arg;
-
-	pthread_mutex_lock(&c->mu);
-	while (!c->stopping) {
-		struct run r;
-
-		if (c->queue_n == 0) {
-			pthread_cond_wait(&c->work, &c->mu);
-			continue;
-		}
-		r = c->queue[c->queue_first];
-		c->queue_first = (c->queue_first + 1) % PAGE_QUEUE_MAX;
-		c->queue_n--;
-		fetch_ahead_locked(c, r);
-	}
-	pthread_mutex_unlock(&c->mu);
-	return NULL;
-}
-
 /* ---- reading ---- */
 
-/* Copy from a READY slot, the lock given up meanwhile.  Returns 0, or -EAGAIN: the page is gone, look again. */
+/*
+ * Copy from a READY slot, the lock given up meanwhile.  Returns 0, or -EAGAIN: the page is gone,
+ * look again.
+ */
 static int copy_ready_locked(struct page_cache *c, struct slot *s, uint32_t off, uint32_t len,
 			     void *out)
 {
@@ -403,7 +222,10 @@ static int await_flight_locked(struct page_cache *c, struct flight *f)
 	return rc;
 }
 
-/* One piece of a page, already known to be missing or too short here: fetch from it on, up to ${end}. */
+/*
+ * One piece of a page, already known to be missing or too short here: fetch from it on, up to
+ * ${end}.
+ */
 static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
 				size_t *out_n)
 {
@@ -414,7 +236,7 @@ static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end
 	size_t off, n;
 	int rc;
 
-	rc = fetch_claim_locked(c, page, (uint32_t)(last / PAGE_LEN - page + 1), true, &f);
+	rc = page_claim_locked(c, page, (uint32_t)(last / PAGE_LEN - page + 1), true, &f);
 	if (rc == -EBUSY) {
 		pthread_cond_wait(&c->landed, &c->mu);
 		return 0;
@@ -422,7 +244,7 @@ static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end
 	if (rc < 0)
 		return rc;
 	pthread_mutex_unlock(&c->mu);
-	rc = fetch_run(c, &f);
+	rc = page_fetch_run(c, &f);
 	off = (size_t)(pos - page * PAGE_LEN);
 	n = (size_t)f.n * PAGE_LEN - off;
 	if (n > end - pos)
@@ -442,7 +264,7 @@ static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end
 static int read_some_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
 			    size_t *out_n)
 {
-	struct slot *s = find_locked(c, pos / PAGE_LEN);
+	struct slot *s = page_find_locked(c, pos / PAGE_LEN);
 	uint32_t off = (uint32_t)(pos % PAGE_LEN);
 	uint32_t len = PAGE_LEN - off;
 	int rc;
@@ -478,7 +300,7 @@ int page_cache_read(struct page_cache *c, uint64_t pos, size_t len, void *out)
 	if (end < pos || segment_of(pos) != segment_of(end - 1))
 		return -EINVAL;
 	pthread_mutex_lock(&c->mu);
-	read_ahead_locked(c, pos, len);
+	page_read_ahead_locked(c, pos, len);
 	while (at < end) {
 		size_t n;
 
@@ -518,10 +340,10 @@ static void init_index(struct page_cache *c)
 static int start_threads(struct page_cache *c)
 {
 	for (; c->n_threads < PAGE_THREADS; c->n_threads++) {
-		int err = pthread_create(&c->threads[c->n_threads], NULL, ahead_thread, c);
+		int rc = thread_start(&c->threads[c->n_threads], page_ahead_thread, c);
 
-		if (err)
-			return -err;
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -539,7 +361,9 @@ int page_cache_new(const struct page_cache_config *cfg, struct page_cache **out)
 	pthread_mutex_init(&c->mu, NULL);
 	pthread_cond_init(&c->landed, NULL);
 	pthread_cond_init(&c->work, NULL);
-	c->n_slots = n < PAGE_SLOTS_MIN ? PAGE_SLOTS_MIN : n > PAGE_SLOTS_MAX ? PAGE_SLOTS_MAX : (uint32_t)n;
+	c->n_slots = n < PAGE_SLOTS_MIN	  ? PAGE_SLOTS_MIN
+		     : n > PAGE_SLOTS_MAX ? PAGE_SLOTS_MAX
+					  : (uint32_t)n;
 	for (c->n_chains = 1; c->n_chains < c->n_slots;)
 		c->n_chains *= 2;
 	/* Not asked for a page at a time: with overcommit, entries cost memory once used. */

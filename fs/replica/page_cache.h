@@ -2,9 +2,9 @@
 #define PAGE_CACHE_H_
 
 /*
- * A local cache of a distant log's bytes: pages in an unlinked file, their index in memory.  Holds ciphertext only and
- * believes it: the seals, above, tell what is wrong.  Two threads that want one page fetch it once; a sequential
- * reader is read ahead for.
+ * A local cache of a distant log's bytes: pages in an unlinked file, their index in memory.  Holds
+ * ciphertext only and believes it: the seals, above, tell what is wrong.  Two threads that want one
+ * page fetch it once; a sequential reader is read ahead for.
  */
 
 #include "compiler.h"
@@ -14,12 +14,12 @@
 #include <stdint.h>
 
 #define PAGE_LEN (UINT32_C(128) << 10)
-#define PAGE_RUN_MAX 8u		/* pages in one fetch */
-#define PAGE_SLOTS_MIN 64u	/* the smallest cache: 8 MiB */
+#define PAGE_RUN_MAX 8u		  /* pages in one fetch */
+#define PAGE_SLOTS_MIN 64u	  /* the smallest cache: 8 MiB */
 #define PAGE_SLOTS_MAX (1u << 24) /* the largest: 2 TiB */
-#define PAGE_THREADS 4u		/* fetches in the background at a time */
-#define PAGE_QUEUE_MAX 32u	/* runs waiting for one of them */
-#define PAGE_READERS 8u		/* sequential readers told apart */
+#define PAGE_THREADS 4u		  /* fetches in the background at a time */
+#define PAGE_QUEUE_MAX 32u	  /* runs waiting for one of them */
+#define PAGE_READERS 8u		  /* sequential readers told apart */
 #define PAGE_AHEAD_MIN (UINT64_C(256) << 10)
 #define PAGE_AHEAD_MAX (UINT64_C(4) << 20)
 
@@ -28,8 +28,9 @@ struct page_cache;
 struct page_cache_config {
 	uint64_t bytes; /* of the file; at least PAGE_SLOTS_MIN pages are used */
 	/*
-	 * fetch(ctx, pos, len, patient, out, out_len): at most ${len} bytes from ${pos} on, which lie in one segment; fewer only
-	 * where the log (so far) ends.  ${patient}: somebody waits, so worth retrying.  Any thread, several at once.
+	 * fetch(ctx, pos, len, patient, out, out_len): at most ${len} bytes from ${pos} on, which
+	 * lie in one segment; fewer only where the log (so far) ends.  ${patient}: somebody waits,
+	 * so worth retrying.  Any thread, several at once.
 	 * Returns 0 or a negative error.
 	 */
 	int (*fetch)(void *ctx, uint64_t pos, size_t len, bool patient, void *out, size_t *out_len);
@@ -37,12 +38,15 @@ struct page_cache_config {
 };
 
 /*
- * page_cache_new(cfg, out): make the file in $TMPDIR, /tmp or /var/tmp and start the background threads.
+ * page_cache_new(cfg, out): make the file in $TMPDIR, /tmp or /var/tmp and start the background
+ * threads.
  * Returns 0, -ENOMEM, -EAGAIN (no thread), or -errno of the file.
  */
 MUST_CHECK int page_cache_new(const struct page_cache_config *cfg, struct page_cache **out);
 
-/* page_cache_free(c): no reader may be inside; waits for the fetches under way.  NULL is a no-op. */
+/*
+ * page_cache_free(c): no reader may be inside; waits for the fetches under way.  NULL is a no-op.
+ */
 void page_cache_free(struct page_cache *c);
 
 /*
@@ -51,7 +55,10 @@ void page_cache_free(struct page_cache *c);
  */
 MUST_CHECK int page_cache_read(struct page_cache *c, uint64_t pos, size_t len, void *out);
 
-/* page_cache_hint(c, pos, len): begin to fetch this range (at most PAGE_AHEAD_MAX of it) if nothing else keeps the threads busy. */
+/*
+ * page_cache_hint(c, pos, len): begin to fetch this range (at most PAGE_AHEAD_MAX of it) if
+ * nothing else keeps the threads busy.
+ */
 void page_cache_hint(struct page_cache *c, uint64_t pos, size_t len);
 
 /* page_cache_stop(c): begin no fetch in the background any more. */

@@ -1,8 +1,8 @@
 /*
  * Pieces of the log.
  *
- * Key idea: the log's clear frames tell where blocks end, so a piece is cut without a key.  The pool outlives its owner:
- * the transport may hold a buffer for a while after a stream is over.
+ * Key idea: the log's clear frames tell where blocks end, so a piece is cut without a key.  The
+ * pool outlives its owner: the transport may hold a buffer for a while after a stream is over.
  *
  * Invariants: at most PIECES_MAX buffers exist per pool; n_out + length of the free list = n_made.
  */
@@ -19,7 +19,8 @@
 #include <stdlib.h>
 
 struct piece_pool {
-	pthread_mutex_t mu; /* held while freed() is called, so that close waits for it; freed() must not call back */
+	/* held while freed() is called, so that close waits for it; freed() must not call back */
+	pthread_mutex_t mu;
 	/* Guarded by mu. */
 	void (*freed)(void *ctx);
 	void *ctx;
@@ -92,11 +93,18 @@ struct piece *piece_get(struct piece_pool *pool)
 	return p;
 }
 
+void piece_hand_over(struct piece *p)
+{
+	atomic_store_explicit(&p->handed, true, memory_order_release);
+}
+
 void piece_put(struct piece *p)
 {
-	struct piece_pool *pool = p->pool;
+	struct piece_pool *pool;
 	bool last;
 
+	(void)atomic_load_explicit(&p->handed, memory_order_acquire);
+	pool = p->pool;
 	pthread_mutex_lock(&pool->mu);
 	assert(pool->n_out > 0);
 	p->next = pool->free_list;
@@ -128,8 +136,8 @@ static size_t whole_blocks(const uint8_t *bytes, size_t len, uint64_t pos)
 }
 
 /*
- * Where the next bytes after ${*pos} lie, and how many: in the same segment, or from the start of the next one
- * that exists.
+ * Where the next bytes after ${*pos} lie, and how many: in the same segment, or from the start of
+ * the next one that exists.
  */
 static int locate(struct store *st, uint64_t *pos, uint64_t limit, uint64_t *out_len)
 {
@@ -177,6 +185,8 @@ int piece_read(struct store *st, uint64_t from, uint64_t limit, struct piece *p)
 	p->len = whole_blocks(p->bytes, (size_t)len, p->pos);
 	if (p->len > 0)
 		return 0;
-	return err_say(-ERR_DAMAGED, "the log of this home has no block at position %llu; run 'embassy "
-		       "check'", (unsigned long long)p->pos);
+	return err_say(-ERR_DAMAGED,
+		       "the log of this home has no block at position %llu; run 'embassy "
+		       "check'",
+		       (unsigned long long)p->pos);
 }

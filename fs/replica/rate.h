@@ -28,7 +28,10 @@ static inline void rate_add(struct rate *r, uint64_t now_ns, size_t n)
 	r->bytes[i] += n;
 }
 
-/* The mean since the pause ended, of at most RATE_SECONDS - 1 seconds; 0 after a second without bytes. */
+/*
+ * The mean since the pause ended, of at most RATE_SECONDS - 1 seconds; 0 after a second without
+ * bytes.
+ */
 static inline double rate_get(const struct rate *r, uint64_t now_ns)
 {
 	uint64_t second = now_ns / 1000000000u + 1, since = now_ns, sum = 0;

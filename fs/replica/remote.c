@@ -1,8 +1,8 @@
 /*
  * What a server says of a volume, verified.
  *
- * Key idea: a volume's id is a hash of its authority's key, so who knows the id can check volume.conf, and with it the
- * writers' keys, and with those the heads.
+ * Key idea: a volume's id is a hash of its authority's key, so who knows the id can check
+ * volume.conf, and with it the writers' keys, and with those the heads.
  */
 
 #include "remote.h"
@@ -35,16 +35,18 @@ int remote_get_volume(struct client *c, const uint8_t *volume, int timeout_ms,
 	if (rc < 0)
 		return rc;
 	v = (Embassyfs__V1__Volume *)m;
-	rc = v->params.len > PARAMS_FILE_MAX ? -ERR_FORMAT :
-	     params_decode(v->params.data, v->params.len, params);
+	rc = v->params.len > PARAMS_FILE_MAX ? -ERR_FORMAT
+					     : params_decode(v->params.data, v->params.len, params);
 	if (rc == -ERR_FORMAT || rc == -ERR_TAMPERED)
 		rc = err_say(-ERR_TAMPERED, "%s: its volume.conf is not valid; try another embassy",
 			     client_address(c));
 	if (rc < 0)
 		goto free_volume;
 	if (memcmp(params->id, volume, VOLUME_ID_LEN) != 0) {
-		rc = err_say(-ERR_TAMPERED, "%s: its volume.conf is another volume's; try another "
-			     "embassy", client_address(c));
+		rc = err_say(-ERR_TAMPERED,
+			     "%s: its volume.conf is another volume's; try another "
+			     "embassy",
+			     client_address(c));
 		params_release(params);
 		goto free_volume;
 	}
@@ -74,9 +76,10 @@ int remote_head_check(const struct params *p, const Embassyfs__V1__Head *h, stru
 		return err_say(-ERR_TAMPERED, "a head is another volume's, or lies elsewhere");
 	writer = params_writer(p, out->epoch);
 	if (!writer)
-		return err_say(-ERR_STALE, "head %llu is of epoch %llu, which volume.conf does not "
-			       "grant", (unsigned long long)out->number,
-			       (unsigned long long)out->epoch);
+		return err_say(-ERR_STALE,
+			       "head %llu is of epoch %llu, which volume.conf does not "
+			       "grant",
+			       (unsigned long long)out->number, (unsigned long long)out->epoch);
 	return head_verify(h->note.data, h->note.len, writer);
 }
 

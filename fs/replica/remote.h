@@ -2,9 +2,9 @@
 #define REMOTE_H_
 
 /*
- * A block server as seen by a client: a source for views, and the few questions of the admin's command.
- * The server is not trusted: volume.conf is checked against the volume's id, heads against their writer's key,
- * and blocks by their seals, above.
+ * A block server as seen by a client: a source for views, and the few questions of the admin's
+ * command. The server is not trusted: volume.conf is checked against the volume's id, heads against
+ * their writer's key, and blocks by their seals, above.
  */
 
 #include "compiler.h"
@@ -17,16 +17,22 @@
 struct source;
 
 struct remote_config {
-	const char *address;	/* HOST:PORT or unix:PATH */
-	const uint8_t *volume;	/* VOLUME_ID_LEN bytes */
-	const char *tls_dir;	/* ca.pem cert.pem key.pem; NULL: plain, refused unless loopback or a Unix socket */
-	uint64_t cache_bytes;	/* local cache of log bytes (ciphertext, in an unlinked file); 0: 1 GiB */
-	int timeout_ms;		/* per call; 0: 10 000 */
+	const char *address;   /* HOST:PORT or unix:PATH */
+	const uint8_t *volume; /* VOLUME_ID_LEN bytes */
+	/* ca.pem cert.pem key.pem; NULL: plain, refused unless loopback or a Unix socket */
+	const char *tls_dir;
+	/* local cache of log bytes (ciphertext, in an unlinked file); 0: 1 GiB */
+	uint64_t cache_bytes;
+	int timeout_ms; /* per call; 0: 10 000 */
 };
 
 /*
- * source_open_remote(cfg, out): connect, fetch and verify volume.conf.
- * Returns 0; -ERR_UNREACHABLE; -ERR_REFUSED (the server refuses us); -ERR_NO_VOLUME (it has no such volume); -ERR_TAMPERED; -errno; each with a detail.
+ * source_open_remote(cfg, out): connect, fetch and verify volume.conf; tries for cfg->timeout_ms.
+ * The source goes on by itself when the server comes back: a read that finds it away fails after
+ * that time.
+ * Returns 0; -ERR_UNREACHABLE; -ERR_REFUSED or -ERR_FORBIDDEN (the server refuses us; also plain
+ * text to a host that is not this one); -ERR_NO_VOLUME (it has no such volume); -ERR_TAMPERED;
+ * -ERR_FORMAT or -errno (TLS files); as client_call(); each with a detail.
  */
 MUST_CHECK int source_open_remote(const struct remote_config *cfg, struct source **out);
 
@@ -36,15 +42,21 @@ struct remote_status {
 	struct head head; /* number 0: none yet */
 };
 
+/* remote_volume_status(cfg, out): ask once.  Returns as source_open_remote(). */
 MUST_CHECK int remote_volume_status(const struct remote_config *cfg, struct remote_status *out);
 
 /*
- * remote_target_parse(text, address, volume): split "HOST:PORT/VOLUME-ID" or "unix:PATH/VOLUME-ID" (id: 32 hex digits). The caller frees ${*address}.
+ * remote_target_parse(text, address, volume): split "HOST:PORT/VOLUME-ID" or "unix:PATH/VOLUME-ID"
+ * (id: 32 hex digits). The caller frees ${*address}.
  * Returns 0, -ERR_FORMAT if it is not of that form, or -ENOMEM.
  */
-MUST_CHECK int remote_target_parse(const char *text, char **out_address, uint8_t out_volume[VOLUME_ID_LEN]);
+MUST_CHECK int remote_target_parse(const char *text, char **out_address,
+				   uint8_t out_volume[VOLUME_ID_LEN]);
 
-/* remote_is_loopback(address): whether plain text is allowed to it: a Unix socket, 127.0.0.0/8, [::1] or localhost. */
+/*
+ * remote_is_loopback(address): whether plain text is allowed to it: a Unix socket, 127.0.0.0/8,
+ * [::1] or localhost.
+ */
 bool remote_is_loopback(const char *address);
 
 #endif /* !REMOTE_H_ */

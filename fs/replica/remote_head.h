@@ -12,16 +12,20 @@ struct Embassyfs__V1__Head;
 struct Embassyfs__V1__Volume;
 
 /*
- * remote_get_volume(c, volume, timeout_ms, params, out): ask for a volume and verify its volume.conf into ${params} (on success: owned
- * memory, params_release()).  The caller frees ${*out} with protobuf_c_message_free_unpacked().
- * Returns 0; -ERR_TAMPERED with a detail (another volume's, or not valid); -ERR_VERSION; or as client_call().
+ * remote_get_volume(c, volume, timeout_ms, params, out): ask for a volume and verify its
+ * volume.conf into ${params} (on success: owned memory, params_release()).  The caller frees
+ * ${*out} with protobuf_c_message_free_unpacked().
+ * Returns 0; -ERR_TAMPERED with a detail (another volume's, or not valid); -ERR_VERSION; or as
+ * client_call().
  */
 MUST_CHECK int remote_get_volume(struct client *c, const uint8_t *volume, int timeout_ms,
 				 struct params *params, struct Embassyfs__V1__Volume **out);
 
 /*
- * remote_head_check(p, h, out): decode a head and verify it: form, lengths, volume, position, and its writer's signature.
- * Returns 0; -ERR_TAMPERED with a detail; -ERR_STALE if ${p} does not know the head's epoch (a newer volume.conf may); -ERR_VERSION.
+ * remote_head_check(p, h, out): decode a head and verify it: form, lengths, volume, position, and
+ * its writer's signature.
+ * Returns 0; -ERR_TAMPERED with a detail; -ERR_STALE if ${p} does not know the head's epoch (a
+ * newer volume.conf may); -ERR_VERSION.
  */
 MUST_CHECK int remote_head_check(const struct params *p, const struct Embassyfs__V1__Head *h,
 				 struct head *out);

@@ -2,9 +2,10 @@
 #define REPLICATOR_H_
 
 /*
- * Ships a live volume's log to one embassy: in order, from where the embassy stands, up to the newest durable head; resumed
- * after any break with back-off and jitter.  Never in the way of local writes: it reads the segment files, holds a bounded number of
- * messages, and has its own thread.  The decisions are a pure step machine (replicator_step.h); this is its driver.
+ * Ships a live volume's log to one embassy: in order, from where the embassy stands, up to the
+ * newest durable head; resumed after any break with back-off and jitter.  Never in the way of local
+ * writes: it reads the segment files, holds a bounded number of messages, and has its own thread.
+ * The decisions are a pure step machine (replicator_step.h); this is its driver.
  */
 
 #include "compiler.h"
@@ -18,29 +19,38 @@ struct replicator;
 struct replicator_config {
 	const char *address;
 	const char *tls_dir;
-	const struct params *params; /* borrowed; the caller may replace its contents only while stopped */
-	struct store *store;	     /* borrowed: the segment files */
-	struct catalog *catalog;     /* borrowed: finds heads by number; keeps the cursor */
+	/* borrowed; the caller may replace its contents only while stopped */
+	const struct params *params;
+	struct store *store;	 /* borrowed: the segment files */
+	struct catalog *catalog; /* borrowed: finds heads by number; keeps the cursor */
 	void (*newest)(void *ctx, struct head *out); /* the newest durable head; number 0: none */
 	void *ctx;
 };
 
-enum replicator_state { REPLICATOR_CONNECTING, REPLICATOR_STREAMING, REPLICATOR_IDLE, REPLICATOR_REFUSED };
+enum replicator_state {
+	REPLICATOR_CONNECTING,
+	REPLICATOR_STREAMING,
+	REPLICATOR_IDLE,
+	REPLICATOR_REFUSED
+};
 
 struct replicator_status {
 	char address[256];
 	enum replicator_state state;
-	char reason[512];	   /* why not streaming or idle; empty otherwise */
-	uint64_t acknowledged;	   /* position: the embassy holds everything below, durably */
+	char reason[512];      /* why not streaming or idle; empty otherwise */
+	uint64_t acknowledged; /* position: the embassy holds everything below, durably */
 	uint64_t acknowledged_head;
 	int64_t acknowledged_time_ns; /* time of that head; 0: none */
-	uint64_t lag_bytes;	   /* newest head's end - acknowledged */
-	double lag_seconds;	   /* newest head's time - acknowledged head's time; 0 if equal */
-	double bytes_per_second;   /* sent, over the last few seconds */
-	double eta_seconds;	   /* -1: unknown */
+	uint64_t lag_bytes;	      /* newest head's end - acknowledged */
+	double lag_seconds;	 /* newest head's time - acknowledged head's time; 0 if equal */
+	double bytes_per_second; /* sent, over the last few seconds */
+	double eta_seconds;	 /* -1: unknown */
 };
 
-/* replicator_start(cfg, out): begin; connection troubles are states, not errors.  Returns 0, -ENOMEM, -ERR_FORBIDDEN (plain to a host that is not loopback), -errno (TLS files). */
+/*
+ * replicator_start(cfg, out): begin; connection troubles are states, not errors.  Returns 0,
+ * -ENOMEM, -ERR_FORBIDDEN (plain to a host that is not loopback), -errno (TLS files).
+ */
 MUST_CHECK int replicator_start(const struct replicator_config *cfg, struct replicator **out);
 
 /* replicator_wake(r): there is a newer durable head.  Any thread, cheap, never blocks. */
@@ -48,7 +58,10 @@ void replicator_wake(struct replicator *r);
 
 void replicator_get_status(struct replicator *r, struct replicator_status *out);
 
-/* replicator_stop(r): end the thread, cancel what is under way (at most a second); frees.  NULL is a no-op. */
+/*
+ * replicator_stop(r): end the thread, cancel what is under way (at most a second); frees.  NULL is
+ * a no-op.
+ */
 void replicator_stop(struct replicator *r);
 
 #endif /* !REPLICATOR_H_ */

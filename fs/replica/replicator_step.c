@@ -1,9 +1,9 @@
 /*
  * The replicator's decisions.
  *
- * Key idea: the embassy alone says where it stands.  Each attempt asks anew, opens one stream at that position, and
- * sends upwards from there; nothing about a former stream is believed.  Bytes that were sent but not acknowledged
- * need no memory, since they are read from the log again.
+ * Key idea: the embassy alone says where it stands.  Each attempt asks anew, opens one stream at
+ * that position, and sends upwards from there; nothing about a former stream is believed.  Bytes
+ * that were sent but not acknowledged need no memory, since they are read from the log again.
  *
  *   phase      event                          next       made by
  *   ---------  -----------------------------  ---------  -----------------
@@ -18,11 +18,16 @@
  *   CLOSING    step_failed (the stream ended) WAITING    step_failed
  *
  * Invariants (step_check):
- *  1. acked.end <= sent <= newest.end while STREAMING, so nothing is sent twice on one stream, out of order, or
- *     beyond what is durable at home.
+ *  1. acked.end <= sent <= newest.end while STREAMING, so nothing is sent twice on one stream, out
+ *     of order, or beyond what is durable at home.
  *  2. At most one send is under way, and only on an open stream.
- *  3. STEP_BACKOFF_MIN_NS <= backoff_ns <= STEP_BACKOFF_MAX_NS; it shrinks only when an acknowledgement brings
- *     news, so an embassy that takes connections and drops them is not asked in a busy loop.
+ *  3. STEP_BACKOFF_MIN_NS <= backoff_ns <= STEP_BACKOFF_MAX_NS; it shrinks only when an
+ *     acknowledgement brings news, so an embassy that takes connections and drops them is not asked
+ *     in a busy loop.
+ *  4. STEP_SILENCE_MIN_NS <= silence_ns <= STEP_SILENCE_MAX_NS; it doubles when a stream stood
+ *     still for that long, and is back at the minimum when something is acknowledged.  Over a line
+ *     so thin that what is buffered on the way takes longer than the minimum, a fixed limit would
+ *     begin again and again and never arrive.
  */
 
 #include "replicator_step.h"
@@ -33,6 +38,7 @@
 void step_check(const struct step *s)
 {
 	assert(s->backoff_ns >= STEP_BACKOFF_MIN_NS && s->backoff_ns <= STEP_BACKOFF_MAX_NS);
+	assert(s->silence_ns >= STEP_SILENCE_MIN_NS && s->silence_ns <= STEP_SILENCE_MAX_NS);
 	if (s->phase == STEP_STREAMING) {
 		assert(s->acked.end <= s->sent);
 		assert(s->sent <= s->newest.end);
@@ -48,6 +54,7 @@ void step_init(struct step *s, uint64_t seed, uint64_t now_ns)
 	s->phase = STEP_WAITING;
 	s->wait_until_ns = now_ns;
 	s->backoff_ns = STEP_BACKOFF_MIN_NS;
+	s->silence_ns = STEP_SILENCE_MIN_NS;
 	s->random = seed ^ UINT64_C(0x9e3779b97f4a7c15);
 	step_check(s);
 }
@@ -84,7 +91,9 @@ static void wait_before_next(struct step *s, uint64_t now_ns, enum step_failure 
 		s->backoff_ns = STEP_BACKOFF_MAX_NS;
 }
 
-/* Something is owed by the other side: a send to be taken, or an acknowledgement of a whole head. */
+/*
+ * Something is owed by the other side: a send to be taken, or an acknowledgement of a whole head.
+ */
 static bool is_owed(const struct step *s)
 {
 	return s->sending || s->sent > s->acked.end;
@@ -93,7 +102,7 @@ static bool is_owed(const struct step *s)
 bool step_silent(const struct step *s, uint64_t now_ns)
 {
 	return s->phase == STEP_STREAMING && s->opened && is_owed(s) &&
-	       now_ns >= s->progress_ns + STEP_SILENCE_MAX_NS;
+	       now_ns >= s->progress_ns + s->silence_ns;
 }
 
 static void next_asking(struct step *s, struct step_action *out)
@@ -117,7 +126,7 @@ static void next_streaming(struct step *s, uint64_t now_ns, struct step_action *
 		out->position = s->sent;
 		out->limit = s->newest.end;
 	} else if (is_owed(s)) {
-		out->until_ns = s->progress_ns + STEP_SILENCE_MAX_NS;
+		out->until_ns = s->progress_ns + s->silence_ns;
 	}
 }
 
@@ -129,8 +138,12 @@ void step_next(struct step *s, uint64_t now_ns, struct step_action *out)
 		s->phase = STEP_ASKING;
 		s->told = s->lacking = false;
 	}
-	if (step_silent(s, now_ns))
+	if (step_silent(s, now_ns)) {
 		step_close(s, STEP_AWAY);
+		s->silence_ns *= 2;
+		if (s->silence_ns > STEP_SILENCE_MAX_NS)
+			s->silence_ns = STEP_SILENCE_MAX_NS;
+	}
 
 	switch (s->phase) {
 	case STEP_WAITING:
@@ -220,8 +233,10 @@ bool step_acknowledged(struct step *s, uint64_t now_ns, const struct step_head *
 		return false;
 	}
 	s->progress_ns = now_ns;
-	if (h->end > s->acked.end)
+	if (h->end > s->acked.end) {
 		s->backoff_ns = STEP_BACKOFF_MIN_NS;
+		s->silence_ns = STEP_SILENCE_MIN_NS;
+	}
 	s->acked = *h;
 	step_check(s);
 	return true;

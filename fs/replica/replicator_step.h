@@ -2,8 +2,9 @@
 #define REPLICATOR_STEP_H_
 
 /*
- * What a replicator does next: a pure step machine.  It does no I/O and has no clock: events come in with the time
- * at which they happened, and step_next() tells the driver one thing to do.  Same seed and same events, same actions.
+ * What a replicator does next: a pure step machine.  It does no I/O and has no clock: events come
+ * in with the time at which they happened, and step_next() tells the driver one thing to do.  Same
+ * seed and same events, same actions.
  */
 
 #include "compiler.h"
@@ -14,7 +15,8 @@
 
 #define STEP_BACKOFF_MIN_NS (UINT64_C(100) * 1000 * 1000)
 #define STEP_BACKOFF_MAX_NS (UINT64_C(30) * 1000 * 1000 * 1000)
-#define STEP_SILENCE_MAX_NS (UINT64_C(30) * 1000 * 1000 * 1000)
+#define STEP_SILENCE_MIN_NS (UINT64_C(30) * 1000 * 1000 * 1000)
+#define STEP_SILENCE_MAX_NS (UINT64_C(960) * 1000 * 1000 * 1000)
 #define STEP_NEVER UINT64_MAX
 
 enum step_phase {
@@ -25,11 +27,17 @@ enum step_phase {
 };
 
 enum step_action_kind {
-	STEP_DO_WAIT,  /* nothing, until an event or until_ns */
-	STEP_DO_ASK,   /* connect anew and ask for the volume; answer: step_agreed, step_lacking or step_failed */
-	STEP_DO_PUT,   /* send volume.conf; answer: the same three */
-	STEP_DO_OPEN,  /* open a stream at position, which is the end of head (0 and 0: the empty log); later step_sent() */
-	STEP_DO_SEND,  /* send what follows position, at most up to limit: step_sending(), later step_sent() */
+	STEP_DO_WAIT, /* nothing, until an event or until_ns */
+	/* connect anew and ask for the volume; answer: step_agreed, step_lacking or step_failed */
+	STEP_DO_ASK,
+	STEP_DO_PUT, /* send volume.conf; answer: the same three */
+	/*
+	 * open a stream at position, which is the end of head (0 and 0: the empty log); later
+	 * step_sent()
+	 */
+	STEP_DO_OPEN,
+	/* send what follows position, at most up to limit: step_sending(), later step_sent() */
+	STEP_DO_SEND,
 	STEP_DO_CLOSE, /* cancel the stream; answer: step_failed */
 };
 
@@ -50,22 +58,24 @@ struct step_head {
 
 /* Why an attempt or a stream ended. */
 enum step_failure {
-	STEP_AWAY,    /* not reached, broken off, or busy: again after back-off */
-	STEP_REFUSED, /* a considered no, or the two logs differ: again after STEP_BACKOFF_MAX_NS only */
+	STEP_AWAY, /* not reached, broken off, or busy: again after back-off */
+	/* a considered no, or the two logs differ: again after STEP_BACKOFF_MAX_NS only */
+	STEP_REFUSED,
 };
 
 struct step {
 	enum step_phase phase;
-	bool opened;	     /* STREAMING: the driver was told to open the stream */
-	bool lacking;	     /* ASKING: volume.conf must be put */
-	bool told;	     /* ASKING, CLOSING: the driver was told already */
-	bool sending;	     /* a send is under way */
-	bool refused;	     /* the newest attempt ended in a refusal, and none was agreed since */
+	bool opened;  /* STREAMING: the driver was told to open the stream */
+	bool lacking; /* ASKING: volume.conf must be put */
+	bool told;    /* ASKING, CLOSING: the driver was told already */
+	bool sending; /* a send is under way */
+	bool refused; /* the newest attempt ended in a refusal, and none was agreed since */
 	enum step_failure why; /* CLOSING: what the end will count as */
 	uint64_t wait_until_ns;
-	uint64_t backoff_ns; /* next delay before jitter */
-	uint64_t random;     /* state of the jitter's generator */
-	uint64_t sent;	     /* everything below was sent on this stream, or was there before */
+	uint64_t backoff_ns;	 /* next delay before jitter */
+	uint64_t silence_ns;	 /* how long a stream that owes something may stand still */
+	uint64_t random;	 /* state of the jitter's generator */
+	uint64_t sent;		 /* everything below was sent on this stream, or was there before */
 	struct step_head acked;	 /* what the embassy holds, as it last said */
 	struct step_head newest; /* what is durable at home */
 	uint64_t progress_ns;	 /* the last time that the embassy did anything */
@@ -74,38 +84,53 @@ struct step {
 /* step_init(s, seed, now_ns): nothing known; the first action is STEP_DO_ASK. */
 void step_init(struct step *s, uint64_t seed, uint64_t now_ns);
 
-/* step_next(s, now_ns, out): the next thing to do.  Call until it is STEP_DO_WAIT, and again after each event. */
+/*
+ * step_next(s, now_ns, out): the next thing to do.  Call until it is STEP_DO_WAIT, and again after
+ * each event.
+ */
 void step_next(struct step *s, uint64_t now_ns, struct step_action *out);
 
 /* step_newest(s, h): there is a newer durable head.  An older one is ignored. */
 void step_newest(struct step *s, uint64_t now_ns, const struct step_head *h);
 
-/* step_agreed(s, h): the embassy holds our log up to ${h}, which was compared with ours; number and end 0: the empty log. */
+/*
+ * step_agreed(s, h): the embassy holds our log up to ${h}, which was compared with ours; number
+ * and end 0: the empty log.
+ */
 void step_agreed(struct step *s, uint64_t now_ns, const struct step_head *h);
 
 /* step_lacking(s): the embassy has no such volume, or an older volume.conf. */
 void step_lacking(struct step *s);
 
-/* step_failed(s, why): the question failed, could not be answered well, or the stream has ended (for whatever reason). */
+/*
+ * step_failed(s, why): the question failed, could not be answered well, or the stream has ended
+ * (for whatever reason).
+ */
 void step_failed(struct step *s, uint64_t now_ns, enum step_failure why);
 
 /*
- * step_sending(s, pos, len): the driver has begun to send the bytes of STEP_DO_SEND, which begin at ${pos} (the action's
- * position, or the start of a later segment) and end at most at its limit.  step_sent(): that send was taken by the transport.
+ * step_sending(s, pos, len): the driver has begun to send the bytes of STEP_DO_SEND, which begin at
+ * ${pos} (the action's position, or the start of a later segment) and end at most at its limit.
+ * step_sent(): that send was taken by the transport.
  */
 void step_sending(struct step *s, uint64_t now_ns, uint64_t pos, size_t len);
 void step_sent(struct step *s, uint64_t now_ns);
 
 /*
  * step_acknowledged(s, h): the embassy holds all up to ${h}.
- * Returns false if that cannot be: it goes back, or beyond what was sent; the stream is then closed as STEP_REFUSED.
+ * Returns false if that cannot be: it goes back, or beyond what was sent; the stream is then closed
+ * as STEP_REFUSED.
  */
 MUST_CHECK bool step_acknowledged(struct step *s, uint64_t now_ns, const struct step_head *h);
 
-/* step_close(s, why): the driver cannot go on with this stream (local read error, a bad message). */
+/*
+ * step_close(s, why): the driver cannot go on with this stream (local read error, a bad message).
+ */
 void step_close(struct step *s, enum step_failure why);
 
-/* step_silent(s, now_ns): the stream is being closed because nothing came for STEP_SILENCE_MAX_NS. */
+/*
+ * step_silent(s, now_ns): the stream is being closed because nothing came for silence_ns.
+ */
 bool step_silent(const struct step *s, uint64_t now_ns);
 
 /* step_check(s): abort unless the invariants in replicator_step.c hold. */

@@ -1,9 +1,9 @@
 /*
  * A source over a block server.
  *
- * Key idea: bytes go through the page cache and are believed here, since seals judge them above; heads are believed when
- * their writer signed them.  Every question is asked again, with back-off, until its time is over, so a mount
- * lives through a server's restart.
+ * Key idea: bytes go through the page cache and are believed here, since seals judge them above;
+ * heads are believed when their writer signed them.  Every question is asked again, with back-off,
+ * until its time is over, so a mount lives through a server's restart.
  *
  * Invariants:
  *  1. The log's end at opening is never used: a page or head that was not there may be there now.
@@ -46,7 +46,8 @@ struct remote {
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
 	struct params *newer; /* a later volume.conf, once a head's epoch asked for it; or NULL */
-	struct head heads[HEADS_KEPT]; /* number 0: none; the head's place is its number modulo the size */
+	/* number 0: none; the head's place is its number modulo the size */
+	struct head heads[HEADS_KEPT];
 };
 
 static struct remote *remote_of(struct source *s)
@@ -185,12 +186,17 @@ static int check_head(struct remote *r, const Embassyfs__V1__Head *h, struct hea
 		pthread_mutex_unlock(&r->mu);
 	}
 	if (rc == -ERR_STALE)
-		rc = err_say(-ERR_TAMPERED, "%s: head %llu is by a writer that volume.conf does not "
-			     "grant", client_address(r->client), (unsigned long long)out->number);
+		rc = err_say(-ERR_TAMPERED,
+			     "%s: head %llu is by a writer that volume.conf does not "
+			     "grant",
+			     client_address(r->client), (unsigned long long)out->number);
 	return rc;
 }
 
-/* Ask for heads.  An answer of none is -ERR_ABSENT; one of more than were asked for is -ERR_TAMPERED. */
+/*
+ * Ask for heads.  An answer of none is -ERR_ABSENT; one of more than were asked for is
+ * -ERR_TAMPERED.
+ */
 static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
 		     Embassyfs__V1__HeadsReply **out)
 {
@@ -210,9 +216,9 @@ static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
 	*out = (Embassyfs__V1__HeadsReply *)m;
 	if ((*out)->n_heads > 0 && (*out)->n_heads <= request->limit)
 		return 0;
-	rc = (*out)->n_heads == 0 ? -ERR_ABSENT :
-	     err_say(-ERR_TAMPERED, "%s: more heads than were asked for",
-		     client_address(r->client));
+	rc = (*out)->n_heads == 0 ? -ERR_ABSENT
+				  : err_say(-ERR_TAMPERED, "%s: more heads than were asked for",
+					    client_address(r->client));
 	protobuf_c_message_free_unpacked(m, NULL);
 	return rc;
 }
@@ -236,10 +242,12 @@ static int fetch_heads(struct remote *r, uint64_t first, size_t n, struct head *
 		if (rc < 0)
 			break;
 		if (out[i].number != first + i ||
-		    (before && (out[i].parent_pos != before->pos || out[i].pos <= before->pos ||
-				out[i].time_ns <= before->time_ns || out[i].epoch < before->epoch))) {
+		    (before &&
+		     (out[i].parent_pos != before->pos || out[i].pos <= before->pos ||
+		      out[i].time_ns <= before->time_ns || out[i].epoch < before->epoch))) {
 			rc = err_say(-ERR_TAMPERED, "%s: its head after %llu does not follow",
-				     client_address(r->client), (unsigned long long)(first + i - 1));
+				     client_address(r->client),
+				     (unsigned long long)(first + i - 1));
 			break;
 		}
 		keep_head(r, &out[i]);

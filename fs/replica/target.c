@@ -1,6 +1,6 @@
 /*
- * Addresses of block servers, as users write them.  Key idea: decided from the text alone, without asking a resolver,
- * since plain text is allowed on the strength of the answer.
+ * Addresses of block servers, as users write them.  Key idea: decided from the text alone, without
+ * asking a resolver, since plain text is allowed on the strength of the answer.
  */
 
 #include "remote.h"
@@ -12,7 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Split HOST:PORT or [HOST]:PORT.  Sets what lies before the last colon, brackets off; false if it is not of that form. */
+/*
+ * Split HOST:PORT or [HOST]:PORT.  Sets what lies before the last colon, brackets off; false if it
+ * is not of that form.
+ */
 static bool split_host(const char *address, size_t len, const char **out_host, size_t *out_len)
 {
 	const char *colon = memrchr(address, ':', len);
@@ -91,6 +94,8 @@ int remote_target_parse(const char *text, char **out_address, uint8_t out_volume
 	return 0;
 
 malformed:
-	return err_say(-ERR_FORMAT, "%s: not HOST:PORT/VOLUME-ID or unix:PATH/VOLUME-ID; the id is 32 "
-		       "hexadecimal digits, as shown by 'embassy status'", text);
+	return err_say(-ERR_FORMAT,
+		       "%s: not HOST:PORT/VOLUME-ID or unix:PATH/VOLUME-ID; the id is 32 "
+		       "hexadecimal digits, as shown by 'embassy status'",
+		       text);
 }

@@ -8,7 +8,10 @@
 #include <pthread.h>
 #include <signal.h>
 
-/* thread_start(t, fn, arg): as pthread_create(), with every signal blocked in the new thread.  Returns 0 or -errno. */
+/*
+ * thread_start(t, fn, arg): as pthread_create(), with every signal blocked in the new thread.
+ * Returns 0 or -errno.
+ */
 MUST_CHECK static inline int thread_start(pthread_t *t, void *(*fn)(void *), void *arg)
 {
 	sigset_t all, old;

@@ -1,14 +1,16 @@
 /*
  * Writing a new version of the tree, bottom up.
  *
- * Key idea: the right edge of the tree being built is a stack of runs, one a level.  Nodes leave a run's front when it is long enough, and
- * their pointers join the run above.  An old subtree joins the run above its root's level, once the runs below that are closed.
+ * Key idea: the right edge of the tree being built is a stack of runs, one a level.  Nodes leave a
+ * run's front when it is long enough, and their pointers join the run above.  An old subtree joins
+ * the run above its root's level, once the runs below that are closed.
  *
  * Invariants:
  *  1. What the run on a level stands for lies in key order before the runs below it.
  *  2. A child is appended before the node that points to it, so every pointer lies below.
- *  3. A run that has given off a node keeps at least BUILD_NODE_MIN bytes, so only a run that is all of what came can be smaller; it is
- *     closed only when nothing more comes on its level, and then joined with the node before it.
+ *  3. A run that has given off a node keeps at least BUILD_NODE_MIN bytes, so only a run that is
+ *     all of what came can be smaller; it is closed only when nothing more comes on its level, and
+ *     then joined with the node before it.
  *  4. A run is less than TREE_NODE_TARGET + BUILD_NODE_MIN bytes between calls.
  */
 
@@ -227,8 +229,8 @@ static int close_run(struct build *b, uint32_t level)
 }
 
 /*
- * Close the runs from the leaves up to ${level}, as far as each has ${len_min} bytes.  ${*out_all}: nothing is left open.  Not all: a run at
- * or below ${level} is too small.
+ * Close the runs from the leaves up to ${level}, as far as each has ${len_min} bytes.  ${*out_all}:
+ * nothing is left open.  Not all: a run at or below ${level} is too small.
  */
 static int close_up_to(struct build *b, uint32_t level, size_t len_min, bool *out_all)
 {
@@ -256,7 +258,10 @@ int build_open(struct build *b, uint32_t level, const struct block_ptr *ptr, str
 	bool all;
 	int rc;
 
-	/* Runs that are at least half a node end where the old nodes do, so that what is not changed comes out as it was. */
+	/*
+	 * Runs that are at least half a node end where the old nodes do, so that what is not
+	 * changed comes out as it was.
+	 */
 	rc = close_up_to(b, level, TREE_NODE_TARGET / 2, &all);
 	if (rc < 0)
 		return rc;
@@ -306,8 +311,9 @@ static bool any_above(const struct build *b, uint32_t level)
 }
 
 /*
- * Take the newest node of ${level} back out of the run above it, and put its entries before the run on ${level}.  Something is above.
- * Recursion goes up: a run above that is empty takes one back first.
+ * Take the newest node of ${level} back out of the run above it, and put its entries before the run
+ * on ${level}.  Something is above. Recursion goes up: a run above that is empty takes one back
+ * first.
  */
 static int take_back(struct build *b, uint32_t level)
 {

@@ -1,12 +1,15 @@
 /*
  * The cache of tree nodes.
  *
- * Key idea: a hash table in shards, each with its own lock, and one clock for all: its hand goes from shard to shard and looks at one
- * node of each; a node used since the last visit is spared once.  So no shard is full before the whole is.
+ * Key idea: a hash table in shards, each with its own lock, and one clock for all: its hand goes
+ * from shard to shard and looks at one node of each; a node used since the last visit is spared
+ * once.  So no shard is full before the whole is.
  *
  * Invariants:
- *  1. A node is in the table from when it is added until it is evicted; it is evicted and freed only with no reference.
- *  2. References are taken under the shard's lock only; so a node seen there with none stays without while the lock is held.
+ *  1. A node is in the table from when it is added until it is evicted; it is evicted and freed
+ *     only with no reference.
+ *  2. References are taken under the shard's lock only; so a node seen there with none stays
+ *     without while the lock is held.
  *  3. At most one shard lock is held, and none across I/O.
  *  4. Positions are written once: the node at a position never changes.
  */

@@ -1,11 +1,12 @@
 /*
  * A tree under overlays, read as one.
  *
- * Key idea: each layer has a cursor that stands at its first key not yet passed.  The lowest of those keys is next, on a tie the highest
- * layer's; it shows unless it is a tombstone or lies in a deleted range of a layer above its own.
+ * Key idea: each layer has a cursor that stands at its first key not yet passed.  The lowest of
+ * those keys is next, on a tie the highest layer's; it shows unless it is a tombstone or lies in a
+ * deleted range of a layer above its own.
  *
- * Invariants while an item is current: every layer's cursor is at or after its key; every layer's range cursor is the first
- * range that ends after it.
+ * Invariants while an item is current: every layer's cursor is at or after its key; every layer's
+ * range cursor is the first range that ends after it.
  */
 
 #include "map.h"
@@ -100,8 +101,7 @@ static const struct skip_node *hidden_by(struct map_cursor *mc, int layer)
 	const struct skip_node *r = mc->range[layer];
 
 	if (r && key_cmp(r->value, r->value_len, mc->key, mc->key_len) <= 0)
-		r = mc->range[layer] =
-			overlay_seek_range(mc->overlay[layer], mc->key, mc->key_len);
+		r = mc->range[layer] = overlay_seek_range(mc->overlay[layer], mc->key, mc->key_len);
 	if (r && key_cmp(skip_key(r), r->key_len, mc->key, mc->key_len) <= 0)
 		return r;
 	return NULL;

@@ -1,10 +1,12 @@
 /*
  * Laying an overlay over a tree.
  *
- * Key idea: one pass over both in key order.  A subtree without a change in its range goes into the new tree as it is, one that
- * a deleted range covers is left out, and only what is neither is opened.
+ * Key idea: one pass over both in key order.  A subtree without a change in its range goes into the
+ * new tree as it is, one that a deleted range covers is left out, and only what is neither is
+ * opened.
  *
- * Invariants: all changes with keys below the place that the pass has reached are applied; ${range} is the first range that ends after it.
+ * Invariants: all changes with keys below the place that the pass has reached are applied; ${range}
+ * is the first range that ends after it.
  */
 
 #include "tree.h"
@@ -67,8 +69,8 @@ static int merge_leaf(struct merge *m, const struct node *leaf, const struct bou
 		rc = apply_changes_below(m, &here);
 		if (rc < 0)
 			return rc;
-		if (m->change && key_cmp(skip_key(m->change), m->change->key_len, it.key,
-					 it.key_len) == 0)
+		if (m->change &&
+		    key_cmp(skip_key(m->change), m->change->key_len, it.key, it.key_len) == 0)
 			rc = apply_change(m);
 		else if (!deleted(m, it.key, it.key_len))
 			rc = build_item(&m->build, &it);
@@ -79,8 +81,8 @@ static int merge_leaf(struct merge *m, const struct node *leaf, const struct bou
 }
 
 /*
- * The subtree whose root, of ${level}, is the value of ${self}; its keys lie from self's key, the first one's below any, to ${to}.
- * Recursion is at most TREE_HEIGHT_MAX deep.
+ * The subtree whose root, of ${level}, is the value of ${self}; its keys lie from self's key, the
+ * first one's below any, to ${to}. Recursion is at most TREE_HEIGHT_MAX deep.
  */
 static int merge_subtree(struct merge *m, uint32_t level, const struct node_item *self,
 			 const struct bound *to)

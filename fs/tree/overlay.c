@@ -1,14 +1,15 @@
 /*
  * Item changes in memory.
  *
- * Key idea: two ordered sets, entries and deleted ranges.  A range deletion first takes out the entries that it covers, so an entry
- * that is there is always newer than the range around it, and a lookup asks the entries first.
+ * Key idea: two ordered sets, entries and deleted ranges.  A range deletion first takes out the
+ * entries that it covers, so an entry that is there is always newer than the range around it, and a
+ * lookup asks the entries first.
  *
  * Invariants:
  *  1. Ranges are disjoint and none ends where the next begins.
  *  2. An entry inside a range stands above it.
- *  3. The pending ranges, then the live entries of the pending list, are the net effect of all changes since the last delta: an
- *     entry that a pending range covers was changed after it.
+ *  3. The pending ranges, then the live entries of the pending list, are the net effect of all
+ *     changes since the last delta: an entry that a pending range covers was changed after it.
  *  4. pending_bytes is the length of the records of the list's entries that are not dead.
  */
 

@@ -2,12 +2,14 @@
 #define OVERLAY_H_
 
 /*
- * Item changes in memory: an ordered map of key to value or tombstone, plus deleted key ranges, to be laid over a tree.
- * Within one overlay, a range deletion acts on what lies below (older overlays and the tree) and on the overlay's own earlier
- * entries; later puts stand above it.  Not locked: the caller's lock covers it.  Functions on a const overlay change nothing, so
- * one that no longer changes can be read by any number of threads.
+ * Item changes in memory: an ordered map of key to value or tombstone, plus deleted key ranges, to
+ * be laid over a tree.  Within one overlay, a range deletion acts on what lies below (older overlays
+ * and the tree) and on the overlay's own earlier entries; later puts stand above it.  Not locked:
+ * the caller's lock covers it.  Functions on a const overlay change nothing, so one that no longer
+ * changes can be read by any number of threads.
  *
- * An overlay remembers which changes are not yet in a delta ("pending"); overlay_take_delta() gives their net effect.
+ * An overlay remembers which changes are not yet in a delta ("pending"); overlay_take_delta() gives
+ * their net effect.
  */
 
 #include "compiler.h"
@@ -19,7 +21,7 @@
 struct buf;
 struct overlay;
 
-#define TREE_KEY_MAX 320u   /* bytes; at least 1 */
+#define TREE_KEY_MAX 320u /* bytes; at least 1 */
 #define TREE_VALUE_MAX 4352u
 
 /* Returns 0 or -ENOMEM.  overlay_free(NULL) is a no-op. */
@@ -27,26 +29,35 @@ MUST_CHECK int overlay_new(struct overlay **out);
 void overlay_free(struct overlay *ov);
 
 /*
- * overlay_reserve(ov, n, bytes): make sure that ${n} further changes with together ${bytes} bytes of keys and values cannot fail for
- * memory.  An operation reserves for all its changes first, so that it is applied whole or not at all.  Returns 0 or -ENOMEM.
+ * overlay_reserve(ov, n, bytes): make sure that ${n} further changes with together ${bytes} bytes
+ * of keys and values cannot fail for memory.  An operation reserves for all its changes first, so
+ * that it is applied whole or not at all.  Returns 0 or -ENOMEM.
  */
 MUST_CHECK int overlay_reserve(struct overlay *ov, size_t n, size_t bytes);
 
 /*
- * Changes; each becomes pending.  Room was reserved, and lengths are within the limits above (asserted).  Overlapping and adjacent
- * ranges become one.  An empty range [from, to), to <= from, changes nothing.
+ * Changes; each becomes pending.  Room was reserved, and lengths are within the limits above
+ * (asserted).  Overlapping and adjacent ranges become one.  An empty range [from, to), to <= from,
+ * changes nothing.
  */
-void overlay_put(struct overlay *ov, const void *key, size_t key_len, const void *value, size_t value_len);
+void overlay_put(struct overlay *ov, const void *key, size_t key_len, const void *value,
+		 size_t value_len);
 void overlay_del(struct overlay *ov, const void *key, size_t key_len);
-void overlay_del_range(struct overlay *ov, const void *from, size_t from_len, const void *to, size_t to_len);
+void overlay_del_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
+		       size_t to_len);
 
 enum overlay_hit { OVERLAY_MISS, OVERLAY_FOUND, OVERLAY_GONE };
 
-/* overlay_get(): FOUND with a borrowed value (until the key's next change); GONE: deleted here (key or range); MISS: look below. */
-enum overlay_hit overlay_get(const struct overlay *ov, const void *key, size_t key_len, const uint8_t **out_value, size_t *out_len);
+/*
+ * overlay_get(): FOUND with a borrowed value (until the key's next change); GONE: deleted here (key
+ * or range); MISS: look below.
+ */
+enum overlay_hit overlay_get(const struct overlay *ov, const void *key, size_t key_len,
+			     const uint8_t **out_value, size_t *out_len);
 
 /*
- * overlay_bytes(ov): memory in use, beside at most 512 KiB set ready per kind of change; 0: nothing was ever changed.
+ * overlay_bytes(ov): memory in use, beside what is set ready (a few times the largest reserve, or
+ * some 1.5 MiB); 0: nothing was ever changed.
  * overlay_pending_bytes(ov): what overlay_take_delta() would add; 0: nothing pending.
  */
 size_t overlay_bytes(const struct overlay *ov);
@@ -54,10 +65,14 @@ size_t overlay_pending_bytes(const struct overlay *ov);
 
 /*
  * Records of a delta, in this order: deleted ranges, then puts and deletes by key:
- *   u8 3, u16 from_len, u16 to_len, from, to     |  u8 1, u16 key_len, u16 value_len, key, value  |  u8 2, u16 key_len, key
- * Applying the records of consecutive deltas in order gives the same state however often any of them is applied again in order.
+ *   u8 3, u16 from_len, u16 to_len, from, to
+ *   u8 1, u16 key_len, u16 value_len, key, value
+ *   u8 2, u16 key_len, key
+ * Applying the records of consecutive deltas in order gives the same state however often any of
+ * them is applied again in order.
  *
- * overlay_take_delta(ov, out): append the net records of all pending changes to ${out}; nothing is pending then.
+ * overlay_take_delta(ov, out): append the net records of all pending changes to ${out}; nothing is
+ * pending then.
  * Returns 0, or -ENOMEM and all is still pending.
  */
 MUST_CHECK int overlay_take_delta(struct overlay *ov, struct buf *out);
@@ -65,17 +80,19 @@ MUST_CHECK int overlay_take_delta(struct overlay *ov, struct buf *out);
 #define OVERLAY_RECORD_MAX (5u + TREE_KEY_MAX + TREE_VALUE_MAX) /* bytes of the longest record */
 
 /*
- * overlay_apply(ov, records, len): replay records read from a delta; they are not pending afterwards (but a key that was
- * pending before stays so).  Validates: returns 0, -ERR_FORMAT with a detail (a record is malformed; those before it are applied)
- * or -ENOMEM (likewise).
+ * overlay_apply(ov, records, len): replay records read from a delta; they are not pending
+ * afterwards (but a key that was pending before stays so).  Validates: returns 0, -ERR_FORMAT with
+ * a detail (a record is malformed; those before it are applied) or -ENOMEM (likewise).
  */
 MUST_CHECK int overlay_apply(struct overlay *ov, const void *records, size_t len);
 
 /*
- * overlay_encode(ov, piece_max, fn, ctx): all changes, pending or not, as records in pieces of at most ${piece_max} bytes (at least
- * OVERLAY_RECORD_MAX, asserted), each piece, none empty, given to fn, in an order in which applying the pieces one after the other
- * gives this overlay.  Stops at fn's first non-zero, returned.  Else 0 or -ENOMEM.
+ * overlay_encode(ov, piece_max, fn, ctx): all changes, pending or not, as records in pieces of at
+ * most ${piece_max} bytes (at least OVERLAY_RECORD_MAX, asserted), each piece, none empty, given to
+ * fn, in an order in which applying the pieces one after the other gives this overlay.  Stops at
+ * fn's first non-zero, returned.  Else 0 or -ENOMEM.
  */
-MUST_CHECK int overlay_encode(const struct overlay *ov, size_t piece_max, int (*fn)(void *ctx, const void *records, size_t len), void *ctx);
+MUST_CHECK int overlay_encode(const struct overlay *ov, size_t piece_max,
+			      int (*fn)(void *ctx, const void *records, size_t len), void *ctx);
 
 #endif /* !OVERLAY_H_ */

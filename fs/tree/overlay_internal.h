@@ -29,17 +29,22 @@ struct overlay {
 /* The bytes of the record of an entry, as it is now. */
 static inline size_t entry_record_len(const struct skip_node *n)
 {
-	return n->flags & ENTRY_GONE ? (size_t)3 + n->key_len :
-				       (size_t)5 + n->key_len + n->value_len;
+	return n->flags & ENTRY_GONE ? (size_t)3 + n->key_len
+				     : (size_t)5 + n->key_len + n->value_len;
 }
 
 /* Changes that become pending or not. */
-void overlay_change(struct overlay *ov, const void *key, size_t key_len, const void *value, size_t value_len, bool gone,
-		    bool pending);
-void overlay_change_range(struct overlay *ov, const void *from, size_t from_len, const void *to, size_t to_len, bool pending);
+void overlay_change(struct overlay *ov, const void *key, size_t key_len, const void *value,
+		    size_t value_len, bool gone, bool pending);
+void overlay_change_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
+			  size_t to_len, bool pending);
 
-/* overlay_seek(): the first entry with key >= ${key}, or NULL.  overlay_seek_range(): the first range that ends after ${key}, or NULL. */
-static inline const struct skip_node *overlay_seek(const struct overlay *ov, const void *key, size_t len)
+/*
+ * overlay_seek(): the first entry with key >= ${key}, or NULL.  overlay_seek_range(): the first
+ * range that ends after ${key}, or NULL.
+ */
+static inline const struct skip_node *overlay_seek(const struct overlay *ov, const void *key,
+						   size_t len)
 {
 	return skip_seek(&ov->entries, key, len);
 }

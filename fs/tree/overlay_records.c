@@ -1,8 +1,9 @@
 /*
  * An overlay's changes as the records of a delta, and back.
  *
- * Key idea: a record says what a key or a range becomes, never how it changes; so laying the same records over a state again, in order,
- * is harmless.  Ranges go first because entries stand above them.  proto/FORMAT.md, "Delta records".
+ * Key idea: a record says what a key or a range becomes, never how it changes; so laying the same
+ * records over a state again, in order, is harmless.  Ranges go first because entries stand above
+ * them.  proto/FORMAT.md, "Delta records".
  */
 
 #include "overlay_internal.h"

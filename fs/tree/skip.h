@@ -2,8 +2,9 @@
 #define SKIP_H_
 
 /*
- * A skip list of byte strings to byte strings, whose memory comes from chunks that are freed as a whole.  Reads change nothing,
- * so any number of threads may read a list that nobody changes.  Changes cannot fail: room is reserved before.
+ * A skip list of byte strings to byte strings, whose memory comes from chunks that are freed as a
+ * whole.  Reads change nothing, so any number of threads may read a list that nobody changes.
+ * Changes cannot fail: room is reserved before.
  */
 
 #include "compiler.h"
@@ -37,7 +38,10 @@ struct skip {
 	uint32_t height;
 };
 
-/* Where a key is or would be: on each level the link to what comes after, and the node before (NULL: none). */
+/*
+ * Where a key is or would be: on each level the link to what comes after, and the node before
+ * (NULL: none).
+ */
 struct skip_path {
 	struct skip_node **link[SKIP_HEIGHT];
 	struct skip_node *before;
@@ -54,29 +58,43 @@ void skip_release(struct skip *s);
 /* skip_reset(s): empty it; keeps the room it has. */
 void skip_reset(struct skip *s);
 
-/* skip_reserve(s, n, bytes): the next ${n} inserts or values, of together ${bytes} bytes, find room.  Returns 0 or -ENOMEM. */
+/*
+ * skip_reserve(s, n, bytes): the next ${n} inserts or values, of together ${bytes} bytes, find
+ * room.  Returns 0 or -ENOMEM.
+ */
 MUST_CHECK int skip_reserve(struct skip *s, size_t n, size_t bytes);
 
-/* skip_seek(s, key, len): the first node whose key is >= ${key}, or NULL.  skip_floor(): the last one <= ${key}, or NULL. */
+/*
+ * skip_seek(s, key, len): the first node whose key is >= ${key}, or NULL.  skip_floor(): the last
+ * one <= ${key}, or NULL.
+ */
 struct skip_node *skip_seek(const struct skip *s, const void *key, size_t len);
 struct skip_node *skip_floor(const struct skip *s, const void *key, size_t len);
 
 /*
- * skip_find(s, key, len, path): as skip_seek(), and set ${path} to before it.  skip_find_after(): ${path} is set behind an equal key,
- * and what comes after is returned.  A path holds until the list changes in any way but through it.
+ * skip_find(s, key, len, path): as skip_seek(), and set ${path} to before it.  skip_find_after():
+ * ${path} is set behind an equal key, and what comes after is returned.  A path holds until the
+ * list changes in any way but through it.
  */
 struct skip_node *skip_find(struct skip *s, const void *key, size_t len, struct skip_path *path);
-struct skip_node *skip_find_after(struct skip *s, const void *key, size_t len, struct skip_path *path);
+struct skip_node *skip_find_after(struct skip *s, const void *key, size_t len,
+				  struct skip_path *path);
 
 /* skip_step(path, n): move ${path} behind ${n}, the node after it. */
 void skip_step(struct skip_path *path, struct skip_node *n);
 
-/* skip_insert(): a new node at ${path}, where ${key} belongs and is not.  skip_unlink(): take out the node after ${path}. */
-struct skip_node *skip_insert(struct skip *s, struct skip_path *path, const void *key, size_t key_len, const void *value,
-			      size_t value_len);
+/*
+ * skip_insert(): a new node at ${path}, where ${key} belongs and is not.  skip_unlink(): take out
+ * the node after ${path}.
+ */
+struct skip_node *skip_insert(struct skip *s, struct skip_path *path, const void *key,
+			      size_t key_len, const void *value, size_t value_len);
 void skip_unlink(struct skip *s, struct skip_path *path);
 
-/* skip_set_value(): in place where it fits.  skip_move_value(): ${to} takes over the value of ${from}, which is linked and soon unlinked. */
+/*
+ * skip_set_value(): in place where it fits.  skip_move_value(): ${to} takes over the value of
+ * ${from}, which is linked and soon unlinked.
+ */
 void skip_set_value(struct skip *s, struct skip_node *n, const void *value, size_t len);
 void skip_move_value(struct skip *s, struct skip_node *to, struct skip_node *from);
 

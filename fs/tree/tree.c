@@ -1,10 +1,11 @@
 /*
  * Reading one version of the tree.
  *
- * Key idea: a path of held nodes from the root to a leaf, one slot each.  Node keys are the first keys of children, so a key belongs to
- * the last child whose first key is not above it.
+ * Key idea: a path of held nodes from the root to a leaf, one slot each.  Node keys are the first
+ * keys of children, so a key belongs to the last child whose first key is not above it.
  *
- * Invariants: the node on level l of a path is of level l; slots are below the node's number of entries while the cursor is valid.
+ * Invariants: the node on level l of a path is of level l; slots are below the node's number of
+ * entries while the cursor is valid.
  */
 
 #include "tree.h"
@@ -112,7 +113,10 @@ void tree_cursor_release(struct tree_cursor *tc)
 	tc->valid = false;
 }
 
-/* To the first item at or after ${key} of the subtree at ${ptr}; its very first if ${key} is NULL.  Past the leaf's last entry at worst. */
+/*
+ * To the first item at or after ${key} of the subtree at ${ptr}; its very first if ${key} is NULL.
+ * Past the leaf's last entry at worst.
+ */
 static int descend(struct tree_cursor *tc, struct block_ptr ptr, uint32_t level, const void *key,
 		   size_t key_len)
 {
@@ -215,7 +219,8 @@ int tree_seek(struct tree_cursor *tc, const void *key, size_t key_len)
 	node_entry(tc->path[0], tc->slot[0], &it);
 	if (key_cmp(it.key, it.key_len, key, key_len) < 0) {
 		tc->valid = false;
-		return damaged(&tc->path[0]->ptr, "it begins below the range that its parent gives it");
+		return damaged(&tc->path[0]->ptr,
+			       "it begins below the range that its parent gives it");
 	}
 	return 0;
 }

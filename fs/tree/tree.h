@@ -2,8 +2,9 @@
 #define TREE_H_
 
 /*
- * The tree on disk: a copy-on-write B+tree whose nodes are BLOCK_NODE blocks, immutable once appended.  A root names a whole
- * version.  New versions come from tree_merge() alone: it lays an overlay's changes over a root and writes only the nodes that differ.
+ * The tree on disk: a copy-on-write B+tree whose nodes are BLOCK_NODE blocks, immutable once
+ * appended.  A root names a whole version.  New versions come from tree_merge() alone: it lays an
+ * overlay's changes over a root and writes only the nodes that differ.
  */
 
 #include "block.h"
@@ -24,15 +25,17 @@ struct tree_root {
 };
 
 /*
- * tree_get(c, root, key, key_len, need, value, cap, out_len): copy the value of ${key} (at most TREE_VALUE_MAX bytes) to ${value}.
+ * tree_get(c, root, key, key_len, need, value, cap, out_len): copy the value of ${key} (at most
+ * TREE_VALUE_MAX bytes) to ${value}.
  * Returns 0; -ENOENT; -ERR_DAMAGED also if the value is longer than ${cap}; or as node_cache_get().
  */
-MUST_CHECK int tree_get(struct node_cache *c, const struct tree_root *root, const void *key, size_t key_len,
-			struct need *need, void *value, size_t cap, size_t *out_len);
+MUST_CHECK int tree_get(struct node_cache *c, const struct tree_root *root, const void *key,
+			size_t key_len, struct need *need, void *value, size_t cap,
+			size_t *out_len);
 
 /*
- * A place in one version of the tree; holds the nodes on its path.  Embedded; zero-initialise with tree_cursor_init(), end with
- * tree_cursor_release().
+ * A place in one version of the tree; holds the nodes on its path.  Embedded; zero-initialise with
+ * tree_cursor_init(), end with tree_cursor_release().
  */
 struct tree_cursor {
 	struct node_cache *cache;
@@ -43,46 +46,57 @@ struct tree_cursor {
 	bool valid;
 };
 
-void tree_cursor_init(struct tree_cursor *tc, struct node_cache *c, const struct tree_root *root, struct need *need);
+void tree_cursor_init(struct tree_cursor *tc, struct node_cache *c, const struct tree_root *root,
+		      struct need *need);
 void tree_cursor_release(struct tree_cursor *tc);
 
 /*
- * tree_seek(tc, key, key_len): to the first item with key >= ${key} (tc->valid false: none).  tree_next(tc): to the one after; ${tc} is
- * valid (asserted).  After an error ${tc} is not valid; it can be sought again.
+ * tree_seek(tc, key, key_len): to the first item with key >= ${key} (tc->valid false: none).
+ * tree_next(tc): to the one after; ${tc} is valid (asserted).  After an error ${tc} is not valid;
+ * it can be sought again.
  * Returns 0; -ERR_DAMAGED also if items are out of order; or as node_cache_get().
  */
 MUST_CHECK int tree_seek(struct tree_cursor *tc, const void *key, size_t key_len);
 MUST_CHECK int tree_next(struct tree_cursor *tc);
 
 /* The item under a valid cursor; borrowed until it moves. */
-void tree_item(const struct tree_cursor *tc, const uint8_t **out_key, size_t *out_key_len, const uint8_t **out_value, size_t *out_value_len);
+void tree_item(const struct tree_cursor *tc, const uint8_t **out_key, size_t *out_key_len,
+	       const uint8_t **out_value, size_t *out_value_len);
 
 /*
- * tree_merge(c, io, old, changes, out): append, with io->append, the nodes of a new version in which ${changes} are applied to ${old}, and
- * set ${*out} to its root.  Old nodes are read through ${c}, which also gets the new ones.  ${changes} is only read.
- * Bounded memory: one path of nodes being built.  Keeps nodes between a quarter and the whole of TREE_NODE_TARGET
- * where neighbours allow; a subtree that lies wholly in a deleted range is dropped unread, one without changes is kept unread.  A node
- * that comes out as it was is not written again, so changes without effect give the old root.  No pointer of the result lies above what
- * has been appended.  Returns 0 or an error of reading or appending, -ERR_DAMAGED also if the old items are out of order (then what was
+ * tree_merge(c, io, old, changes, out): append, with io->append, the nodes of a new version in
+ * which ${changes} are applied to ${old}, and set ${*out} to its root.  Old nodes are read through
+ * ${c}, which also gets the new ones.  ${changes} is only read. Bounded memory: one path of nodes
+ * being built.  Keeps nodes between a quarter and the whole of TREE_NODE_TARGET where neighbours
+ * allow; a subtree that lies wholly in a deleted range is dropped unread, one without changes is
+ * kept unread.  A node that comes out as it was is not written again, so changes without effect
+ * give the old root.  No pointer of the result lies above what has been appended.  Returns 0 or an
+ * error of reading or appending, -ERR_DAMAGED also if the old items are out of order (then what was
  * appended is garbage, harmless).
  */
-MUST_CHECK int tree_merge(struct node_cache *c, const struct block_io *io, const struct tree_root *old, const struct overlay *changes,
+MUST_CHECK int tree_merge(struct node_cache *c, const struct block_io *io,
+			  const struct tree_root *old, const struct overlay *changes,
 			  struct tree_root *out);
 
 /*
- * tree_walk(c, root, fn_node, fn_item, ctx): visit every node, before what lies below it, and item in key order, verifying the structure
- * (order, levels, bounds).  A node that cannot be read, or that is not where it belongs, is given to fn_node with its error, and the walk
- * goes on after it when fn_node returns 0; without fn_node the walk ends with that error.  Either function may be NULL.
+ * tree_walk(c, root, fn_node, fn_item, ctx): visit every node, before what lies below it, and item
+ * in key order, verifying the structure (order, levels, bounds).  A node that cannot be read, or
+ * that is not where it belongs, is given to fn_node with its error, and the walk goes on after it
+ * when fn_node returns 0; without fn_node the walk ends with that error.  Either function may be
+ * NULL.
  * Returns 0 or the first non-zero of a function.
  */
 struct tree_walk_node {
 	struct block_ptr ptr;
-	uint32_t level; /* 0: leaf */
-	int rc;		/* 0, or why it could not be read */
+	uint32_t level;	     /* 0: leaf */
+	int rc;		     /* 0, or why it could not be read */
 	const uint8_t *from; /* first key that it covers, borrowed; the root's has length 0 */
 	size_t from_len;
 };
-MUST_CHECK int tree_walk(struct node_cache *c, const struct tree_root *root, int (*fn_node)(void *ctx, const struct tree_walk_node *n),
-			 int (*fn_item)(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *value, size_t value_len), void *ctx);
+MUST_CHECK int tree_walk(struct node_cache *c, const struct tree_root *root,
+			 int (*fn_node)(void *ctx, const struct tree_walk_node *n),
+			 int (*fn_item)(void *ctx, const uint8_t *key, size_t key_len,
+					const uint8_t *value, size_t value_len),
+			 void *ctx);
 
 #endif /* !TREE_H_ */

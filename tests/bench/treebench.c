@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#define KEY_LEN 17u   /* as an extent's */
+#define KEY_LEN 17u /* as an extent's */
 #define VALUE_LEN 24u
 #define CACHE_BYTES ((size_t)64 << 20)
 
@@ -78,15 +78,16 @@ static void merge(struct node_cache *c, struct memlog *log, struct tree_root *ro
 	*root = out;
 }
 
-static void fill(struct overlay *ov, uint64_t from, uint64_t n, uint64_t random_of, const char *what)
+static void fill(struct overlay *ov, uint64_t from, uint64_t n, uint64_t random_of,
+		 const char *what)
 {
 	double t = now();
 
 	for (uint64_t i = 0; i < n; i++)
 		put(ov, random_of > 0 ? random_below(random_of) : from + i);
 	if (what)
-		printf("%-44s %8.2f us each, %zu bytes each\n", what,
-		       (now() - t) * 1e6 / (double)n, overlay_bytes(ov) / n);
+		printf("%-44s %8.2f us each, %zu bytes each\n", what, (now() - t) * 1e6 / (double)n,
+		       overlay_bytes(ov) / n);
 }
 
 static void lookups(struct node_cache *c, const struct tree_root *root, uint64_t items, uint64_t n,

@@ -71,15 +71,15 @@ load_pid='' server_pid=''
 
 # --- what runs, and taking it down ------------------------------------------------------------------------------
 
-# Processes of program $1 whose arguments hold $2.
+# Processes of program $1 with $2 in an argument.  Without a fork, since there may be many processes.
 pids_of() {
-	local dir
+	local dir argv
 	for dir in /proc/[0-9]*; do
-		if [ "$(readlink "$dir/exe" 2>/dev/null)" = "$1" ] &&
-			tr '\0' '\n' <"$dir/cmdline" 2>/dev/null | grep -qF -- "$2"; then
+		mapfile -d '' -t argv 2>/dev/null <"$dir/cmdline" || continue
+		if [ "${argv[0]##*/}" = "${1##*/}" ] && [[ " ${argv[*]:1}" == *"$2"* ]]; then
 			echo "${dir#/proc/}"
 		fi
-	done
+	done 2>/dev/null
 }
 
 # A PostgreSQL server and all its children, by its data folder.
@@ -112,11 +112,11 @@ cleanup() {
 finish() {
 	local code=$?
 	trap - EXIT
+	[ -n "${guard_pid:-}" ] && kill "$guard_pid" 2>/dev/null
 	if [ $code != 0 ] && [ -n "${EMBASSYFS_KEEP:-}" ]; then
 		echo "embassy_story: $work is kept for a look, with all that runs on it" >&2
 		exit $code
 	fi
-	[ -n "${guard_pid:-}" ] && kill "$guard_pid" 2>/dev/null
 	cleanup
 	exit $code
 }
@@ -174,6 +174,11 @@ transactions() {
 
 copy_gazette() { # copy_gazette FIRST LAST: these lines of the list of files
 	sed -n "$1,$2p" "$work/files" | tar -C / -cf - -T - | tar -C "$mnt/gazette" -xf -
+}
+
+some() { # some FIRST N: spread over the files that are copied before the first snapshot; disjoint for FIRST below 9
+	awk -v first="$1" -v n="$2" -v all=$((n_files * 7 / 10)) \
+		'BEGIN {step = int(all / 110)} NR <= all && NR % step == first && done < n {print; done++}' "$work/files"
 }
 
 write_companies() { # write_companies TRANSACTIONS
@@ -344,6 +349,7 @@ as_postgres createdb -h "$work/sockets" land
 as_postgres pgbench -h "$work/sockets" -i -q -s "$pg_scale" land >/dev/null 2>&1
 as_postgres pgbench -h "$work/sockets" -n -c 4 -T 7200 -R "$pg_rate" land >"$work/pgbench.log" 2>&1 &
 load_pid=$!
+disown
 say "land register: under load, $pg_rate transactions a second; it never stops"
 
 say "state gazette: copying $((n_files * 7 / 10)) files; business register: $companies companies"
@@ -366,10 +372,11 @@ copying=$!
 write_companies 5
 sqlite3 "$mnt/business/register.db" 'DELETE FROM company WHERE id % 7 = 0; UPDATE company SET capital = capital + 1 WHERE id % 3 = 0'
 wait $copying
-sed -n '1~40p' "$work/files" | head -100 | while read -r f; do echo "amended" >>"$mnt/gazette/$f"; done
-sed -n '2~40p' "$work/files" | head -100 | while read -r f; do rm "$mnt/gazette/$f"; done
-sed -n '3~40p' "$work/files" | head -50 | while read -r f; do mv "$mnt/gazette/$f" "$mnt/gazette/$f.old"; done
-sed -n '4~40p' "$work/files" | head -20 | while read -r f; do ln -s "$f" "$mnt/gazette/link-$(basename "$f")"; done
+some 1 100 | while read -r f; do echo "amended" >>"$mnt/gazette/$f"; done
+some 2 100 | while read -r f; do rm "$mnt/gazette/$f"; done
+some 3 50 | while read -r f; do mv "$mnt/gazette/$f" "$mnt/gazette/$f.old"; done
+some 4 20 | while read -r f; do ln -s "$f" "$mnt/gazette/link-$(basename "$f")"; done
+some 5 20 | while read -r f; do ln "$mnt/gazette/$f" "$mnt/gazette/$f.again"; done
 
 record noted
 sync -f "$mnt"
@@ -385,7 +392,7 @@ write_companies 5
 sqlite3 "$mnt/business/register.db" 'DELETE FROM company WHERE id % 5 = 0; VACUUM'
 wait $copying
 rm -rf "$mnt/gazette/$(dirname "$(sed -n "$((n_files / 2))p" "$work/files")")"
-sed -n '6~50p' "$work/files" | head -50 | while read -r f; do
+some 6 50 | while read -r f; do
 	[ ! -f "$mnt/gazette/$f" ] || truncate -s 100 "$mnt/gazette/$f"
 done
 
@@ -396,7 +403,6 @@ used=$(du -sh "$home" | cut -f1)
 
 # shellcheck disable=SC2046 # a list of process ids
 kill_all $(pids_of "$embassyfs" "$mnt") $(postgres_pids "$mnt/land") $(pids_of "$pg_bin/pgbench" "$work") $load_pid
-wait "$load_pid" 2>/dev/null || true
 load_pid=''
 umount -l "$mnt"
 rm -rf "$home"

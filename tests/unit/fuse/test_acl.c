@@ -5,7 +5,6 @@
 #include "bytes.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -43,13 +42,13 @@ Test(acl, takes_whole_lists)
 	struct list minimal = LIST(USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4);
 	struct list full = LIST(USER_OBJ, 7, USER, 5, USER, 1, GROUP_OBJ, 5, GROUP, 7, MASK, 5, OTHER, 0);
 
-	cr_assert(eq(int, acl_check(minimal.b, minimal.len), 0));
+	cr_assert_eq(acl_check(minimal.b, minimal.len), 0);
 	cr_assert(acl_is_minimal(minimal.b, minimal.len));
-	cr_assert(eq(u32, acl_permissions(minimal.b, minimal.len), 0644));
-	cr_assert(eq(int, acl_check(full.b, full.len), 0));
-	cr_assert(not(acl_is_minimal(full.b, full.len)));
+	cr_assert_eq(acl_permissions(minimal.b, minimal.len), 0644);
+	cr_assert_eq(acl_check(full.b, full.len), 0);
+	cr_assert(!(acl_is_minimal(full.b, full.len)));
 	/* the mask stands in the middle */
-	cr_assert(eq(u32, acl_permissions(full.b, full.len), 0750));
+	cr_assert_eq(acl_permissions(full.b, full.len), 0750);
 }
 
 Test(acl, refuses_what_is_not_whole)
@@ -69,11 +68,11 @@ Test(acl, refuses_what_is_not_whole)
 	struct list l = LIST(USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4);
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		cr_expect(eq(int, acl_check(bad[i].b, bad[i].len), -EINVAL), "list %zu", i);
+		cr_expect_eq(acl_check(bad[i].b, bad[i].len), -EINVAL, "list %zu", i);
 	for (size_t len = 0; len < l.len; len++)
-		cr_expect(eq(int, acl_check(l.b, len), -EINVAL), "length %zu", len);
+		cr_expect_eq(acl_check(l.b, len), -EINVAL, "length %zu", len);
 	put_le32(l.b, 3);
-	cr_expect(eq(int, acl_check(l.b, l.len), -EOPNOTSUPP));
+	cr_expect_eq(acl_check(l.b, l.len), -EOPNOTSUPP);
 }
 
 Test(acl, refuses_too_many_entries)
@@ -81,7 +80,7 @@ Test(acl, refuses_too_many_entries)
 	static uint8_t big[ACL_LEN_MAX + ACL_ENTRY_LEN];
 
 	put_le32(big, 2);
-	cr_assert(eq(int, acl_check(big, sizeof(big)), -ENOSPC));
+	cr_assert_eq(acl_check(big, sizeof(big)), -ENOSPC);
 }
 
 Test(acl, inherit_grants_no_more_than_both)
@@ -89,20 +88,20 @@ Test(acl, inherit_grants_no_more_than_both)
 	struct list l = LIST(USER_OBJ, 7, USER, 7, GROUP_OBJ, 5, MASK, 7, OTHER, 5);
 	uint32_t mode = acl_inherit(l.b, l.len, S_IFREG | 0666);
 
-	cr_assert(eq(u32, mode, S_IFREG | 0664));
-	cr_assert(eq(uint, perm_at(&l, 0), 6));
-	cr_assert(eq(uint, perm_at(&l, 1), 7)); /* named: the mask limits it */
-	cr_assert(eq(uint, perm_at(&l, 2), 5));
-	cr_assert(eq(uint, perm_at(&l, 3), 6));
-	cr_assert(eq(uint, perm_at(&l, 4), 4));
+	cr_assert_eq(mode, S_IFREG | 0664);
+	cr_assert_eq(perm_at(&l, 0), 6);
+	cr_assert_eq(perm_at(&l, 1), 7); /* named: the mask limits it */
+	cr_assert_eq(perm_at(&l, 2), 5);
+	cr_assert_eq(perm_at(&l, 3), 6);
+	cr_assert_eq(perm_at(&l, 4), 4);
 }
 
 Test(acl, inherit_without_mask_uses_the_group)
 {
 	struct list l = LIST(USER_OBJ, 7, GROUP_OBJ, 5, OTHER, 0);
 
-	cr_assert(eq(u32, acl_inherit(l.b, l.len, S_IFDIR | 02777), S_IFDIR | 02750));
-	cr_assert(eq(u32, acl_permissions(l.b, l.len), 0750));
+	cr_assert_eq(acl_inherit(l.b, l.len, S_IFDIR | 02777), S_IFDIR | 02750);
+	cr_assert_eq(acl_permissions(l.b, l.len), 0750);
 }
 
 Test(acl, chmod_changes_the_mask)
@@ -110,7 +109,7 @@ Test(acl, chmod_changes_the_mask)
 	struct list l = LIST(USER_OBJ, 7, USER, 7, GROUP_OBJ, 5, MASK, 7, OTHER, 5);
 
 	acl_chmod(l.b, l.len, S_IFREG | 04610);
-	cr_assert(eq(u32, acl_permissions(l.b, l.len), 0610));
-	cr_assert(eq(uint, perm_at(&l, 1), 7));
-	cr_assert(eq(uint, perm_at(&l, 2), 5));
+	cr_assert_eq(acl_permissions(l.b, l.len), 0610);
+	cr_assert_eq(perm_at(&l, 1), 7);
+	cr_assert_eq(perm_at(&l, 2), 5);
 }

@@ -3,7 +3,6 @@
 #include "complain.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,8 +37,8 @@ Test(complain, a_subject_once)
 	for (unsigned i = 0; i < 100; i++)
 		complain(complain_subject(1, "x"), "about %s", "x");
 	complain(complain_subject(2, "x"), "about %s", "another");
-	cr_assert(eq(uint, lines(f, "about x"), 1));
-	cr_assert(eq(uint, lines(f, "about another"), 1));
+	cr_assert_eq(lines(f, "about x"), 1);
+	cr_assert_eq(lines(f, "about another"), 1);
 	fclose(f);
 }
 
@@ -50,14 +49,14 @@ Test(complain, no_flood)
 	for (unsigned i = 0; i < 10000; i++)
 		complain(complain_subject(i, NULL), "flood");
 	/* the burst, and perhaps a few more for the seconds that this took */
-	cr_assert(ge(uint, lines(f, "flood"), COMPLAIN_BURST));
-	cr_assert(lt(uint, lines(f, "flood"), 5 * COMPLAIN_BURST));
+	cr_assert_geq(lines(f, "flood"), COMPLAIN_BURST);
+	cr_assert_lt(lines(f, "flood"), 5 * COMPLAIN_BURST);
 	fclose(f);
 }
 
 Test(complain, subjects_differ)
 {
-	cr_assert(ne(u64, complain_subject(1, "a"), complain_subject(1, "b")));
-	cr_assert(ne(u64, complain_subject(1, "a"), complain_subject(2, "a")));
-	cr_assert(eq(u64, complain_subject(1, "a"), complain_subject(1, "a")));
+	cr_assert_neq(complain_subject(1, "a"), complain_subject(1, "b"));
+	cr_assert_neq(complain_subject(1, "a"), complain_subject(2, "a"));
+	cr_assert_eq(complain_subject(1, "a"), complain_subject(1, "a"));
 }

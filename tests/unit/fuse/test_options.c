@@ -5,7 +5,6 @@
 #include "err.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -20,30 +19,30 @@ Test(options, all_of_them)
 {
 	struct options o;
 
-	cr_assert(eq(int, parse(&o, "passphrase-file=/no/such/p,embassy=a:1,embassy=unix:/s,tls=/no/such/t,"
-				    "allow_other,noatime,flush=7,checkpoint=90,memory=512M,local=3G"), 0));
-	cr_assert(eq(str, o.target, "/vol"));
-	cr_assert(eq(str, o.mount_point, "/mnt"));
-	cr_assert(eq(str, o.passphrase_file, "/no/such/p"));
-	cr_assert(eq(sz, o.n_embassies, 2));
-	cr_assert(eq(str, o.embassies[0], "a:1"));
-	cr_assert(eq(str, o.embassies[1], "unix:/s"));
-	cr_assert(eq(str, o.tls_dir, "/no/such/t"));
+	cr_assert_eq(parse(&o, "passphrase-file=/no/such/p,embassy=a:1,embassy=unix:/s,tls=/no/such/t,"
+				    "allow_other,noatime,flush=7,checkpoint=90,memory=512M,local=3G"), 0);
+	cr_assert_str_eq(o.target, "/vol");
+	cr_assert_str_eq(o.mount_point, "/mnt");
+	cr_assert_str_eq(o.passphrase_file, "/no/such/p");
+	cr_assert_eq(o.n_embassies, 2);
+	cr_assert_str_eq(o.embassies[0], "a:1");
+	cr_assert_str_eq(o.embassies[1], "unix:/s");
+	cr_assert_str_eq(o.tls_dir, "/no/such/t");
 	cr_assert(o.allow_other && o.noatime && !o.read_only && !o.foreground);
-	cr_assert(eq(uint, o.flush_s, 7));
-	cr_assert(eq(uint, o.checkpoint_s, 90));
-	cr_assert(eq(u64, o.memory_bytes, UINT64_C(512) << 20));
-	cr_assert(eq(u64, o.local_bytes, UINT64_C(3) << 30));
+	cr_assert_eq(o.flush_s, 7);
+	cr_assert_eq(o.checkpoint_s, 90);
+	cr_assert_eq(o.memory_bytes, UINT64_C(512) << 20);
+	cr_assert_eq(o.local_bytes, UINT64_C(3) << 30);
 	options_release(&o);
-	cr_assert(zero(ptr, o.target));
+	cr_assert(o.target == NULL);
 }
 
 Test(options, what_mount_adds_is_taken)
 {
 	struct options o;
 
-	cr_assert(eq(int, parse(&o, "rw,user=ann,noauto,nofail,_netdev,x-systemd.automount,dev,suid,"
-				    "noexec,,defaults"), 0));
+	cr_assert_eq(parse(&o, "rw,user=ann,noauto,nofail,_netdev,x-systemd.automount,dev,suid,"
+				    "noexec,,defaults"), 0);
 	cr_assert(o.dev && o.suid && o.noexec);
 	options_release(&o);
 }
@@ -52,9 +51,9 @@ Test(options, the_last_word_counts)
 {
 	struct options o;
 
-	cr_assert(eq(int, parse(&o, "ro,rw,at=5m,at=latest"), 0));
-	cr_assert(not(o.read_only));
-	cr_assert(eq(str, o.at, "latest"));
+	cr_assert_eq(parse(&o, "ro,rw,at=5m,at=latest"), 0);
+	cr_assert(!(o.read_only));
+	cr_assert_str_eq(o.at, "latest");
 	options_release(&o);
 }
 
@@ -62,8 +61,8 @@ Test(options, a_backslash_keeps_commas)
 {
 	struct options o;
 
-	cr_assert(eq(int, parse(&o, "key-file=/no/a\\,b\\\\c,ro"), 0));
-	cr_assert(eq(str, o.key_file, "/no/a,b\\c"));
+	cr_assert_eq(parse(&o, "key-file=/no/a\\,b\\\\c,ro"), 0);
+	cr_assert_str_eq(o.key_file, "/no/a,b\\c");
 	cr_assert(o.read_only);
 	options_release(&o);
 }
@@ -84,9 +83,9 @@ Test(options, refusals_name_the_option)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		int rc = parse(&o, bad[i][0]);
 
-		cr_expect(eq(int, rc, -EINVAL), "%s", bad[i][0]);
-		cr_expect(strstr(err_detail(rc), bad[i][1]), "%s: %s", bad[i][0], err_detail(rc));
-		cr_expect(strstr(err_detail(rc), ";"), "%s: %s", bad[i][0], err_detail(rc));
+		cr_expect_eq(rc, -EINVAL, "%s", bad[i][0]);
+		cr_expect(strstr(err_detail(rc), bad[i][1]) != NULL, "%s: %s", bad[i][0], err_detail(rc));
+		cr_expect(strstr(err_detail(rc), ";") != NULL, "%s: %s", bad[i][0], err_detail(rc));
 	}
 }
 
@@ -97,7 +96,7 @@ Test(options, too_many_embassies)
 
 	for (unsigned i = 0; i <= OPTIONS_EMBASSIES_MAX; i++)
 		strcat(list, i ? ",embassy=a:1" : "embassy=a:1");
-	cr_assert(eq(int, parse(&o, list), -EINVAL));
+	cr_assert_eq(parse(&o, list), -EINVAL);
 }
 
 Test(options, words)
@@ -112,18 +111,18 @@ Test(options, words)
 	char *after[] = {"embassyfs", "/vol", "/mnt", "-f", NULL};
 	struct options o;
 
-	cr_assert(eq(int, options_parse(1, none, &o), -EINVAL));
-	cr_assert(eq(int, options_parse(2, one, &o), -EINVAL));
-	cr_assert(eq(int, options_parse(4, three, &o), -EINVAL));
-	cr_assert(eq(int, options_parse(4, unknown, &o), -EINVAL));
-	cr_assert(eq(int, options_parse(4, lacking, &o), -EINVAL));
-	cr_assert(eq(int, options_parse(2, help, &o), 0));
+	cr_assert_eq(options_parse(1, none, &o), -EINVAL);
+	cr_assert_eq(options_parse(2, one, &o), -EINVAL);
+	cr_assert_eq(options_parse(4, three, &o), -EINVAL);
+	cr_assert_eq(options_parse(4, unknown, &o), -EINVAL);
+	cr_assert_eq(options_parse(4, lacking, &o), -EINVAL);
+	cr_assert_eq(options_parse(2, help, &o), 0);
 	cr_assert(o.help);
 	options_release(&o);
-	cr_assert(eq(int, options_parse(2, version, &o), 0));
+	cr_assert_eq(options_parse(2, version, &o), 0);
 	cr_assert(o.version);
 	options_release(&o);
-	cr_assert(eq(int, options_parse(4, after, &o), 0));
+	cr_assert_eq(options_parse(4, after, &o), 0);
 	cr_assert(o.foreground);
 	options_release(&o);
 }
@@ -133,11 +132,11 @@ Test(options, sizes)
 	static const char *const bad[] = {"", "-1", "K", "1KB", " 1", "16777216T", "99999999999999999999"};
 	uint64_t n;
 
-	cr_assert(eq(int, options_size("0", &n), 0));
-	cr_assert(eq(u64, n, 0));
-	cr_assert(eq(int, options_size("3K", &n), 0));
-	cr_assert(eq(u64, n, 3072));
-	cr_assert(eq(int, options_size("16777215T", &n), 0));
+	cr_assert_eq(options_size("0", &n), 0);
+	cr_assert_eq(n, 0);
+	cr_assert_eq(options_size("3K", &n), 0);
+	cr_assert_eq(n, 3072);
+	cr_assert_eq(options_size("16777215T", &n), 0);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
-		cr_expect(eq(int, options_size(bad[i], &n), -EINVAL), "%s", bad[i]);
+		cr_expect_eq(options_size(bad[i], &n), -EINVAL, "%s", bad[i]);
 }

@@ -3,7 +3,6 @@
 #include "slots.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -47,7 +46,7 @@ static struct slots *make(size_t bytes_max)
 	struct slots_config cfg = {open_fake, close_fake, bytes_fake, NULL, bytes_max};
 	struct slots *s;
 
-	cr_assert(eq(int, slots_new(&cfg, &s), 0));
+	cr_assert_eq(slots_new(&cfg, &s), 0);
 	return s;
 }
 
@@ -55,7 +54,7 @@ static uint32_t take(struct slots *s, uint64_t head, uint64_t tag)
 {
 	uint32_t slot = UINT32_MAX;
 
-	cr_assert(eq(int, slots_take(s, head, tag, &slot), 0));
+	cr_assert_eq(slots_take(s, head, tag, &slot), 0);
 	return slot;
 }
 
@@ -63,8 +62,8 @@ static void use(struct slots *s, uint32_t slot, uint64_t head)
 {
 	struct view *v;
 
-	cr_assert(eq(int, slots_view(s, slot, &v), 0));
-	cr_assert(eq(u64, v->head, head));
+	cr_assert_eq(slots_view(s, slot, &v), 0);
+	cr_assert_eq(v->head, head);
 	slots_view_put(s, v);
 }
 
@@ -73,9 +72,9 @@ Test(slots, one_slot_for_a_head_and_name)
 	struct slots *s = make(1000);
 	uint32_t a = take(s, 7, 1);
 
-	cr_assert(eq(u32, take(s, 7, 1), a));
-	cr_assert(ne(u32, take(s, 7, 2), a));
-	cr_assert(ne(u32, take(s, 8, 1), a));
+	cr_assert_eq(take(s, 7, 1), a);
+	cr_assert_neq(take(s, 7, 2), a);
+	cr_assert_neq(take(s, 8, 1), a);
 	slots_free(s);
 }
 
@@ -87,11 +86,11 @@ Test(slots, reused_only_at_zero)
 
 	slots_add(s, a, 3);
 	slots_drop(s, a, 3);
-	cr_assert(ne(u32, take(s, 9, 1), a));
+	cr_assert_neq(take(s, 9, 1), a);
 	use(s, a, 7);
 	slots_drop(s, a, 1);
-	cr_assert(eq(int, slots_view(s, a, &v), -ESTALE));
-	cr_assert(eq(u32, take(s, 10, 1), a));
+	cr_assert_eq(slots_view(s, a, &v), -ESTALE);
+	cr_assert_eq(take(s, 10, 1), a);
 	use(s, a, 10);
 	slots_free(s);
 }
@@ -103,7 +102,7 @@ Test(slots, dropping_too_much_is_harmless)
 
 	slots_drop(s, a, 100);
 	slots_drop(s, 12345, 1);
-	cr_assert(eq(u32, take(s, 8, 1), a));
+	cr_assert_eq(take(s, 8, 1), a);
 	slots_free(s);
 }
 
@@ -113,7 +112,7 @@ Test(slots, retired_is_not_found_but_lives)
 	uint32_t a = take(s, 7, 1);
 
 	slots_retire(s, 1);
-	cr_assert(ne(u32, take(s, 7, 1), a));
+	cr_assert_neq(take(s, 7, 1), a);
 	use(s, a, 7);
 	slots_free(s);
 }
@@ -124,9 +123,9 @@ Test(slots, one_view_for_all_names_of_a_head)
 
 	use(s, take(s, 7, 1), 7);
 	use(s, take(s, 7, 2), 7);
-	cr_assert(eq(int, opens, 1));
+	cr_assert_eq(opens, 1);
 	slots_free(s);
-	cr_assert(eq(int, closes, 1));
+	cr_assert_eq(closes, 1);
 }
 
 Test(slots, oldest_unused_view_goes_first)
@@ -137,20 +136,20 @@ Test(slots, oldest_unused_view_goes_first)
 
 	for (unsigned i = 0; i < 4; i++)
 		slot[i] = take(s, 10 + i, 1);
-	cr_assert(eq(int, slots_view(s, slot[0], &pinned), 0));
+	cr_assert_eq(slots_view(s, slot[0], &pinned), 0);
 	use(s, slot[1], 11);
 	use(s, slot[2], 12);
-	cr_assert(eq(int, closes, 0));
+	cr_assert_eq(closes, 0);
 	use(s, slot[3], 13); /* one too many: not the pinned one, so 11 */
-	cr_assert(eq(int, closes, 1));
-	cr_assert(eq(u64, pinned->head, 10));
+	cr_assert_eq(closes, 1);
+	cr_assert_eq(pinned->head, 10);
 	use(s, slot[2], 12);
-	cr_assert(eq(int, opens, 4));
+	cr_assert_eq(opens, 4);
 	use(s, slot[1], 11);
-	cr_assert(eq(int, opens, 5));
+	cr_assert_eq(opens, 5);
 	slots_view_put(s, pinned);
 	slots_free(s);
-	cr_assert(eq(int, opens, closes));
+	cr_assert_eq(opens, closes);
 }
 
 Test(slots, a_few_stay_whatever_they_cost)
@@ -161,7 +160,7 @@ Test(slots, a_few_stay_whatever_they_cost)
 	use(s, a, 1);
 	use(s, b, 2);
 	use(s, a, 1);
-	cr_assert(eq(int, opens, SLOTS_VIEWS_MIN));
+	cr_assert_eq(opens, SLOTS_VIEWS_MIN);
 	slots_free(s);
 }
 
@@ -172,7 +171,7 @@ Test(slots, failure_to_open_is_passed_on_and_forgotten)
 	struct view *v;
 
 	fail_rc = -EIO;
-	cr_assert(eq(int, slots_view(s, a, &v), -EIO));
+	cr_assert_eq(slots_view(s, a, &v), -EIO);
 	fail_rc = 0;
 	use(s, a, 7);
 	slots_free(s);
@@ -212,9 +211,9 @@ Test(slots, many_threads_open_once)
 	pthread_barrier_wait(&barrier); /* one is inside open(); others wait for it or come later */
 	for (unsigned i = 0; i < 8; i++) {
 		pthread_join(threads[i], NULL);
-		cr_assert(eq(int, callers[i].rc, 0));
+		cr_assert_eq(callers[i].rc, 0);
 	}
-	cr_assert(eq(int, opens, 1));
+	cr_assert_eq(opens, 1);
 	hold = NULL;
 	slots_free(s);
 	pthread_barrier_destroy(&barrier);
@@ -235,9 +234,9 @@ Test(slots, forgotten_while_it_opens)
 	slots_drop(s, c.slot, 1);
 	pthread_barrier_wait(&barrier);
 	pthread_join(thread, NULL);
-	cr_assert(eq(int, c.rc, 0));
+	cr_assert_eq(c.rc, 0);
 	hold = NULL;
-	cr_assert(eq(u32, take(s, 8, 1), c.slot));
+	cr_assert_eq(take(s, 8, 1), c.slot);
 	slots_free(s);
 	pthread_barrier_destroy(&barrier);
 }
@@ -252,7 +251,7 @@ Test(slots, the_table_has_an_end)
 		(void)take(s, 1, i);
 	for (uint32_t i = 0; i < 2000; i++)
 		slots_drop(s, i, 1);
-	cr_assert(eq(int, slots_take(s, 1, 5000, &slot), 0));
-	cr_assert(lt(u32, slot, 2000));
+	cr_assert_eq(slots_take(s, 1, 5000, &slot), 0);
+	cr_assert_lt(slot, 2000);
 	slots_free(s);
 }

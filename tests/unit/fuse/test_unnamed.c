@@ -3,7 +3,6 @@
 #include "unnamed.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
@@ -63,7 +62,7 @@ static struct unnamed *make(void)
 	sem_init(&asked, 0, 0);
 	sem_init(&went, 0, 0);
 	sem_init(&go_on, 0, 0);
-	cr_assert(eq(int, unnamed_new(&cfg, &u), 0));
+	cr_assert_eq(unnamed_new(&cfg, &u), 0);
 	return u;
 }
 
@@ -74,7 +73,7 @@ Test(unnamed, goes_when_forgotten)
 	unnamed_add(u, 5);
 	unnamed_forget(u, 5);
 	sem_wait(&went);
-	cr_assert(eq(uint, count(5), 1));
+	cr_assert_eq(count(5), 1);
 	unnamed_free(u);
 }
 
@@ -88,7 +87,7 @@ Test(unnamed, named_inodes_are_nobodys_business)
 	unnamed_forget(u, 5);
 	sem_wait(&went);
 	unnamed_free(u);
-	cr_assert(eq(uint, count(6), 0));
+	cr_assert_eq(count(6), 0);
 }
 
 Test(unnamed, an_overtaken_forget_does_no_harm)
@@ -99,11 +98,11 @@ Test(unnamed, an_overtaken_forget_does_no_harm)
 	unnamed_add(u, 5);
 	unnamed_forget(u, 5); /* of an older reference */
 	sem_wait(&asked);
-	cr_assert(eq(uint, count(5), 0));
+	cr_assert_eq(count(5), 0);
 	set_held(5, false);
 	unnamed_forget(u, 5); /* of the newer one */
 	sem_wait(&went);
-	cr_assert(eq(uint, count(5), 1));
+	cr_assert_eq(count(5), 1);
 	unnamed_free(u);
 }
 
@@ -121,7 +120,7 @@ Test(unnamed, forgotten_again_while_asking)
 	atomic_store(&pause_asking, false);
 	sem_post(&go_on);
 	sem_wait(&went);
-	cr_assert(eq(uint, count(5), 1));
+	cr_assert_eq(count(5), 1);
 	unnamed_free(u);
 }
 
@@ -139,7 +138,7 @@ Test(unnamed, many_each_once)
 		sem_wait(&went);
 	unnamed_free(u);
 	for (uint64_t i = 1; i < 2000; i++)
-		cr_assert(eq(uint, count(i), 1));
+		cr_assert_eq(count(i), 1);
 }
 
 Test(unnamed, what_was_not_forgotten_stays)
@@ -148,5 +147,5 @@ Test(unnamed, what_was_not_forgotten_stays)
 
 	unnamed_add(u, 5);
 	unnamed_free(u);
-	cr_assert(eq(uint, count(5), 0));
+	cr_assert_eq(count(5), 0);
 }

@@ -1,7 +1,10 @@
 #ifndef SYNTHETIC_LOG_H_
 #define SYNTHETIC_LOG_H_
 
-/* A volume whose log is made of random bytes in right frames, with rightly signed heads: for tests without a cipher. */
+/*
+ * A volume whose log is made of random bytes in right frames, with rightly signed heads: for
+ * tests without a cipher.
+ */
 
 #include "format.h"
 #include "head.h"
@@ -29,13 +32,17 @@ struct synthetic_log {
 	struct scan_block block;
 };
 
-/* synthetic_log_init(s): a new folder with volume.conf and an empty log.  Any failure fails the test. */
+/*
+ * synthetic_log_init(s): a new folder with volume.conf and an empty log.  Any failure fails the
+ * test.
+ */
 void synthetic_log_init(struct synthetic_log *s);
 void synthetic_log_release(struct synthetic_log *s);
 
 /*
  * Make the next block in s->block: it is not part of the log until synthetic_take().
- * make_head() uses ${h} as it is, signed by the writer of ${h->epoch}; synthetic_next_head() gives the right one.
+ * make_head() uses ${h} as it is, signed by the writer of ${h->epoch}; synthetic_next_head()
+ * gives the right one.
  */
 void synthetic_make_segment(struct synthetic_log *s);
 void synthetic_make_data(struct synthetic_log *s, uint32_t body_len);
@@ -50,7 +57,11 @@ void synthetic_segment(struct synthetic_log *s);
 void synthetic_data(struct synthetic_log *s, uint32_t body_len);
 void synthetic_head(struct synthetic_log *s);
 
-/* synthetic_grow(s, n_segments, n_heads, n_data): segments, each with heads, each after so many small blocks. */
-void synthetic_grow(struct synthetic_log *s, unsigned n_segments, unsigned n_heads, unsigned n_data);
+/*
+ * synthetic_grow(s, n_segments, n_heads, n_data): segments, each with heads, each after so many
+ * small blocks.
+ */
+void synthetic_grow(struct synthetic_log *s, unsigned n_segments, unsigned n_heads,
+		    unsigned n_data);
 
 #endif /* !SYNTHETIC_LOG_H_ */

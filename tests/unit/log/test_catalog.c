@@ -1,10 +1,13 @@
-/* The catalog: what is put in can be had again, by time, number and leaf count, also after a kill. */
+/*
+ * The catalog: what is put in can be had again, by time, number and leaf count, also after a kill.
+ */
 
 #include "catalog.h"
 
 #include "err.h"
 #include "file.h"
 #include "head.h"
+#include "kv.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -283,6 +286,46 @@ Test(catalog, cursors)
 	catalog_close(c);
 }
 
+static void assert_stored(struct kv *kv, const void *key, size_t key_len, const void *want,
+			  size_t want_len)
+{
+	uint8_t value[256];
+	size_t len;
+
+	cr_assert_eq(kv_get(kv, key, key_len, value, sizeof(value), &len), 0);
+	cr_assert_eq(len, want_len);
+	cr_assert_arr_eq(value, want, len);
+}
+
+/* Golden: the bytes that proto/FORMAT.md shows. */
+Test(catalog, stored_bytes)
+{
+	static const uint8_t leaves[2][HASH_LEN] = {{0xaa}, {0xbb}};
+	struct head h = {.number = 1,
+			 .pos = 0x0102030405,
+			 .stored_len = 0x1a2b,
+			 .time_ns = INT64_C(1700000000123456789),
+			 .n_blocks = 2};
+	struct catalog *c = open_or_fail(CATALOG_WRITE);
+	char path[512], about[21] = "\x01\0\0\0this volume's id";
+	struct kv *kv;
+
+	cr_assert_eq(catalog_add_head(c, &h, leaves, 2), 0);
+	cr_assert_eq(catalog_put_cursor(c, "home", "\x07", 1), 0);
+	catalog_close(c);
+	snprintf(path, sizeof(path), "%s/catalog", dir);
+	cr_assert_eq(kv_open(path, false, &kv), 0);
+	assert_stored(kv, "V", 1, about, 20);
+	assert_stored(kv, "H\0\0\0\0\0\0\0\x01", 9,
+		      "\x05\x04\x03\x02\x01\0\0\0\x2b\x1a\0\0"
+		      "\x15\xcd\x85\x3d\xfe\x9c\x97\x17",
+		      20);
+	assert_stored(kv, "T\x97\x97\x9c\xfe\x3d\x85\xcd\x15\0\0\0\0\0\0\0\x01", 17, "", 0);
+	assert_stored(kv, "M\0\0\0\0\0\0\0\0\0", 10, leaves, 64);
+	assert_stored(kv, "Chome", 5, "\x07", 1);
+	kv_close(kv);
+}
+
 Test(catalog, open_errors)
 {
 	static const uint8_t other[VOLUME_ID_LEN] = "another volume's";
@@ -318,7 +361,10 @@ static void *write_heads(void *arg)
 	return NULL;
 }
 
-/* A reader in the same process but with a view of its own; the writer flushes and compacts meanwhile. */
+/*
+ * A reader in the same process but with a view of its own; the writer flushes and compacts
+ * meanwhile.
+ */
 static void *read_heads(void *arg)
 {
 	struct live *l = arg;

@@ -55,7 +55,7 @@ static uint64_t newest_number(void)
 	return ref.number;
 }
 
-/* What a catalog answers, as one hash-free blob: all heads, and the state at each. */
+/* What a catalog answers: all heads, and the state at each. */
 struct answers {
 	struct head_ref ref[64];
 	uint8_t root[64][HASH_LEN];
@@ -162,7 +162,10 @@ static void flip(uint64_t pos)
 	cr_assert_eq(store_write(s->store, pos, &b, 1, false), 0);
 }
 
-/* Each byte in turn.  The newest head's own bytes are the one thing that nothing vouches for: without them the log ends before. */
+/*
+ * Each byte in turn.  The newest head's own bytes are the one thing that nothing vouches for:
+ * without them the log ends before.
+ */
 Test(rebuild, finds_each_flipped_byte)
 {
 	uint64_t number, size;

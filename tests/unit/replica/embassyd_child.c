@@ -1,4 +1,7 @@
-/* The block server's program as a child.  Key idea: the line "listening on" tells that it is ready, and where. */
+/*
+ * The block server's program as a child.  Key idea: the line "listening on" tells that it is
+ * ready, and where.
+ */
 
 #include "embassyd_child.h"
 
@@ -37,8 +40,9 @@ static void become_embassyd(const char *const argv[], int out_fd)
 
 void embassyd_start(struct embassyd *e, const char *store, const char *listen, const char *tls_dir)
 {
-	const char *const argv[] = {embassyd_path(), "--store", store, "--listen", listen,
-				    tls_dir ? "--tls" : "--insecure", tls_dir, NULL};
+	const char *security = tls_dir ? "--tls" : "--insecure";
+	const char *const argv[] = {embassyd_path(), "--store", store,	 "--listen",
+				    listen,	     security,	tls_dir, NULL};
 	char line[400];
 	char *where;
 	int fds[2];

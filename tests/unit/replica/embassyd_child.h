@@ -16,8 +16,8 @@ struct embassyd {
 const char *embassyd_path(void);
 
 /*
- * Start it on ${store} and wait until it listens.  ${listen}: "127.0.0.1:0" or "unix:PATH"; ${tls_dir}: NULL for plain text.
- * Aborts if it does not come up.
+ * Start it on ${store} and wait until it listens.  ${listen}: "127.0.0.1:0" or "unix:PATH";
+ * ${tls_dir}: NULL for plain text. Aborts if it does not come up.
  */
 void embassyd_start(struct embassyd *e, const char *store, const char *listen, const char *tls_dir);
 
@@ -27,7 +27,10 @@ void embassyd_end(struct embassyd *e, int signal_number);
 /* CPU seconds and largest resident size that it has used so far. */
 void embassyd_usage(const struct embassyd *e, double *out_cpu_s, double *out_rss_mb);
 
-/* A CA and two folders with certificates of it under ${dir}: server/ and home/.  False if openssl(1) is missing. */
+/*
+ * A CA and two folders with certificates of it under ${dir}: server/ and home/.  False if
+ * openssl(1) is missing.
+ */
 bool make_tls(const char *dir);
 
 #endif /* !EMBASSYD_CHILD_H_ */

@@ -1,6 +1,6 @@
 /*
- * A block server for tests.  Key idea: a thread and a completion queue per call, so that each is served by plain code
- * that waits.
+ * A block server for tests.  Key idea: a thread and a completion queue per call, so that each is
+ * served by plain code that waits.
  */
 
 #include "fake_server.h"
@@ -250,8 +250,8 @@ static bool take_data(struct served *s, const struct wire_append *a, uint64_t *a
 	struct fake_server *f = s->f;
 	struct head_ref ref;
 
-	if (a->position != *at &&
-	    !(a->position % SEGMENT_SIZE == 0 && a->position > *at && a->position - *at < SEGMENT_SIZE))
+	if (a->position != *at && !(a->position % SEGMENT_SIZE == 0 && a->position > *at &&
+				    a->position - *at < SEGMENT_SIZE))
 		f->bad_data = true;
 	*at = a->position + a->data.len;
 	if (f->lie == FAKE_MUTE)
@@ -306,7 +306,8 @@ static void *serve(void *arg)
 	grpc_byte_buffer *bb;
 
 	memcpy(method, GRPC_SLICE_START_PTR(s->details.method),
-	       GRPC_SLICE_LENGTH(s->details.method) < 99 ? GRPC_SLICE_LENGTH(s->details.method) : 99);
+	       GRPC_SLICE_LENGTH(s->details.method) < 99 ? GRPC_SLICE_LENGTH(s->details.method)
+							 : 99);
 	(void)run(s, &op, 1);
 	bb = receive(s);
 	if (!bb || f->lie == FAKE_STATUS) {
@@ -368,8 +369,8 @@ static void *accept_calls(void *arg)
 			continue; /* the shutdown's own */
 		if (!ev.success) {
 			grpc_completion_queue_shutdown(s->cq);
-			(void)grpc_completion_queue_next(
-				s->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+			(void)grpc_completion_queue_next(s->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC),
+							 NULL);
 			grpc_completion_queue_destroy(s->cq);
 			grpc_call_details_destroy(&s->details);
 			grpc_metadata_array_destroy(&s->metadata);

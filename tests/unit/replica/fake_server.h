@@ -2,8 +2,9 @@
 #define FAKE_SERVER_H_
 
 /*
- * A block server for tests, inside the test's process: serves a made-up log, and lies on demand.  It keeps what is appended
- * in memory only as a position, and acknowledges whatever heads the log has there.
+ * A block server for tests, inside the test's process: serves a made-up log, and lies on demand.
+ * It keeps what is appended in memory only as a position, and acknowledges whatever heads the log
+ * has there.
  */
 
 #include "synth.h"
@@ -40,7 +41,7 @@ struct fake_server {
 	_Atomic bool lacks_volume; /* until PutVolume */
 	_Atomic uint64_t stand;	   /* number of the head up to which it has the log */
 	atomic_uint n_get, n_put, n_heads, n_read, n_append;
-	atomic_uint n_open; /* calls being served */
+	atomic_uint n_open;		/* calls being served */
 	atomic_bool bad_open, bad_data; /* what was appended does not follow */
 	grpc_server *server;
 	grpc_completion_queue *cq;

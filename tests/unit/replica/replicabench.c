@@ -1,6 +1,6 @@
 /*
- * How fast a backlog is shipped and read back: replicabench EMBASSYD [MIB].  Prints MB/s, CPU seconds per GB on both ends, and
- * peak memory.  Not run by the tests.
+ * How fast a backlog is shipped and read back: replicabench EMBASSYD [MIB].  Prints MB/s, CPU
+ * seconds per GB on both ends, and peak memory.  Not run by the tests.
  */
 
 #include "clock.h"
@@ -40,7 +40,8 @@ static void report(const char *what, double bytes, uint64_t begin_ns, double cpu
 {
 	double s = (double)(clock_mono_ns() - begin_ns) / 1e9;
 
-	printf("%s: %.0f MB/s; CPU s/GB: client %.2f, server %.2f; peak RSS MB: client %.0f, server %.0f\n",
+	printf("%s: %.0f MB/s; CPU s/GB: client %.2f, server %.2f; peak RSS MB: client %.0f, "
+	       "server %.0f\n",
 	       what, bytes / 1e6 / s, cpu / bytes * 1e9, server_cpu / bytes * 1e9, rss_mb(),
 	       server_rss);
 }

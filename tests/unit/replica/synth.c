@@ -1,4 +1,7 @@
-/* Logs made up for tests.  Key idea: blocks go through struct history, so what it accepts is what a server accepts. */
+/*
+ * Logs made up for tests.  Key idea: blocks go through struct history, so what it accepts is what
+ * a server accepts.
+ */
 
 #include "synth.h"
 
@@ -15,13 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(call)                                                                             \
-	do {                                                                                   \
-		int must_rc = (call);                                                          \
-		if (must_rc < 0) {                                                             \
-			fprintf(stderr, "%s: %s\n", #call, err_detail(must_rc));               \
-			abort();                                                               \
-		}                                                                              \
+#define MUST(call)                                                                                 \
+	do {                                                                                       \
+		int must_rc = (call);                                                              \
+		if (must_rc < 0) {                                                                 \
+			fprintf(stderr, "%s: %s\n", #call, err_detail(must_rc));                   \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 static uint64_t rnd(struct synth *s)
@@ -241,8 +244,8 @@ void copy_volume(const char *from, const char *to)
 {
 	char command[1200];
 
-	snprintf(command, sizeof(command), "mkdir -p '%s' && cp -r '%s/log' '%s/volume.conf' '%s'", to,
-		 from, from, to);
+	snprintf(command, sizeof(command), "mkdir -p '%s' && cp -r '%s/log' '%s/volume.conf' '%s'",
+		 to, from, from, to);
 	if (system(command) != 0)
 		abort();
 }
@@ -262,7 +265,8 @@ bool same_log(const char *a, const char *b, uint64_t end)
 			size_a = end - segment_start(n);
 		same = store_size(sb, n, &size_b) == 0 && size_b >= size_a;
 		for (uint64_t off = 0; same && off < size_a; off += sizeof(pa)) {
-			size_t len = size_a - off < sizeof(pa) ? (size_t)(size_a - off) : sizeof(pa);
+			size_t len = size_a - off < sizeof(pa) ? (size_t)(size_a - off)
+							       : sizeof(pa);
 
 			MUST(store_read(sa, segment_start(n) + off, len, pa));
 			MUST(store_read(sb, segment_start(n) + off, len, pb));

@@ -1,7 +1,10 @@
 #ifndef SYNTH_H_
 #define SYNTH_H_
 
-/* Logs made up for tests: a volume's folder with signed params, segments of random blocks, and signed heads. */
+/*
+ * Logs made up for tests: a volume's folder with signed params, segments of random blocks, and
+ * signed heads.
+ */
 
 #include "catalog.h"
 #include "head.h"
@@ -24,7 +27,10 @@ struct synth {
 	struct head newest; /* guarded by mu */
 };
 
-/* A new volume in the folder ${dir} (made).  Same seed, same keys and bytes.  Aborts on any error, as all here. */
+/*
+ * A new volume in the folder ${dir} (made).  Same seed, same keys and bytes.  Aborts on any error,
+ * as all here.
+ */
 void synth_new(struct synth *s, const char *dir, uint64_t seed);
 
 /* Reopen what lies in ${dir}, with the keys of ${seed}, writing on with other bytes. */

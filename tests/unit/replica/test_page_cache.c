@@ -1,4 +1,7 @@
-/* The page cache against a fake log: bytes that follow from their position, a log that grows, failures on demand. */
+/*
+ * The page cache against a fake log: bytes that follow from their position, a log that grows,
+ * failures on demand.
+ */
 
 #include "page_cache.h"
 
@@ -19,8 +22,8 @@ struct fake {
 	_Atomic uint64_t end;
 	atomic_uint n_fetches, n_patient;
 	_Atomic uint64_t bytes;
-	atomic_int rc;	/* what a fetch returns */
-	bool hold;	/* guarded by mu: fetches wait */
+	atomic_int rc; /* what a fetch returns */
+	bool hold;     /* guarded by mu: fetches wait */
 	unsigned n_held;
 	atomic_uint in_flight[4096]; /* per page: how often it is being fetched */
 	atomic_bool twice;
@@ -113,7 +116,8 @@ Test(page_cache, bytes_are_the_logs_whatever_the_ranges_and_evictions)
 	srandom(11);
 	for (int i = 0; i < 1500; i++) {
 		uint64_t segment = (uint64_t)random() % 3;
-		uint64_t pos = segment * SEGMENT_SIZE + (uint64_t)random() % (SEGMENT_SIZE - 700000);
+		uint64_t pos = segment * SEGMENT_SIZE +
+			       (uint64_t)random() % (SEGMENT_SIZE - 700000);
 
 		check_read(c, pos, 1 + (size_t)random() % (i % 10 ? 5000 : 700000));
 	}

@@ -1,4 +1,6 @@
-/* Home and embassy together: the replicator and the remote source against the real server program. */
+/*
+ * Home and embassy together: the replicator and the remote source against the real server program.
+ */
 
 #include "embassyd_child.h"
 #include "err.h"

@@ -1,6 +1,6 @@
 /*
- * The replicator's step machine against a simulated embassy and network: thousands of random histories, each replayable
- * from its seed (REPLICA_SEED in the environment runs that one alone).
+ * The replicator's step machine against a simulated embassy and network: thousands of random
+ * histories, each replayable from its seed (REPLICA_SEED in the environment runs that one alone).
  */
 
 #include "replicator_step.h"
@@ -33,9 +33,9 @@ struct world {
 	unsigned n_heads;
 	/* Embassy. */
 	bool has_volume;
-	unsigned embassy_head;	  /* durable there */
-	uint64_t sent;	/* given to this stream */
-	uint64_t taken; /* of that, what has arrived */
+	unsigned embassy_head; /* durable there */
+	uint64_t sent;	       /* given to this stream */
+	uint64_t taken;	       /* of that, what has arrived */
 	/* Stream. */
 	bool open, over, send_under_way;
 	uint64_t last_failure, last_delay;
@@ -80,7 +80,8 @@ static void do_ask(struct world *w)
 	if (w->waiting) {
 		uint64_t waited = w->now - w->last_failure;
 
-		cr_assert(waited >= STEP_BACKOFF_MIN_NS / 2, "seed %llu", (unsigned long long)w->seed);
+		cr_assert(waited >= STEP_BACKOFF_MIN_NS / 2, "seed %llu",
+			  (unsigned long long)w->seed);
 		w->waiting = false;
 	}
 	w->n_asks++;
@@ -318,7 +319,7 @@ Test(replicator_step, silence_is_noticed_only_when_something_is_owed)
 {
 	struct step_head h = {.number = 1, .end = 1000, .time_ns = 5};
 	struct step_head h2 = {.number = 2, .end = 1500, .time_ns = 9};
-	uint64_t late = STEP_SILENCE_MAX_NS;
+	uint64_t late = STEP_SILENCE_MIN_NS;
 	struct step_action a;
 	struct step s;
 
@@ -340,6 +341,19 @@ Test(replicator_step, silence_is_noticed_only_when_something_is_owed)
 	cr_assert(a.kind == STEP_DO_CLOSE);
 	step_failed(&s, 101 * late, STEP_AWAY);
 	cr_assert(not(s.refused));
+	/* A thin line is given longer the next time, until something is acknowledged. */
+	cr_assert(eq(u64, s.silence_ns, 2 * late));
+	step_next(&s, 200 * late, &a);
+	step_agreed(&s, 200 * late, &h);
+	step_next(&s, 200 * late, &a);
+	step_sent(&s, 200 * late);
+	step_next(&s, 200 * late, &a);
+	step_sending(&s, 200 * late, 1000, 500);
+	cr_assert(not(step_silent(&s, 202 * late - 1)));
+	cr_assert(step_silent(&s, 202 * late));
+	step_sent(&s, 201 * late);
+	cr_assert(step_acknowledged(&s, 201 * late, &h2));
+	cr_assert(eq(u64, s.silence_ns, late));
 }
 
 Test(replicator_step, volume_conf_is_put_once_per_attempt)

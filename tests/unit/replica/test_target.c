@@ -61,7 +61,8 @@ Test(target, forms_that_are_not)
 	bad("host:7070/");
 	bad("host:7070/" ID "0");
 	bad("host:7070/0011");
-	bad("host:7070/" "00112233445566778899AABBCCDDEEFF");
+	bad("host:7070/"
+	    "00112233445566778899AABBCCDDEEFF");
 }
 
 Test(target, plain_text_is_for_this_machine_only)

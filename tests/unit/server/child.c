@@ -50,8 +50,10 @@ static bool read_line(int fd, char *line, size_t cap)
 bool child_start(struct child *c, const char *store, const char *listen, const char *tls_dir)
 {
 	static const char ready[] = "embassyd: listening on ";
-	char *argv[8] = {EMBASSYD, "--store", (char *)store, "--listen", (char *)listen,
-			 tls_dir ? "--tls" : "--insecure", (char *)tls_dir, NULL};
+	char *argv[8] = {EMBASSYD,	  "--store",
+			 (char *)store,	  "--listen",
+			 (char *)listen,  tls_dir ? "--tls" : "--insecure",
+			 (char *)tls_dir, NULL};
 	char line[300];
 
 	memset(c, 0, sizeof(*c));

@@ -36,8 +36,8 @@ void client_release(struct client *c)
 {
 	grpc_channel_destroy(c->channel);
 	grpc_completion_queue_shutdown(c->cq);
-	while (grpc_completion_queue_pluck(c->cq, NULL, gpr_inf_future(GPR_CLOCK_REALTIME), NULL).type !=
-	       GRPC_QUEUE_SHUTDOWN)
+	while (grpc_completion_queue_pluck(c->cq, NULL, gpr_inf_future(GPR_CLOCK_REALTIME), NULL)
+		       .type != GRPC_QUEUE_SHUTDOWN)
 		;
 	grpc_completion_queue_destroy(c->cq);
 }
@@ -66,13 +66,15 @@ void client_open(struct client *c, const char *method, struct client_call *call)
 	grpc_slice name = grpc_slice_from_copied_string(method);
 	grpc_op op = {.op = GRPC_OP_SEND_INITIAL_METADATA,
 		      .flags = GRPC_INITIAL_METADATA_WAIT_FOR_READY};
-	gpr_timespec deadline = gpr_time_add(gpr_now(GPR_CLOCK_REALTIME),
-					     gpr_time_from_seconds(2 * CLIENT_WAIT_S, GPR_TIMESPAN));
+	gpr_timespec deadline = gpr_time_add(
+		gpr_now(GPR_CLOCK_REALTIME),
+		gpr_time_from_seconds(2 * CLIENT_WAIT_S, GPR_TIMESPAN));
 
 	memset(call, 0, sizeof(*call));
+	grpc_metadata_array_init(&call->initial);
 	call->client = c;
-	call->core = grpc_channel_create_call(c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, c->cq, name,
-					      NULL, deadline, NULL);
+	call->core = grpc_channel_create_call(c->channel, NULL, GRPC_PROPAGATE_DEFAULTS, c->cq,
+					      name, NULL, deadline, NULL);
 	grpc_slice_unref(name);
 	step(call, &op, 1);
 }
@@ -105,9 +107,14 @@ void client_send_done(struct client_call *call)
 grpc_byte_buffer *client_receive(struct client_call *call)
 {
 	grpc_byte_buffer *bb = NULL;
-	grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &bb};
+	grpc_op ops[2] = {{.op = GRPC_OP_RECV_MESSAGE}, {.op = GRPC_OP_RECV_INITIAL_METADATA}};
+	bool ok;
 
-	if (!step(call, &op, 1) && bb) {
+	ops[0].data.recv_message.recv_message = &bb;
+	ops[1].data.recv_initial_metadata.recv_initial_metadata = &call->initial;
+	ok = step(call, ops, call->opened ? 1 : 2);
+	call->opened = true;
+	if (!ok && bb) {
 		grpc_byte_buffer_destroy(bb);
 		bb = NULL;
 	}
@@ -116,23 +123,23 @@ grpc_byte_buffer *client_receive(struct client_call *call)
 
 grpc_status_code client_finish(struct client_call *call)
 {
-	grpc_metadata_array initial, trailing;
+	grpc_op ops[2] = {{.op = GRPC_OP_RECV_STATUS_ON_CLIENT},
+			  {.op = GRPC_OP_RECV_INITIAL_METADATA}};
 	grpc_slice text = grpc_empty_slice();
-	grpc_op ops[2] = {{.op = GRPC_OP_RECV_INITIAL_METADATA}, {.op = GRPC_OP_RECV_STATUS_ON_CLIENT}};
+	grpc_metadata_array trailing;
 	size_t len;
 
-	grpc_metadata_array_init(&initial);
 	grpc_metadata_array_init(&trailing);
-	ops[0].data.recv_initial_metadata.recv_initial_metadata = &initial;
-	ops[1].data.recv_status_on_client.trailing_metadata = &trailing;
-	ops[1].data.recv_status_on_client.status = &call->status;
-	ops[1].data.recv_status_on_client.status_details = &text;
-	step(call, ops, 2);
+	ops[0].data.recv_status_on_client.trailing_metadata = &trailing;
+	ops[0].data.recv_status_on_client.status = &call->status;
+	ops[0].data.recv_status_on_client.status_details = &text;
+	ops[1].data.recv_initial_metadata.recv_initial_metadata = &call->initial;
+	step(call, ops, call->opened ? 1 : 2);
 	len = GRPC_SLICE_LENGTH(text);
 	snprintf(call->text, sizeof(call->text), "%.*s", (int)len,
 		 (const char *)GRPC_SLICE_START_PTR(text));
 	grpc_slice_unref(text);
-	grpc_metadata_array_destroy(&initial);
+	grpc_metadata_array_destroy(&call->initial);
 	grpc_metadata_array_destroy(&trailing);
 	grpc_call_unref(call->core);
 	return call->status;

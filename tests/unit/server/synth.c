@@ -1,5 +1,6 @@
 /*
- * Synthetic logs.  Key idea: what the server judges needs no seal, so random bytes in good frames do.
+ * Synthetic logs.  Key idea: what the server judges needs no seal, so random bytes in good frames
+ * do.
  */
 
 #include "synth.h"
@@ -17,12 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(x)                                                            \
-	do {                                                               \
-		if (!(x)) {                                                \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                           \
-		}                                                          \
+#define MUST(x)                                                                                    \
+	do {                                                                                       \
+		if (!(x)) {                                                                        \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                    \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 static uint64_t next_random(struct synth *s)
@@ -84,7 +85,8 @@ void synth_conf(const struct synth *s, uint64_t serial, unsigned n_epochs, struc
 		g->epoch = i + 1;
 		memcpy(g->writer, s->writer[i], sizeof(g->writer));
 		params_grant_message(p->id, g, message);
-		crypto_sign_detached(g->signature, NULL, message, sizeof(message), s->authority_secret);
+		crypto_sign_detached(g->signature, NULL, message, sizeof(message),
+				     s->authority_secret);
 	}
 	MUST(params_encode_unsigned(p, &text) == 0);
 	crypto_sign_detached(p->signature, NULL, text.p, text.len, s->authority_secret);

@@ -1,7 +1,10 @@
 #ifndef SYNTH_H_
 #define SYNTH_H_
 
-/* A log made up in memory: blocks of random bytes with good frames, and heads signed by a writer of our own. */
+/*
+ * A log made up in memory: blocks of random bytes with good frames, and heads signed by a writer of
+ * our own.
+ */
 
 #include "buf.h"
 #include "format.h"
@@ -38,7 +41,9 @@ struct synth {
 void synth_init(struct synth *s, uint64_t seed);
 void synth_release(struct synth *s);
 
-/* synth_conf(s, serial, n_epochs, out): a signed volume.conf that grants epochs 1 to ${n_epochs}. */
+/*
+ * synth_conf(s, serial, n_epochs, out): a signed volume.conf that grants epochs 1 to ${n_epochs}.
+ */
 void synth_conf(const struct synth *s, uint64_t serial, unsigned n_epochs, struct buf *out);
 
 /* Extend the log: a segment number ${number}'s header; a data block; a head. */
@@ -47,7 +52,17 @@ void synth_block(struct synth *s, size_t body_len);
 void synth_head(struct synth *s);
 
 /* synth_lying_head(s, what): a head that is signed and lies in one place. */
-enum synth_lie { LIE_NUMBER, LIE_PARENT, LIE_TIME, LIE_EPOCH, LIE_COUNT, LIE_ROOT, LIE_POS, LIE_KEY, LIE_END };
+enum synth_lie {
+	LIE_NUMBER,
+	LIE_PARENT,
+	LIE_TIME,
+	LIE_EPOCH,
+	LIE_COUNT,
+	LIE_ROOT,
+	LIE_POS,
+	LIE_KEY,
+	LIE_END
+};
 void synth_lying_head(struct synth *s, enum synth_lie what);
 
 /* synth_grow(s, bytes): blocks of 64 KiB, in as many segments as it takes, and a head. */
@@ -56,7 +71,10 @@ void synth_grow(struct synth *s, uint64_t bytes);
 /* synth_bytes(s, pos): the log's bytes there, to the end of its segment. */
 const uint8_t *synth_bytes(const struct synth *s, uint64_t pos);
 
-/* synth_piece(s, pos, max, out_len): whole blocks from ${pos} on, or from the next segment's start; returns where.  len 0: no more. */
+/*
+ * synth_piece(s, pos, max, out_len): whole blocks from ${pos} on, or from the next segment's start;
+ * returns where.  len 0: no more.
+ */
 uint64_t synth_piece(const struct synth *s, uint64_t pos, size_t max, size_t *out_len);
 
 /* synth_head_end(s, number): where head ${number} ends; 0 for 0. */

@@ -10,9 +10,11 @@
 
 Test(listen, forms)
 {
-	static const char *const good[] = {"127.0.0.1:0", "[::1]:65535", "host:1", "unix:/a/b", "unix:x"};
-	static const char *const bad[] = {"",	   ":1",      "host",	   "host:",  "host:65536", "host:1x",
-					  "::1:5", "[::1]",   "unix:",	   "host:-1", "host:000001"};
+	static const char *const good[] = {"127.0.0.1:0", "[::1]:65535", "host:1", "unix:/a/b",
+					   "unix:x"};
+	static const char *const bad[] = {
+		"",	 ":1",	  "host",  "host:",   "host:65536", "host:1x",
+		"::1:5", "[::1]", "unix:", "host:-1", "host:000001"};
 	char deep[200] = "unix:";
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
@@ -27,11 +29,11 @@ Test(listen, forms)
 
 Test(listen, what_is_local)
 {
-	static const char *const local[] = {"127.0.0.1:1", "127.255.0.9:1", "[::1]:1", "localhost:1",
-					    "unix:/x"};
-	static const char *const not_local[] = {"0.0.0.0:1",	    "[::]:1",	   "128.0.0.1:1", "10.0.0.1:1",
-						"localhost.evil:1", "127.1:1",	   "127.0.0.1",	  "[::ffff:10.0.0.1]:1",
-						"xlocalhost:1",	    "[127.0.0.1]:1"};
+	static const char *const local[] = {"127.0.0.1:1", "127.255.0.9:1", "[::1]:1",
+					    "localhost:1", "unix:/x"};
+	static const char *const not_local[] = {
+		"0.0.0.0:1", "[::]:1",	  "128.0.0.1:1",	 "10.0.0.1:1",	 "localhost.evil:1",
+		"127.1:1",   "127.0.0.1", "[::ffff:10.0.0.1]:1", "xlocalhost:1", "[127.0.0.1]:1"};
 
 	for (size_t i = 0; i < sizeof(local) / sizeof(local[0]); i++)
 		cr_expect(listen_is_local(local[i]), "%s", local[i]);

@@ -1,7 +1,7 @@
 /* Messages: bulk without a copy, whatever the slices they arrive in, and hostile bytes. */
 
-#include "err.h"
 #include "embassy.pb-c.h"
+#include "err.h"
 #include "wire.h"
 
 #include <criterion/criterion.h>
@@ -41,8 +41,8 @@ static grpc_byte_buffer *sliced(const uint8_t *bytes, size_t len, size_t each)
 
 static void flatten(const grpc_byte_buffer *bb, uint8_t *out)
 {
-	struct wire_bytes all = {bb->data.raw.slice_buffer.slices, bb->data.raw.slice_buffer.count, 0,
-				 bb->data.raw.slice_buffer.length};
+	struct wire_bytes all = {bb->data.raw.slice_buffer.slices, bb->data.raw.slice_buffer.count,
+				 0, bb->data.raw.slice_buffer.length};
 
 	wire_bytes_copy(&all, 0, all.len, out);
 }
@@ -132,7 +132,9 @@ Test(wire, openings)
 	cr_expect_eq(wire_append_decode(NULL, &m), -ERR_FORMAT);
 }
 
-/* Cut anywhere, flipped anywhere: an answer, and nothing read outside (which the sanitizers see). */
+/*
+ * Cut anywhere, flipped anywhere: an answer, and nothing read outside (which the sanitizers see).
+ */
 Test(wire, hostile_bytes)
 {
 	uint8_t flat[200];
@@ -167,11 +169,12 @@ Test(wire, hostile_bytes)
 
 Test(wire, unknown_fields_are_skipped)
 {
-	static const uint8_t bytes[] = {0x48, 0x05,	   /* field 9, varint */
-					0x51, 1, 2, 3, 4, 5, 6, 7, 8, /* field 10, fixed64 */
-					0x5d, 1, 2, 3, 4,  /* field 11, fixed32 */
-					0x62, 2, 'a', 'b', /* field 12, bytes */
-					0x10, 0x07, 0x1a, 1, 'x'};
+	static const uint8_t bytes[] = {0x48, 0x05, /* field 9, varint */
+					0x51, 1,    2,	  3,   4,
+					5,    6,    7,	  8,	  /* field 10, fixed64 */
+					0x5d, 1,    2,	  3,   4, /* field 11, fixed32 */
+					0x62, 2,    'a',  'b',	  /* field 12, bytes */
+					0x10, 0x07, 0x1a, 1,   'x'};
 	grpc_byte_buffer *bb = sliced(bytes, sizeof(bytes), 4);
 	struct wire_append m;
 

@@ -1,7 +1,10 @@
 #ifndef FIXTURE_H_
 #define FIXTURE_H_
 
-/* What the tests of the tree share: a log in memory, a cache over it, and keys and values made of numbers. */
+/*
+ * What the tests of the tree share: a log in memory, a cache over it, and keys and values made of
+ * numbers.
+ */
 
 #include "bytes.h"
 #include "cache.h"
@@ -75,13 +78,16 @@ static inline struct dice dice_new(void)
 	struct dice d;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	d.s = given ? strtoull(given, NULL, 0) :
-		      (uint64_t)now.tv_sec * 1000003u ^ (uint64_t)now.tv_nsec;
+	d.s = given ? strtoull(given, NULL, 0)
+		    : (uint64_t)now.tv_sec * 1000003u ^ (uint64_t)now.tv_nsec;
 	fprintf(stderr, "TREE_SEED=%llu\n", (unsigned long long)d.s);
 	return d;
 }
 
-/* Keys in the order of their numbers, of lengths that differ: 4 bytes, then three quarters to all of ${extra}. */
+/*
+ * Keys in the order of their numbers, of lengths that differ: 4 bytes, then three quarters to all
+ * of ${extra}.
+ */
 struct key {
 	uint8_t b[TREE_KEY_MAX];
 	size_t len;

@@ -2,8 +2,9 @@
 #define MEMLOG_H_
 
 /*
- * A log in memory behind the block interface, with faults to order: reads that fail, appends that fail, bytes that change.  Positions
- * grow as in a log.  Any number of threads may read while nobody appends.
+ * A log in memory behind the block interface, with faults to order: reads that fail, appends that
+ * fail, bytes that change.  Positions grow as in a log.  Any number of threads may read while
+ * nobody appends.
  */
 
 #include "block.h"

@@ -75,7 +75,8 @@ Test(cache, errors_of_reading_come_through)
 
 	bad = ptr;
 	bad.plain_len++;
-	cr_assert_eq(node_cache_get(f.cache, &bad, NULL, &n), -ERR_DAMAGED, "the same place, another length");
+	cr_assert_eq(node_cache_get(f.cache, &bad, NULL, &n), -ERR_DAMAGED,
+		     "the same place, another length");
 	bad = (struct block_ptr){0, 100, 100};
 	cr_assert_eq(node_cache_get(f.cache, &bad, NULL, &n), -ERR_DAMAGED, "nowhere");
 	bad = (struct block_ptr){5000, UINT32_MAX, UINT32_MAX};

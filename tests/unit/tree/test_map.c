@@ -1,8 +1,9 @@
 /*
  * All layers together, against a plain array.
  *
- * Random puts, deletes and range deletes; now and then a delta is taken, the live overlay is frozen, the frozen one is merged.
- * All the while lookups and cursors must show what the array has; at the end so must the deltas, replayed.
+ * Random puts, deletes and range deletes; now and then a delta is taken, the live overlay is
+ * frozen, the frozen one is merged. All the while lookups and cursors must show what the array has;
+ * at the end so must the deltas, replayed.
  */
 
 #include "fixture.h"
@@ -60,7 +61,8 @@ static void change(struct world *w)
 		w->model.stamp[k] = 0;
 		del_number(w->map.live, k, w->model.extra);
 	} else {
-		uint32_t to = k + roll_below(&w->dice, roll_below(&w->dice, 100) ? 30 : NUMBERS / 4);
+		uint32_t to = k +
+			      roll_below(&w->dice, roll_below(&w->dice, 100) ? 30 : NUMBERS / 4);
 
 		to = to < NUMBERS ? to : NUMBERS;
 		del_numbers(w->map.live, k, to, w->model.extra);
@@ -144,7 +146,9 @@ static uint32_t model_next(const struct model *m, uint32_t number)
 	return number;
 }
 
-/* Read up to ${max} items from ${from} on; goes on where it was after each node that was missing. */
+/*
+ * Read up to ${max} items from ${from} on; goes on where it was after each node that was missing.
+ */
 static void check_scan(struct world *w, uint32_t from, uint32_t max)
 {
 	struct map_cursor mc;
@@ -196,7 +200,10 @@ static void replay(struct world *w, struct overlay *ov, size_t from)
 		OK(overlay_apply(ov, w->deltas[i].p, w->deltas[i].len));
 }
 
-/* Deltas alone give the same state, however often they are laid over it, over nothing or over the newest tree. */
+/*
+ * Deltas alone give the same state, however often they are laid over it, over nothing or over the
+ * newest tree.
+ */
 static void check_deltas(struct world *w)
 {
 	struct map was = w->map;

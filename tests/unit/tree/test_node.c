@@ -4,21 +4,27 @@
 
 #include "node.h"
 
+/* clang-format off */
+
 /* A leaf of two items: a = 1, bc = two. */
 static const uint8_t leaf[] = {
-	0, 0, 2, 0, 0, 0, 0, 0,		    /* level 0, 2 entries */
-	16, 0, 0, 0, 22, 0, 0, 0,	    /* offsets */
-	1, 0, 1, 0, 'a', '1',		    /* a = 1 */
+	0, 0, 2, 0, 0, 0, 0, 0,		     /* level 0, 2 entries */
+	16, 0, 0, 0, 22, 0, 0, 0,	     /* offsets */
+	1, 0, 1, 0, 'a', '1',		     /* a = 1 */
 	2, 0, 3, 0, 'b', 'c', 't', 'w', 'o', /* bc = two */
 };
 
 /* An inner node of level 1 with two children, at 64 and at 128. */
 static const uint8_t inner[] = {
-	1, 0, 2, 0, 0, 0, 0, 0,	  16, 0, 0, 0,	 37, 0, 0, 0, /* offsets */
-	1, 0, 16, 0, 'a',					 /* key a: pos 64, 60 stored, 32 plain */
-	64, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 32, 0, 0, 0, 1, 0, 16, 0, 'm', /* key m */
-	128, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 32, 0, 0, 0,
+	1, 0, 2, 0, 0, 0, 0, 0,					/* level 1, 2 entries */
+	16, 0, 0, 0, 37, 0, 0, 0,				/* offsets */
+	1, 0, 16, 0, 'a',					/* key a */
+	64, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 32, 0, 0, 0,	/* position, stored, plain */
+	1, 0, 16, 0, 'm',					/* key m */
+	128, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0, 32, 0, 0, 0,	/* position, stored, plain */
 };
+
+/* clang-format on */
 
 #define INNER_POS UINT64_C(188) /* where the second child ends */
 
@@ -133,14 +139,14 @@ struct change {
 Test(node, each_rule_is_checked)
 {
 	static const struct change bad_leaf[] = {
-		{1, 1, "second byte"},	   {2, 0, "no entries"},      {2, 1, "bytes behind"},
-		{2, 3, "too many entries"}, {4, 1, "header"},	      {8, 17, "first offset"},
+		{1, 1, "second byte"},	    {2, 0, "no entries"},	{2, 1, "bytes behind"},
+		{2, 3, "too many entries"}, {4, 1, "header"},		{8, 17, "first offset"},
 		{12, 21, "second offset"},  {15, 1, "offset far away"}, {16, 0, "empty key"},
-		{16, 2, "key length"},	   {17, 255, "long key"},     {18, 2, "value length"},
+		{16, 2, "key length"},	    {17, 255, "long key"},	{18, 2, "value length"},
 		{19, 255, "long value"},    {20, 'c', "order"},
 	};
 	static const struct change bad_inner[] = {
-		{18, 15, "pointer length"}, {21, 0, "pointer to none"}, {28, 1, "pointer above"},
+		{18, 15, "pointer length"}, {21, 0, "pointer to none"},	   {28, 1, "pointer above"},
 		{33, 0, "plain length 0"},  {35, 2, "plain length large"}, {41, 'a', "equal keys"},
 	};
 
@@ -156,8 +162,7 @@ Test(node, each_rule_is_checked)
 
 		memcpy(copy, inner, sizeof(inner));
 		copy[bad_inner[i].at] = bad_inner[i].to;
-		cr_assert(fault_of(copy, sizeof(copy), INNER_POS) != NULL, "%s",
-			  bad_inner[i].what);
+		cr_assert(fault_of(copy, sizeof(copy), INNER_POS) != NULL, "%s", bad_inner[i].what);
 	}
 }
 

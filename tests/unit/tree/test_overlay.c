@@ -61,9 +61,12 @@ static const char *delta(struct overlay *ov)
 		const char *a = (const char *)reader_take(&r, (size_t)a_len);
 		const char *c = (const char *)reader_take(&r, (size_t)b_len);
 
-		OK(buf_printf(&text, "%s%s%.*s%s%.*s%s", text.len > 0 ? " " : "", type == 3 ? "[" : "", a_len, a,
-			      type == 3 ? "," : type == 1 ? "=" : "-", b_len, c,
-			      type == 3 ? ")" : ""));
+		OK(buf_printf(&text, "%s%s%.*s%s%.*s%s", text.len > 0 ? " " : "",
+			      type == 3 ? "[" : "", a_len, a,
+			      type == 3	  ? ","
+			      : type == 1 ? "="
+					  : "-",
+			      b_len, c, type == 3 ? ")" : ""));
 	}
 	cr_assert_not(r.bad);
 	buf_release(&b);
@@ -222,10 +225,10 @@ Test(overlay, a_delta_is_added_to_what_the_buffer_has)
 Test(overlay, golden_delta)
 {
 	static const uint8_t golden[] = {
-		3, 1, 0, 2, 0, 'b', 'b', 'z',	       /* range [b, bz) */
-		1, 2, 0, 3, 0, 'a', 'b', 'o', 'n', 'e', /* put ab = one */
-		1, 1, 0, 0, 0, 'b',		       /* put b, empty */
-		2, 3, 0, 'c', 'a', 't',		       /* delete cat */
+		3, 1, 0, 2,   0,   'b', 'b', 'z',	    /* range [b, bz) */
+		1, 2, 0, 3,   0,   'a', 'b', 'o', 'n', 'e', /* put ab = one */
+		1, 1, 0, 0,   0,   'b',			    /* put b, empty */
+		2, 3, 0, 'c', 'a', 't',			    /* delete cat */
 	};
 	struct overlay *other;
 	struct buf b = {0};
@@ -285,7 +288,9 @@ Test(overlay, malformed_records_are_refused)
 		char *big = calloc(1, 70000);
 
 		put_le16(head + 1, which == 1 ? TREE_KEY_MAX + 1 : 1);
-		put_le16(head + 3, which == 2 ? TREE_VALUE_MAX + 1 : which == 3 ? TREE_VALUE_MAX : 0);
+		put_le16(head + 3, which == 2	? TREE_VALUE_MAX + 1
+				   : which == 3 ? TREE_VALUE_MAX
+						: 0);
 		memcpy(big, head, sizeof(head));
 		cr_assert_eq(apply_text(big, 5u + get_le16(head + 1) + get_le16(head + 3)),
 			     which == 3 ? 0 : -ERR_FORMAT);

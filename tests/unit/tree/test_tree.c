@@ -175,7 +175,10 @@ Test(tree, a_root_that_cannot_be_is_damaged)
 	cr_assert_eq(get_number(&bad, 1, NULL), -ERR_DAMAGED, "a node of another level");
 }
 
-/* Make a leaf in the middle begin with a key far too low: what is sorted in itself is wrong among its neighbours. */
+/*
+ * Make a leaf in the middle begin with a key far too low: what is sorted in itself is wrong among
+ * its neighbours.
+ */
 Test(tree, leaves_out_of_order_do_not_send_a_cursor_in_circles)
 {
 	struct tree_root root = plant(&f, 1000, 3000, 1, EXTRA, LEN_MAX);
@@ -189,7 +192,8 @@ Test(tree, leaves_out_of_order_do_not_send_a_cursor_in_circles)
 	node_child(n, 2, &ptr);
 	node_put(f.cache, n);
 	memset(memlog_plain(&f.log, ptr.pos) + NODE_HEADER_LEN +
-		       4 * get_le16(memlog_plain(&f.log, ptr.pos) + 2) + 4, 0, 4);
+		       4 * get_le16(memlog_plain(&f.log, ptr.pos) + 2) + 4,
+	       0, 4);
 	fixture_cool(&f);
 
 	tree_cursor_init(&tc, f.cache, &root, NULL);

@@ -1,0 +1,39 @@
+#ifndef CLIENT_INTERNAL_H_
+#define CLIENT_INTERNAL_H_
+
+/* Shared by client.c (channels, the queue's thread) and call.c (calls, streams). */
+
+#include "client.h"
+
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum { CHANNEL_QUESTIONS, CHANNEL_BULK, N_CHANNELS };
+
+struct client {
+	char *address;
+	grpc_channel_credentials *creds;
+	grpc_completion_queue *cq;
+	pthread_t thread;
+	bool has_thread;
+	/*
+	 * Goes up before a tag is given to gRPC and is read after one comes back: the queue orders
+	 * the two already, but race detectors cannot see into gRPC.
+	 */
+	atomic_uint n_handed;
+	pthread_mutex_t mu;
+	/* Guarded by mu. */
+	grpc_channel *channels[N_CHANNELS];
+	struct call *calls; /* linked by call.c */
+	bool aborted;
+};
+
+/* An operation under way: the tag of its batch. */
+struct op {
+	void (*done)(struct op *op, bool ok);
+	struct call *call;
+};
+
+#endif /* !CLIENT_INTERNAL_H_ */

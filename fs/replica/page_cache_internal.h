@@ -1,0 +1,106 @@
+#ifndef PAGE_CACHE_INTERNAL_H_
+#define PAGE_CACHE_INTERNAL_H_
+
+/*
+ * Shared by page_cache.c (slots, fetching, reading) and page_ahead.c (reading ahead).  x_locked():
+ * REQUIRES(c->mu).
+ */
+
+#include "page_cache.h"
+
+#include "format.h"
+
+#include <pthread.h>
+
+#define RUN_LEN (PAGE_RUN_MAX * PAGE_LEN)
+#define NO_SLOT UINT32_MAX
+
+_Static_assert(SEGMENT_SIZE % RUN_LEN == 0, "a run aligned to its size lies in one segment");
+
+enum slot_state { SLOT_EMPTY, SLOT_FLYING, SLOT_READY };
+
+struct flight {
+	unsigned refs; /* the fetching thread and each waiter */
+	bool done;
+	bool patient;
+	int rc;
+};
+
+struct slot {
+	uint64_t page; /* position / PAGE_LEN */
+	struct flight *flight;
+	uint32_t next; /* in its hash chain */
+	uint32_t len;
+	uint32_t pins;
+	uint8_t state; /* enum slot_state */
+	bool used;     /* since the clock's hand last passed */
+};
+
+struct run {
+	uint64_t page;
+	uint32_t n;
+};
+
+/* One sequential reader, recognised by where its next read begins. */
+struct reading {
+	uint64_t next;	 /* position */
+	uint64_t ahead;	 /* asked for up to here */
+	uint64_t window; /* 0: not known to be sequential yet */
+	uint64_t used;	 /* for replacing the oldest */
+};
+
+struct page_cache {
+	struct page_cache_config cfg;
+	int fd;
+	uint32_t n_slots;
+	uint32_t n_chains; /* a power of two */
+	pthread_t threads[PAGE_THREADS];
+	unsigned n_threads;
+	/* a leaf: nothing else is taken, and nothing fetched or read, under it */
+	pthread_mutex_t mu;
+	pthread_cond_t landed; /* a flight ended or a slot became free */
+	pthread_cond_t work;   /* the queue has something, or stopping */
+	/* Guarded by mu. */
+	struct slot *slots;
+	uint32_t *chains;
+	uint32_t hand;
+	bool stopping;
+	struct run queue[PAGE_QUEUE_MAX];
+	unsigned queue_first, queue_n;
+	struct reading readings[PAGE_READERS];
+	uint64_t clock;
+};
+
+/* A run's pages on their way: slots claimed, bytes not there. */
+struct fetch {
+	struct flight *flight;
+	struct slot *slots[PAGE_RUN_MAX];
+	uint64_t page;
+	uint32_t n;
+	uint8_t *bytes; /* RUN_LEN */
+	size_t len;	/* that came */
+};
+
+/* The slot of a page that is there or on its way, or NULL. */
+struct slot *page_find_locked(struct page_cache *c, uint64_t page);
+
+/*
+ * Claim the missing pages from ${page} on, at most ${n} and none beyond one that is there already.
+ * Returns 0 with f->n >= 1; -EBUSY if no slot is free; -ENOMEM.
+ */
+MUST_CHECK int page_claim_locked(struct page_cache *c, uint64_t page, uint32_t n, bool patient,
+				 struct fetch *f);
+
+/*
+ * Fetch a claimed run, put it into the file, and land its flight; f->flight is gone then, f->bytes
+ * the caller's to free. Called without the lock.  Returns what the fetch returned.
+ */
+MUST_CHECK int page_fetch_run(struct page_cache *c, struct fetch *f);
+
+/* Note a read, and ask for what follows it if the reader is sequential. */
+void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len);
+
+/* What a background thread runs; its argument is the cache. */
+void *page_ahead_thread(void *arg);
+
+#endif /* !PAGE_CACHE_INTERNAL_H_ */

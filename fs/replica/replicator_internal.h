@@ -1,0 +1,65 @@
+#ifndef REPLICATOR_INTERNAL_H_
+#define REPLICATOR_INTERNAL_H_
+
+/* Shared by replicator.c (start, stop, status, the inbox) and replicator_drive.c (the thread). */
+
+#include "replicator.h"
+
+#include "client.h"
+#include "piece.h"
+#include "rate.h"
+#include "replicator_step.h"
+
+#include <pthread.h>
+
+/* What the network reported since the thread last looked. */
+struct inbox {
+	bool stop;
+	bool woken;
+	bool sent;
+	bool has_ack;
+	bool malformed; /* a reply that is none */
+	bool ended;
+	struct step_head ack;
+	int end_rc;
+	char end_detail[512];
+};
+
+struct replicator {
+	struct replicator_config cfg;
+	char *address, *tls_dir;
+	struct client *client;
+	struct piece_pool *pool;
+	pthread_t thread;
+	/* The thread's own. */
+	struct step step;
+	struct client_stream *stream;
+	struct piece *ahead, **ahead_tail; /* read, not sent */
+	unsigned n_ahead;
+	uint64_t read_pos; /* what follows here is read next */
+	size_t sending_len;
+	uint64_t cursor_ns; /* when it was last put */
+	bool cursor_due;
+	/* the trouble that was last logged; empty once something was acknowledged again */
+	char said[512];
+	bool was_refused; /* the last stream was, and nothing was acknowledged since */
+	pthread_mutex_t mu;
+	pthread_cond_t news;
+	/* Guarded by mu. */
+	struct inbox inbox;
+	struct rate rate;
+	struct step_head acked; /* a copy for the status */
+	enum replicator_state state;
+	char reason[512];
+};
+
+/* Put what a stream reports into the inbox. */
+extern const struct client_stream_ops replicator_stream_ops;
+
+/* What the thread runs; its argument is the replicator. */
+void *replicator_thread(void *arg);
+
+/* Recall what the embassy acknowledged when this home last ran; for the status only. */
+void replicator_get_cursor(struct replicator *r);
+
+#endif /* !REPLICATOR_INTERNAL_H_ */

@@ -1,0 +1,224 @@
+/* A copy: what is served, and what a restart, a crash or a lost catalog leaves. */
+
+#include "vault_fixture.h"
+
+#include "err.h"
+#include "file.h"
+
+#include <criterion/criterion.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+TestSuite(copy, .init = fix_set_up, .fini = fix_tear_down, .timeout = 300);
+
+Test(copy, append_and_restart)
+{
+	synth_segment(&log_, 0);
+	synth_block(&log_, 100);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(1);
+	fix_close();
+	fix_open();
+	fix_expect_holds(1);
+	synth_block(&log_, 5000);
+	synth_head(&log_);
+	synth_segment(&log_, 3); /* numbers may be left out */
+	synth_block(&log_, 17);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(3);
+	cr_expect_eq(fix_file_len(0), (long)synth_head_end(&log_, 2));
+	cr_expect_eq(fix_file_len(3), (long)(log_.end - segment_start(3)));
+}
+
+Test(copy, many_segments)
+{
+	synth_grow(&log_, 3 * SEGMENT_SIZE + 12345);
+	fix_append_all();
+	fix_expect_holds(1);
+	fix_close();
+	fix_open();
+	fix_expect_holds(1);
+}
+
+Test(copy, a_full_segment_ends_at_its_end)
+{
+	size_t left;
+
+	synth_segment(&log_, 0);
+	while (log_.end + (1 << 20) + 12 < SEGMENT_SIZE - (1 << 20))
+		synth_block(&log_, 1 << 20);
+	synth_head(&log_);
+	left = SEGMENT_SIZE - log_.end;
+	synth_block(&log_, left / 2);
+	synth_block(&log_, SEGMENT_SIZE - log_.end - 12);
+	cr_assert_eq(log_.end, SEGMENT_SIZE);
+	synth_segment(&log_, 1);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(2);
+	synth_block(&log_, 77);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(3);
+}
+
+struct seen {
+	uint64_t n, first, limit;
+	uint64_t pos;
+};
+
+static int see(void *ctx, const struct copy_head *h)
+{
+	struct seen *s = ctx;
+
+	cr_assert_arr_eq(h->note, synth_bytes(&log_, h->pos) + 12, h->note_len);
+	cr_assert_eq(h->pos, log_.heads[s->first + s->n - 1].pos);
+	s->n++;
+	return s->n == s->limit;
+}
+
+Test(copy, heads_by_number_and_time)
+{
+	struct seen s = {.first = 3, .limit = 4};
+
+	synth_segment(&log_, 0);
+	for (unsigned i = 0; i < 10; i++)
+		synth_head(&log_);
+	fix_append_all();
+	cr_assert_eq(copy_heads(copy, 3, see, &s), 0);
+	cr_expect_eq(s.n, 4);
+	s = (struct seen){.first = 11, .limit = 100};
+	cr_assert_eq(copy_heads(copy, 11, see, &s), 0);
+	cr_expect_eq(s.n, 0);
+	s = (struct seen){.first = 10, .limit = 1};
+	cr_assert_eq(copy_head_at(copy, INT64_MAX, see, &s), 0);
+	cr_expect_eq(s.n, 1);
+	s = (struct seen){.first = 9, .limit = 1};
+	cr_assert_eq(copy_head_at(copy, log_.time_ns - 1, see, &s), 0);
+	cr_expect_eq(s.n, 1);
+	s = (struct seen){.first = 1, .limit = 1};
+	cr_assert_eq(copy_head_at(copy, 0, see, &s), 0);
+	cr_expect_eq(s.n, 0);
+}
+
+/* The server dies at any point: a process that never ends its appender. */
+static void die_after(uint64_t fed, bool commit)
+{
+	pid_t pid;
+
+	fix_close();
+	pid = fork();
+	if (pid == 0) {
+		struct copy_stand s;
+		struct appender *a;
+
+		fix_open();
+		if (fix_begin(&a) < 0 || fix_feed(a, fix_stand().end, fed, 100000) < 0)
+			_exit(1);
+		if (commit && appender_commit(a, &s) < 0)
+			_exit(2);
+		_exit(0);
+	}
+	int status;
+
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	fix_open();
+}
+
+Test(copy, restart_at_any_point)
+{
+	size_t i = 0;
+
+	synth_segment(&log_, 0);
+	synth_block(&log_, 40);
+	synth_head(&log_);
+	fix_append_all();
+	for (unsigned round = 0; round < 6; round++) {
+		synth_block(&log_, 150000);
+		if (round == 3)
+			synth_segment(&log_, 1);
+		synth_head(&log_);
+		synth_block(&log_, 90000);
+	}
+	for (i = 1; i < log_.n_blocks; i += 2) {
+		uint64_t fed = log_.blocks[i].pos + log_.blocks[i].len;
+		uint64_t before = fix_stand().head;
+
+		if (fed <= fix_stand().end)
+			continue;
+		die_after(fed, i % 4 == 3);
+		cr_expect_geq(fix_stand().head, before);
+		cr_expect_leq(fix_stand().end, fed);
+		fix_expect_holds(fix_stand().head);
+	}
+	fix_append_all();
+	fix_expect_holds(log_.number);
+}
+
+Test(copy, the_catalog_can_be_lost)
+{
+	char path[512];
+
+	synth_grow(&log_, 70 << 20);
+	synth_block(&log_, 40);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("catalog", path);
+	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	fix_open();
+	fix_expect_holds(2);
+	synth_block(&log_, 50);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(3);
+}
+
+Test(copy, a_torn_tail_is_cut)
+{
+	char path[512];
+	FILE *f;
+
+	synth_segment(&log_, 0);
+	synth_block(&log_, 40);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("log/0000000000000000.seg", path);
+	f = fopen(path, "a");
+	cr_assert(f && fputs("torn in half", f) >= 0 && fclose(f) == 0);
+	fix_open();
+	fix_expect_holds(1);
+	cr_expect_eq(fix_file_len(0), (long)log_.end);
+}
+
+Test(copy, ranges)
+{
+	uint64_t len;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	synth_segment(&log_, 2);
+	synth_head(&log_);
+	fix_append_all();
+	cr_expect_eq(copy_clip(copy, 0, SEGMENT_SIZE, &len), 0);
+	cr_expect_eq(len, synth_head_end(&log_, 1));
+	cr_expect_eq(copy_clip(copy, 10, 20, &len), 0);
+	cr_expect_eq(len, 20);
+	cr_expect_eq(copy_clip(copy, 1, SEGMENT_SIZE, &len), -EINVAL);
+	cr_expect_eq(copy_clip(copy, 0, 0, &len), -EINVAL);
+	cr_expect_eq(copy_clip(copy, 0, UINT64_MAX, &len), -EINVAL);
+	cr_expect_eq(copy_clip(copy, SEGMENT_SIZE, 10, &len), -ERR_ABSENT);
+	cr_expect_eq(copy_clip(copy, log_.end, 1, &len), -ERR_ABSENT);
+	cr_expect_eq(copy_clip(copy, UINT64_MAX, 1, &len), -ERR_ABSENT);
+	cr_expect_eq(copy_clip(copy, 2 * SEGMENT_SIZE, SEGMENT_SIZE, &len), 0);
+	cr_expect_eq(len, log_.end - 2 * SEGMENT_SIZE);
+}

@@ -1,0 +1,155 @@
+/* The program embassyd: options, exit codes, TLS, Unix sockets. */
+
+#include "rpc_fixture.h"
+
+#include <criterion/criterion.h>
+
+#include <grpc/grpc.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+TestSuite(program, .init = fix_set_up, .fini = fix_tear_down, .timeout = 300);
+
+static void make(const char *command)
+{
+	char script[4096], err[2000];
+	char *argv[] = {"sh", "-ec", script, NULL};
+
+	snprintf(script, sizeof(script), "cd '%s'; %s", dir, command);
+	cr_assert_eq(child_run(argv, err, sizeof(err)), 0, "%s", err);
+}
+
+#define MAKE_CA(name)                                                                              \
+	"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj " \
+	"/CN=ca"                                                                                   \
+	" -keyout " name ".key -out " name ".pem; "
+#define MAKE_CERT(ca, name, subject)                                                               \
+	"mkdir " name "; cp " ca ".pem " name "/ca.pem; "                                          \
+	"openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj '" subject "'"  \
+	" -addext subjectAltName=DNS:localhost,IP:127.0.0.1"                                       \
+	" -keyout " name "/key.pem -out " name "/req.pem; "                                        \
+	"printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\\n' > " name "/ext; "                   \
+	"openssl x509 -req -in " name "/req.pem -CA " ca ".pem -CAkey " ca ".key -CAcreateserial"  \
+	" -days 2 -extfile " name "/ext -out " name "/cert.pem; "
+
+Test(program, tls)
+{
+	struct client home, mount, stranger, plain;
+	struct client_call call;
+	struct child tls;
+
+	make(MAKE_CA("ca") MAKE_CA("other") MAKE_CERT("ca", "server", "/CN=server")
+		     MAKE_CERT("ca", "home", "/CN=home") MAKE_CERT("ca", "mount", "/O=none")
+			     MAKE_CERT("other", "stranger", "/CN=home"));
+	/* The stranger trusts the server's CA, but is not of it. */
+	make("cp ca.pem stranger/ca.pem");
+	cr_assert(child_start(&tls, fix_path("tls-store"), "127.0.0.1:0", fix_path("server")));
+	client_init(&home, tls.address, fix_path("home"), NULL);
+	client_init(&mount, tls.address, fix_path("mount"), NULL);
+	client_init(&stranger, tls.address, fix_path("stranger"), NULL);
+	client_init(&plain, tls.address, NULL, NULL);
+
+	cr_assert_eq(fix_put(&home, 1, 1, &call), GRPC_STATUS_OK, "%s", call.text);
+	synth_grow(&log_, 2 << 20);
+	fix_append_rest(&home);
+	/* A certificate of the same CA reads, and may do nothing else. */
+	fix_expect_log(&mount, log_.end);
+	cr_expect_eq(fix_put(&mount, 2, 1, &call), GRPC_STATUS_PERMISSION_DENIED);
+	fix_begin(&mount, &call, log_.end, 1);
+	cr_expect_null(client_receive(&call));
+	cr_expect_eq(client_finish(&call), GRPC_STATUS_PERMISSION_DENIED);
+	/*
+	 * Without one of that CA nothing is answered; the calls wait for a connection, so do not
+	 * let them.
+	 */
+	grpc_channel_check_connectivity_state(stranger.channel, 1);
+	grpc_channel_check_connectivity_state(plain.channel, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		struct client *c = i ? &plain : &stranger;
+		grpc_connectivity_state state = GRPC_CHANNEL_IDLE;
+		int tag;
+
+		while (state != GRPC_CHANNEL_TRANSIENT_FAILURE) {
+			cr_assert_neq(state, GRPC_CHANNEL_READY);
+			grpc_channel_watch_connectivity_state(
+				c->channel, state, gpr_inf_future(GPR_CLOCK_REALTIME), c->cq, &tag);
+			grpc_completion_queue_pluck(c->cq, &tag, gpr_inf_future(GPR_CLOCK_REALTIME),
+						    NULL);
+			state = grpc_channel_check_connectivity_state(c->channel, 1);
+		}
+	}
+	client_release(&home);
+	client_release(&mount);
+	client_release(&stranger);
+	client_release(&plain);
+	cr_expect_eq(child_end(&tls, SIGTERM), 0);
+}
+
+Test(program, a_unix_socket)
+{
+	struct child second;
+	struct client c;
+	struct client_call call;
+	char address[300];
+
+	snprintf(address, sizeof(address), "unix:%s/sock", dir);
+	cr_assert(child_start(&second, fix_path("second"), address, NULL));
+	cr_expect_str_eq(second.address, address);
+	client_init(&c, address, NULL, NULL);
+	cr_expect_eq(fix_put(&c, 1, 1, &call), GRPC_STATUS_OK, "%s", call.text);
+	client_release(&c);
+	cr_expect_eq(child_end(&second, SIGINT), 0);
+}
+
+/* Run embassyd with these arguments; its exit code. */
+static int run(char *err, size_t len, const char *a, const char *b, const char *c, const char *d,
+	       const char *e, const char *f)
+{
+	char *argv[] = {EMBASSYD,  (char *)a, (char *)b, (char *)c,
+			(char *)d, (char *)e, (char *)f, NULL};
+
+	return child_run(argv, err, len);
+}
+
+Test(program, command_line)
+{
+	static const char *const far_away[] = {"0.0.0.0:0", "[::]:0", "192.0.2.1:1",
+					       "example.org:1", "128.0.0.1:0"};
+	const char *second = fix_path("second");
+	char err[2000];
+
+	for (size_t i = 0; i < sizeof(far_away) / sizeof(far_away[0]); i++) {
+		cr_expect_eq(run(err, sizeof(err), "--store", second, "--listen", far_away[i],
+				 "--insecure", NULL),
+			     2);
+		cr_expect(strstr(err, "--insecure: refused on"), "%s", err);
+	}
+	cr_expect_eq(
+		run(err, sizeof(err), "--store", second, "--listen", "127.0.0.1:0", NULL, NULL), 2);
+	cr_expect(strstr(err, "embassyd: --tls: missing"), "%s", err);
+	cr_expect_eq(
+		run(err, sizeof(err), "--listen", "127.0.0.1:0", "--insecure", NULL, NULL, NULL),
+		2);
+	cr_expect_eq(run(err, sizeof(err), "--store", second, "--insecure", NULL, NULL, NULL), 2);
+	cr_expect_eq(run(err, sizeof(err), "--store", second, "--listen", "nonsense", "--insecure",
+			 NULL),
+		     2);
+	cr_expect_eq(run(err, sizeof(err), "--nonsense", NULL, NULL, NULL, NULL, NULL), 2);
+	cr_expect_eq(run(err, sizeof(err), "--help", NULL, NULL, NULL, NULL, NULL), 0);
+	cr_expect_eq(run(err, sizeof(err), "--version", NULL, NULL, NULL, NULL, NULL), 0);
+	/* A store that is in use, an address that is in use, and TLS files that are not there. */
+	cr_expect_eq(run(err, sizeof(err), "--store", store, "--listen", "127.0.0.1:0",
+			 "--insecure", NULL),
+		     11);
+	cr_expect(strstr(err, store), "%s", err);
+	cr_expect_eq(run(err, sizeof(err), "--store", second, "--listen", server.address,
+			 "--insecure", NULL),
+		     1);
+	cr_expect(strstr(err, "cannot be listened on"), "%s", err);
+	cr_expect_neq(run(err, sizeof(err), "--store", second, "--listen", "127.0.0.1:0", "--tls",
+			  fix_path("nowhere")),
+		      0);
+	cr_expect(strstr(err, "ca.pem"), "%s", err);
+}
