@@ -12,7 +12,7 @@
  * Invariants:
  *  1. While the server runs, REQUESTS calls wait to be matched; a matched one is replaced before it
  *     is looked at.
- *  2. Steps of one call are started under its mu.
+ *  2. Steps of one call are started under its mu, which whoever sees their end takes first.
  *  3. n_calls counts calls, those that wait included, until they are freed; it is 0 before the
  *     server, the queue and the pool go.
  *
@@ -271,8 +271,10 @@ static int request_call(struct rpc *r)
 	call->on_open = call->on_finish = (struct op){step_over, call};
 	call->on_receive = (struct op){received, call};
 	call->on_send = (struct op){sent, call};
+	pthread_mutex_lock(&call->mu);
 	rc = grpc_server_request_call(r->server, &call->core, &call->details, &call->metadata,
 				      r->cq, r->cq, &call->on_new);
+	pthread_mutex_unlock(&call->mu);
 	assert(rc == GRPC_CALL_OK);
 	return 0;
 }
@@ -342,14 +344,28 @@ static void matched(struct op *op, bool ok)
 	begin(call, too_many);
 }
 
+/*
+ * What the thread that started a step wrote before is seen by the thread that ends it: said by a
+ * lock of ours, so that it does not hang on what gRPC's own queue orders.
+ */
+static void see_starter(struct call *call)
+{
+	if (call) {
+		pthread_mutex_lock(&call->mu);
+		pthread_mutex_unlock(&call->mu);
+	}
+}
+
 /* Take one event off the queue; false once it is shut down and empty. */
 static bool turn_once(struct rpc *r)
 {
 	grpc_event ev = grpc_completion_queue_next(r->cq, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
 	struct op *op = ev.tag;
 
-	if (ev.type == GRPC_OP_COMPLETE)
+	if (ev.type == GRPC_OP_COMPLETE) {
+		see_starter(op->call);
 		op->done(op, ev.success);
+	}
 	return ev.type != GRPC_QUEUE_SHUTDOWN;
 }
 
