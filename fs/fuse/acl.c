@@ -1,8 +1,9 @@
 /*
  * POSIX access control lists, on the bytes of their attributes.
  *
- * Three entries stand for the three groups of a mode's bits: the owner's, the others', and for the middle one the
- * mask, or, where there is none, the owning group's.  Everything here follows from that.
+ * Three entries stand for the three groups of a mode's bits: the owner's, the others', and for
+ * the middle one the mask, or, where there is none, the owning group's.  Everything here follows
+ * from that.
  */
 
 #include "acl.h"

@@ -1,5 +1,6 @@
 /*
- * Rate-limited warnings: a small table of subjects named lately, and a bucket of tokens for all of them.
+ * Rate-limited warnings: a small table of subjects named lately, and a bucket of tokens for all
+ * of them.
  */
 
 #include "complain.h"
@@ -21,7 +22,7 @@ static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct {
 	uint64_t subject;
 	uint64_t at_ns;
-} named[SUBJECTS];			       /* Guarded by mu, like all below. */
+} named[SUBJECTS];				       /* Guarded by mu, like all below. */
 static uint64_t tokens_ns = COMPLAIN_BURST * NS_PER_S; /* what may be said, in time's worth */
 static uint64_t filled_ns;
 

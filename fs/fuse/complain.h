@@ -1,7 +1,10 @@
 #ifndef COMPLAIN_H_
 #define COMPLAIN_H_
 
-/* Warnings about what requests run into: each subject once in a while, and few altogether, however often a program asks. */
+/*
+ * Warnings about what requests run into: each subject once in a while, and few altogether,
+ * however often a program asks.
+ */
 
 #include "compiler.h"
 
@@ -11,8 +14,8 @@
 #define COMPLAIN_BURST 20u   /* and so many subjects at once, one a second after that */
 
 /*
- * complain(subject, fmt, ...): log the printf-style text as a warning unless ${subject} (a hash of what it is about) was
- * named lately.  Any thread.
+ * complain(subject, fmt, ...): log the printf-style text as a warning unless ${subject} (a hash
+ * of what it is about) was named lately.  Any thread.
  */
 void complain(uint64_t subject, const char *fmt, ...) PRINTF_LIKE(2, 3);
 

@@ -1,10 +1,12 @@
 /*
  * What is mounted.
  *
- * Opening goes: volume.conf, credential, keys, then either the volume and its replicators, or source, blocks, nodes, view.  Closing goes
- * the other way: replicators end before the log that they read.
+ * Opening goes: volume.conf, credential, keys, then either the volume and its replicators, or
+ * source, blocks, nodes, view.  Closing goes the other way: replicators end before the log that
+ * they read.
  *
- * The volume reports heads from a thread of its own before its replicators are made and while they end, so their list has a lock.
+ * The volume reports heads from a thread of its own before its replicators are made and while
+ * they end, so their list has a lock.
  */
 
 #include "content.h"
@@ -151,8 +153,10 @@ static int open_live(struct content *c, const struct options *o)
 	if (rc == 0)
 		rc = unlock(c, o, &c->params);
 	if (rc == 0 && !c->keys.writer_secret)
-		rc = err_say(-ERR_FORBIDDEN, "%s: its volume.conf carries no key to write with; "
-					     "mount it with -o ro", o->target);
+		rc = err_say(-ERR_FORBIDDEN,
+			     "%s: its volume.conf carries no key to write with; "
+			     "mount it with -o ro",
+			     o->target);
 	if (rc == 0)
 		rc = volume_open(&cfg, &c->volume);
 	return rc ? rc : start_replicators(c, o);
@@ -233,7 +237,8 @@ int content_open(const struct options *o, struct content **out)
 	if (!c)
 		return -ENOMEM;
 	pthread_mutex_init(&c->mu, NULL);
-	if (!past && stat(o->target, &st) < 0 && remote_target_parse(o->target, &address, id) == 0) {
+	if (!past && stat(o->target, &st) < 0 &&
+	    remote_target_parse(o->target, &address, id) == 0) {
 		free(address);
 		past = true;
 	}

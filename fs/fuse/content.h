@@ -2,8 +2,8 @@
 #define CONTENT_H_
 
 /*
- * What is mounted: a live volume with its replicators, or a view of one from a folder or a block server.  Knows
- * nothing of FUSE.
+ * What is mounted: a live volume with its replicators, or a view of one from a folder or a block
+ * server.  Knows nothing of FUSE.
  */
 
 #include "compiler.h"
@@ -21,13 +21,16 @@ struct volume;
 #define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
 
 /*
- * content_open(o, out): find the volume, get its passphrase or key file, and open it as the options say.  A view says on standard error
- * what its time resolved to.
+ * content_open(o, out): find the volume, get its passphrase or key file, and open it as the
+ * options say.  A view says on standard error what its time resolved to.
  * Returns 0, or an error with a detail that names the thing and the reason.
  */
 MUST_CHECK int content_open(const struct options *o, struct content **out);
 
-/* content_close(c): everything durable, all closed.  Frees ${c} whatever it returns: 0 or the first error.  NULL is a no-op. */
+/*
+ * content_close(c): everything durable, all closed.  Frees ${c} whatever it returns: 0 or the
+ * first error.  NULL is a no-op.
+ */
 MUST_CHECK int content_close(struct content *c);
 
 /* Its parts, borrowed.  content_volume(): NULL for a view. */

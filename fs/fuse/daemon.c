@@ -1,8 +1,9 @@
 /*
  * From a command into the background.
  *
- * The child keeps the terminal, to ask for a passphrase and to say what is wrong, until it is ready; one byte through a
- * pipe is the parent's exit code.  No byte at all means that the child died.
+ * The child keeps the terminal, to ask for a passphrase and to say what is wrong, until it is
+ * ready; one byte through a pipe is the parent's exit code.  No byte at all means that the child
+ * died.
  */
 
 #include "daemon.h"

@@ -1,7 +1,10 @@
 #ifndef DAEMON_H_
 #define DAEMON_H_
 
-/* From a command into the background: the command ends when the mount can be used, or with the reason why it can't. */
+/*
+ * From a command into the background: the command ends when the mount can be used, or with the
+ * reason why it can't.
+ */
 
 #include "compiler.h"
 
@@ -10,14 +13,17 @@ struct daemon {
 };
 
 /*
- * daemon_fork(mount_point, out): go on in a child process; the parent waits there, never returns, and exits with the code that the child
- * gives.  Before any thread is made.  Returns 0 in the child, or -errno.
+ * daemon_fork(mount_point, out): go on in a child process; the parent waits there, never returns,
+ * and exits with the code that the child gives.  Before any thread is made.  Returns 0 in the
+ * child, or -errno.
  */
 MUST_CHECK int daemon_fork(const char *mount_point, struct daemon *out);
 
 /*
- * daemon_ready(d): the mount can be used: leave the terminal, log to syslog from now on, and let the parent exit with 0.
- * daemon_failed(d, code): let the parent exit with ${code}; what is wrong was said on standard error.
+ * daemon_ready(d): the mount can be used: leave the terminal, log to syslog from now on, and let
+ * the parent exit with 0.
+ * daemon_failed(d, code): let the parent exit with ${code}; what is wrong was said on standard
+ * error.
  */
 void daemon_ready(struct daemon *d);
 void daemon_failed(struct daemon *d, int code);

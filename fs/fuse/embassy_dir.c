@@ -1,11 +1,13 @@
 /*
  * .embassy: a folder that is stored nowhere.
  *
- * The kernel can't be told to bypass its cache for one file (no open is ever sent), and believes its own idea of
- * a file's size.  So a status text is a node of its own, made at lookup with the size that it has, and never changes; the name is
- * looked up again for each use, and gives another node then.
+ * The kernel can't be told to bypass its cache for one file (no open is ever sent), and believes
+ * its own idea of a file's size.  So a status text is a node of its own, made at lookup with the
+ * size that it has, and never changes; the name is looked up again for each use, and gives
+ * another node then.
  *
- * What a TIME or a snapshot's name leads to is the root of a view of the past, in a slot of that name's own.
+ * What a TIME or a snapshot's name leads to is the root of a view of the past, in a slot of that
+ * name's own.
  */
 
 #include "embassy_dir.h"
@@ -39,7 +41,7 @@ struct text {
 struct embassy_dir {
 	struct timespec made; /* times of the folders */
 	pthread_mutex_t mu;
-	uint64_t next;		/* Guarded by mu, like all below. */
+	uint64_t next; /* Guarded by mu, like all below. */
 	struct text texts[EMBASSY_TEXTS_MAX];
 };
 
@@ -103,13 +105,14 @@ static bool may_change(fuse_req_t req, const struct mount *m)
 }
 
 /* Attributes of a folder, or, with its text's size and time, of a status file. */
-static void fill_stat(const struct mount *m, uint64_t node, const struct text *text, struct stat *out)
+static void fill_stat(const struct mount *m, uint64_t node, const struct text *text,
+		      struct stat *out)
 {
 	*out = (struct stat){
 		.st_ino = embassy_id(text ? EMBASSY_NODE_STATUS : node),
-		.st_mode = text				  ? S_IFREG | 0444
+		.st_mode = text				    ? S_IFREG | 0444
 			   : node == EMBASSY_NODE_SNAPSHOTS ? S_IFDIR | 0755
-							  : S_IFDIR | 0555,
+							    : S_IFDIR | 0555,
 		.st_nlink = text ? 1 : 2,
 		.st_uid = m->owner,
 		.st_size = text ? (off_t)text->buf.len : 0,
@@ -213,8 +216,8 @@ static uint64_t tag_of(uint64_t parent, const char *name)
 }
 
 /* Answer with the root of the view at head number ${head}. */
-static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, uint64_t head,
-		       double timeout_s)
+static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const char *name,
+		       uint64_t head, double timeout_s)
 {
 	struct fuse_entry_param e;
 	struct place n;
@@ -243,7 +246,8 @@ static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const c
 }
 
 /* A name in at/ or ago/ as a time; ${*out_fixed}: it means the same head at any later time. */
-static int parse_time(struct mount *m, uint64_t node, const char *name, struct when *out, bool *out_fixed)
+static int parse_time(struct mount *m, uint64_t node, const char *name, struct when *out,
+		      bool *out_fixed)
 {
 	int64_t now = clock_wall_ns(), ago;
 	struct when later;
@@ -266,7 +270,8 @@ static int parse_time(struct mount *m, uint64_t node, const char *name, struct w
 	if (out->kind == WHEN_TIME && when_parse(name, now + 90000 * NS_PER_S, &later) == 0 &&
 	    later.time_ns == out->time_ns) {
 		log_newest_head(volume_log(m->volume), &newest);
-		*out_fixed = newest.time_ns > out->time_ns && newest.time_ns - out->time_ns > NS_PER_S;
+		*out_fixed = newest.time_ns > out->time_ns &&
+			     newest.time_ns - out->time_ns > NS_PER_S;
 	}
 	return 0;
 }
@@ -408,8 +413,10 @@ static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t t
 
 	if (l->at++ < l->from)
 		return 0;
-	n = l->plus ? fuse_add_direntry_plus(l->req, l->p + l->len, l->size - l->len, name, &e, l->at)
-		    : fuse_add_direntry(l->req, l->p + l->len, l->size - l->len, name, &e.attr, l->at);
+	n = l->plus ? fuse_add_direntry_plus(l->req, l->p + l->len, l->size - l->len, name, &e,
+					     l->at)
+		    : fuse_add_direntry(l->req, l->p + l->len, l->size - l->len, name, &e.attr,
+					l->at);
 	if (n > l->size - l->len)
 		return 1;
 	l->len += n;
@@ -422,7 +429,8 @@ static int list_snapshot(void *ctx, const struct snapshot *s)
 	return list_add(ctx, s->name, embassy_id(s->head << 8), S_IFDIR);
 }
 
-void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, bool plus)
+void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,
+		     bool plus)
 {
 	struct listing l = {.req = req, .plus = plus, .size = size, .from = off};
 	uint64_t node = node_of(id);
@@ -435,13 +443,15 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 	}
 	rc = list_add(&l, ".", id, S_IFDIR);
 	if (rc == 0)
-		rc = list_add(&l, "..", node == EMBASSY_NODE_TOP ? INO_ROOT : embassy_id(EMBASSY_NODE_TOP),
+		rc = list_add(&l, "..",
+			      node == EMBASSY_NODE_TOP ? INO_ROOT : embassy_id(EMBASSY_NODE_TOP),
 			      S_IFDIR);
 	if (node == EMBASSY_NODE_TOP)
 		for (size_t i = 0; rc == 0 && i < sizeof(members) / sizeof(*members); i++)
 			if (m->volume || !members[i].live_only)
 				rc = list_add(&l, members[i].name, embassy_id(members[i].node),
-					      members[i].node == EMBASSY_NODE_STATUS ? S_IFREG : S_IFDIR);
+					      members[i].node == EMBASSY_NODE_STATUS ? S_IFREG
+										     : S_IFDIR);
 	if (node == EMBASSY_NODE_SNAPSHOTS && rc == 0)
 		rc = view_snapshots(m->view, list_snapshot, &l);
 	if (rc < 0)

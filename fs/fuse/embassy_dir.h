@@ -5,7 +5,7 @@
  * .embassy: a folder in the root of every mount that is stored nowhere.
  *
  *	.embassy/status			JSON, a fresh text at each lookup
- *	.embassy/at/TIME/		the namespace as it stood then		(live mounts only, like all below)
+ *	.embassy/at/TIME/		the namespace as it stood then
  *	.embassy/ago/DURATION/		the same
  *	.embassy/snapshots/NAME/	the same; mkdir takes a snapshot, rmdir takes its name away
  */
@@ -41,7 +41,8 @@ bool embassy_is_name(uint64_t parent, const char *name);
 void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
 void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id);
 void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off);
-void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, bool plus);
+void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,
+		     bool plus);
 void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id);
 void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode);
 void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);

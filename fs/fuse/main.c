@@ -1,8 +1,9 @@
 /*
  * embassyfs: mounts a volume.
  *
- * Processes: the command forks the daemon and waits until the mount answers (or stays, with -f); the daemon forks the write-back
- * helper.  Both forks come before any thread and before anything secret is in memory.
+ * Processes: the command forks the daemon and waits until the mount answers (or stays, with -f);
+ * the daemon forks the write-back helper.  Both forks come before any thread and before anything
+ * secret is in memory.
  */
 
 #include "content.h"
@@ -50,7 +51,10 @@ static void prepare_process(void)
 			msg_warn("the limit of open files can't be raised: %s", strerror(errno));
 	}
 	signal(SIGPIPE, SIG_IGN);
-	/* Buffers of some MiB come and go with each request: returning them to the system each time costs more than they do. */
+	/*
+	 * Buffers of some MiB come and go with each request: returning them to the system each
+	 * time costs more than they do.
+	 */
 	mallopt(M_ARENA_MAX, 8);
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
@@ -58,7 +62,10 @@ static void prepare_process(void)
 	umask(077);
 }
 
-/* Say what went wrong, once, with the thing's name and a next step where the layer below gave neither. */
+/*
+ * Say what went wrong, once, with the thing's name and a next step where the layer below gave
+ * neither.
+ */
 static int fail(const char *thing, int rc)
 {
 	const char *detail = err_detail(rc);
@@ -96,8 +103,10 @@ static int check_mount_point(const char *path)
 		return err_say(-ENOTDIR, "%s: not a folder; give a folder to mount on", path);
 	}
 	if (errno == ENOTCONN)
-		return err_say(-ENOTCONN, "%s: a mount whose daemon has gone is in the way; "
-					  "run fusermount3 -u on it", path);
+		return err_say(-ENOTCONN,
+			       "%s: a mount whose daemon has gone is in the way; "
+			       "run fusermount3 -u on it",
+			       path);
 	return err_say(-errno, "%s: %s; make the folder first", path, strerror(errno));
 }
 
@@ -114,7 +123,8 @@ static void ready(void *ctx)
 	const struct options *o = run->options;
 
 	if (run->writeback.pid > 0)
-		writeback_begin(&run->writeback, o->mount_point, o->flush_s ? o->flush_s : FLUSH_S_DEFAULT);
+		writeback_begin(&run->writeback, o->mount_point,
+				o->flush_s ? o->flush_s : FLUSH_S_DEFAULT);
 	daemon_ready(&run->daemon);
 }
 

@@ -1,11 +1,12 @@
 /*
  * What all request handlers share: node ids, replies, the table of operations.
  *
- * A view of the past must not be closed under a request, so a handler holds it from place_get() to place_put(), and
- * lets go before it replies where it can: a reply may be what the kernel waits for before it forgets the node.
+ * A view of the past must not be closed under a request, so a handler holds it from place_get()
+ * to place_put(), and lets go before it replies where it can: a reply may be what the kernel
+ * waits for before it forgets the node.
  *
- * Lock order: the locks of slots, unnamed, syncs and embassy_dir are leaves; none is held across a reply, a call into the volume or
- * a view, or each other.
+ * Lock order: the locks of slots, unnamed, syncs and embassy_dir are leaves; none is held across
+ * a reply, a call into the volume or a view, or each other.
  */
 
 #include "mount.h"
@@ -79,7 +80,10 @@ static bool kernel_holds(void *ctx, uint64_t ino)
 {
 	struct mount *m = ctx;
 
-	/* A negative offset: nothing but attributes is invalidated.  Anything but "no such inode" keeps the contents. */
+	/*
+	 * A negative offset: nothing but attributes is invalidated.  Anything but "no such inode"
+	 * keeps the contents.
+	 */
 	return fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) != -ENOENT;
 }
 
@@ -188,10 +192,13 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 
 void reply_rc(fuse_req_t req, uint64_t id, int rc)
 {
-	/* An errno is an answer; one of our own codes means that something is wrong with what is stored, or out of reach. */
+	/*
+	 * An errno is an answer; one of our own codes means that something is wrong with what is
+	 * stored, or out of reach.
+	 */
 	if (-rc > ERR_BASE)
-		complain(complain_subject(id & (INO_MAX - 1), err_text(rc)), "inode %" PRIu64 ": %s",
-			 id & (INO_MAX - 1), err_detail(rc));
+		complain(complain_subject(id & (INO_MAX - 1), err_text(rc)),
+			 "inode %" PRIu64 ": %s", id & (INO_MAX - 1), err_detail(rc));
 	fuse_reply_err(req, rc ? err_errno(rc) : 0);
 }
 

@@ -58,7 +58,10 @@ struct mount {
 	atomic_bool handles_killpriv; /* the kernel leaves setuid bits to us */
 };
 
-/* mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it; no request is under way. */
+/*
+ * mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it;
+ * no request is under way.
+ */
 MUST_CHECK int mount_init(struct mount *m);
 void mount_release(struct mount *m);
 
@@ -83,11 +86,14 @@ static inline bool node_is_virtual(uint64_t id)
 struct place {
 	struct view *view;
 	uint64_t ino;
-	int slot; /* of a view of the past; else -1 */
+	int slot;  /* of a view of the past; else -1 */
 	bool live; /* can be changed */
 };
 
-/* place_get(m, id, out): ${id} is not virtual.  Returns 0, or why its view does not open.  Ends with place_put(). */
+/*
+ * place_get(m, id, out): ${id} is not virtual.  Returns 0, or why its view does not open.  Ends
+ * with place_put().
+ */
 MUST_CHECK int place_get(struct mount *m, uint64_t id, struct place *out);
 void place_put(struct mount *m, struct place *n);
 
@@ -100,8 +106,10 @@ void stat_of(const struct attr *a, int slot, struct stat *out);
 void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_param *out);
 
 /*
- * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id} could not be had, log why.
- * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the kernel.
+ * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id}
+ * could not be had, log why.
+ * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the
+ * kernel.
  */
 void reply_rc(fuse_req_t req, uint64_t id, int rc);
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot);
@@ -129,7 +137,10 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
 	       const char *new_name, unsigned flags);
 
-/* make_unnamed(m, parent, mode, umask, c, out): O_TMPFILE.  Returns 0 or an error; the entry is the kernel's then. */
+/*
+ * make_unnamed(m, parent, mode, umask, c, out): O_TMPFILE.  Returns 0 or an error; the entry is
+ * the kernel's then.
+ */
 MUST_CHECK int make_unnamed(struct mount *m, uint64_t parent, uint32_t mode, uint32_t umask,
 			    uint32_t uid, uint32_t gid, struct fuse_entry_param *out);
 
@@ -149,8 +160,9 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi);
 void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi);
-void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_info *from_fi,
-			fuse_ino_t to, off_t to_off, struct fuse_file_info *to_fi, size_t len, int flags);
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
+			struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,
+			struct fuse_file_info *to_fi, size_t len, int flags);
 void op_ioctl(fuse_req_t req, fuse_ino_t id, unsigned cmd, void *arg, struct fuse_file_info *fi,
 	      unsigned flags, const void *in, size_t in_len, size_t out_len);
 
@@ -160,7 +172,10 @@ void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *va
 		 int flags);
 void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name);
 
-/* thread_buffer(size): this thread's page-aligned scratch memory, or NULL; the same memory at the next call. */
+/*
+ * thread_buffer(size): this thread's page-aligned scratch memory, or NULL; the same memory at the
+ * next call.
+ */
 void *thread_buffer(size_t size);
 
 #endif /* !MOUNT_H_ */

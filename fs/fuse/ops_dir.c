@@ -1,8 +1,9 @@
 /*
  * Requests that list folders.
  *
- * The kernel keeps what it was told, names and attributes, until it makes a change itself.  A folder is never opened: the kernel takes "not
- * implemented" for "no need to ask again", and caches listings then.
+ * The kernel keeps what it was told, names and attributes, until it makes a change itself.  A
+ * folder is never opened: the kernel takes "not implemented" for "no need to ask again", and
+ * caches listings then.
  */
 
 #include "mount.h"
@@ -90,7 +91,8 @@ void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fu
 	list(req, id, size, off, false);
 }
 
-void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
+void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
+		    struct fuse_file_info *fi)
 {
 	(void)fi;
 	list(req, id, size, off, true);

@@ -1,8 +1,9 @@
 /*
  * Requests about files' contents.
  *
- * The kernel's page cache is the only cache of contents; it gathers writes and reads ahead.  Files are never opened as far as we are told:
- * the kernel takes "not implemented" for "no need to ask again", keeps its cache over opens, and sends FORGET when the last user is gone.
+ * The kernel's page cache is the only cache of contents; it gathers writes and reads ahead. 
+ * Files are never opened as far as we are told: the kernel takes "not implemented" for "no need
+ * to ask again", keeps its cache over opens, and sends FORGET when the last user is gone.
  */
 
 #include "mount.h"
@@ -71,7 +72,8 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 
 	(void)fi;
 	if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, wire_write_kills_priv());
+		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
+				  wire_write_kills_priv());
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
@@ -104,7 +106,8 @@ static int kill_priv(struct mount *m, const struct fuse_ctx *c, uint64_t ino)
 	return rc;
 }
 
-void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
+		  struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
 	uint64_t ino;
@@ -127,9 +130,10 @@ void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_
 
 	(void)fi;
 	/*
-	 * The kernel asks without writing back first what it holds dirty, so where holes are we know only in a mount that nobody
-	 * writes to.  Elsewhere it takes "not implemented" for "all is data", which is always right; a guess would make cp(1)
-	 * skip what another program has just written.
+	 * The kernel asks without writing back first what it holds dirty, so where holes are we
+	 * know only in a mount that nobody writes to.  Elsewhere it takes "not implemented" for
+	 * "all is data", which is always right; a guess would make cp(1) skip what another
+	 * program has just written.
 	 */
 	if (m->volume) {
 		fuse_reply_err(req, ENOSYS);
@@ -150,8 +154,9 @@ void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_
 		fuse_reply_lseek(req, (off_t)found);
 }
 
-void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_info *from_fi,
-			fuse_ino_t to, off_t to_off, struct fuse_file_info *to_fi, size_t len, int flags)
+void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
+			struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,
+			struct fuse_file_info *to_fi, size_t len, int flags)
 {
 	struct mount *m = mount_of(req);
 	uint64_t from_ino, to_ino, done = 0;
@@ -159,7 +164,10 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct 
 
 	(void)from_fi;
 	(void)to_fi;
-	/* From a view of the past there are no extents to share: the kernel copies by reading and writing. */
+	/*
+	 * From a view of the past there are no extents to share: the kernel copies by reading and
+	 * writing.
+	 */
 	if (place_for_change(m, from, &from_ino) < 0) {
 		fuse_reply_err(req, EXDEV);
 		return;
@@ -171,8 +179,8 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct 
 	if (len > UINT32_MAX / 2)
 		len = UINT32_MAX / 2;
 	if (rc == 0)
-		rc = volume_copy_range(m->volume, from_ino, (uint64_t)from_off, to_ino, (uint64_t)to_off,
-				       len, &done);
+		rc = volume_copy_range(m->volume, from_ino, (uint64_t)from_off, to_ino,
+				       (uint64_t)to_off, len, &done);
 	if (rc < 0)
 		reply_rc(req, from, rc);
 	else

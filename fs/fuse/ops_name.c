@@ -1,12 +1,14 @@
 /*
  * Requests that make, remove and move names.
  *
- * A folder's default access list decides, instead of the caller's umask, how what is made in it starts.  Making a node and
- * giving it its lists are several operations on the volume; the node starts with the fewest permissions of all these steps, so that a
- * crash between them never leaves it too open.
+ * A folder's default access list decides, instead of the caller's umask, how what is made in it
+ * starts.  Making a node and giving it its lists are several operations on the volume; the node
+ * starts with the fewest permissions of all these steps, so that a crash between them never
+ * leaves it too open.
  *
- * Before a name goes its inode is looked up: if it was the last one, the inode is remembered until the kernel forgets it (unnamed.h).
- * The kernel holds the locks of both folders and of the inode meanwhile, so what is looked up stays true.
+ * Before a name goes its inode is looked up: if it was the last one, the inode is remembered
+ * until the kernel forgets it (unnamed.h). The kernel holds the locks of both folders and of the
+ * inode meanwhile, so what is looked up stays true.
  */
 
 #include "mount.h"
@@ -49,10 +51,12 @@ static int make_plain(struct mount *m, const struct made *w, uint32_t mode, stru
 {
 	if (!w->name)
 		return volume_make_unnamed(m->volume, w->parent, mode, &w->caller, out);
-	return volume_make_node(m->volume, w->parent, w->name, mode, w->rdev, w->target, &w->caller, out);
+	return volume_make_node(m->volume, w->parent, w->name, mode, w->rdev, w->target, &w->caller,
+				out);
 }
 
-static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, size_t len, struct attr *out)
+static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, size_t len,
+			 struct attr *out)
 {
 	uint8_t inherited[ACL_LEN_MAX];
 	struct attr want = {0};
@@ -61,7 +65,10 @@ static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, si
 
 	memcpy(inherited, acl, len);
 	want.mode = acl_inherit(acl, len, w->mode);
-	/* The middle bits stand for a mask that is not there yet: nothing for the group until it is. */
+	/*
+	 * The middle bits stand for a mask that is not there yet: nothing for the group until it
+	 * is.
+	 */
 	first = acl_is_minimal(acl, len) ? want.mode : want.mode & ~(uint32_t)S_IRWXG;
 	rc = make_plain(m, w, first, out);
 	if (rc == 0 && S_ISDIR(w->mode))
@@ -135,7 +142,9 @@ int make_unnamed(struct mount *m, uint64_t parent, uint32_t mode, uint32_t umask
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 	       struct fuse_file_info *fi)
 {
-	/* The kernel then makes the node and opens it without asking: one message instead of two. */
+	/*
+	 * The kernel then makes the node and opens it without asking: one message instead of two.
+	 */
 	(void)parent;
 	(void)name;
 	(void)mode;
@@ -254,7 +263,10 @@ static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t paren
 			return rc;
 	}
 	rc = volume_rename(m->volume, from, name, to, new_name, flags, &caller);
-	/* Two names of one inode: a rename between them does nothing, and the inode keeps its name. */
+	/*
+	 * Two names of one inode: a rename between them does nothing, and the inode keeps its
+	 * name.
+	 */
 	if (rc == 0 && last != 0)
 		unnamed_add(m->unnamed, last);
 	return rc;
@@ -264,5 +276,6 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	       const char *new_name, unsigned flags)
 {
 	reply_rc(req, parent,
-		 rename_name(mount_of(req), fuse_req_ctx(req), parent, name, new_parent, new_name, flags));
+		 rename_name(mount_of(req), fuse_req_ctx(req), parent, name, new_parent, new_name,
+			     flags));
 }

@@ -1,8 +1,8 @@
 /*
  * Requests about nodes as such: lookup, forget, attributes.
  *
- * Nothing here counts references to live inodes: what the kernel may still use is asked of the kernel when it matters
- * (unnamed.h).  References to views of the past are counted, by slot.
+ * Nothing here counts references to live inodes: what the kernel may still use is asked of the
+ * kernel when it matters (unnamed.h).  References to views of the past are counted, by slot.
  */
 
 #include "mount.h"
@@ -114,7 +114,10 @@ void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		reply_rc(req, id, rc);
 }
 
-/* chmod on a file with an access list changes the list.  The list first: it is what the kernel decides by. */
+/*
+ * chmod on a file with an access list changes the list.  The list first: it is what the kernel
+ * decides by.
+ */
 static int chmod_acl(struct mount *m, uint64_t ino, uint32_t mode)
 {
 	uint8_t acl[ACL_LEN_MAX];
@@ -137,10 +140,10 @@ static unsigned translate(int to_set)
 		int from;
 		unsigned to;
 	} bits[] = {
-		{FUSE_SET_ATTR_MODE, SET_MODE},	   {FUSE_SET_ATTR_UID, SET_UID},
-		{FUSE_SET_ATTR_GID, SET_GID},	   {FUSE_SET_ATTR_SIZE, SET_SIZE},
-		{FUSE_SET_ATTR_ATIME, SET_ATIME},  {FUSE_SET_ATTR_ATIME_NOW, SET_ATIME},
-		{FUSE_SET_ATTR_MTIME, SET_MTIME},  {FUSE_SET_ATTR_MTIME_NOW, SET_MTIME},
+		{FUSE_SET_ATTR_MODE, SET_MODE},	  {FUSE_SET_ATTR_UID, SET_UID},
+		{FUSE_SET_ATTR_GID, SET_GID},	  {FUSE_SET_ATTR_SIZE, SET_SIZE},
+		{FUSE_SET_ATTR_ATIME, SET_ATIME}, {FUSE_SET_ATTR_ATIME_NOW, SET_ATIME},
+		{FUSE_SET_ATTR_MTIME, SET_MTIME}, {FUSE_SET_ATTR_MTIME_NOW, SET_MTIME},
 		{FUSE_SET_ATTR_CTIME, SET_CTIME},
 	};
 	unsigned set = 0;
@@ -154,9 +157,13 @@ static unsigned translate(int to_set)
 static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, int to_set,
 			  struct attr *out)
 {
-	struct attr want = {.mode = st->st_mode, .uid = st->st_uid, .gid = st->st_gid,
-			    .size = (uint64_t)st->st_size, .atime = st->st_atim,
-			    .mtime = st->st_mtim, .ctime = st->st_ctim};
+	struct attr want = {.mode = st->st_mode,
+			    .uid = st->st_uid,
+			    .gid = st->st_gid,
+			    .size = (uint64_t)st->st_size,
+			    .atime = st->st_atim,
+			    .mtime = st->st_mtim,
+			    .ctime = st->st_ctim};
 	unsigned set = translate(to_set);
 	struct timespec now;
 	int rc = 0;
@@ -169,7 +176,10 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
 		want.mtime = now;
 
-	/* A new owner must not inherit a program's privileges.  For a folder these bits mean something else. */
+	/*
+	 * A new owner must not inherit a program's privileges.  For a folder these bits mean
+	 * something else.
+	 */
 	if (atomic_load(&m->handles_killpriv)) {
 		if (to_set & FUSE_SET_ATTR_KILL_SUID)
 			set |= SET_KILL_PRIV;
@@ -184,7 +194,8 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 	return rc ? rc : volume_setattr(m->volume, ino, set, &want, out);
 }
 
-void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi)
+void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
+		struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
 	struct stat st;
@@ -228,7 +239,8 @@ void op_statfs(fuse_req_t req, fuse_ino_t id)
 	struct mount *m = mount_of(req);
 	struct volume_status live = {0};
 	struct view_usage u;
-	struct statvfs st = {.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAME_LEN_MAX};
+	struct statvfs st = {
+		.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAME_LEN_MAX};
 
 	(void)id;
 	view_usage(m->view, &u);

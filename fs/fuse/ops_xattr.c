@@ -1,8 +1,9 @@
 /*
  * Requests about extended attributes.
  *
- * The kernel has checked who may see and change which.  What is left: namespaces that mean something (system.posix_acl_*) are kept in step with
- * the mode, and others of the system's are refused.
+ * The kernel has checked who may see and change which.  What is left: namespaces that mean
+ * something (system.posix_acl_*) are kept in step with the mode, and others of the system's are
+ * refused.
  */
 
 #include "mount.h"
@@ -173,7 +174,8 @@ static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size
 	return rc;
 }
 
-void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size, int flags)
+void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
+		 int flags)
 {
 	struct mount *m = mount_of(req);
 	uint64_t ino;

@@ -1,8 +1,9 @@
 /*
  * embassyfs's command line.
  *
- * Two positional words and -o lists.  The lists also carry what mount(8) and fstab add for itself; a table says
- * what becomes of each word.  What the table does not know is an error, so that a typing mistake in an option never goes unnoticed.
+ * Two positional words and -o lists.  The lists also carry what mount(8) and fstab add for
+ * itself; a table says what becomes of each word.  What the table does not know is an error, so
+ * that a typing mistake in an option never goes unnoticed.
  */
 
 #include "options.h"
@@ -43,7 +44,8 @@ const char options_help[] =
 	"Without a file option the passphrase comes from the file named by\n"
 	"EMBASSY_PASSPHRASE_FILE, else the terminal asks for it.\n"
 	"\n"
-	"Example: embassyfs /srv/registers /mnt/registers -o embassy=host.example:7411,tls=/etc/embassy\n";
+	"Example: embassyfs /srv/registers /mnt/registers -o "
+	"embassy=host.example:7411,tls=/etc/embassy\n";
 
 int options_size(const char *text, uint64_t *out)
 {
@@ -72,7 +74,15 @@ int options_size(const char *text, uint64_t *out)
 }
 
 /* What an option's value is. */
-enum value { VALUE_NONE, VALUE_TEXT, VALUE_PATH, VALUE_SECONDS, VALUE_SIZE, VALUE_EMBASSY, VALUE_ANY };
+enum value {
+	VALUE_NONE,
+	VALUE_TEXT,
+	VALUE_PATH,
+	VALUE_SECONDS,
+	VALUE_SIZE,
+	VALUE_EMBASSY,
+	VALUE_ANY
+};
 
 struct spec {
 	const char *name;
@@ -139,7 +149,10 @@ static int set_text(char **field, char *owned)
 	return 0;
 }
 
-/* An absolute form, since a daemon leaves its folder.  What does not exist is left for its opener to report. */
+/*
+ * An absolute form, since a daemon leaves its folder.  What does not exist is left for its opener
+ * to report.
+ */
 static char *absolute(const char *path)
 {
 	char *real = realpath(path, NULL);
@@ -200,7 +213,9 @@ static int apply(struct options *o, const struct spec *sp, const char *value)
 	case VALUE_SECONDS:
 		return set_seconds(sp->name, value, field);
 	case VALUE_SIZE:
-		return options_size(value, field) < 0 ? refuse(sp->name, "not a size like 512M or 4G") : 0;
+		return options_size(value, field) < 0
+			       ? refuse(sp->name, "not a size like 512M or 4G")
+			       : 0;
 	default:
 		return add_embassy(o, value);
 	}

@@ -1,9 +1,10 @@
 /*
  * A mount's life with the kernel.
  *
- * A fixed number of threads each read a request, handle it and read the next.  When the mount is gone every read fails, and they end.
- * A thread of its own waits for the signals that ask us to stop: it unmounts, which makes the kernel write back what is dirty while the workers
- * still serve; if the mount is in use it writes back, detaches it, and stops the workers itself.
+ * A fixed number of threads each read a request, handle it and read the next.  When the mount is
+ * gone every read fails, and they end. A thread of its own waits for the signals that ask us to
+ * stop: it unmounts, which makes the kernel write back what is dirty while the workers still
+ * serve; if the mount is in use it writes back, detaches it, and stops the workers itself.
  */
 
 #include "session.h"
@@ -53,11 +54,14 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	struct mount *m = userdata;
 	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
 			FUSE_CAP_READDIRPLUS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
-			FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_POSIX_ACL |
-			FUSE_CAP_DONT_MASK;
+			FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
+			FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 
-	/* Not wanted: FLOCK_LOCKS, POSIX_LOCKS: one kernel sees all users, and locks best itself.  ATOMIC_O_TRUNC: there is no open.
-	 * AUTO_INVAL_DATA: nobody else changes files.  HANDLE_KILLPRIV: its second version is better (wire.h). */
+	/*
+	 * Not wanted: FLOCK_LOCKS, POSIX_LOCKS: one kernel sees all users, and locks best itself.
+	 * ATOMIC_O_TRUNC: there is no open.  AUTO_INVAL_DATA: nobody else changes files.
+	 * HANDLE_KILLPRIV: its second version is better (wire.h).
+	 */
 	if (m->volume)
 		want |= FUSE_CAP_WRITEBACK_CACHE;
 	conn->want = want & conn->capable;
@@ -108,7 +112,8 @@ int session_open(struct mount *m, const struct options *o)
 		return err_say(-EIO, "%s: libfuse refuses the options", o->mount_point);
 
 	if (fuse_session_mount(m->session, o->mount_point) != 0) {
-		rc = err_say(-EIO, "%s: can't be mounted on; see the message above", o->mount_point);
+		rc = err_say(-EIO, "%s: can't be mounted on; see the message above",
+			     o->mount_point);
 		goto destroy;
 	}
 	rc = wire_attach(m);
@@ -142,11 +147,14 @@ struct crew {
 	pthread_t workers[SESSION_THREADS_MAX];
 	unsigned n;
 	atomic_uint running;
-	sem_t ended; /* posted by each worker at its end */
+	sem_t ended;	  /* posted by each worker at its end */
 	atomic_bool done; /* the workers have ended */
 };
 
-/* Posted by a signal that asks us to stop, whichever thread it interrupts: libraries have threads that know nothing of signals. */
+/*
+ * Posted by a signal that asks us to stop, whichever thread it interrupts: libraries have threads
+ * that know nothing of signals.
+ */
 static sem_t stop_wanted;
 
 static void want_stop(int sig)
@@ -245,7 +253,10 @@ static void *wait_for_signal(void *arg)
 	return NULL;
 }
 
-/* From here on to the end of the process, so that a second signal does not cut short what makes everything durable. */
+/*
+ * From here on to the end of the process, so that a second signal does not cut short what makes
+ * everything durable.
+ */
 static void catch_signals(void)
 {
 	struct sigaction stop = {.sa_handler = want_stop, .sa_flags = SA_RESTART};

@@ -16,8 +16,9 @@ struct options;
 MUST_CHECK int session_open(struct mount *m, const struct options *o);
 
 /*
- * session_serve(m, o): serve requests with m->n_threads threads until it is unmounted, by whomever, or SIGTERM, SIGINT or SIGHUP asks us to
- * unmount it; these three do no harm from then on.  The first answer calls m->ready().
+ * session_serve(m, o): serve requests with m->n_threads threads until it is unmounted, by
+ * whomever, or SIGTERM, SIGINT or SIGHUP asks us to unmount it; these three do no harm from then
+ * on.  The first answer calls m->ready().
  * Returns 0 or -errno with a detail.
  */
 MUST_CHECK int session_serve(struct mount *m, const struct options *o);

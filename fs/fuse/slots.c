@@ -1,8 +1,9 @@
 /*
  * Views of the past by slot.
  *
- * A table of small records (head, tag, references), grown as needed, and a list of open views, newest use first.  The list is
- * cut from its old end whenever its views cost more than the bound, sparing those in use and the newest few.
+ * A table of small records (head, tag, references), grown as needed, and a list of open views,
+ * newest use first.  The list is cut from its old end whenever its views cost more than the
+ * bound, sparing those in use and the newest few.
  *
  * Invariants:
  *  - a slot with references keeps its head and its number; one without is free
@@ -191,7 +192,10 @@ static struct open_view *find_locked(struct slots *s, uint64_t head)
 	return ov;
 }
 
-/* Open the view of ${head}; others see that it opens, and wait.  REQUIRES(s->mu), released meanwhile. */
+/*
+ * Open the view of ${head}; others see that it opens, and wait.  REQUIRES(s->mu), released
+ * meanwhile.
+ */
 static int open_locked(struct slots *s, uint64_t head, struct open_view **out)
 {
 	struct open_view *ov = calloc(1, sizeof(*ov));
@@ -234,7 +238,10 @@ int slots_view(struct slots *s, uint32_t slot, struct view **out)
 		pthread_mutex_unlock(&s->mu);
 		return -ESTALE;
 	}
-	/* Looked up anew after each wait: the one waited for may have failed to open, and be gone. */
+	/*
+	 * Looked up anew after each wait: the one waited for may have failed to open, and be
+	 * gone.
+	 */
 	while ((ov = find_locked(s, s->table[slot].head)) && !ov->view)
 		pthread_cond_wait(&s->opened, &s->mu);
 	if (!ov)

@@ -2,11 +2,11 @@
 #define SLOTS_H_
 
 /*
- * Views of the past that the kernel knows nodes of.  A slot stands for one head, seen through one name in .embassy, for as
- * long as the kernel holds a reference to any node of it; node ids of the past are made of the slot's number and the
- * inode's.  (Two names of one head need two slots: the kernel allows a folder one place only.)  The view itself
- * is opened when a request needs it and closed when others need the room: a slot costs a few bytes, a view may cost
- * megabytes.
+ * Views of the past that the kernel knows nodes of.  A slot stands for one head, seen through one
+ * name in .embassy, for as long as the kernel holds a reference to any node of it; node ids of
+ * the past are made of the slot's number and the inode's.  (Two names of one head need two slots:
+ * the kernel allows a folder one place only.)  The view itself is opened when a request needs it
+ * and closed when others need the room: a slot costs a few bytes, a view may cost megabytes.
  */
 
 #include "compiler.h"
@@ -21,7 +21,10 @@ struct slots;
 struct view;
 
 struct slots_config {
-	/* open(ctx, head, out), close(v), bytes(v): view_open() and friends, by the head's number. */
+	/*
+	 * open(ctx, head, out), close(v), bytes(v): view_open() and friends, by the head's
+	 * number.
+	 */
 	int (*open)(void *ctx, uint64_t head, struct view **out);
 	void (*close)(struct view *v);
 	size_t (*bytes)(const struct view *v);
@@ -34,22 +37,28 @@ MUST_CHECK int slots_new(const struct slots_config *cfg, struct slots **out);
 void slots_free(struct slots *s);
 
 /*
- * slots_take(s, head, tag, out): the slot of head number ${head} under the name that ${tag} (not 0) stands for, found or made, with
- * one reference more.  Any thread.
+ * slots_take(s, head, tag, out): the slot of head number ${head} under the name that ${tag} (not
+ * 0) stands for, found or made, with one reference more.  Any thread.
  * Returns 0; -ENFILE if all slots have references; -ENOMEM.
  */
 MUST_CHECK int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot);
 
-/* slots_retire(s, tag): the name is gone: its slots live on for whoever uses them, but are not found again. */
+/*
+ * slots_retire(s, tag): the name is gone: its slots live on for whoever uses them, but are not
+ * found again.
+ */
 void slots_retire(struct slots *s, uint64_t tag);
 
-/* slots_add(s, slot, n), slots_drop(s, slot, n): ${n} references more or fewer.  At zero the slot may stand for another head. */
+/*
+ * slots_add(s, slot, n), slots_drop(s, slot, n): ${n} references more or fewer.  At zero the slot
+ * may stand for another head.
+ */
 void slots_add(struct slots *s, uint32_t slot, uint64_t n);
 void slots_drop(struct slots *s, uint32_t slot, uint64_t n);
 
 /*
- * slots_view(s, slot, out): the slot's view, opened if need be, in use until slots_view_put().  Any thread; no lock is held while
- * a view opens, and threads that want the same one wait for it.
+ * slots_view(s, slot, out): the slot's view, opened if need be, in use until slots_view_put(). 
+ * Any thread; no lock is held while a view opens, and threads that want the same one wait for it.
  * Returns 0; -ESTALE if the slot is of no head; -ENOMEM; or why it does not open.
  */
 MUST_CHECK int slots_view(struct slots *s, uint32_t slot, struct view **out);

@@ -81,13 +81,14 @@ static int add_embassy(struct buf *b, const struct replicator_status *r)
 	    (rc = buf_printf(b, ", \"state\": \"%s\", ", state_name(r->state))) ||
 	    (rc = add_key_string(b, "reason", r->reason)))
 		return rc;
-	return buf_printf(b,
-			  ",\n   \"acknowledged\": %" PRIu64 ", \"acknowledged_head\": %" PRIu64
-			  ", \"acknowledged_time\": \"%s\", \"lag_bytes\": %" PRIu64
-			  ",\n   \"lag_seconds\": %.3f, \"bytes_per_second\": %.0f, \"eta_seconds\": %.1f}",
-			  r->acknowledged, r->acknowledged_head, when, r->lag_bytes,
-			  finite_or(r->lag_seconds, 0), finite_or(r->bytes_per_second, 0),
-			  finite_or(r->eta_seconds, -1));
+	return buf_printf(
+		b,
+		",\n   \"acknowledged\": %" PRIu64 ", \"acknowledged_head\": %" PRIu64
+		", \"acknowledged_time\": \"%s\", \"lag_bytes\": %" PRIu64
+		",\n   \"lag_seconds\": %.3f, \"bytes_per_second\": %.0f, \"eta_seconds\": %.1f}",
+		r->acknowledged, r->acknowledged_head, when, r->lag_bytes,
+		finite_or(r->lag_seconds, 0), finite_or(r->bytes_per_second, 0),
+		finite_or(r->eta_seconds, -1));
 }
 
 static int add_live(struct buf *b, const struct volume_status *v)
@@ -110,7 +111,8 @@ int status_text(const struct status_input *in, struct buf *out)
 	int rc;
 
 	volume_id_format(in->volume, id);
-	if ((rc = buf_printf(out, "{\"volume\": \"%s\", \"epoch\": %" PRIu64 ", \"mode\": \"%s\",\n ",
+	if ((rc = buf_printf(out,
+			     "{\"volume\": \"%s\", \"epoch\": %" PRIu64 ", \"mode\": \"%s\",\n ",
 			     id, h->epoch, in->live ? "live" : "view")) ||
 	    (rc = add_head(out, h)))
 		return rc;
@@ -122,7 +124,8 @@ int status_text(const struct status_input *in, struct buf *out)
 	if (rc || (rc = buf_printf(out, ",\n \"embassies\": [")))
 		return rc;
 	for (size_t i = 0; i < in->n_embassies; i++)
-		if ((i > 0 && (rc = buf_add_u8(out, ','))) || (rc = add_embassy(out, &in->embassies[i])))
+		if ((i > 0 && (rc = buf_add_u8(out, ','))) ||
+		    (rc = add_embassy(out, &in->embassies[i])))
 			return rc;
 	return buf_printf(out, "]}\n");
 }

@@ -14,9 +14,9 @@ struct replicator_status;
 struct volume_status;
 
 struct status_input {
-	const uint8_t *volume;		    /* VOLUME_ID_LEN bytes */
-	const struct volume_status *live;   /* NULL: a view */
-	const struct head *head;	    /* a view's; not used if ${live} */
+	const uint8_t *volume;		  /* VOLUME_ID_LEN bytes */
+	const struct volume_status *live; /* NULL: a view */
+	const struct head *head;	  /* a view's; not used if ${live} */
 	const struct replicator_status *embassies;
 	size_t n_embassies;
 };

@@ -1,9 +1,10 @@
 /*
  * fsync requests share rounds.
  *
- * The thread that finds no round under way makes one for its own request, answers it, and then goes on for those that came
- * meanwhile until none waits.  So a lone caller pays for no hand-over between threads, and many callers keep one worker busy,
- * not all.  A request joins only a round that begins after it came.
+ * The thread that finds no round under way makes one for its own request, answers it, and then
+ * goes on for those that came meanwhile until none waits.  So a lone caller pays for no hand-over
+ * between threads, and many callers keep one worker busy, not all.  A request joins only a round
+ * that begins after it came.
  */
 
 #define FUSE_USE_VERSION 312
@@ -21,7 +22,7 @@
 struct syncs {
 	struct volume *volume;
 	pthread_mutex_t mu;
-	bool busy;		/* Guarded by mu, like all below. */
+	bool busy; /* Guarded by mu, like all below. */
 	fuse_req_t waiting[SYNCS_WAITING_MAX];
 	unsigned n;
 };

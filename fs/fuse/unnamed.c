@@ -1,12 +1,14 @@
 /*
  * Inodes without a name that the kernel may still use.
  *
- * An open-addressing set of inode numbers; a number that was forgotten is put into a queue for the thread, which asks the
- * kernel and either leaves the number in the set or takes it out and passes it on.
+ * An open-addressing set of inode numbers; a number that was forgotten is put into a queue for
+ * the thread, which asks the kernel and either leaves the number in the set or takes it out and
+ * passes it on.
  *
  * Invariants:
  *  - gone() is called at most once for each unnamed_add(), and only after held() said no
- *  - a number is in the queue at most once (its record says so), so the queue is no longer than the set
+ *  - a number is in the queue at most once (its record says so), so the queue is no
+ *    longer than the set
  */
 
 #include "unnamed.h"
@@ -72,7 +74,8 @@ static void erase_locked(struct unnamed *u, unsigned i)
 {
 	u->table[i].ino = 0;
 	atomic_fetch_sub(&u->n, 1);
-	for (unsigned k = (i + 1) & (u->cap - 1); u->table[k].ino != 0; k = (k + 1) & (u->cap - 1)) {
+	for (unsigned k = (i + 1) & (u->cap - 1); u->table[k].ino != 0;
+	     k = (k + 1) & (u->cap - 1)) {
 		struct record r = u->table[k];
 
 		u->table[k].ino = 0;

@@ -1,9 +1,9 @@
 /*
  * Between libfuse and the kernel.
  *
- * libfuse reads and writes the kernel's device through two functions of ours.  A thread handles a request between reading it and reading
- * the next, so what a handler needs of the raw request is kept per thread.  A request that libfuse does not know is answered here
- * and never shown to it.
+ * libfuse reads and writes the kernel's device through two functions of ours.  A thread handles a
+ * request between reading it and reading the next, so what a handler needs of the raw request is
+ * kept per thread.  A request that libfuse does not know is answered here and never shown to it.
  */
 
 #include "wire.h"
@@ -65,7 +65,8 @@ static void answer_tmpfile(struct mount *m, int fd, const struct fuse_in_header 
 	struct fuse_entry_param e;
 	int rc;
 
-	rc = make_unnamed(m, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask, in->uid, in->gid, &e);
+	rc = make_unnamed(m, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask, in->uid,
+			  in->gid, &e);
 	if (rc < 0) {
 		out.error = -err_errno(rc);
 	} else {
@@ -77,7 +78,8 @@ static void answer_tmpfile(struct mount *m, int fd, const struct fuse_in_header 
 		fill_attr(&e.attr, &body.entry.attr);
 	}
 	if (writev(fd, iov, rc < 0 ? 1 : 2) < 0 && rc == 0)
-		unnamed_forget(m->unnamed, e.ino); /* the caller was interrupted: nobody will use it */
+		unnamed_forget(m->unnamed,
+			       e.ino); /* the caller was interrupted: nobody will use it */
 }
 
 /* Look at a request.  True: it is dealt with, libfuse is not to see it. */

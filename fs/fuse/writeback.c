@@ -1,9 +1,10 @@
 /*
  * The write-back helper.
  *
- * A socket pair ties it to the daemon: one message starts it, the end of the stream ends it.  For each round it makes a detached copy of the
- * mount, which the kernel allows to the privileged only, and syncs the filesystem through that, so that the mount itself can be
- * unmounted at any moment.  Without the privilege it only waits to end: holding the mount would make umount fail.
+ * A socket pair ties it to the daemon: one message starts it, the end of the stream ends it.  For
+ * each round it makes a detached copy of the mount, which the kernel allows to the privileged
+ * only, and syncs the filesystem through that, so that the mount itself can be unmounted at any
+ * moment.  Without the privilege it only waits to end: holding the mount would make umount fail.
  */
 
 #include "writeback.h"
@@ -148,7 +149,10 @@ void writeback_begin(struct writeback *w, const char *mount_point, unsigned inte
 	if (strlen(mount_point) >= sizeof(s.mount_point))
 		return;
 	strcpy(s.mount_point, mount_point);
-	/* If it has gone, nobody bounds the age of dirty pages but the kernel itself, after half a minute. */
+	/*
+	 * If it has gone, nobody bounds the age of dirty pages but the kernel itself, after half
+	 * a minute.
+	 */
 	if (send(w->fd, &s, sizeof(s), MSG_NOSIGNAL) < 0)
 		return;
 }

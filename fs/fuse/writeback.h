@@ -2,9 +2,10 @@
 #define WRITEBACK_H_
 
 /*
- * A helper process that has the kernel write back what programs wrote and never synced, so that its age is bounded.  It also lifts the
- * kernel's cautious limits for FUSE (read-ahead, share of dirty pages).  It must be a process of its own: whoever touches a
- * mount may wait for the daemon that serves it.
+ * A helper process that has the kernel write back what programs wrote and never synced, so that
+ * its age is bounded.  It also lifts the kernel's cautious limits for FUSE (read-ahead, share of
+ * dirty pages).  It must be a process of its own: whoever touches a mount may wait for the daemon
+ * that serves it.
  */
 
 #include "compiler.h"
@@ -19,10 +20,16 @@ struct writeback {
 /* writeback_fork(out): start it, idle.  Before any thread is made.  Returns 0 or -errno. */
 MUST_CHECK int writeback_fork(struct writeback *out);
 
-/* writeback_begin(w, mount_point, interval_s): the mount answers; begin.  At most PATH_MAX bytes of path. */
+/*
+ * writeback_begin(w, mount_point, interval_s): the mount answers; begin.  At most PATH_MAX bytes
+ * of path.
+ */
 void writeback_begin(struct writeback *w, const char *mount_point, unsigned interval_s);
 
-/* writeback_end(w): end it and wait until it has ended.  It also ends by itself when this process does. */
+/*
+ * writeback_end(w): end it and wait until it has ended.  It also ends by itself when this process
+ * does.
+ */
 void writeback_end(struct writeback *w);
 
 #endif /* !WRITEBACK_H_ */

@@ -46,15 +46,16 @@ static void *queue_thread(void *arg)
 	}
 
 /*
- * The common settings, with shorter times: whoever waits here is a person or a backlog.  A ping on the
- * bulk channel may stand behind megabytes on a thin line, so it is given long; there a stream that
- * owes something is watched by its owner.
+ * The common settings, with shorter times: whoever waits here is a person or a backlog.  A ping on
+ * the bulk channel may stand behind megabytes on a thin line, so it is given long; there a stream
+ * that owes something is watched by its owner.
  */
 static grpc_channel *channel_new(struct client *c, int which)
 {
 	const grpc_arg ours[] = {
 		INTEGER(GRPC_ARG_KEEPALIVE_TIME_MS, 10000),
-		INTEGER(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, which == CHANNEL_BULK ? 120000 : 5000),
+		INTEGER(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+			which == CHANNEL_BULK ? 120000 : 5000),
 		INTEGER(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100),
 		INTEGER(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000),
 	};

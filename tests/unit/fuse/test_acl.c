@@ -1,4 +1,7 @@
-/* Access control lists: what the kernel's own tools produce is taken, all else refused; modes and lists stay in step. */
+/*
+ * Access control lists: what the kernel's own tools produce is taken, all else refused; modes and
+ * lists stay in step.
+ */
 
 #include "acl.h"
 
@@ -40,7 +43,8 @@ static unsigned perm_at(const struct list *l, size_t i)
 Test(acl, takes_whole_lists)
 {
 	struct list minimal = LIST(USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4);
-	struct list full = LIST(USER_OBJ, 7, USER, 5, USER, 1, GROUP_OBJ, 5, GROUP, 7, MASK, 5, OTHER, 0);
+	struct list full = LIST(USER_OBJ, 7, USER, 5, USER, 1, GROUP_OBJ, 5, GROUP, 7, MASK, 5,
+				OTHER, 0);
 
 	cr_assert_eq(acl_check(minimal.b, minimal.len), 0);
 	cr_assert(acl_is_minimal(minimal.b, minimal.len));
@@ -54,15 +58,15 @@ Test(acl, takes_whole_lists)
 Test(acl, refuses_what_is_not_whole)
 {
 	const struct list bad[] = {
-		LIST(USER_OBJ, 6, GROUP_OBJ, 4),		       /* no other */
-		LIST(GROUP_OBJ, 4, OTHER, 4),			       /* no owner */
-		LIST(USER_OBJ, 6, OTHER, 4),			       /* no group */
-		LIST(USER_OBJ, 6, USER, 4, GROUP_OBJ, 4, OTHER, 4),     /* no mask */
+		LIST(USER_OBJ, 6, GROUP_OBJ, 4),			     /* no other */
+		LIST(GROUP_OBJ, 4, OTHER, 4),				     /* no owner */
+		LIST(USER_OBJ, 6, OTHER, 4),				     /* no group */
+		LIST(USER_OBJ, 6, USER, 4, GROUP_OBJ, 4, OTHER, 4),	     /* no mask */
 		LIST(USER_OBJ, 6, GROUP_OBJ, 4, USER, 4, MASK, 7, OTHER, 4), /* order */
-		LIST(USER_OBJ, 6, USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4), /* twice */
-		LIST(USER_OBJ, 8, GROUP_OBJ, 4, OTHER, 4),	       /* permission */
-		LIST(USER_OBJ, 6, GROUP_OBJ, 4, 64, 1, OTHER, 4),      /* tag */
-		LIST(USER_OBJ, 6, GROUP_OBJ | MASK, 4, OTHER, 4),      /* two tags */
+		LIST(USER_OBJ, 6, USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4),	     /* twice */
+		LIST(USER_OBJ, 8, GROUP_OBJ, 4, OTHER, 4),		     /* permission */
+		LIST(USER_OBJ, 6, GROUP_OBJ, 4, 64, 1, OTHER, 4),	     /* tag */
+		LIST(USER_OBJ, 6, GROUP_OBJ | MASK, 4, OTHER, 4),	     /* two tags */
 		LIST(USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4, OTHER, 4),
 	};
 	struct list l = LIST(USER_OBJ, 6, GROUP_OBJ, 4, OTHER, 4);

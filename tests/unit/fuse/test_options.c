@@ -19,8 +19,10 @@ Test(options, all_of_them)
 {
 	struct options o;
 
-	cr_assert_eq(parse(&o, "passphrase-file=/no/such/p,embassy=a:1,embassy=unix:/s,tls=/no/such/t,"
-				    "allow_other,noatime,flush=7,checkpoint=90,memory=512M,local=3G"), 0);
+	cr_assert_eq(parse(&o,
+			   "passphrase-file=/no/such/p,embassy=a:1,embassy=unix:/s,tls=/no/such/t,"
+			   "allow_other,noatime,flush=7,checkpoint=90,memory=512M,local=3G"),
+		     0);
 	cr_assert_str_eq(o.target, "/vol");
 	cr_assert_str_eq(o.mount_point, "/mnt");
 	cr_assert_str_eq(o.passphrase_file, "/no/such/p");
@@ -42,7 +44,8 @@ Test(options, what_mount_adds_is_taken)
 	struct options o;
 
 	cr_assert_eq(parse(&o, "rw,user=ann,noauto,nofail,_netdev,x-systemd.automount,dev,suid,"
-				    "noexec,,defaults"), 0);
+			       "noexec,,defaults"),
+		     0);
 	cr_assert(o.dev && o.suid && o.noexec);
 	options_release(&o);
 }
@@ -70,12 +73,18 @@ Test(options, a_backslash_keeps_commas)
 Test(options, refusals_name_the_option)
 {
 	static const char *const bad[][2] = {
-		{"frobnicate", "frobnicate"},	{"flush", "flush"},
-		{"flush=0", "flush"},		{"flush=5x", "flush"},
-		{"flush=3601", "flush"},	{"flush=-1", "flush"},
-		{"memory=12Q", "memory"},	{"memory=1M", "memory"},
-		{"ro=1", "ro"},			{"at=", "at"},
-		{"embassy=a:1,ro", "embassy"},	{"embassy=a:1,at=5m", "embassy"},
+		{"frobnicate", "frobnicate"},
+		{"flush", "flush"},
+		{"flush=0", "flush"},
+		{"flush=5x", "flush"},
+		{"flush=3601", "flush"},
+		{"flush=-1", "flush"},
+		{"memory=12Q", "memory"},
+		{"memory=1M", "memory"},
+		{"ro=1", "ro"},
+		{"at=", "at"},
+		{"embassy=a:1,ro", "embassy"},
+		{"embassy=a:1,at=5m", "embassy"},
 		{"passphrase-file=a,key-file=b", "key-file"},
 	};
 	struct options o;
@@ -84,7 +93,8 @@ Test(options, refusals_name_the_option)
 		int rc = parse(&o, bad[i][0]);
 
 		cr_expect_eq(rc, -EINVAL, "%s", bad[i][0]);
-		cr_expect(strstr(err_detail(rc), bad[i][1]) != NULL, "%s: %s", bad[i][0], err_detail(rc));
+		cr_expect(strstr(err_detail(rc), bad[i][1]) != NULL, "%s: %s", bad[i][0],
+			  err_detail(rc));
 		cr_expect(strstr(err_detail(rc), ";") != NULL, "%s: %s", bad[i][0], err_detail(rc));
 	}
 }
@@ -129,7 +139,8 @@ Test(options, words)
 
 Test(options, sizes)
 {
-	static const char *const bad[] = {"", "-1", "K", "1KB", " 1", "16777216T", "99999999999999999999"};
+	static const char *const bad[] = {
+		"", "-1", "K", "1KB", " 1", "16777216T", "99999999999999999999"};
 	uint64_t n;
 
 	cr_assert_eq(options_size("0", &n), 0);

@@ -1,4 +1,7 @@
-/* The status text: exact for one live volume and one view; hostile strings stay inside their quotes. */
+/*
+ * The status text: exact for one live volume and one view; hostile strings stay inside their
+ * quotes.
+ */
 
 #include "status.h"
 
@@ -21,27 +24,43 @@ static char *text_of(const struct status_input *in, struct buf *b)
 
 Test(status, of_a_view)
 {
-	struct head h = {.number = 7, .epoch = 2, .pos = 100, .stored_len = 23, .time_ns = 1500000000};
+	struct head h = {
+		.number = 7, .epoch = 2, .pos = 100, .stored_len = 23, .time_ns = 1500000000};
 	struct status_input in = {.volume = id, .head = &h};
 	struct buf b = {0};
 
-	cr_assert_str_eq(text_of(&in, &b), "{\"volume\": \"ab000000000000000000000000000001\", \"epoch\": 2, \"mode\": \"view\",\n"
-		     " \"head\": {\"number\": 7, \"position\": 100, \"end\": 123, "
-		     "\"time\": \"1970-01-01T00:00:01.500000000Z\"},\n"
-		     " \"log_end\": 123, \"durable_end\": 123,\n \"embassies\": []}\n");
+	cr_assert_str_eq(text_of(&in, &b),
+			 "{\"volume\": \"ab000000000000000000000000000001\", \"epoch\": 2, "
+			 "\"mode\": \"view\",\n"
+			 " \"head\": {\"number\": 7, \"position\": 100, \"end\": 123, "
+			 "\"time\": \"1970-01-01T00:00:01.500000000Z\"},\n"
+			 " \"log_end\": 123, \"durable_end\": 123,\n \"embassies\": []}\n");
 	buf_release(&b);
 }
 
 Test(status, of_a_live_volume)
 {
 	struct volume_status live = {.head = {.number = 9, .epoch = 1, .pos = 10, .stored_len = 5},
-				     .log_end = 300, .durable_end = 200, .checkpoint_head = 8,
-				     .disk_free = 4096, .overlay_bytes = 11, .cache_bytes = 12};
+				     .log_end = 300,
+				     .durable_end = 200,
+				     .checkpoint_head = 8,
+				     .disk_free = 4096,
+				     .overlay_bytes = 11,
+				     .cache_bytes = 12};
 	struct replicator_status r[2] = {
-		{.address = "host:1", .state = REPLICATOR_REFUSED, .reason = "says \"no\"\n\\",
-		 .acknowledged = 5, .lag_bytes = 6, .lag_seconds = NAN, .eta_seconds = INFINITY},
-		{.address = "host:2", .state = REPLICATOR_STREAMING, .acknowledged_time_ns = 1,
-		 .lag_seconds = 0.25, .bytes_per_second = 1e6, .eta_seconds = 2},
+		{.address = "host:1",
+		 .state = REPLICATOR_REFUSED,
+		 .reason = "says \"no\"\n\\",
+		 .acknowledged = 5,
+		 .lag_bytes = 6,
+		 .lag_seconds = NAN,
+		 .eta_seconds = INFINITY},
+		{.address = "host:2",
+		 .state = REPLICATOR_STREAMING,
+		 .acknowledged_time_ns = 1,
+		 .lag_seconds = 0.25,
+		 .bytes_per_second = 1e6,
+		 .eta_seconds = 2},
 	};
 	struct status_input in = {.volume = id, .live = &live, .embassies = r, .n_embassies = 2};
 	struct buf b = {0};
@@ -50,12 +69,16 @@ Test(status, of_a_live_volume)
 	cr_expect(strstr(text, "\"mode\": \"live\"") != NULL);
 	cr_expect(strstr(text, "\"log_end\": 300, \"durable_end\": 200") != NULL);
 	cr_expect(strstr(text, "\"writable\": true") != NULL);
-	cr_expect(strstr(text, "\"state\": \"refused\", \"reason\": \"says \\\"no\\\"\\u000a\\\\\"") != NULL);
+	cr_expect(strstr(text,
+			 "\"state\": \"refused\", \"reason\": \"says \\\"no\\\"\\u000a\\\\\"") !=
+		  NULL);
 	cr_expect(strstr(text, "\"lag_seconds\": 0.000") != NULL);
 	cr_expect(strstr(text, "\"eta_seconds\": -1.0") != NULL);
 	cr_expect(strstr(text, "\"state\": \"streaming\"") != NULL);
-	cr_expect(strstr(text, "\"acknowledged_time\": \"1970-01-01T00:00:00.000000001Z\"") != NULL);
-	cr_expect(strstr(text, "\"lag_seconds\": 0.250, \"bytes_per_second\": 1000000, \"eta_seconds\": 2.0") != NULL);
+	cr_expect(strstr(text, "\"acknowledged_time\": \"1970-01-01T00:00:00.000000001Z\"") !=
+		  NULL);
+	cr_expect(strstr(text, "\"lag_seconds\": 0.250, \"bytes_per_second\": 1000000, "
+			       "\"eta_seconds\": 2.0") != NULL);
 	buf_release(&b);
 }
 

@@ -9,7 +9,6 @@
 #include "format.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -93,7 +92,7 @@ static struct page_cache *cache_new(struct fake *f, uint64_t bytes)
 	struct page_cache_config cfg = {.bytes = bytes, .fetch = fake_fetch, .ctx = f};
 	struct page_cache *c;
 
-	cr_assert(eq(int, page_cache_new(&cfg, &c), 0));
+	cr_assert_eq(page_cache_new(&cfg, &c), 0);
 	return c;
 }
 
@@ -101,7 +100,7 @@ static void check_read(struct page_cache *c, uint64_t pos, size_t len)
 {
 	uint8_t *p = malloc(len);
 
-	cr_assert(eq(int, page_cache_read(c, pos, len, p), 0));
+	cr_assert_eq(page_cache_read(c, pos, len, p), 0);
 	for (size_t i = 0; i < len; i++)
 		if (p[i] != byte_at(pos + i))
 			cr_fatal("byte %llu is wrong", (unsigned long long)(pos + i));
@@ -122,7 +121,7 @@ Test(page_cache, bytes_are_the_logs_whatever_the_ranges_and_evictions)
 		check_read(c, pos, 1 + (size_t)random() % (i % 10 ? 5000 : 700000));
 	}
 	page_cache_free(c);
-	cr_assert(not(f->twice));
+	cr_assert(!(f->twice));
 	free(f);
 }
 
@@ -136,7 +135,7 @@ Test(page_cache, a_page_read_again_is_not_fetched_again)
 	n = f->n_fetches;
 	check_read(c, (5u << 20) + 2000, 1000);
 	check_read(c, 5u << 20, 1000);
-	cr_assert(eq(u64, f->n_patient, n));
+	cr_assert_eq(f->n_patient, n);
 	page_cache_free(c);
 	free(f);
 }
@@ -179,12 +178,12 @@ static void held_readers(int rc)
 	set_hold(f, false);
 	for (int i = 0; i < 8; i++) {
 		pthread_join(t[i], NULL);
-		cr_assert(eq(int, a[i].rc, rc));
+		cr_assert_eq(a[i].rc, rc);
 	}
 	page_cache_free(c);
-	cr_assert(not(f->twice));
+	cr_assert(!(f->twice));
 	if (rc == 0)
-		cr_assert(eq(u64, f->n_patient, 1));
+		cr_assert_eq(f->n_patient, 1);
 	free(f);
 }
 
@@ -205,7 +204,7 @@ Test(page_cache, after_a_failure_it_fetches_again)
 	uint8_t p[10];
 
 	f->rc = -ERR_UNREACHABLE;
-	cr_assert(eq(int, page_cache_read(c, 100, 10, p), -ERR_UNREACHABLE));
+	cr_assert_eq(page_cache_read(c, 100, 10, p), -ERR_UNREACHABLE);
 	f->rc = 0;
 	check_read(c, 100, 10);
 	page_cache_free(c);
@@ -219,8 +218,8 @@ Test(page_cache, a_log_that_grew_is_seen)
 	uint8_t p[1000];
 
 	check_read(c, 299000, 1000);
-	cr_assert(eq(int, page_cache_read(c, 299500, 1000, p), -ERR_ABSENT));
-	cr_assert(eq(int, page_cache_read(c, 400000, 1000, p), -ERR_ABSENT));
+	cr_assert_eq(page_cache_read(c, 299500, 1000, p), -ERR_ABSENT);
+	cr_assert_eq(page_cache_read(c, 400000, 1000, p), -ERR_ABSENT);
 	f->end = 500000;
 	check_read(c, 299500, 1000);
 	check_read(c, 400000, 1000);
@@ -234,9 +233,9 @@ Test(page_cache, ranges_over_a_segments_end_are_refused)
 	struct page_cache *c = cache_new(f, 0);
 	uint8_t p[10];
 
-	cr_assert(eq(int, page_cache_read(c, SEGMENT_SIZE - 5, 10, p), -EINVAL));
-	cr_assert(eq(int, page_cache_read(c, UINT64_MAX - 5, 10, p), -EINVAL));
-	cr_assert(eq(int, page_cache_read(c, 5, 0, p), 0));
+	cr_assert_eq(page_cache_read(c, SEGMENT_SIZE - 5, 10, p), -EINVAL);
+	cr_assert_eq(page_cache_read(c, UINT64_MAX - 5, 10, p), -EINVAL);
+	cr_assert_eq(page_cache_read(c, 5, 0, p), 0);
 	page_cache_free(c);
 	free(f);
 }
@@ -253,7 +252,7 @@ Test(page_cache, a_sequential_reader_is_read_ahead_for)
 	cr_assert(f->n_fetches < 100, "%u fetches", f->n_fetches);
 	cr_assert(f->n_fetches > f->n_patient);
 	cr_assert(f->bytes <= 25u << 20);
-	cr_assert(not(f->twice));
+	cr_assert(!(f->twice));
 	free(f);
 }
 
@@ -270,7 +269,7 @@ Test(page_cache, a_hint_fetches_before_anyone_waits)
 	pthread_mutex_unlock(&f->mu);
 	set_hold(f, false);
 	check_read(c, 3u << 20, 100000);
-	cr_assert(eq(u64, f->n_patient, 0));
+	cr_assert_eq(f->n_patient, 0);
 	page_cache_free(c);
 	free(f);
 }
@@ -308,9 +307,9 @@ Test(page_cache, eight_threads_in_a_cache_too_small_for_them)
 	}
 	for (int i = 0; i < 8; i++) {
 		pthread_join(t[i], NULL);
-		cr_assert(eq(int, a[i].rc, 0));
+		cr_assert_eq(a[i].rc, 0);
 	}
 	page_cache_free(c);
-	cr_assert(not(f->twice));
+	cr_assert(!(f->twice));
 	free(f);
 }

@@ -11,7 +11,6 @@
 #include "synth.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -77,7 +76,7 @@ static void home_start(struct scene *sc, struct synth *home)
 					     .catalog = home->catalog,
 					     .newest = synth_newest,
 					     .ctx = home};
-	cr_assert(eq(int, replicator_start(&sc->cfg, &sc->r), 0));
+	cr_assert_eq(replicator_start(&sc->cfg, &sc->r), 0);
 }
 
 static void scene_free(struct scene *sc)
@@ -178,7 +177,7 @@ Test(replicate, over_tls_and_a_home_restarted, .timeout = 120)
 	/* home/ is the volume's folder here. */
 	snprintf(command, sizeof(command), "mkdir -p '%s' && cp '%.250s'/home/*.pem '%s'",
 		 sc->tls_home, sc->tmp, sc->tls_home);
-	cr_assert(eq(int, system(command), 0));
+	cr_assert_eq(system(command), 0);
 	synth_add(&sc->home, 70 << 20, 128 << 10);
 	server_start(sc);
 	home_start(sc, &sc->home);
@@ -192,12 +191,12 @@ Test(replicate, over_tls_and_a_home_restarted, .timeout = 120)
 	cfg = (struct remote_config){.address = sc->server.address,
 				     .volume = sc->home.params.id,
 				     .tls_dir = sc->tls_home};
-	cr_assert(eq(int, remote_volume_status(&cfg, &st), 0));
-	cr_assert(eq(u64, st.head.number, 2));
+	cr_assert_eq(remote_volume_status(&cfg, &st), 0);
+	cr_assert_eq(st.head.number, 2);
 	/* Without certificates the server is not reached. */
 	cfg.tls_dir = NULL;
 	cfg.timeout_ms = 1000;
-	cr_assert(eq(int, remote_volume_status(&cfg, &st), -ERR_UNREACHABLE));
+	cr_assert_eq(remote_volume_status(&cfg, &st), -ERR_UNREACHABLE);
 	scene_free(sc);
 }
 
@@ -246,8 +245,8 @@ Test(replicate, a_newer_volume_conf_is_put, .timeout = 120)
 	synth_add(&sc->home, 1000, 1000);
 	home_start(sc, &sc->home);
 	await_position(sc, head_end(&sc->home.newest));
-	cr_assert(eq(int, params_load(sc->copy, &p), 0));
-	cr_assert(eq(u64, p.serial, 2));
+	cr_assert_eq(params_load(sc->copy, &p), 0);
+	cr_assert_eq(p.serial, 2);
 	params_release(&p);
 	scene_free(sc);
 }
@@ -271,7 +270,7 @@ Test(replicate, a_remote_source_reads_what_the_home_wrote, .timeout = 120)
 	cfg = (struct remote_config){.address = sc->server.address,
 				     .volume = sc->home.params.id,
 				     .cache_bytes = 20 << 20};
-	cr_assert(eq(int, source_open_remote(&cfg, &s), 0));
+	cr_assert_eq(source_open_remote(&cfg, &s), 0);
 	srandom(3);
 	for (int i = 0; i < 200; i++) {
 		size_t len = 1 + (size_t)random() % 300000;
@@ -279,24 +278,24 @@ Test(replicate, a_remote_source_reads_what_the_home_wrote, .timeout = 120)
 		uint8_t *a = malloc(len), *b = malloc(len);
 
 		if (store_read(sc->home.store, pos, len, a) == 0) {
-			cr_assert(eq(int, s->ops->read(s, pos, len, b), 0));
+			cr_assert_eq(s->ops->read(s, pos, len, b), 0);
 			cr_assert(memcmp(a, b, len) == 0);
 		}
 		free(a);
 		free(b);
 	}
 	for (uint64_t number = 1; number <= 25; number++) {
-		cr_assert(eq(int, catalog_head(sc->home.catalog, number, &ref), 0));
-		cr_assert(eq(int, s->ops->head_at(s, ref.time_ns, &h), 0));
+		cr_assert_eq(catalog_head(sc->home.catalog, number, &ref), 0);
+		cr_assert_eq(s->ops->head_at(s, ref.time_ns, &h), 0);
 		cr_assert(h.number == number && h.pos == ref.pos);
 	}
-	cr_assert(eq(int, s->ops->head_at(s, 5, &h), -ERR_TOO_EARLY));
-	cr_assert(eq(int, s->ops->heads(s, 1, 30, list, &n), 0));
-	cr_assert(eq(u64, n, 25));
-	cr_assert(eq(int, s->ops->heads(s, 26, 1, list, &n), -ERR_ABSENT));
+	cr_assert_eq(s->ops->head_at(s, 5, &h), -ERR_TOO_EARLY);
+	cr_assert_eq(s->ops->heads(s, 1, 30, list, &n), 0);
+	cr_assert_eq(n, 25);
+	cr_assert_eq(s->ops->heads(s, 26, 1, list, &n), -ERR_ABSENT);
 	source_free(s);
 
 	cfg.volume = (const uint8_t *)"no such volume!!";
-	cr_assert(eq(int, source_open_remote(&cfg, &s), -ERR_NO_VOLUME));
+	cr_assert_eq(source_open_remote(&cfg, &s), -ERR_NO_VOLUME);
 	scene_free(sc);
 }

@@ -7,7 +7,6 @@
 #include "synth.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +45,7 @@ static struct scene *scene_new(void)
 
 static void start(struct scene *sc)
 {
-	cr_assert(eq(int, replicator_start(&sc->cfg, &sc->r), 0));
+	cr_assert_eq(replicator_start(&sc->cfg, &sc->r), 0);
 }
 
 static void scene_free(struct scene *sc)
@@ -86,14 +85,14 @@ static void check_all_there(struct scene *sc)
 	struct replicator_status st;
 
 	await(sc, REPLICATOR_IDLE, NULL, &st);
-	cr_assert(eq(u64, st.acknowledged, head_end(&sc->home.newest)));
-	cr_assert(eq(u64, st.acknowledged_head, sc->home.newest.number));
+	cr_assert_eq(st.acknowledged, head_end(&sc->home.newest));
+	cr_assert_eq(st.acknowledged_head, sc->home.newest.number);
 	cr_assert(st.acknowledged_time_ns == sc->home.newest.time_ns);
-	cr_assert(eq(u64, st.lag_bytes, 0));
+	cr_assert_eq(st.lag_bytes, 0);
 	cr_assert(st.lag_seconds == 0 && st.eta_seconds == 0);
 	cr_assert(st.reason[0] == '\0');
-	cr_assert(not(sc->fake.bad_open));
-	cr_assert(not(sc->fake.bad_data));
+	cr_assert(!(sc->fake.bad_open));
+	cr_assert(!(sc->fake.bad_data));
 }
 
 Test(replicator, ships_all_and_then_what_is_new)
@@ -106,13 +105,13 @@ Test(replicator, ships_all_and_then_what_is_new)
 	sc->fake.stand = 0;
 	start(sc);
 	check_all_there(sc);
-	cr_assert(eq(u64, sc->fake.n_put, 1));
+	cr_assert_eq(sc->fake.n_put, 1);
 	for (int i = 0; i < 20; i++) {
 		synth_add(&sc->home, 200000, 50000);
 		replicator_wake(sc->r);
 		check_all_there(sc);
 	}
-	cr_assert(eq(u64, sc->fake.n_append, 1));
+	cr_assert_eq(sc->fake.n_append, 1);
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	fake_stop(&sc->fake);
@@ -127,7 +126,7 @@ Test(replicator, a_server_away_is_told_and_found_when_it_comes)
 	synth_add(&sc->home, 1 << 20, 50000);
 	start(sc);
 	await(sc, REPLICATOR_CONNECTING, sc->address, &st);
-	cr_assert(eq(u64, st.lag_bytes, head_end(&sc->home.newest)));
+	cr_assert_eq(st.lag_bytes, head_end(&sc->home.newest));
 	cr_assert(st.lag_seconds > 0 && st.eta_seconds == -1);
 	fake_start(&sc->fake, &sc->home, sc->sock);
 	sc->fake.stand = 0;
@@ -158,7 +157,7 @@ static void refused(enum fake_lie lie, const char *words)
 	sc->fake.lie = lie;
 	start(sc);
 	await(sc, REPLICATOR_REFUSED, words, &st);
-	cr_assert(eq(u64, st.acknowledged, 0));
+	cr_assert_eq(st.acknowledged, 0);
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	fake_stop(&sc->fake);
@@ -195,7 +194,7 @@ Test(replicator, an_end_that_is_not_the_heads_is_refused)
 	sc->fake.lie = FAKE_WRONG_END;
 	start(sc);
 	await(sc, REPLICATOR_REFUSED, "do not fit", &st);
-	cr_assert(eq(u64, sc->fake.n_append, 0));
+	cr_assert_eq(sc->fake.n_append, 0);
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	fake_stop(&sc->fake);
@@ -238,7 +237,7 @@ Test(replicator, a_server_that_refuses_is_asked_twice_and_then_rarely)
 {
 	unsigned n = drops(GRPC_STATUS_FAILED_PRECONDITION, REPLICATOR_REFUSED);
 
-	cr_assert(eq(u64, n, 2));
+	cr_assert_eq(n, 2);
 }
 
 Test(replicator, stopping_does_not_wait_for_the_embassy)
@@ -276,8 +275,8 @@ Test(replicator, the_last_acknowledgement_is_known_after_a_restart)
 	start(sc);
 	replicator_get_status(sc->r, &st);
 	cr_assert(st.state == REPLICATOR_CONNECTING);
-	cr_assert(eq(u64, st.acknowledged, head_end(&sc->home.newest)));
-	cr_assert(eq(u64, st.acknowledged_head, 1));
+	cr_assert_eq(st.acknowledged, head_end(&sc->home.newest));
+	cr_assert_eq(st.acknowledged_head, 1);
 	scene_free(sc);
 }
 
@@ -313,7 +312,7 @@ Test(replicator, homes_that_differ_are_refused_and_send_nothing)
 	await(sc, REPLICATOR_REFUSED, "is not this log's head 4", &st);
 	replicator_stop(sc->r);
 	sc->r = NULL;
-	cr_assert(eq(u64, sc->fake.n_append, 0));
+	cr_assert_eq(sc->fake.n_append, 0);
 	fake_stop(&sc->fake);
 	synth_close(&back);
 	scene_free(sc);
@@ -324,7 +323,7 @@ Test(replicator, plain_text_to_another_host_is_forbidden)
 	struct scene *sc = scene_new();
 
 	sc->cfg.address = "192.0.2.1:7070";
-	cr_assert(eq(int, replicator_start(&sc->cfg, &sc->r), -ERR_FORBIDDEN));
+	cr_assert_eq(replicator_start(&sc->cfg, &sc->r), -ERR_FORBIDDEN);
 	sc->cfg.tls_dir = "/nonexistent";
 	cr_assert(replicator_start(&sc->cfg, &sc->r) < 0);
 	sc->r = NULL;

@@ -6,7 +6,6 @@
 #include "replicator_step.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -89,7 +88,7 @@ static void do_ask(struct world *w)
 		fail(w, STEP_AWAY);
 	} else if (w->faulty && rnd(50) == 0) {
 		fail(w, STEP_REFUSED);
-		cr_assert(eq(u64, w->s.wait_until_ns, w->now + STEP_BACKOFF_MAX_NS));
+		cr_assert_eq(w->s.wait_until_ns, w->now + STEP_BACKOFF_MAX_NS);
 	} else if (!w->has_volume) {
 		step_lacking(&w->s);
 	} else {
@@ -131,9 +130,9 @@ static void act(struct world *w, const struct step_action *a)
 		step_agreed(&w->s, w->now, &w->heads[w->embassy_head]);
 		break;
 	case STEP_DO_OPEN:
-		cr_assert(not(w->open));
-		cr_assert(eq(u64, a->position, w->heads[w->embassy_head].end));
-		cr_assert(eq(u64, a->head, w->embassy_head));
+		cr_assert(!(w->open));
+		cr_assert_eq(a->position, w->heads[w->embassy_head].end);
+		cr_assert_eq(a->head, w->embassy_head);
 		w->open = w->send_under_way = true;
 		w->sent = w->taken = a->position;
 		break;
@@ -211,9 +210,9 @@ static void history(uint64_t seed)
 	w.faulty = false;
 	for (int i = 0; i < 40000 && w.s.acked.end < w.heads[w.n_heads].end; i++)
 		run_once(&w, true);
-	cr_assert(eq(u64, w.s.acked.end, w.heads[w.n_heads].end), "seed %llu",
+	cr_assert_eq(w.s.acked.end, w.heads[w.n_heads].end, "seed %llu",
 		  (unsigned long long)seed);
-	cr_assert(eq(u64, w.embassy_head, w.n_heads));
+	cr_assert_eq(w.embassy_head, w.n_heads);
 }
 
 Test(replicator_step, random_histories)
@@ -261,7 +260,7 @@ Test(replicator_step, backoff_doubles_to_its_bound_and_only_news_resets_it)
 	now = s.wait_until_ns;
 	step_next(&s, now, &a);
 	step_agreed(&s, now, &(struct step_head){0});
-	cr_assert(eq(u64, s.backoff_ns, STEP_BACKOFF_MAX_NS));
+	cr_assert_eq(s.backoff_ns, STEP_BACKOFF_MAX_NS);
 	step_next(&s, now, &a);
 	cr_assert(a.kind == STEP_DO_OPEN);
 	step_sent(&s, now);
@@ -270,7 +269,7 @@ Test(replicator_step, backoff_doubles_to_its_bound_and_only_news_resets_it)
 	step_sending(&s, now, 0, 1000);
 	step_sent(&s, now);
 	cr_assert(step_acknowledged(&s, now, &h));
-	cr_assert(eq(u64, s.backoff_ns, STEP_BACKOFF_MIN_NS));
+	cr_assert_eq(s.backoff_ns, STEP_BACKOFF_MIN_NS);
 }
 
 static void to_streaming(struct step *s, uint64_t now, const struct step_head *newest, size_t sent)
@@ -297,7 +296,7 @@ Test(replicator_step, an_impossible_acknowledgement_closes_and_refuses)
 
 	/* More than was sent. */
 	to_streaming(&s, 1, &h, 600);
-	cr_assert(not(step_acknowledged(&s, 2, &h)));
+	cr_assert(!(step_acknowledged(&s, 2, &h)));
 	cr_assert(s.phase == STEP_CLOSING);
 	step_next(&s, 3, &a);
 	cr_assert(a.kind == STEP_DO_CLOSE);
@@ -306,12 +305,12 @@ Test(replicator_step, an_impossible_acknowledgement_closes_and_refuses)
 	/* It ends as "cancelled", but counts as what it was closed for. */
 	step_failed(&s, 4, STEP_AWAY);
 	cr_assert(s.refused);
-	cr_assert(eq(u64, s.wait_until_ns, 4 + STEP_BACKOFF_MAX_NS));
+	cr_assert_eq(s.wait_until_ns, 4 + STEP_BACKOFF_MAX_NS);
 
 	/* Backwards. */
 	to_streaming(&s, 1, &h, 1000);
 	cr_assert(step_acknowledged(&s, 2, &h));
-	cr_assert(not(step_acknowledged(&s, 2, &(struct step_head){1, 500, 1})));
+	cr_assert(!(step_acknowledged(&s, 2, &(struct step_head){1, 500, 1})));
 	cr_assert(s.phase == STEP_CLOSING);
 }
 
@@ -326,8 +325,8 @@ Test(replicator_step, silence_is_noticed_only_when_something_is_owed)
 	to_streaming(&s, 1, &h, 1000);
 	step_next(&s, 2, &a);
 	cr_assert(a.kind == STEP_DO_WAIT);
-	cr_assert(eq(u64, a.until_ns, 1 + late));
-	cr_assert(not(step_silent(&s, late)));
+	cr_assert_eq(a.until_ns, 1 + late);
+	cr_assert(!(step_silent(&s, late)));
 	cr_assert(step_silent(&s, late + 1));
 	cr_assert(step_acknowledged(&s, late, &h));
 	/* Idle for an hour is no silence, and does not count against what comes after. */
@@ -340,20 +339,20 @@ Test(replicator_step, silence_is_noticed_only_when_something_is_owed)
 	step_next(&s, 101 * late, &a);
 	cr_assert(a.kind == STEP_DO_CLOSE);
 	step_failed(&s, 101 * late, STEP_AWAY);
-	cr_assert(not(s.refused));
+	cr_assert(!(s.refused));
 	/* A thin line is given longer the next time, until something is acknowledged. */
-	cr_assert(eq(u64, s.silence_ns, 2 * late));
+	cr_assert_eq(s.silence_ns, 2 * late);
 	step_next(&s, 200 * late, &a);
 	step_agreed(&s, 200 * late, &h);
 	step_next(&s, 200 * late, &a);
 	step_sent(&s, 200 * late);
 	step_next(&s, 200 * late, &a);
 	step_sending(&s, 200 * late, 1000, 500);
-	cr_assert(not(step_silent(&s, 202 * late - 1)));
+	cr_assert(!(step_silent(&s, 202 * late - 1)));
 	cr_assert(step_silent(&s, 202 * late));
 	step_sent(&s, 201 * late);
 	cr_assert(step_acknowledged(&s, 201 * late, &h2));
-	cr_assert(eq(u64, s.silence_ns, late));
+	cr_assert_eq(s.silence_ns, late);
 }
 
 Test(replicator_step, volume_conf_is_put_once_per_attempt)

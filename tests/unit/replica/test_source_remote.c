@@ -8,7 +8,6 @@
 #include "synth.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -75,7 +74,7 @@ static struct source *open_it(struct scene *sc)
 {
 	struct source *s = NULL;
 
-	cr_assert(eq(int, source_open_remote(&sc->cfg, &s), 0), "%s", err_detail(0));
+	cr_assert_eq(source_open_remote(&sc->cfg, &s), 0, "%s", err_detail(0));
 	return s;
 }
 
@@ -83,8 +82,8 @@ static void compare(struct scene *sc, struct source *s, uint64_t pos, size_t len
 {
 	uint8_t *a = malloc(len), *b = malloc(len);
 
-	cr_assert(eq(int, store_read(sc->log.store, pos, len, a), 0));
-	cr_assert(eq(int, s->ops->read(s, pos, len, b), 0), "%s", err_detail(-ERR_UNREACHABLE));
+	cr_assert_eq(store_read(sc->log.store, pos, len, a), 0);
+	cr_assert_eq(s->ops->read(s, pos, len, b), 0, "%s", err_detail(-ERR_UNREACHABLE));
 	cr_assert(memcmp(a, b, len) == 0, "bytes at %llu", (unsigned long long)pos);
 	free(a);
 	free(b);
@@ -111,8 +110,8 @@ Test(source_remote, bytes_are_the_servers)
 	}
 	for (uint64_t pos = 0; pos < 20u << 20; pos += 65536)
 		compare(sc, s, pos, 65536);
-	cr_assert(eq(int, s->ops->read(s, end, 100, p), -ERR_ABSENT));
-	cr_assert(eq(int, s->ops->read(s, 10 * SEGMENT_SIZE, 100, p), -ERR_ABSENT));
+	cr_assert_eq(s->ops->read(s, end, 100, p), -ERR_ABSENT);
+	cr_assert_eq(s->ops->read(s, 10 * SEGMENT_SIZE, 100, p), -ERR_ABSENT);
 	source_free(s);
 	scene_free(sc);
 }
@@ -170,29 +169,29 @@ Test(source_remote, heads_by_number_and_by_time)
 	size_t n;
 	unsigned asked;
 
-	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), 0));
-	cr_assert(eq(u64, h.number, 40));
-	cr_assert(eq(u64, head_end(&h), head_end(&sc->log.newest)));
-	cr_assert(eq(int, catalog_head(sc->log.catalog, 17, &ref), 0));
-	cr_assert(eq(int, s->ops->head_at(s, ref.time_ns, &h), 0));
-	cr_assert(eq(u64, h.number, 17));
-	cr_assert(eq(int, s->ops->head_at(s, ref.time_ns - 1, &h), 0));
-	cr_assert(eq(u64, h.number, 16));
-	cr_assert(eq(int, s->ops->head_at(s, 1000, &h), -ERR_TOO_EARLY));
-	cr_assert(eq(int, s->ops->heads(s, 1, 50, list, &n), 0));
-	cr_assert(eq(u64, n, 40));
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), 0);
+	cr_assert_eq(h.number, 40);
+	cr_assert_eq(head_end(&h), head_end(&sc->log.newest));
+	cr_assert_eq(catalog_head(sc->log.catalog, 17, &ref), 0);
+	cr_assert_eq(s->ops->head_at(s, ref.time_ns, &h), 0);
+	cr_assert_eq(h.number, 17);
+	cr_assert_eq(s->ops->head_at(s, ref.time_ns - 1, &h), 0);
+	cr_assert_eq(h.number, 16);
+	cr_assert_eq(s->ops->head_at(s, 1000, &h), -ERR_TOO_EARLY);
+	cr_assert_eq(s->ops->heads(s, 1, 50, list, &n), 0);
+	cr_assert_eq(n, 40);
 	for (size_t i = 0; i < n; i++)
 		cr_assert(list[i].number == i + 1 && list[i].pos > 0);
 	/* Those are kept. */
 	asked = sc->fake.n_heads;
-	cr_assert(eq(int, s->ops->heads(s, 10, 20, list, &n), 0));
+	cr_assert_eq(s->ops->heads(s, 10, 20, list, &n), 0);
 	cr_assert(n == 20 && list[0].number == 10);
-	cr_assert(eq(u64, sc->fake.n_heads, asked));
-	cr_assert(eq(int, s->ops->heads(s, 41, 1, list, &n), -ERR_ABSENT));
+	cr_assert_eq(sc->fake.n_heads, asked);
+	cr_assert_eq(s->ops->heads(s, 41, 1, list, &n), -ERR_ABSENT);
 	/* The log goes on: what was not there is. */
 	synth_add(&sc->log, 1000, 1000);
 	sc->fake.stand = 41;
-	cr_assert(eq(int, s->ops->heads(s, 41, 5, list, &n), 0));
+	cr_assert_eq(s->ops->heads(s, 41, 5, list, &n), 0);
 	cr_assert(n == 1 && list[0].number == 41);
 	compare(sc, s, list[0].pos, list[0].stored_len);
 	source_free(s);
@@ -207,7 +206,7 @@ Test(source_remote, no_head_at_all_is_absent)
 
 	sc->fake.stand = 0;
 	s = open_it(sc);
-	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), -ERR_ABSENT));
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_ABSENT);
 	source_free(s);
 	scene_free(sc);
 }
@@ -218,17 +217,17 @@ Test(source_remote, lies_at_opening_are_noticed)
 	struct remote_status st;
 
 	sc->fake.lie = FAKE_OTHER_VOLUME;
-	cr_assert(eq(int, open_rc(sc), -ERR_TAMPERED));
+	cr_assert_eq(open_rc(sc), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_BAD_PARAMS;
-	cr_assert(eq(int, open_rc(sc), -ERR_TAMPERED));
+	cr_assert_eq(open_rc(sc), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_BAD_SIGNATURE;
-	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_TAMPERED));
+	cr_assert_eq(remote_volume_status(&sc->cfg, &st), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_WRONG_END;
-	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_TAMPERED));
+	cr_assert_eq(remote_volume_status(&sc->cfg, &st), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_HONEST;
-	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), 0));
-	cr_assert(eq(u64, st.head.number, 2));
-	cr_assert(eq(u64, st.end, head_end(&sc->log.newest)));
+	cr_assert_eq(remote_volume_status(&sc->cfg, &st), 0);
+	cr_assert_eq(st.head.number, 2);
+	cr_assert_eq(st.end, head_end(&sc->log.newest));
 	scene_free(sc);
 }
 
@@ -240,16 +239,16 @@ Test(source_remote, lies_about_heads_are_noticed)
 	size_t n;
 
 	sc->fake.lie = FAKE_BAD_SIGNATURE;
-	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED));
-	cr_assert(eq(int, s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED));
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
+	cr_assert_eq(s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_WRONG_HEAD;
-	cr_assert(eq(int, s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED));
-	cr_assert(eq(int, s->ops->head_at(s, sc->log.params.created_ns + 3500000000, &h),
-		     -ERR_TAMPERED));
+	cr_assert_eq(s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED);
+	cr_assert_eq(s->ops->head_at(s, sc->log.params.created_ns + 3500000000, &h),
+		     -ERR_TAMPERED);
 	sc->fake.lie = FAKE_TOO_MANY;
-	cr_assert(eq(int, s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED));
+	cr_assert_eq(s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_NO_HEADS;
-	cr_assert(eq(int, s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED));
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
 	source_free(s);
 	scene_free(sc);
 }
@@ -261,9 +260,9 @@ Test(source_remote, lengths_of_reads_are_checked)
 	uint8_t p[1000];
 
 	sc->fake.lie = FAKE_LONG_READ;
-	cr_assert(eq(int, s->ops->read(s, 1000, 1000, p), -EPROTO));
+	cr_assert_eq(s->ops->read(s, 1000, 1000, p), -EPROTO);
 	sc->fake.lie = FAKE_SHORT_READ;
-	cr_assert(eq(int, s->ops->read(s, 100000, 1000, p), -ERR_ABSENT));
+	cr_assert_eq(s->ops->read(s, 100000, 1000, p), -ERR_ABSENT);
 	sc->fake.lie = FAKE_HONEST;
 	compare(sc, s, 1000, 1000);
 	compare(sc, s, 100000, 1000);
@@ -295,7 +294,7 @@ Test(source_remote, each_status_has_its_error)
 	sc->fake.lie = FAKE_STATUS;
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		sc->fake.status = table[i].status;
-		cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), table[i].rc), "status %d",
+		cr_assert_eq(remote_volume_status(&sc->cfg, &st), table[i].rc, "status %d",
 			  table[i].status);
 		cr_assert(strstr(err_detail(table[i].rc), "the fake's words") != NULL);
 		cr_assert(strstr(err_detail(table[i].rc), sc->fake.address) != NULL);
@@ -314,7 +313,7 @@ Test(source_remote, a_server_that_went_is_unreachable_and_one_that_came_back_is_
 	s = open_it(sc);
 	compare(sc, s, 0, 100);
 	fake_stop(&sc->fake);
-	cr_assert(eq(int, s->ops->read(s, 3 << 20, 100, p), -ERR_UNREACHABLE));
+	cr_assert_eq(s->ops->read(s, 3 << 20, 100, p), -ERR_UNREACHABLE);
 	/* What is in the cache still is. */
 	compare(sc, s, 0, 100);
 	path_in(sc, "sock", path);
@@ -336,13 +335,13 @@ Test(source_remote, a_server_that_never_answers_is_unreachable_in_time)
 
 	path_in(sc, "hole", path);
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.100s", path);
-	cr_assert(eq(int, bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0));
-	cr_assert(eq(int, listen(fd, 10), 0));
+	cr_assert_eq(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	cr_assert_eq(listen(fd, 10), 0);
 	snprintf(address, sizeof(address), "unix:%s", path);
 	sc->cfg.address = address;
 	sc->cfg.timeout_ms = 200;
-	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_UNREACHABLE));
-	cr_assert(eq(int, open_rc(sc), -ERR_UNREACHABLE));
+	cr_assert_eq(remote_volume_status(&sc->cfg, &st), -ERR_UNREACHABLE);
+	cr_assert_eq(open_rc(sc), -ERR_UNREACHABLE);
 	close(fd);
 	scene_free(sc);
 }
@@ -353,9 +352,9 @@ Test(source_remote, plain_text_to_another_host_is_forbidden)
 	struct remote_status st;
 
 	sc->cfg.address = "192.0.2.1:7070";
-	cr_assert(eq(int, open_rc(sc), -ERR_FORBIDDEN));
-	cr_assert(eq(int, remote_volume_status(&sc->cfg, &st), -ERR_FORBIDDEN));
+	cr_assert_eq(open_rc(sc), -ERR_FORBIDDEN);
+	cr_assert_eq(remote_volume_status(&sc->cfg, &st), -ERR_FORBIDDEN);
 	sc->cfg.tls_dir = "/nonexistent";
-	cr_assert(eq(int, open_rc(sc), -ENOENT));
+	cr_assert_eq(open_rc(sc), -ENOENT);
 	scene_free(sc);
 }

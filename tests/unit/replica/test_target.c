@@ -4,7 +4,6 @@
 #include "remote.h"
 
 #include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +14,7 @@ static void good(const char *text, const char *want)
 	uint8_t id[VOLUME_ID_LEN];
 	char *address;
 
-	cr_assert(eq(int, remote_target_parse(text, &address, id), 0), "%s", text);
+	cr_assert_eq(remote_target_parse(text, &address, id), 0, "%s", text);
 	cr_assert(strcmp(address, want) == 0, "%s gives %s", text, address);
 	cr_assert(id[0] == 0 && id[1] == 0x11 && id[15] == 0xff);
 	free(address);
@@ -26,7 +25,7 @@ static void bad(const char *text)
 	uint8_t id[VOLUME_ID_LEN];
 	char *address;
 
-	cr_assert(eq(int, remote_target_parse(text, &address, id), -ERR_FORMAT), "%s", text);
+	cr_assert_eq(remote_target_parse(text, &address, id), -ERR_FORMAT, "%s", text);
 	cr_assert(strstr(err_detail(-ERR_FORMAT), "VOLUME-ID") != NULL);
 }
 
@@ -72,11 +71,11 @@ Test(target, plain_text_is_for_this_machine_only)
 	cr_assert(remote_is_loopback("127.9.8.7:5"));
 	cr_assert(remote_is_loopback("[::1]:5"));
 	cr_assert(remote_is_loopback("localhost:5"));
-	cr_assert(not(remote_is_loopback("128.0.0.1:5")));
-	cr_assert(not(remote_is_loopback("[::2]:5")));
-	cr_assert(not(remote_is_loopback("localhost.example:5")));
-	cr_assert(not(remote_is_loopback("127.0.0.1.example:5")));
-	cr_assert(not(remote_is_loopback("127.0.0.1")));
-	cr_assert(not(remote_is_loopback("0.0.0.0:5")));
-	cr_assert(not(remote_is_loopback("")));
+	cr_assert(!(remote_is_loopback("128.0.0.1:5")));
+	cr_assert(!(remote_is_loopback("[::2]:5")));
+	cr_assert(!(remote_is_loopback("localhost.example:5")));
+	cr_assert(!(remote_is_loopback("127.0.0.1.example:5")));
+	cr_assert(!(remote_is_loopback("127.0.0.1")));
+	cr_assert(!(remote_is_loopback("0.0.0.0:5")));
+	cr_assert(!(remote_is_loopback("")));
 }

@@ -1,5 +1,6 @@
 /*
- * Check: a sound volume passes; every flipped byte, every lost part and every lie in the namespace is found.
+ * Check: a sound volume passes; every flipped byte, every lost part and every lie in the namespace
+ * is found.
  */
 
 #include "check.h"
@@ -59,7 +60,10 @@ static uint64_t make(struct volume *v, uint64_t parent, const char *name, uint32
 	return a.ino;
 }
 
-/* A folder with a file (two extents), a second name for it, a symbolic link, a long attribute, a subfolder, a snapshot. */
+/*
+ * A folder with a file (two extents), a second name for it, a symbolic link, a long attribute, a
+ * subfolder, a snapshot.
+ */
 static void fill(struct volume *v)
 {
 	static char data[3 * 4096];

@@ -7,6 +7,7 @@
  * anything but 0 has failed.  Arguments: none needed; a file that includes it is a whole program.
  */
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -59,38 +60,61 @@ __attribute__((weak)) struct standin_test *standin_tests;
 	}                                                                                      \
 	static void standin_##s##_##n(void)
 
-#define standin_fail(text)                                                                     \
-	do {                                                                                   \
-		fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, text);                      \
-		_exit(1);                                                                      \
-	} while (0)
+/* standin_fail(...): say where, what, and the test's own words; end the test. */
+__attribute__((noreturn)) void standin_fail(const char *file, int line, const char *what,
+					   const char *words, ...);
+
+__attribute__((weak)) void standin_fail(const char *file, int line, const char *what,
+					const char *words, ...)
+{
+	va_list args;
+
+	fprintf(stderr, "%s:%d: %s: ", file, line, what);
+	va_start(args, words);
+	vfprintf(stderr, words, args);
+	va_end(args);
+	fputc('\n', stderr);
+	_exit(1);
+}
 
 #define cr_assert(c, ...)                                                                      \
 	do {                                                                                   \
 		if (!(c))                                                                      \
-			standin_fail(#c);                                                      \
+			standin_fail(__FILE__, __LINE__, #c, "" __VA_ARGS__);                  \
 	} while (0)
-#define cr_assert_not(c, ...) cr_assert(!(c))
-#define cr_assert_eq(a, b, ...) cr_assert((a) == (b))
-#define cr_assert_neq(a, b, ...) cr_assert((a) != (b))
-#define cr_assert_lt(a, b, ...) cr_assert((a) < (b))
-#define cr_assert_leq(a, b, ...) cr_assert((a) <= (b))
-#define cr_assert_gt(a, b, ...) cr_assert((a) > (b))
-#define cr_assert_geq(a, b, ...) cr_assert((a) >= (b))
-#define cr_assert_null(a, ...) cr_assert((a) == NULL)
-#define cr_assert_not_null(a, ...) cr_assert((a) != NULL)
+#define cr_assert_not(c, ...) cr_assert(!(c), __VA_ARGS__)
+#define cr_assert_eq(a, b, ...) cr_assert((a) == (b), __VA_ARGS__)
+#define cr_assert_neq(a, b, ...) cr_assert((a) != (b), __VA_ARGS__)
+#define cr_assert_lt(a, b, ...) cr_assert((a) < (b), __VA_ARGS__)
+#define cr_assert_leq(a, b, ...) cr_assert((a) <= (b), __VA_ARGS__)
+#define cr_assert_gt(a, b, ...) cr_assert((a) > (b), __VA_ARGS__)
+#define cr_assert_geq(a, b, ...) cr_assert((a) >= (b), __VA_ARGS__)
+#define cr_assert_null(a, ...) cr_assert((a) == NULL, __VA_ARGS__)
+#define cr_assert_not_null(a, ...) cr_assert((a) != NULL, __VA_ARGS__)
 #define cr_assert_str_eq(a, b, ...)                                                            \
-	cr_assert(strcmp((const char *)(a), (const char *)(b)) == 0)
+	cr_assert(strcmp((const char *)(a), (const char *)(b)) == 0, __VA_ARGS__)
 #define cr_assert_str_neq(a, b, ...)                                                           \
-	cr_assert(strcmp((const char *)(a), (const char *)(b)) != 0)
-#define cr_assert_arr_eq(a, b, n, ...) cr_assert(memcmp(a, b, n) == 0)
-#define cr_assert_arr_neq(a, b, n, ...) cr_assert(memcmp(a, b, n) != 0)
-#define cr_assert_float_eq(a, b, e, ...) cr_assert((a) - (b) <= (e) && (b) - (a) <= (e))
-#define cr_assert_fail(...) standin_fail("failed")
-#define cr_fatal(...) standin_fail("failed")
+	cr_assert(strcmp((const char *)(a), (const char *)(b)) != 0, __VA_ARGS__)
+#define cr_assert_arr_eq(a, b, n, ...) cr_assert(memcmp(a, b, n) == 0, __VA_ARGS__)
+#define cr_assert_arr_neq(a, b, n, ...) cr_assert(memcmp(a, b, n) != 0, __VA_ARGS__)
+#define cr_assert_float_eq(a, b, e, ...)                                                       \
+	cr_assert((a) - (b) <= (e) && (b) - (a) <= (e), __VA_ARGS__)
+#define cr_assert_fail(...) standin_fail(__FILE__, __LINE__, "failed", "" __VA_ARGS__)
+#define cr_fatal(...) standin_fail(__FILE__, __LINE__, "failed", "" __VA_ARGS__)
+/* Criterion's expect goes on after a failure; here it ends the test too. */
 #define cr_expect cr_assert
+#define cr_expect_not cr_assert_not
 #define cr_expect_eq cr_assert_eq
+#define cr_expect_neq cr_assert_neq
+#define cr_expect_lt cr_assert_lt
+#define cr_expect_leq cr_assert_leq
+#define cr_expect_gt cr_assert_gt
+#define cr_expect_geq cr_assert_geq
+#define cr_expect_null cr_assert_null
 #define cr_expect_str_eq cr_assert_str_eq
+#define cr_expect_str_neq cr_assert_str_neq
+#define cr_expect_arr_eq cr_assert_arr_eq
+#define cr_skip(...) _exit(0)
 #define cr_skip_test(...) _exit(0)
 #define cr_log_info(...)                                                                       \
 	do {                                                                                   \
