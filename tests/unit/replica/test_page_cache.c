@@ -103,7 +103,7 @@ static void check_read(struct page_cache *c, uint64_t pos, size_t len)
 	cr_assert_eq(page_cache_read(c, pos, len, p), 0);
 	for (size_t i = 0; i < len; i++)
 		if (p[i] != byte_at(pos + i))
-			cr_fatal("byte %llu is wrong", (unsigned long long)(pos + i));
+			cr_assert_fail("byte %llu is wrong", (unsigned long long)(pos + i));
 	free(p);
 }
 

@@ -109,7 +109,7 @@ static void await_position(struct scene *sc, uint64_t position)
 			return;
 		usleep(1000);
 	} while (now_ms() < end);
-	cr_fatal("state %d, reason '%s', acknowledged %llu of %llu", st.state, st.reason,
+	cr_assert_fail("state %d, reason '%s', acknowledged %llu of %llu", st.state, st.reason,
 		 (unsigned long long)st.acknowledged, (unsigned long long)position);
 }
 
@@ -124,7 +124,7 @@ static void await_state(struct scene *sc, enum replicator_state state, const cha
 			return;
 		usleep(1000);
 	} while (now_ms() < end);
-	cr_fatal("state %d, reason '%s'", st.state, st.reason);
+	cr_assert_fail("state %d, reason '%s'", st.state, st.reason);
 }
 
 static void check_same(struct scene *sc, struct synth *home)

@@ -76,7 +76,7 @@ static void await(struct scene *sc, enum replicator_state state, const char *wor
 			return;
 		usleep(2000);
 	} while (now_ms() < end);
-	cr_fatal("state %d, reason '%s', acknowledged %llu", out->state, out->reason,
+	cr_assert_fail("state %d, reason '%s', acknowledged %llu", out->state, out->reason,
 		 (unsigned long long)out->acknowledged);
 }
 

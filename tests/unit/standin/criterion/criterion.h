@@ -100,7 +100,6 @@ __attribute__((weak)) void standin_fail(const char *file, int line, const char *
 #define cr_assert_float_eq(a, b, e, ...)                                                       \
 	cr_assert((a) - (b) <= (e) && (b) - (a) <= (e), __VA_ARGS__)
 #define cr_assert_fail(...) standin_fail(__FILE__, __LINE__, "failed", "" __VA_ARGS__)
-#define cr_fatal(...) standin_fail(__FILE__, __LINE__, "failed", "" __VA_ARGS__)
 /* Criterion's expect goes on after a failure; here it ends the test too. */
 #define cr_expect cr_assert
 #define cr_expect_not cr_assert_not
