@@ -109,7 +109,7 @@ static int build_filler(const struct segment_key *key, const struct head *h,
 	static const uint8_t zeros[HEAD_BLOCK_MAX];
 	struct frame f = {.kind = BLOCK_DATA, .body_len = h->stored_len - FRAME_LEN};
 
-	return seal_block(key, h->pos, &f, zeros, f.body_len - SEAL_TAG_LEN, block);
+	return seal_block(key, h->pos, &f, zeros, opened_len(f.body_len), block);
 }
 
 static void place_block(struct log *log, const struct head *h, const uint8_t *block)

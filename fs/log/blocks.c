@@ -233,7 +233,7 @@ static int check_frame(const struct block_ptr *ptr, enum block_kind kind, const 
 		return damaged(ptr, "it is of another kind than the pointer to it");
 	if (FRAME_LEN + out->body_len != ptr->stored_len)
 		return damaged(ptr, "it has another length than the pointer to it");
-	if (!(out->flags & BLOCK_FLAG_ZSTD) && out->body_len - SEAL_TAG_LEN != ptr->plain_len)
+	if (!(out->flags & BLOCK_FLAG_ZSTD) && opened_len(out->body_len) != ptr->plain_len)
 		return damaged(ptr, "it holds another length than the pointer to it");
 	return 0;
 }
@@ -260,7 +260,7 @@ static int open_block(struct blocks *b, struct scratch *t, const struct block_pt
 		return damaged(ptr, "its seal does not verify");
 	if (rc < 0 || !packed)
 		return rc;
-	rc = decompress_block(t->body, f.body_len - SEAL_TAG_LEN, out, ptr->plain_len);
+	rc = decompress_block(t->body, opened_len(f.body_len), out, ptr->plain_len);
 	if (rc == -ERR_DAMAGED)
 		return damaged(ptr, "its compression is not valid");
 	return rc;
@@ -314,6 +314,80 @@ static size_t count_run(const struct block_slice *s, size_t n, size_t *out_len)
 	return i;
 }
 
+/* What is wanted of a block that is not compressed: the chunks that hold the slices s[0..n) of it. */
+struct part {
+	uint32_t first, n; /* chunks */
+	uint64_t pos;	   /* where they are stored */
+	size_t len;
+};
+
+/*
+ * Whether less than the block need be read for the slices s[0..n) of it.  A block that is stored
+ * longer than its plaintext is not compressed, since one that is would not be kept.
+ */
+static bool find_part(const struct block_slice *s, size_t n, struct part *out)
+{
+	const struct block_ptr *ptr = &s[0].ptr;
+	uint32_t chunks = (ptr->plain_len + SEAL_CHUNK - 1) / SEAL_CHUNK, from, to;
+	uint64_t end;
+
+	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (s[i].len == 0 || s[i].off >= ptr->plain_len ||
+		    s[i].len > ptr->plain_len - s[i].off)
+			return false;
+	}
+	from = s[0].off / SEAL_CHUNK;
+	to = (s[0].off + s[0].len - 1) / SEAL_CHUNK;
+	for (size_t i = 1; i < n; i++) {
+		uint32_t x = s[i].off / SEAL_CHUNK, y = (s[i].off + s[i].len - 1) / SEAL_CHUNK;
+
+		from = x < from ? x : from;
+		to = y > to ? y : to;
+	}
+	out->first = from;
+	out->n = to - from + 1;
+	out->pos = ptr->pos + FRAME_LEN + (uint64_t)from * (SEAL_CHUNK + SEAL_TAG_LEN);
+	end = out->pos + (uint64_t)out->n * (SEAL_CHUNK + SEAL_TAG_LEN);
+	if (end > ptr->pos + ptr->stored_len)
+		end = ptr->pos + ptr->stored_len;
+	out->len = (size_t)(end - out->pos);
+	return out->n < chunks;
+}
+
+/* Some chunks of a block whose frame was not read: a wrong idea of it does not open them. */
+static int read_part(struct blocks *b, struct scratch *t, const struct block_ptr *ptr,
+		     const struct part *part, uint8_t *out)
+{
+	struct frame f = {.kind = BLOCK_DATA, .body_len = ptr->stored_len - FRAME_LEN};
+	struct cached_key *k;
+	int rc;
+
+	rc = b->src->ops->read(b->src, part->pos, part->len, t->stored);
+	if (rc < 0)
+		return rc;
+	rc = get_key(b, segment_of(ptr->pos), &k);
+	if (rc < 0)
+		return rc;
+	rc = seal_open_chunks(k->key, ptr->pos, &f, part->first, part->n, t->stored, out);
+	put_key(b, k);
+	return rc == -ERR_DAMAGED ? damaged(ptr, "its seal does not verify") : rc;
+}
+
+static void read_part_slices(struct blocks *b, struct scratch *t, struct block_slice *s, size_t n,
+			     const struct part *part)
+{
+	uint32_t base = part->first * SEAL_CHUNK;
+	int rc = read_part(b, t, &s[0].ptr, part, t->plain);
+
+	for (size_t i = 0; i < n; i++) {
+		s[i].rc = rc;
+		if (rc == 0)
+			memcpy(s[i].out, t->plain + (s[i].off - base), s[i].len);
+	}
+}
+
 /* The slices s[0..n) of one block. */
 static void open_slices(struct blocks *b, struct scratch *t, struct block_slice *s, size_t n,
 			const uint8_t *stored)
@@ -339,9 +413,14 @@ static void read_run(struct blocks *b, struct scratch *t, struct block_slice *s,
 		     size_t len)
 {
 	uint64_t start = s[0].ptr.pos;
+	struct part part;
 	size_t same;
 	int run_rc, rc;
 
+	if (len == s[0].ptr.stored_len && find_part(s, n, &part)) {
+		read_part_slices(b, t, s, n, &part);
+		return;
+	}
 	run_rc = b->src->ops->read(b->src, start, len, t->stored);
 	for (size_t i = 0; i < n; i += same) {
 		const struct block_ptr *ptr = &s[i].ptr;

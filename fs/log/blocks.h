@@ -44,7 +44,8 @@ struct block_slice {
 /*
  * blocks_read_slices(b, s, n): file reads.  ${s} in file order; blocks adjacent in the log are
  * fetched by one source read (up to BLOCKS_RUN_MAX); a whole-block slice is opened straight into
- * its place; consecutive slices of one block open it once.  A slice that does not lie inside
+ * its place; consecutive slices of one block open it once, and of a block by itself that is not
+ * compressed only the chunks that they touch are read.  A slice that does not lie inside
  * its block's plaintext is -ERR_DAMAGED.
  * Sets each s[i].rc, as blocks_read(); returns 0 if all are 0, else the first that is not.
  */

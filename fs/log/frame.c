@@ -56,7 +56,7 @@ static bool body_len_fits(unsigned kind, uint32_t len)
 	case BLOCK_HEAD:
 		return len > 0 && len <= HEAD_NOTE_MAX;
 	default:
-		return len > SEAL_TAG_LEN && len <= BLOCK_PLAIN_MAX + SEAL_TAG_LEN;
+		return opened_len(len) > 0 && opened_len(len) <= BLOCK_PLAIN_MAX;
 	}
 }
 

@@ -8,7 +8,8 @@
  * Invariants:
  *  - A segment_key never changes after segment_key_new(); serials are never used twice in a
  *    process, so a context cannot mistake one key for another that lies at the same address.
- *  - Unverified plaintext never leaves seal_open().
+ *  - A block is longer than it has chunks, so the nonces of two blocks never meet.
+ *  - Unverified plaintext never leaves seal_open_chunks().
  * A thread's contexts hold the expanded key until the next key or the end of the thread; the
  * library wipes them then.
  */
@@ -131,28 +132,31 @@ void segment_key_free(struct segment_key *k)
 	secret_free(k);
 }
 
-static void make_nonce(uint64_t pos, uint8_t nonce[NONCE_LEN])
+static void make_nonce(uint64_t pos, uint32_t chunk, uint8_t nonce[NONCE_LEN])
 {
 	memset(nonce, 0, NONCE_LEN);
-	put_le64(nonce, pos);
+	put_le64(nonce, pos + chunk);
 }
 
-static void make_aad(const struct segment_key *k, uint64_t pos, const uint8_t *block,
+static void make_aad(const struct segment_key *k, uint64_t pos, const struct frame *f,
 		     uint8_t aad[AAD_LEN])
 {
+	uint8_t frame[FRAME_LEN];
+
+	frame_encode(f, pos, frame);
 	memcpy(aad, k->volume, VOLUME_ID_LEN);
 	put_le64(aad + VOLUME_ID_LEN, pos);
-	memcpy(aad + VOLUME_ID_LEN + 8, block, FRAME_SEALED_LEN);
+	memcpy(aad + VOLUME_ID_LEN + 8, frame, FRAME_SEALED_LEN);
 }
 
 /* Load the key unless it is loaded, and the nonce. */
 static bool context_ready(struct context *c, const struct segment_key *k, uint64_t pos,
-			  int encrypt)
+			  uint32_t chunk, int encrypt)
 {
 	const EVP_CIPHER *cipher;
 	uint8_t nonce[NONCE_LEN];
 
-	make_nonce(pos, nonce);
+	make_nonce(pos, chunk, nonce);
 	if (c->serial == k->serial)
 		return EVP_CipherInit_ex2(c->evp, NULL, NULL, nonce, encrypt, NULL) == 1;
 
@@ -164,60 +168,91 @@ static bool context_ready(struct context *c, const struct segment_key *k, uint64
 	return true;
 }
 
+static bool seal_chunk(struct context *c, const uint8_t aad[AAD_LEN], const uint8_t *plain,
+		       size_t len, uint8_t *out)
+{
+	int n;
+
+	return EVP_EncryptUpdate(c->evp, NULL, &n, aad, AAD_LEN) == 1 &&
+	       EVP_EncryptUpdate(c->evp, out, &n, plain, (int)len) == 1 && (size_t)n == len &&
+	       EVP_EncryptFinal_ex(c->evp, out + n, &n) == 1 &&
+	       EVP_CIPHER_CTX_ctrl(c->evp, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, out + len) == 1;
+}
+
 int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f, const void *plain,
 	       size_t plain_len, uint8_t *out)
 {
 	struct thread_contexts *t = contexts();
+	const uint8_t *from = plain;
 	uint8_t aad[AAD_LEN];
-	uint8_t *cipher = out + FRAME_LEN;
-	int n;
 
-	assert(f->body_len == plain_len + SEAL_TAG_LEN && plain_len <= BLOCK_PLAIN_MAX);
+	assert(plain_len <= BLOCK_PLAIN_MAX && f->body_len == sealed_len((uint32_t)plain_len));
 	assert(!block_kind_is_clear(f->kind));
-	if (!t || !context_ready(&t->seal, k, pos, 1))
-		return -EIO;
-
 	frame_encode(f, pos, out);
-	make_aad(k, pos, out, aad);
-	if (EVP_EncryptUpdate(t->seal.evp, NULL, &n, aad, AAD_LEN) != 1 ||
-	    EVP_EncryptUpdate(t->seal.evp, cipher, &n, plain, (int)plain_len) != 1 ||
-	    (size_t)n != plain_len || EVP_EncryptFinal_ex(t->seal.evp, cipher + n, &n) != 1 ||
-	    EVP_CIPHER_CTX_ctrl(t->seal.evp, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN,
-				cipher + plain_len) != 1) {
-		t->seal.serial = 0;
-		return -EIO;
+	make_aad(k, pos, f, aad);
+	out += FRAME_LEN;
+	for (uint32_t chunk = 0; plain_len > 0; chunk++) {
+		size_t len = plain_len < SEAL_CHUNK ? plain_len : SEAL_CHUNK;
+
+		if (!t || !context_ready(&t->seal, k, pos, chunk, 1))
+			return -EIO;
+		if (!seal_chunk(&t->seal, aad, from, len, out)) {
+			t->seal.serial = 0;
+			return -EIO;
+		}
+		from += len;
+		plain_len -= len;
+		out += len + SEAL_TAG_LEN;
 	}
 	return 0;
+}
+
+static int open_chunk(struct context *c, const uint8_t aad[AAD_LEN], const uint8_t *cipher,
+		      size_t len, uint8_t *out)
+{
+	uint8_t tag[SEAL_TAG_LEN];
+	int n;
+
+	memcpy(tag, cipher + len, SEAL_TAG_LEN);
+	if (EVP_CIPHER_CTX_ctrl(c->evp, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG_LEN, tag) != 1 ||
+	    EVP_DecryptUpdate(c->evp, NULL, &n, aad, AAD_LEN) != 1 ||
+	    EVP_DecryptUpdate(c->evp, out, &n, cipher, (int)len) != 1) {
+		c->serial = 0;
+		return -EIO;
+	}
+	return EVP_DecryptFinal_ex(c->evp, out + len, &n) == 1 ? 0 : -ERR_DAMAGED;
+}
+
+int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct frame *f,
+		     uint32_t first, uint32_t n, const uint8_t *sealed, void *out)
+{
+	struct thread_contexts *t = contexts();
+	uint32_t len = opened_len(f->body_len), from = first * SEAL_CHUNK, at = from, end;
+	uint8_t aad[AAD_LEN];
+	int rc = 0;
+
+	if (block_kind_is_clear(f->kind) || len == 0 || len > BLOCK_PLAIN_MAX)
+		return -ERR_DAMAGED;
+	assert(n > 0 && first < BLOCK_PLAIN_MAX / SEAL_CHUNK && from < len);
+	end = n < (len - from + SEAL_CHUNK - 1) / SEAL_CHUNK ? from + n * SEAL_CHUNK : len;
+	make_aad(k, pos, f, aad);
+	for (uint32_t chunk = first; rc == 0 && at < end; chunk++) {
+		uint32_t step = end - at < SEAL_CHUNK ? end - at : SEAL_CHUNK;
+
+		if (!t || !context_ready(&t->open, k, pos, chunk, 0))
+			rc = -EIO;
+		else
+			rc = open_chunk(&t->open, aad, sealed, step, (uint8_t *)out + (at - from));
+		sealed += step + SEAL_TAG_LEN;
+		at += step;
+	}
+	if (rc < 0)
+		memset(out, 0, end - from);
+	return rc;
 }
 
 int seal_open(const struct segment_key *k, uint64_t pos, const struct frame *f,
 	      const uint8_t *block, void *out)
 {
-	struct thread_contexts *t = contexts();
-	const uint8_t *cipher = block + FRAME_LEN;
-	uint8_t aad[AAD_LEN], tag[SEAL_TAG_LEN];
-	size_t len;
-	int n;
-
-	if (block_kind_is_clear(f->kind) || f->body_len < SEAL_TAG_LEN ||
-	    f->body_len > BLOCK_PLAIN_MAX + SEAL_TAG_LEN)
-		return -ERR_DAMAGED;
-	if (!t || !context_ready(&t->open, k, pos, 0))
-		return -EIO;
-
-	len = f->body_len - SEAL_TAG_LEN;
-	make_aad(k, pos, block, aad);
-	memcpy(tag, cipher + len, SEAL_TAG_LEN);
-	if (EVP_CIPHER_CTX_ctrl(t->open.evp, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG_LEN, tag) != 1 ||
-	    EVP_DecryptUpdate(t->open.evp, NULL, &n, aad, AAD_LEN) != 1 ||
-	    EVP_DecryptUpdate(t->open.evp, out, &n, cipher, (int)len) != 1) {
-		t->open.serial = 0;
-		memset(out, 0, len);
-		return -EIO;
-	}
-	if (EVP_DecryptFinal_ex(t->open.evp, (uint8_t *)out + len, &n) != 1) {
-		memset(out, 0, len);
-		return -ERR_DAMAGED;
-	}
-	return 0;
+	return seal_open_chunks(k, pos, f, 0, UINT32_MAX, block + FRAME_LEN, out);
 }

@@ -92,10 +92,7 @@ static int open_sealed(struct log_pass *p, const struct scan_block *b)
 	}
 	if (p->key == NULL)
 		return 0;
-	if (b->frame.body_len < SEAL_TAG_LEN || b->frame.body_len - SEAL_TAG_LEN > BLOCK_PLAIN_MAX)
-		rc = -ERR_DAMAGED;
-	else
-		rc = seal_open(p->key, b->pos, &b->frame, b->bytes, p->plain);
+	rc = seal_open(p->key, b->pos, &b->frame, b->bytes, p->plain);
 	if (rc == -ERR_DAMAGED) {
 		/* Whether it is damage or a torn tail is known at the end of the log. */
 		if (c->n_blocks < CHECK_BLOCKS_MAX)

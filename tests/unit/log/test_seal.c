@@ -38,12 +38,12 @@ static struct segment_key *make_key(const struct segment_header *h)
 
 static struct frame data_frame(size_t plain_len)
 {
-	return (struct frame){.body_len = (uint32_t)(plain_len + SEAL_TAG_LEN), .kind = BLOCK_DATA};
+	return (struct frame){.body_len = sealed_len((uint32_t)plain_len), .kind = BLOCK_DATA};
 }
 
 static void check_round_trip(uint32_t cipher)
 {
-	static const size_t lens[] = {1, 15, 16, 17, 4096, EXTENT_MAX, BLOCK_PLAIN_MAX};
+	static const size_t lens[] = {1, 15, 16, 17, 4096, SEAL_CHUNK, SEAL_CHUNK + 1, EXTENT_MAX, BLOCK_PLAIN_MAX};
 	static uint8_t plain[BLOCK_PLAIN_MAX], block[BLOCK_STORED_MAX], out[BLOCK_PLAIN_MAX];
 	struct segment_header h = header(cipher);
 	struct segment_key *k = make_key(&h);
@@ -81,16 +81,29 @@ static void check_protection(uint32_t cipher)
 
 	cr_assert_eq(seal_block(k, POS, &f, plain, sizeof(plain), block), 0);
 	for (size_t i = 0; i < sizeof(block); i++) {
-		if (i >= 8 && i < FRAME_LEN)
-			continue; /* the CRC, which frame_decode() checks */
+		struct frame seen;
+
 		for (unsigned bit = 0; bit < 8; bit++) {
 			block[i] ^= (uint8_t)(1u << bit);
 			memset(out, 0xee, sizeof(out));
-			cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED, "byte %zu",
-				     i);
-			cr_assert_eq(memcmp(out, zeros, sizeof(out)), 0, "plaintext got out");
+			if (i < FRAME_LEN) {
+				cr_assert_eq(frame_decode(block, POS, &seen), -ERR_DAMAGED);
+			} else {
+				cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED, "byte %zu", i);
+				cr_assert_eq(memcmp(out, zeros, sizeof(out)), 0, "plaintext got out");
+			}
 			block[i] ^= (uint8_t)(1u << bit);
 		}
+	}
+	/* The frame is under the seal, too: another CRC doesn't make it good. */
+	for (int i = 0; i < 2; i++) {
+		struct frame other = f;
+
+		if (i == 0)
+			other.kind = BLOCK_NODE;
+		else
+			other.flags = BLOCK_FLAG_ZSTD;
+		cr_assert_eq(seal_open(k, POS, &other, block, out), -ERR_DAMAGED);
 	}
 	cr_assert_eq(seal_open(k, POS, &f, block, out), 0);
 	cr_assert_eq(seal_open(k, POS + 1, &f, block, out), -ERR_DAMAGED);
@@ -113,12 +126,51 @@ Test(seal, impossible_frames)
 
 	f.body_len = SEAL_TAG_LEN - 1;
 	cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED);
-	f.body_len = BLOCK_PLAIN_MAX + SEAL_TAG_LEN + 1;
+	f.body_len = sealed_len(BLOCK_PLAIN_MAX) + 1;
 	cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED);
 	f = data_frame(8);
 	f.kind = BLOCK_HEAD;
 	cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED);
 	segment_key_free(k);
+}
+
+/* A chunk opens by itself, in its place only, and no chunk can be missing. */
+static void check_chunks(uint32_t cipher)
+{
+	enum { LEN = 3 * SEAL_CHUNK + 100, STEP = SEAL_CHUNK + SEAL_TAG_LEN };
+	static uint8_t plain[LEN], block[FRAME_LEN + LEN + 4 * SEAL_TAG_LEN], out[LEN];
+	struct segment_header h = header(cipher);
+	struct segment_key *k = make_key(&h);
+	struct frame f = data_frame(LEN), shorter = data_frame(3 * SEAL_CHUNK);
+	const uint8_t *body = block + FRAME_LEN;
+
+	for (size_t i = 0; i < LEN; i++)
+		plain[i] = (uint8_t)(i >> 3);
+	cr_assert_eq(seal_block(k, POS, &f, plain, LEN, block), 0);
+	for (uint32_t i = 0; i < 4; i++) {
+		for (uint32_t n = 1; n <= 5 - i; n++) {
+			size_t end = (i + n) * SEAL_CHUNK < LEN ? (i + n) * SEAL_CHUNK : LEN;
+
+			memset(out, 0xee, LEN);
+			cr_assert_eq(seal_open_chunks(k, POS, &f, i, n, body + i * STEP, out), 0);
+			cr_assert_eq(memcmp(out, plain + i * SEAL_CHUNK, end - i * SEAL_CHUNK), 0);
+			cr_assert(end == LEN || out[end - i * SEAL_CHUNK] == 0xee);
+		}
+	}
+	cr_assert_eq(seal_open_chunks(k, POS, &f, 0, 1, body + STEP, out), -ERR_DAMAGED);
+	cr_assert_eq(seal_open_chunks(k, POS, &f, 1, 1, body, out), -ERR_DAMAGED);
+	cr_assert_eq(seal_open(k, POS, &shorter, block, out), -ERR_DAMAGED, "cut short");
+	block[FRAME_LEN + 2 * STEP + 5] ^= 1;
+	cr_assert_eq(seal_open_chunks(k, POS, &f, 0, 2, body, out), 0);
+	cr_assert_eq(seal_open_chunks(k, POS, &f, 1, 2, body + STEP, out), -ERR_DAMAGED);
+	cr_assert(out[0] == 0 && out[SEAL_CHUNK] == 0, "plaintext got out");
+	segment_key_free(k);
+}
+
+Test(seal, chunks)
+{
+	check_chunks(CIPHER_AES256GCM);
+	check_chunks(CIPHER_CHACHA20POLY1305);
 }
 
 /* Whatever goes into the derivation makes another key. */
