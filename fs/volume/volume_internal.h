@@ -78,6 +78,7 @@ void commit_release(struct volume *v);
 MUST_CHECK int clockwork_start(struct volume *v);
 void clockwork_stop(struct volume *v);
 void clockwork_want_head(struct volume *v);
+void clockwork_want_checkpoint(struct volume *v);
 /* Wait until an overlay has room; asks for a checkpoint where it gets full.  0 or why the checkpoint fails. */
 MUST_CHECK int clockwork_admit(struct volume *v);
 /* checkpoint_take(v): one checkpoint, in the calling thread; one at a time. */

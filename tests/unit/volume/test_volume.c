@@ -326,6 +326,24 @@ Test(volume, many_syncs_between_heads_roll_up)
 	view_close(past);
 }
 
+/* However fast heads are made, a view of any of them is opened by applying few. */
+Test(volume, many_heads_bring_a_checkpoint)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600), from;
+	struct volume_status status;
+	struct head head;
+
+	volume_get_status(v, &status);
+	from = status.checkpoint_head;
+	do {
+		cr_assert_eq(volume_write(v, file, 0, 1, "x", false), 0);
+		cr_assert_eq(volume_add_head(v, &head), 0);
+		cr_assert_lt(head.number, from + 50000, "no checkpoint");
+		volume_get_status(v, &status);
+	} while (status.checkpoint_head == from);
+	cr_assert_geq(head.number, from + 1000);
+}
+
 Test(volume, one_writer)
 {
 	struct volume_config cfg = {.dir = f.dir, .params = &f.params, .keys = &f.keys};
