@@ -355,10 +355,18 @@ unlock:
 	return rc;
 }
 
-void volume_get_status(struct volume *v, struct volume_status *out)
+int volume_disk_free(const struct volume *v, uint64_t *out_bytes)
 {
 	struct statvfs fs;
 
+	if (statvfs(v->cfg.dir, &fs) < 0)
+		return -errno;
+	*out_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return 0;
+}
+
+void volume_get_status(struct volume *v, struct volume_status *out)
+{
 	memset(out, 0, sizeof(*out));
 	log_newest_head(v->log, &out->head);
 	out->log_end = log_end(v->log);
@@ -376,6 +384,6 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	pthread_mutex_unlock(&v->clock_mu);
 	if (out->reason[0] != '\0')
 		out->stuck = -EIO;
-	if (statvfs(v->cfg.dir, &fs) == 0)
-		out->disk_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (volume_disk_free(v, &out->disk_free) < 0)
+		out->disk_free = 0;
 }
