@@ -22,8 +22,11 @@ static int lookup_in(struct place *n, const char *name, struct attr *out)
 {
 	int rc;
 
-	if (strcmp(name, ".") == 0)
-		return view_getattr(n->view, n->ino, out);
+	if (strcmp(name, ".") == 0) {
+		rc = view_getattr(n->view, n->ino, out);
+		/* The kernel asks for what it has forgotten: without a name it is on its way out. */
+		return rc == 0 && out->nlink == 0 ? -ENOENT : rc;
+	}
 	if (strcmp(name, "..") != 0)
 		return view_lookup(n->view, n->ino, name, out);
 	rc = view_getattr(n->view, n->ino, out);
@@ -223,6 +226,8 @@ void op_readlink(fuse_req_t req, fuse_ino_t id)
 
 	if (rc == 0) {
 		rc = view_readlink(n.view, n.ino, target);
+		if (rc == 0)
+			place_accessed(m, &n, false);
 		place_put(m, &n);
 	}
 	if (rc == 0)
