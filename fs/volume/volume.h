@@ -27,7 +27,7 @@ struct volume_config {
 };
 
 /*
- * volume_lock(dir, out_fd): take the one writer's lock of a volume's folder; waits up to 10 s for a holder that is closing.
+ * volume_lock(dir, out_fd): take the one writer's lock of a volume's folder; waits up to 30 s for a holder that is closing, 2 s for one that may be about to.
  * Held until the descriptor is closed.  Returns 0, -ERR_LOCKED with a detail naming the holder, or -errno.
  */
 MUST_CHECK int volume_lock(const char *dir, int *out_fd);
@@ -40,7 +40,7 @@ MUST_CHECK int volume_make(const char *dir, const struct params *params, const s
 
 /*
  * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked but open; start the clockwork.
- * Returns 0; -ERR_LOCKED with a detail (waits up to 10 s for a holder that is closing); -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -ERR_VERSION; -errno.
+ * Returns 0; -ERR_LOCKED with a detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -ERR_VERSION; -errno.
  */
 MUST_CHECK int volume_open(const struct volume_config *cfg, struct volume **out);
 
