@@ -202,6 +202,13 @@ int main(int argc, char *argv[])
 		return 0;
 	}
 
+	if (o.remount) {
+		rc = session_remount(&o);
+		rc = rc < 0 ? fail(o.mount_point, rc) : 0;
+		options_release(&o);
+		return rc;
+	}
+
 	prepare_process();
 	rc = o.foreground ? 0 : daemon_fork(o.mount_point, &run.daemon);
 	if (rc == 0 && !o.read_only && !o.at)

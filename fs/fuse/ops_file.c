@@ -66,6 +66,24 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 		fuse_reply_buf(req, p, len);
 }
 
+/*
+ * A direct write whose writer may not keep a program's privileges.  The kernel leaves them to us,
+ * and goes on believing in the mode that it knows unless told.
+ */
+static int write_killing(struct mount *m, uint64_t ino, uint64_t off, size_t size, const char *data)
+{
+	struct attr a;
+	int rc = view_getattr(m->view, ino, &a);
+
+	if (rc == 0)
+		rc = volume_write(m->volume, ino, off, size, data, true);
+	/* It may have forgotten the file, and then has nothing to be told. */
+	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)) &&
+	    fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
+		return 0;
+	return rc;
+}
+
 void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
 	      struct fuse_file_info *fi)
 {
@@ -74,9 +92,10 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	int rc = off < 0 ? -EINVAL : place_for_change(m, id, &ino);
 
 	(void)fi;
-	if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
-				  wire_write_kills_priv());
+	if (rc == 0 && wire_write_kills_priv())
+		rc = write_killing(m, ino, (uint64_t)off, size, data);
+	else if (rc == 0)
+		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, false);
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else

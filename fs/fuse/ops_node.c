@@ -8,6 +8,7 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "clock.h"
 #include "embassy_dir.h"
 #include "slots.h"
 #include "unnamed.h"
@@ -16,6 +17,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#define NS_PER_S INT64_C(1000000000)
 
 /* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
 static int lookup_in(struct place *n, const char *name, struct attr *out)
@@ -169,11 +172,13 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 			    .ctime = st->st_ctim};
 	unsigned set = translate(to_set);
 	struct timespec now;
+	int64_t now_ns;
 	int rc = 0;
 
 	if ((to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		return -EINVAL;
-	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = clock_stamp_ns();
+	now = (struct timespec){.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		want.atime = now;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)

@@ -38,6 +38,7 @@ const char options_help[] =
 	"  -o checkpoint=SECONDS how often a checkpoint is taken\n"
 	"  -o memory=SIZE        bound for the memory used (K M G T)\n"
 	"  -o local=SIZE         bound for the local cache of a block server's bytes\n"
+	"  -o remount            change a mount's ro, rw, noatime, nodev, nosuid or noexec\n"
 	"  -f                    stay in the foreground\n"
 	"  -h, --help            this text\n"
 	"  -V, --version         the version\n"
@@ -136,6 +137,10 @@ static const struct spec specs[] = {
 	{"norelatime", VALUE_NONE, IGNORED, false},
 	{"default_permissions", VALUE_NONE, IGNORED, false},
 	{"comment", VALUE_ANY, IGNORED, false},
+	/* mount -o remount, which also gives what the kernel says of the mount */
+	{"remount", VALUE_NONE, AT(remount), true},
+	{"user_id", VALUE_ANY, IGNORED, false},
+	{"group_id", VALUE_ANY, IGNORED, false},
 };
 
 static int refuse(const char *name, const char *reason)

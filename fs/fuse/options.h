@@ -23,7 +23,7 @@ struct options {
 	bool read_only, allow_other, dev, suid, noexec, noatime, nodiratime, strictatime;
 	unsigned flush_s, checkpoint_s;	    /* 0: not given */
 	uint64_t memory_bytes, local_bytes; /* 0: not given */
-	bool foreground, help, version;
+	bool foreground, help, version, remount;
 };
 
 /*
