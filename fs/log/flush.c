@@ -46,11 +46,18 @@ static int write_pages(struct log *log, uint64_t pos, const void *buf, size_t le
 	return rc;
 }
 
-/* Write [from, to), which lies in one segment; ${to} is a page's end or the last page is padded. */
+/*
+ * Write [from, to), which lies in one segment; ${to} is a page's end or the last page is padded.
+ * A partial page is written from a copy together with what little lies before it, since a small
+ * sync waits for the disk once for each write.
+ */
 static int write_range(struct log *log, uint64_t from, uint64_t to)
 {
-	uint64_t pos = page_down(from), whole = page_down(to);
+	uint64_t pos = page_down(from), whole = page_down(to), tail;
 	int rc;
+
+	if (whole < to)
+		whole = whole - pos < LOG_TAIL_MAX ? pos : whole;
 
 	while (pos < whole) {
 		uint64_t len = whole - pos;
@@ -65,9 +72,10 @@ static int write_range(struct log *log, uint64_t from, uint64_t to)
 	if (whole == to)
 		return 0;
 	/* Bytes from ${to} on may be another thread's already: never touch them in the ring. */
-	memcpy(log->page, ring_at(&log->ring, whole), to - whole);
-	memset(log->page + (to - whole), 0, RING_PAGE - (to - whole));
-	return write_pages(log, whole, log->page, RING_PAGE);
+	tail = page_down(to - whole + RING_PAGE - 1);
+	ring_copy_out(&log->ring, whole, to - whole, log->tail);
+	memset(log->tail + (to - whole), 0, tail - (to - whole));
+	return write_pages(log, whole, log->tail, tail);
 }
 
 /* The old segment: all of it on disk, durable, and its file no longer than its blocks. */

@@ -42,7 +42,7 @@ static void log_free(struct log *log)
 	secret_free(log->log_key);
 	secret_free(log->writer_secret);
 	ring_release(&log->ring);
-	free(log->page);
+	free(log->tail);
 	free(log->zeros);
 	pthread_cond_destroy(&log->filled_up);
 	pthread_cond_destroy(&log->io_free);
@@ -88,9 +88,9 @@ static int log_init(struct log *log, const struct log_config *cfg)
 	log->batch = ring_bytes / 4 < LOG_BATCH_MAX ? ring_bytes / 4 : LOG_BATCH_MAX;
 	log->log_key = secret_copy(cfg->log_key, LOG_KEY_LEN);
 	log->writer_secret = secret_copy(cfg->writer_secret, 64);
-	log->page = aligned_alloc(RING_PAGE, RING_PAGE);
+	log->tail = aligned_alloc(RING_PAGE, LOG_TAIL_MAX + RING_PAGE);
 	log->zeros = aligned_alloc(RING_PAGE, LOG_SMALL_SYNC);
-	if (!log->log_key || !log->writer_secret || !log->page || !log->zeros)
+	if (!log->log_key || !log->writer_secret || !log->tail || !log->zeros)
 		return -ENOMEM;
 	memset(log->zeros, 0, LOG_SMALL_SYNC);
 	rc = ring_init(&log->ring, ring_bytes);

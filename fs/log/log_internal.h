@@ -54,6 +54,7 @@ struct store;
 #define LOG_RING_MIN ((size_t)4 << 20)
 #define LOG_BATCH_MAX ((uint64_t)4 << 20) /* bytes of one write-out */
 #define LOG_SPARE_RETRY_NS UINT64_C(200000000)
+#define LOG_TAIL_MAX (64u << 10)	/* so much is copied to be written with a partial page */
 #define LOG_SMALL_SYNC (256u << 10)	/* a sync of less than this is small */
 #define LOG_SMALL_SYNCS 8u		/* so many in a row start the zeroing ahead */
 #define LOG_ZERO_AHEAD ((uint64_t)1 << 20)
@@ -93,7 +94,7 @@ struct log {
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
 	/* The I/O owner's (who set io_active). */
-	uint8_t *page;	/* the last, partial page of a sync, padded */
+	uint8_t *tail;	/* the last pages of a sync, padded */
 	uint8_t *zeros; /* LOG_SMALL_SYNC zero bytes */
 
 	/* Used by log_add_head() only, which has one caller at a time. */

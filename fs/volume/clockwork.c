@@ -3,7 +3,7 @@
  *
  * The clock makes a head shortly before the end of each second in which there is news, or sooner when much has been written, so that
  * "as it was at 10:00:05" includes nearly all of that second and nothing after it.  The checkpointer merges the overlay into a new tree
- * when a minute has passed or the overlay has grown, while operations go on in a fresh overlay.
+ * when a minute has passed, the overlay has grown or heads have come to many, while operations go on in a fresh overlay.
  */
 
 #include "volume_internal.h"
@@ -69,7 +69,7 @@ void clockwork_want_head(struct volume *v)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
-static void want_checkpoint(struct volume *v)
+void clockwork_want_checkpoint(struct volume *v)
 {
 	pthread_mutex_lock(&v->clock_mu);
 	if (!v->want_checkpoint && !v->stopping) {
@@ -95,10 +95,10 @@ int clockwork_admit(struct volume *v)
 		frozen = v->view.map.frozen ? overlay_bytes(v->view.map.frozen) : 0;
 		view_unlock(&v->view);
 		if (live > v->overlay_max / 2 && frozen == 0)
-			want_checkpoint(v);
+			clockwork_want_checkpoint(v);
 		if (live < v->overlay_max)
 			return 0;
-		want_checkpoint(v);
+		clockwork_want_checkpoint(v);
 
 		/* Full: wait for the checkpoint under way, or for the one asked for, to make room. */
 		pthread_mutex_lock(&v->clock_mu);

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define ROLLUP_PIECE_BYTES (512u << 10)
+#define HEADS_TO_CHECKPOINT 1000u /* so that opening a view applies the deltas of few heads, also where snapshots are many */
 
 int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len)
 {
@@ -260,6 +261,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 
 int volume_add_head(struct volume *v, struct head *out)
 {
+	uint64_t roll_forward;
 	int rc;
 
 	/* The bulk of the data first, without the lock that fsync and large operations need. */
@@ -268,7 +270,10 @@ int volume_add_head(struct volume *v, struct head *out)
 		return rc;
 	pthread_mutex_lock(&v->flush_mu);
 	rc = add_head_locked(v, out);
+	roll_forward = rc == 1 ? out->number - v->checkpoint_head : 0;
 	pthread_mutex_unlock(&v->flush_mu);
+	if (roll_forward >= HEADS_TO_CHECKPOINT)
+		clockwork_want_checkpoint(v);
 	if (rc == 1 && v->cfg.on_head != NULL)
 		v->cfg.on_head(v->cfg.ctx, out);
 	return rc < 0 ? rc : 0;

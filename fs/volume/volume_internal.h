@@ -64,6 +64,9 @@ struct volume {
 	size_t overlay_empty; /* bytes of an overlay without changes */
 };
 
+/* volume_disk_free(v, out): bytes that the disk under the log has for us.  0 or -errno. */
+MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);
+
 /* commit.c */
 
 /* commit_flush(v): append what is pending as a delta.  Takes flush_mu.  0, -ENOSPC, -EIO, -ERR_STUCK, -ENOMEM; nothing is lost then. */
@@ -78,6 +81,7 @@ void commit_release(struct volume *v);
 MUST_CHECK int clockwork_start(struct volume *v);
 void clockwork_stop(struct volume *v);
 void clockwork_want_head(struct volume *v);
+void clockwork_want_checkpoint(struct volume *v);
 /* Wait until an overlay has room; asks for a checkpoint where it gets full.  0 or why the checkpoint fails. */
 MUST_CHECK int clockwork_admit(struct volume *v);
 /* checkpoint_take(v): one checkpoint, in the calling thread; one at a time. */
