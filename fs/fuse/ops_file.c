@@ -9,6 +9,7 @@
 #include "mount.h"
 
 #include "embassy_dir.h"
+#include "priv.h"
 #include "seeks.h"
 #include "syncs.h"
 #include "volume.h"
@@ -70,13 +71,14 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
  * A direct write whose writer may not keep a program's privileges.  The kernel leaves them to us,
  * and goes on believing in the mode that it knows unless told.
  */
-static int write_killing(struct mount *m, uint64_t ino, uint64_t off, size_t size, const char *data)
+static int write_killing(fuse_req_t req, uint64_t ino, uint64_t off, size_t size, const char *data)
 {
+	struct mount *m = mount_of(req);
 	struct attr a;
 	int rc = view_getattr(m->view, ino, &a);
 
 	if (rc == 0)
-		rc = volume_write(m->volume, ino, off, size, data, true);
+		rc = volume_write(m->volume, ino, off, size, data, priv_taken(req, &a));
 	/* It may have forgotten the file, and then has nothing to be told. */
 	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)) &&
 	    fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
@@ -93,9 +95,9 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 
 	(void)fi;
 	if (rc == 0 && wire_write_kills_priv())
-		rc = write_killing(m, ino, (uint64_t)off, size, data);
+		rc = write_killing(req, ino, (uint64_t)off, size, data);
 	else if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, false);
+		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, 0);
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
@@ -115,16 +117,17 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 }
 
 /* A change of contents that is no write: a caller without privileges must not keep a program's. */
-static int kill_priv(struct mount *m, const struct fuse_ctx *c, uint64_t ino)
+static int kill_priv(fuse_req_t req, uint64_t ino)
 {
+	struct mount *m = mount_of(req);
 	struct attr a, want = {0};
 	int rc;
 
-	if (c->uid == 0 || !atomic_load(&m->handles_killpriv))
+	if (fuse_req_ctx(req)->uid == 0 || !atomic_load(&m->handles_killpriv))
 		return 0;
 	rc = view_getattr(m->view, ino, &a);
 	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)))
-		rc = volume_setattr(m->volume, ino, SET_KILL_PRIV, &want, &a);
+		rc = volume_setattr(m->volume, ino, priv_taken(req, &a), &want, &a);
 	return rc;
 }
 
@@ -137,7 +140,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 
 	(void)fi;
 	if (rc == 0)
-		rc = kill_priv(m, fuse_req_ctx(req), ino);
+		rc = kill_priv(req, ino);
 	if (rc == 0)
 		rc = volume_allocate(m->volume, ino, mode, (uint64_t)off, (uint64_t)len);
 	reply_rc(req, id, rc);
@@ -178,8 +181,13 @@ void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_
 	int rc;
 
 	(void)fi;
-	if (node_is_virtual(id) || off < 0 || (whence != SEEK_DATA && !hole)) {
+	if (node_is_virtual(id) || (whence != SEEK_DATA && !hole)) {
 		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	/* Before a file's beginning there is as little as after its end. */
+	if (off < 0) {
+		fuse_reply_err(req, ENXIO);
 		return;
 	}
 	rc = place_get(m, id, &n);
@@ -219,7 +227,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	}
 	rc = flags != 0 || from_off < 0 || to_off < 0 ? -EINVAL : place_for_change(m, to, &to_ino);
 	if (rc == 0)
-		rc = kill_priv(m, fuse_req_ctx(req), to_ino);
+		rc = kill_priv(req, to_ino);
 	/* The answer has 32 bits for the length. */
 	if (len > UINT32_MAX / 2)
 		len = UINT32_MAX / 2;

@@ -21,7 +21,7 @@
 struct writing {
 	uint64_t ino;
 	uint64_t off, end;
-	bool kill_priv;
+	unsigned kill; /* SET_KILL_* */
 	size_t n;
 	const struct extent *e; /* in order, inside [off, end) */
 	struct cut cut;
@@ -58,8 +58,8 @@ static int put_locked(struct volume *v, struct writing *w, struct need *need)
 	v->view.counts.bytes += added - w->cut.bytes;
 	if (w->extend && w->end > a.size)
 		a.size = w->end;
-	if (w->kill_priv)
-		kill_priv(v, &a);
+	if (w->kill)
+		kill_priv(v, &a, w->kill);
 	a.mtime = a.ctime = change_now();
 	change_inode(v, &a);
 	return 0;
@@ -80,11 +80,11 @@ static int put(struct volume *v, struct writing *w)
 }
 
 int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data,
-		 bool kill)
+		 unsigned kill)
 {
 	struct extent e[EXTENTS_PER_WRITE];
 	struct writing w = {
-		.ino = ino, .off = off, .end = off + len, .kill_priv = kill, .e = e, .extend = true};
+		.ino = ino, .off = off, .end = off + len, .kill = kill, .e = e, .extend = true};
 	const uint8_t *p = data;
 	int rc;
 
@@ -164,7 +164,6 @@ int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint
 	if (mode == 0)
 		return grow(v, ino, w.end);
 	w.extend = mode == FALLOC_FL_ZERO_RANGE;
-	w.kill_priv = true;
 	rc = change_begin(v);
 	return rc < 0 ? rc : change_end(v, put(v, &w));
 }
@@ -220,7 +219,7 @@ static int collect_locked(struct volume *v, struct copying *c, struct need *need
 /* One step: extents of the source, up to COPY_EXTENTS_MAX, take the place of what the target has there. */
 static int copy_step(struct volume *v, struct copying *c, uint64_t to)
 {
-	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true, .kill_priv = true};
+	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true};
 	struct need need;
 	int rc;
 
