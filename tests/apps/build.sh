@@ -1,6 +1,7 @@
 #!/bin/bash
 # A C project is built on the mount by ninja with four jobs.  The second build has nothing to do, also after a remount; a
 # touched header rebuilds those who include it and no others; the program runs and gives the right answer.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs ninja ninja-build
 needs gcc gcc

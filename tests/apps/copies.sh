@@ -2,6 +2,7 @@
 # rsync, tar and cp -a keep everything, to the mount, on it, and back: hard links, symbolic links, sparse files, fifos,
 # devices, access lists, extended attributes, odd names and bytes, times to the nanosecond.  rsync, asked to compare every
 # byte in both directions, finds nothing to do; so does a list of our own, which knows what rsync does not look at.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs rsync rsync
 needs setfacl acl

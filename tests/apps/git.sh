@@ -1,6 +1,7 @@
 #!/bin/bash
 # git on a mount: a repository with a history is cloned, worked in, packed, rebased and checked, and its working trees
 # compare equal to those that git makes elsewhere.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs git git
 

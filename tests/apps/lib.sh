@@ -43,13 +43,16 @@ pids_with() {
 	done 2>/dev/null
 }
 
-# The process that serves the mount; its helper goes by another name.
-daemon_pid() {
+# Those that serve the mount: the daemon, by the name embassyfs, and its helper, whose name goes on.
+servers() { # servers PATTERN: of the name
 	local pid
 	for pid in $(pids_with "$mnt"); do
-		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" = embassyfs ] && echo "$pid"
+		# shellcheck disable=SC2053 # a pattern
+		[[ $(cat "/proc/$pid/comm" 2>/dev/null) == $1 ]] && echo "$pid"
 	done
 }
+daemon_pid() { servers embassyfs; }
+no_daemon() { [ -z "$(servers 'embassyfs*')" ]; }
 
 # wait_until SECONDS COMMAND...: until it succeeds; its arguments are expanded once.
 wait_until() {
@@ -108,7 +111,7 @@ check() {
 	else
 		failed=$((failed + 1))
 		say "FAIL  $words"
-		head -n 20 "$work/out" | sed 's/^/            /'
+		head -n "${lines_max:-20}" "$work/out" | sed 's/^/            /'
 		return 1
 	fi
 }
@@ -121,7 +124,6 @@ give_up() {
 
 mounted() { grep -qs " $mnt fuse.embassyfs " /proc/mounts; }
 not_mounted() { ! mounted; }
-no_daemon() { [ -z "$(pids_with " $mnt ")" ]; }
 
 mount_it() { timeout 60 "$embassyfs" "$vol" "$mnt" -o "allow_other,passphrase-file=$work/pass"; }
 

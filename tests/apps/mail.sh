@@ -2,6 +2,7 @@
 # Mail delivered by many at once.  Maildir: write into tmp, fsync, link into new, fsync of the folder; a reader moves mail
 # from new to cur.  mbox: appended under a dot lock and an fcntl lock.  Deliverers are killed now and then.  What a deliverer
 # said is delivered is there, once; nothing is torn; an mbox holds messages and nothing between them.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Saving as office programs do: the new version into a temporary file, fsync, rename over the old, fsync of the folder.
 # A reader sees the old or the new version, whole, and never an older one again; a save that returned survives the mount.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
 

@@ -5,6 +5,7 @@
 #
 # Its own regression suite is run as well where its inputs are: Debian's packages hold pg_regress without them, so
 # EMBASSYFS_PG_REGRESS names src/test/regress of a built source tree of the same major version.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 pg_bin=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -1)
 needs "${pg_bin:-/usr/lib/postgresql/bin}/pgbench" postgresql

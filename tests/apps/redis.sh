@@ -1,6 +1,7 @@
 #!/bin/bash
 # Redis with an append-only file that is synced for every command (appendfsync always).  The server is killed under its
 # clients' load, in the last round the mount is; what a client was answered is there again, and the file is whole.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
 # The same program as redis-server, which Debian puts into another package together with a service.

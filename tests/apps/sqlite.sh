@@ -2,6 +2,7 @@
 # SQLite in the journal modes DELETE, TRUNCATE and WAL: several processes write and read one database with a busy timeout,
 # writers are killed midway, in the last round the mount is.  What a writer saw committed is there, each reader sees the sums
 # agree in every transaction, and the integrity check finds nothing.
+# shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
 needs sqlite3 sqlite3
