@@ -1,6 +1,7 @@
 #!/bin/bash
-# A C project is built on the mount by ninja with four jobs.  The second build has nothing to do, also after a remount; a
-# touched header rebuilds those who include it and no others; the program runs and gives the right answer.
+# A C project is built on the mount by ninja with four jobs.  The second build has nothing to
+# do, also after a remount; a touched header rebuilds those who include it and no others; the
+# program runs and gives the right answer.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs ninja ninja-build
@@ -10,7 +11,8 @@ needs python3 python3
 n_files=$(pick 120 1000)
 src=$mnt/project
 
-# ${n_files} sources, each with a header that its two successors include, a library for each twenty, one program.
+# ${n_files} sources, each with a header that its two successors include, a library for each
+# twenty, one program.
 cat >"$work/generate.py" <<'PY'
 import os, sys
 root, n = sys.argv[1], int(sys.argv[2])
@@ -22,12 +24,17 @@ libs = {}
 for i in range(n):
     open("src/f%d.h" % i, "w").write("#pragma once\nint f%d(int);\n" % i)
     seen = [j for j in (i - 1, i - 2) if j >= 0]
-    body = "".join('#include "f%d.h"\n' % j for j in [i] + seen) + "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
-    body += "".join("static int g%d(int x) { char b[64]; snprintf(b, sizeof(b), \"%%d\", x); return atoi(b) + %d - %d; }\n" % (k, k, k) for k in range(20))
-    body += "int f%d(int x) { return %s; }\n" % (i, "g%d(x) + 1" % (i % 20) if not seen else "g%d(f%d(x)) + 1" % (i % 20, i - 1))
+    body = "".join('#include "f%d.h"\n' % j for j in [i] + seen)
+    body += "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n"
+    body += "".join("static int g%d(int x) { char b[64]; snprintf(b, sizeof(b), \"%%d\", x); "
+                    "return atoi(b) + %d - %d; }\n" % (k, k, k) for k in range(20))
+    inner = "f%d(x)" % (i - 1) if seen else "x"
+    body += "int f%d(int x) { return g%d(%s) + 1; }\n" % (i, i % 20, inner)
     open("src/f%d.c" % i, "w").write(body)
-    w.write("build o/f%d.o: cc src/f%d.c\n" % (i, i)); libs.setdefault(i // 20, []).append("o/f%d.o" % i)
-open("src/main.c", "w").write('#include "f%d.h"\n#include <stdio.h>\nint main(void) { printf("%%d\\n", f%d(0)); return 0; }\n' % (n - 1, n - 1))
+    w.write("build o/f%d.o: cc src/f%d.c\n" % (i, i))
+    libs.setdefault(i // 20, []).append("o/f%d.o" % i)
+open("src/main.c", "w").write('#include "f%d.h"\n#include <stdio.h>\nint main(void) { '
+                              'printf("%%d\\n", f%d(0)); return 0; }\n' % (n - 1, n - 1))
 w.write("build o/main.o: cc src/main.c\n")
 for k, objects in libs.items(): w.write("build lib%d.a: ar %s\n" % (k, " ".join(objects)))
 w.write("build program: ld o/main.o %s\n" % " ".join("lib%d.a" % k for k in sorted(libs, reverse=True)))
@@ -46,7 +53,8 @@ rebuilds_five() {
 }
 
 rebuilds_after_edit() {
-	sed -i 's/+ 1; }$/+ 2; }/' "$src/src/f5.c" && ninja -C "$src" && [ "$("$src/program")" = $((n_files + 1)) ]
+	sed -i 's/+ 1; }$/+ 2; }/' "$src/src/f5.c" && ninja -C "$src" &&
+		[ "$("$src/program")" = $((n_files + 1)) ]
 }
 
 # This project itself, where its sources are at hand.

@@ -1,11 +1,12 @@
 #!/bin/bash
-# git on a mount: a repository with a history is cloned, worked in, packed, rebased and checked, and its working trees
-# compare equal to those that git makes elsewhere.
+# git on a mount: a repository with a history is cloned, worked in, packed, rebased and checked,
+# and its working trees compare equal to those that git makes elsewhere.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs git git
 
-export HOME=$work GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_DATE='2024-01-01T00:00:00Z' GIT_COMMITTER_DATE='2024-01-01T00:00:00Z'
+export HOME=$work GIT_CONFIG_NOSYSTEM=1
+export GIT_AUTHOR_DATE='2024-01-01T00:00:00Z' GIT_COMMITTER_DATE='2024-01-01T00:00:00Z'
 git config --global user.name Tester
 git config --global user.email tester@example.org
 git config --global init.defaultBranch main
@@ -17,7 +18,8 @@ origin=$work/origin
 n_files=$(pick 600 8000)
 n_commits=$(pick 12 60)
 
-# Files of this machine's own, a part with each commit, and changes, renames, removals, a mode and a link in between.
+# Files of this machine's own, a part with each commit, and changes, renames, removals, a mode
+# and a link in between.
 make_origin() {
 	local i f
 	mkdir "$origin" && cd "$origin" && git init -q || return
@@ -52,7 +54,8 @@ same_tree() { # same_tree TREE COMMIT: a working tree and what git, working else
 	diff -r --no-dereference --exclude=.git "$work/expected" "$1" || return
 	(cd "$work/expected" && find . -mindepth 1 -printf '%p %y %m %l\n' | sed '/ d /d' | sort) >"$work/a"
 	(cd "$1" && find . -name .git -prune -o -mindepth 1 -printf '%p %y %m %l\n' | sed '/ d /d' | sort) >"$work/b"
-	# The archive's modes come from git, those of the working tree from our umask: only x is kept.
+	# The archive's modes come from git, those of the working tree from our umask: only x is
+	# kept.
 	diff <(sed -E 's/ (f) ([0-7]).*/ \1 \2/' "$work/a") <(sed -E 's/ (f) ([0-7]).*/ \1 \2/' "$work/b")
 }
 
@@ -84,7 +87,8 @@ commit_here() { # files changed on the mount go back to the origin by push, and 
 	(
 		cd "$clone" || exit
 		git checkout -q -b work main || exit
-		find . -path ./.git -prune -o -type f -print | sort | awk 'NR % 5 == 0' | while read -r f; do echo here >>"$f"; done
+		find . -path ./.git -prune -o -type f -print | sort | awk 'NR % 5 == 0' |
+			while read -r f; do echo here >>"$f"; done
 		[ "$(git status --porcelain | wc -l)" -ge $((n_files / 10)) ] || exit
 		git commit -qam 'from the mount' && git push -q origin work
 	) && same_tree "$clone" work

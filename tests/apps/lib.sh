@@ -1,9 +1,13 @@
-# What the tests of applications share: a fresh volume, mounted; one line for each check; and at the end the volume is
-# unmounted and found sound.  Sourced by the scripts beside it, which are called as NAME.sh BUILD-FOLDER [--full].
+# What the tests of applications share: a fresh volume, mounted; one line for each check; and at
+# the end the volume is unmounted and found sound.  Sourced by the scripts beside it, which are
+# called as NAME.sh BUILD-FOLDER [--full].
 # shellcheck shell=bash disable=SC2034 # used by those who source it
 
 app=$(basename "$0" .sh)
-[ $# -ge 1 ] && [ $# -le 2 ] && [ "${2:---full}" = --full ] || { echo "usage: $app.sh BUILD-FOLDER [--full]" >&2; exit 2; }
+[ $# -ge 1 ] && [ $# -le 2 ] && [ "${2:---full}" = --full ] || {
+	echo "usage: $app.sh BUILD-FOLDER [--full]" >&2
+	exit 2
+}
 build=$(cd "$1" && pwd) || exit 2
 full=${2:+1}
 embassyfs=$build/fs/fuse/embassyfs
@@ -33,7 +37,8 @@ vol=$work/vol mnt=$work/mnt
 mkdir "$mnt"
 head -c 24 /dev/urandom | base64 >"$work/pass"
 
-# Processes with $1 in an argument, ourselves excepted.  Without a fork, since there may be many processes.
+# Processes with $1 in an argument, ourselves excepted.  Without a fork, since there may be many
+# processes.
 pids_with() {
 	local dir argv
 	for dir in /proc/[0-9]*; do
@@ -64,8 +69,12 @@ wait_until() {
 	done
 }
 
-has_lines() { # has_lines N FILE: at least so many
-	[ "$(wc -l <"$2")" -ge "$1" ]
+# wait_lines N FILE PID: until the process has written so many; false if it ends before.
+wait_lines() {
+	while [ "$(wc -l <"$2")" -lt "$1" ]; do
+		kill -0 "$3" 2>/dev/null || return
+		sleep 0.05
+	done
 }
 
 # Whatever a script starts has the work folder in an argument, or ends with what does.

@@ -1,7 +1,8 @@
 #!/bin/bash
-# Mail delivered by many at once.  Maildir: write into tmp, fsync, link into new, fsync of the folder; a reader moves mail
-# from new to cur.  mbox: appended under a dot lock and an fcntl lock.  Deliverers are killed now and then.  What a deliverer
-# said is delivered is there, once; nothing is torn; an mbox holds messages and nothing between them.
+# Mail delivered by many at once.  Maildir: write into tmp, fsync, link into new, fsync of the
+# folder; a reader moves mail from new to cur.  mbox: appended under a dot lock and an fcntl
+# lock.  Deliverers are killed now and then.  What a deliverer said is delivered is there, once;
+# nothing is torn; an mbox holds messages and nothing between them.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
@@ -41,7 +42,8 @@ def to_maildir(box, who, number):
     else: os.rename(box + "/tmp/" + name, box + "/new/" + name)
     sync_folder(box + "/new")
 
-# The dot lock: a file of our own linked to the lock's name; that it then has two names says that it is ours.
+# The dot lock: a file of our own linked to the lock's name; that it then has two names says
+# that it is ours.
 class DotLock:
     def __init__(self, box): self.lock, self.own = box + ".lock", "%s.%d" % (box, os.getpid())
     def __enter__(self):
@@ -55,7 +57,8 @@ class DotLock:
     def __exit__(self, *_): os.unlink(self.lock)
 
 class Locked:
-    def __init__(self, box): self.dot, self.f = DotLock(box), os.open(box, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    def __init__(self, box):
+        self.dot, self.f = DotLock(box), os.open(box, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     def __enter__(self):
         self.dot.__enter__(); fcntl.lockf(self.f, fcntl.LOCK_EX); return self.f
     def __exit__(self, *x):
@@ -101,13 +104,16 @@ def read_mbox(box, stop):
 
 def verify(kind, box, delivered):
     if kind == "mbox": found = subjects_of_mbox(box)
-    else: found = [parse(open("%s/%s/%s" % (box, d, n), "rb").read())[0] for d in ("new", "cur") for n in os.listdir(box + "/" + d)]
+    else:
+        paths = ["%s/%s/%s" % (box, d, n) for d in ("new", "cur") for n in os.listdir(box + "/" + d)]
+        found = [parse(open(p, "rb").read())[0] for p in paths]
     want = [line for path in delivered for line in open(path).read().split("\n")[:-1]]
     missing = set(want) - set(found)
     assert len(want) > 0 and not missing, "lost: %s" % sorted(missing)[:5]
     assert len(set(found)) == len(found), "delivered twice"
     # A deliverer that was killed may have delivered one message that it did not live to tell of.
-    assert len(found) <= len(want) + len(delivered), "%d messages, %d were delivered" % (len(found), len(want))
+    assert len(found) <= len(want) + len(delivered), \
+        "%d messages, %d were delivered" % (len(found), len(want))
     print("%d messages" % len(found))
 
 command, kind, box = sys.argv[1:4]
@@ -123,14 +129,16 @@ deliver_all() { # deliver_all KIND BOX: at once, one of them killed midway; a re
 	local kind=$1 box=$2 pids=() who reader rc=0
 	rm -f "$work/stop"
 	for who in $(seq "$n_deliverers"); do
-		python3 "$work/mail.py" deliver "$kind" "$box" "$kind-$who" 1 "$n_mails" >"$work/$kind.$who" &
+		python3 "$work/mail.py" deliver "$kind" "$box" "$kind-$who" 1 "$n_mails" \
+			>"$work/$kind.$who" &
 		pids+=($!)
 	done
 	python3 "$work/mail.py" read "$kind" "$box" "$work/stop" &
 	reader=$!
 	if [ "$kind" = maildir ]; then
-		# An mbox's deliverer would leave its lock and half a message, as it does everywhere.
-		wait_until 120 has_lines $((n_mails / 3)) "$work/$kind.1" || rc=1
+		# An mbox's deliverer would leave its lock and half a message, as it does
+		# everywhere.
+		wait_lines $((n_mails / 3)) "$work/$kind.1" "${pids[0]}" || rc=1
 		kill -KILL "${pids[0]}"
 		wait "${pids[0]}" 2>/dev/null
 		unset 'pids[0]'
@@ -152,10 +160,12 @@ notices_loss() { # a message less, and the check must say so
 }
 
 mkdir -p "$mnt"/maildir/{tmp,new,cur}
-check "Maildir: $n_deliverers deliver $n_mails each, one is killed, one reads" deliver_all maildir "$mnt/maildir"
+check "Maildir: $n_deliverers deliver $n_mails each, one is killed, one reads" \
+	deliver_all maildir "$mnt/maildir"
 check "Maildir: nothing lost, torn or twice" verify maildir "$mnt/maildir"
 check "the check sees a loss" notices_loss
-check "mbox: $n_deliverers deliver $n_mails each under two locks, one reads" deliver_all mbox "$mnt/mbox"
+check "mbox: $n_deliverers deliver $n_mails each under two locks, one reads" \
+	deliver_all mbox "$mnt/mbox"
 check "mbox: nothing lost, torn or twice" verify mbox "$mnt/mbox"
 check "mbox: no lock is left" [ "$(cd "$mnt" && echo mbox*)" = mbox ]
 check "the mount is killed" kill_mount

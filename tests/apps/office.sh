@@ -1,6 +1,7 @@
 #!/bin/bash
-# Saving as office programs do: the new version into a temporary file, fsync, rename over the old, fsync of the folder.
-# A reader sees the old or the new version, whole, and never an older one again; a save that returned survives the mount.
+# Saving as office programs do: the new version into a temporary file, fsync, rename over the
+# old, fsync of the folder. A reader sees the old or the new version, whole, and never an older
+# one again; a save that returned survives the mount.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
@@ -66,9 +67,11 @@ save_while_read() {
 
 survives_kill() {
 	local pid rc=0
-	python3 "$work/office.py" save "$doc" $((saves + 1)) $((saves + 1000000)) >"$work/saved" 2>/dev/null &
+	: >"$work/saved" # what an earlier round left must not be taken for this one's
+	python3 "$work/office.py" save "$doc" $((saves + 1)) $((saves + 1000000)) \
+		>"$work/saved" 2>/dev/null &
 	pid=$!
-	wait_until 60 has_lines "$(pick 20 200)" "$work/saved" && kill_mount || rc=1
+	wait_lines "$(pick 20 200)" "$work/saved" $pid && kill_mount || rc=1
 	kill -KILL $pid 2>/dev/null
 	wait $pid 2>/dev/null
 	[ $rc = 0 ] && office is "$doc" "$(tail -n 1 "$work/saved")"
@@ -76,7 +79,8 @@ survives_kill() {
 
 check "$saves saves under three readers: the old or the new version, whole" save_while_read
 check "nothing but the document is left" [ "$(ls -A "$mnt/documents")" = report.odt ]
-check "the reader can tell a mix" bash -c "head -c 1000 '$doc' >'$work/torn' && ! python3 '$work/office.py' is '$work/torn' 0"
+check "the reader can tell a mix" bash -c "head -c 1000 '$doc' >'$work/torn' &&
+	! python3 '$work/office.py' is '$work/torn' 0"
 for round in $(seq "$(pick 2 10)"); do
 	check "the mount is killed, round $round: a save that returned is there" survives_kill
 done

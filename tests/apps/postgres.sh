@@ -1,10 +1,11 @@
 #!/bin/bash
-# PostgreSQL with full-page writes under pgbench, killed in the middle, in the last round together with the mount.  Each time
-# it recovers by itself; every transaction that a client saw committed is there; balances agree; pg_amcheck finds nothing, and
-# neither do page checksums.
+# PostgreSQL with full-page writes under pgbench, killed in the middle, in the last round
+# together with the mount.  Each time it recovers by itself; every transaction that a client saw
+# committed is there; balances agree; pg_amcheck finds nothing, and neither do page checksums.
 #
-# Its own regression suite is run as well where its inputs are: Debian's packages hold pg_regress without them, so
-# EMBASSYFS_PG_REGRESS names src/test/regress of a built source tree of the same major version.
+# Its own regression suite is run as well where its inputs are: Debian's packages hold
+# pg_regress without them, so EMBASSYFS_PG_REGRESS names src/test/regress of a built source tree
+# of the same major version.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 pg_bin=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -1)
@@ -22,7 +23,8 @@ as_postgres() {
 # A small cache and frequent checkpoints, so that pages are written all the time.
 start_postgres() {
 	as_postgres pg_ctl -D "$data" -l "$logs/server" -w -t 300 -s start -o "-c listen_addresses='' \
-		-c unix_socket_directories='$sockets' -c shared_buffers=$(pick 8 32)MB -c full_page_writes=on -c fsync=on \
+		-c unix_socket_directories='$sockets' -c shared_buffers=$(pick 8 32)MB \
+		-c full_page_writes=on -c fsync=on \
 		-c synchronous_commit=on -c max_wal_size=32MB -c min_wal_size=32MB -c checkpoint_timeout=30s \
 		-c wal_init_zero=on -c wal_recycle=on"  && return
 	tail -n 20 "$logs/server"
@@ -67,7 +69,8 @@ nothing_lost() {
 	told=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$work/load")
 	found=$(transactions) || return
 	echo "before: $before, told: $told, found: $found"
-	[ "${told:-0}" -gt 0 ] && [ "$found" -ge $((before + told)) ] && [ "$found" -le $((before + told + n_clients)) ]
+	[ "${told:-0}" -gt 0 ] && [ "$found" -ge $((before + told)) ] &&
+		[ "$found" -le $((before + told + n_clients)) ]
 }
 
 balances_agree() {
@@ -77,7 +80,9 @@ balances_agree() {
 		(SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(delta) FROM pgbench_history)')" = t ]
 }
 
-amcheck() { as_postgres pg_amcheck -h "$sockets" -d bank --install-missing --heapallindexed --parent-check; }
+amcheck() {
+	as_postgres pg_amcheck -h "$sockets" -d bank --install-missing --heapallindexed --parent-check
+}
 
 server_and_mount() {
 	local postmaster
@@ -99,7 +104,8 @@ recovers() { # recovers WORDS
 check "initdb" as_postgres initdb -D "$data" --locale=C.UTF-8 -E UTF8 -A trust --data-checksums
 check "started" start_postgres || give_up "no server"
 check "pgbench -i" bash -c "$(declare -f as_postgres); pg_bin=$pg_bin work=$work
-	as_postgres createdb -h '$sockets' bank && as_postgres pgbench -h '$sockets' -i -q -s $(pick 2 20) bank"
+	as_postgres createdb -h '$sockets' bank &&
+	as_postgres pgbench -h '$sockets' -i -q -s $(pick 2 20) bank"
 rounds=$(pick 2 10)
 for round in $(seq "$rounds"); do
 	check "round $round: $n_transactions transactions, then SIGKILL" load_until kill_postgres
@@ -108,9 +114,11 @@ done
 check "the mount is killed under it" load_until server_and_mount
 recovers "after that"
 if [ -n "${EMBASSYFS_PG_REGRESS:-}" ]; then
-	check "PostgreSQL's regression suite" as_postgres "$(find "${pg_bin%/bin}" -name pg_regress -type f | head -1)" \
+	check "PostgreSQL's regression suite" as_postgres \
+		"$(find "${pg_bin%/bin}" -name pg_regress -type f | head -1)" \
 		--host="$sockets" --inputdir="$EMBASSYFS_PG_REGRESS" --dlpath="$EMBASSYFS_PG_REGRESS" \
-		--outputdir="$logs" --schedule="$EMBASSYFS_PG_REGRESS/parallel_schedule" --bindir= --max-connections=8
+		--outputdir="$logs" --schedule="$EMBASSYFS_PG_REGRESS/parallel_schedule" \
+		--bindir= --max-connections=8
 fi
 check "the check sees a lost transaction" bash -c "$(declare -f as_postgres sql balances_agree)
 	pg_bin=$pg_bin work=$work sockets=$sockets; sql 'DELETE FROM pgbench_history WHERE delta <> 0 AND

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Redis with an append-only file that is synced for every command (appendfsync always).  The server is killed under its
-# clients' load, in the last round the mount is; what a client was answered is there again, and the file is whole.
+# Redis with an append-only file that is synced for every command (appendfsync always).  The
+# server is killed under its clients' load, in the last round the mount is; what a client was
+# answered is there again, and the file is whole.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
@@ -37,7 +38,9 @@ def load(path, who):
     c, n = Client(path), 0
     try:
         while True:
-            c("SET", "%s:%d" % (who, n % 500), value(who, n)); c("RPUSH", who + ":list", n); c("INCR", who + ":count")
+            c("SET", "%s:%d" % (who, n % 500), value(who, n))
+            c("RPUSH", who + ":list", n)
+            c("INCR", who + ":count")
             os.write(1, b"%d\n" % n); n += 1
     except (ConnectionError, OSError): pass
 
@@ -47,11 +50,13 @@ def verify(path, logs):
         who = os.path.basename(log)
         done = len(open(log).read().split("\n")) - 1
         count, length = int(c("GET", who + ":count") or 0), c("LLEN", who + ":list")
-        assert done <= count <= done + 1 and count <= length <= count + 1, "%s: told %d, found %d and %d" % (who, done, count, length)
-        for i, k in enumerate(int(c("LINDEX", who + ":list", k)) for k in range(0, length, 37)): assert k == i * 37
+        assert done <= count <= done + 1 and count <= length <= count + 1, \
+            "%s: told %d, found %d and %d" % (who, done, count, length)
+        for k in range(0, length, 37): assert int(c("LINDEX", who + ":list", k)) == k
         for n in range(max(0, done - 500), done):
             v = c("GET", "%s:%d" % (who, n % 500))
-            assert v == value(who, n) or n + 500 == done and v == value(who, done), "%s: number %d is %r" % (who, n, v[:20])
+            assert v == value(who, n) or n + 500 == done and v == value(who, done), \
+                "%s: number %d is %r" % (who, n, v[:20])
         total += done
     assert total > 0
     print("%d answered" % total)
@@ -69,8 +74,8 @@ redis() { python3 "$work/client.py" command "$sock" "$@"; }
 answers() { redis PING >/dev/null 2>&1; }
 
 start_server() {
-	"$server" --port 0 --unixsocket "$sock" --dir "$mnt/redis" --appendonly yes --appendfsync always --save '' \
-		--auto-aof-rewrite-min-size 64kb --auto-aof-rewrite-percentage 50 --aof-load-truncated yes \
+	"$server" --port 0 --unixsocket "$sock" --dir "$mnt/redis" --appendonly yes --appendfsync always \
+		--save '' --auto-aof-rewrite-min-size 64kb --auto-aof-rewrite-percentage 50 --aof-load-truncated yes \
 		--logfile "$work/redis.log" &
 	server_pid=$!
 	wait_until 60 answers || { tail "$work/redis.log"; return 1; }
@@ -93,7 +98,7 @@ load_until() { # load_until ROUND COMMAND...
 		python3 "$work/client.py" load "$sock" "r$round.$w" >"$work/r$round.$w" &
 		pids+=($!)
 	done
-	wait_until 600 has_lines "$n_commands" "$work/r$round.1" || rc=1
+	wait_lines "$n_commands" "$work/r$round.1" "${pids[0]}" || rc=1
 	"$@" || rc=1
 	wait "${pids[@]}"
 	return $rc
@@ -115,7 +120,8 @@ whole() {
 check "started" start_server || give_up "no Redis"
 rounds=$(pick 2 8)
 for round in $(seq "$rounds"); do
-	check "round $round: $n_clients clients, then the server is killed" load_until "$round" stop_server KILL
+	check "round $round: $n_clients clients, then the server is killed" \
+		load_until "$round" stop_server KILL
 	check "round $round: started again" start_server || give_up "no Redis"
 	check "round $round: nothing answered is lost" verify
 done

@@ -1,7 +1,8 @@
 #!/bin/bash
-# SQLite in the journal modes DELETE, TRUNCATE and WAL: several processes write and read one database with a busy timeout,
-# writers are killed midway, in the last round the mount is.  What a writer saw committed is there, each reader sees the sums
-# agree in every transaction, and the integrity check finds nothing.
+# SQLite in the journal modes DELETE, TRUNCATE and WAL: several processes write and read one
+# database with a busy timeout, writers are killed midway, in the last round the mount is.  What
+# a writer saw committed is there, each reader sees the sums agree in every transaction, and the
+# integrity check finds nothing.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/lib.sh"
 needs python3 python3
@@ -15,14 +16,18 @@ N_ACCOUNTS = 200
 def connect(path, mode):
     db = sqlite3.connect(path, timeout=120, isolation_level=None)
     assert db.execute("PRAGMA journal_mode=" + mode).fetchone()[0] == mode
-    # FULL does not sync the folder when DELETE mode commits by removing the journal; a power cut may undo that commit.
-    db.execute("PRAGMA synchronous=EXTRA"); db.execute("PRAGMA cache_size=50"); db.execute("PRAGMA wal_autocheckpoint=100")
+    # With FULL a power cut may undo a commit in DELETE mode: SQLite does not sync the folder after
+    # it removed the journal.
+    db.execute("PRAGMA synchronous=EXTRA")
+    db.execute("PRAGMA cache_size=50")
+    db.execute("PRAGMA wal_autocheckpoint=100")
     return db
 
 def create(path, mode):
     db = connect(path, mode)
     db.execute("CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER, note BLOB)")
-    db.execute("CREATE TABLE ledger(writer TEXT, number INTEGER, a INTEGER, b INTEGER, amount INTEGER, UNIQUE(writer, number))")
+    db.execute("CREATE TABLE ledger(writer TEXT, number INTEGER, a INTEGER, b INTEGER, "
+               "amount INTEGER, UNIQUE(writer, number))")
     db.execute("CREATE INDEX by_balance ON account(balance)")
     db.execute("BEGIN")
     db.executemany("INSERT INTO account VALUES(?, 1000, zeroblob(500))", ((i,) for i in range(N_ACCOUNTS)))
@@ -35,7 +40,8 @@ def write(path, mode, who, count):
         a, b, amount = rnd.randrange(N_ACCOUNTS), rnd.randrange(N_ACCOUNTS), rnd.randrange(100)
         db.execute("BEGIN IMMEDIATE")
         for account, d in ((a, -amount), (b, amount)):
-            db.execute("UPDATE account SET balance = balance + ?, note = randomblob(?) WHERE id = ?", (d, rnd.randrange(2000), account))
+            db.execute("UPDATE account SET balance = balance + ?, note = randomblob(?) WHERE id = ?",
+                       (d, rnd.randrange(2000), account))
         db.execute("INSERT INTO ledger VALUES(?, ?, ?, ?, ?)", (who, n, a, b, amount))
         if n % 10 == 9: db.execute("ROLLBACK"); continue
         db.execute("COMMIT")
@@ -44,7 +50,8 @@ def write(path, mode, who, count):
 def agree(db):
     db.execute("BEGIN")
     n, total = db.execute("SELECT count(*), sum(balance) FROM account").fetchone()
-    moved = dict(db.execute("SELECT id, sum(d) FROM (SELECT a id, -amount d FROM ledger UNION ALL SELECT b, amount FROM ledger) GROUP BY id"))
+    moved = dict(db.execute("SELECT id, sum(d) FROM (SELECT a id, -amount d FROM ledger UNION ALL "
+                            "SELECT b, amount FROM ledger) GROUP BY id"))
     assert (n, total) == (N_ACCOUNTS, N_ACCOUNTS * 1000), (n, total)
     for id, balance in db.execute("SELECT id, balance FROM account"):
         assert balance == 1000 + moved.get(id, 0), "account %d has %d" % (id, balance)
@@ -74,20 +81,22 @@ PY
 n_writers=$(pick 3 6)
 n_transfers=$(pick 60 2000)
 
-# run_bank MODE ROUND DB [COMMAND]: writers and readers; when the first writer is halfway it is killed, or COMMAND is run.
+# run_bank MODE ROUND DB [COMMAND]: writers and readers; when the first writer is halfway it is
+# killed, or COMMAND is run.
 run_bank() {
 	local mode=$1 round=$2 db=$3 pids=() pid readers=() w rc=0
 	shift 3
 	rm -f "$work/stop"
 	for w in $(seq "$n_writers"); do
-		python3 "$work/bank.py" write "$db" "$mode" "$round.$w" "$n_transfers" >"$work/$mode.log.$round.$w" 2>"$work/err.$w" &
+		python3 "$work/bank.py" write "$db" "$mode" "$round.$w" "$n_transfers" \
+			>"$work/$mode.log.$round.$w" 2>"$work/err.$w" &
 		pids+=($!)
 	done
 	for w in 1 2; do
 		python3 "$work/bank.py" read "$db" "$mode" "$work/stop" 2>"$work/err.r$w" &
 		readers+=($!)
 	done
-	wait_until 300 has_lines $((n_transfers / 2)) "$work/$mode.log.$round.1" || rc=1
+	wait_lines $((n_transfers / 2)) "$work/$mode.log.$round.1" "${pids[0]}" || rc=1
 	if [ $# -gt 0 ]; then
 		"$@" || rc=1
 		kill -KILL "${pids[@]}" "${readers[@]}" 2>/dev/null
@@ -109,7 +118,8 @@ for mode in delete truncate wal; do
 	db=$mnt/$mode.db
 	check "$mode: created" python3 "$work/bank.py" create "$db" $mode
 	for round in $(seq "$(pick 1 5)"); do
-		check "$mode: $n_writers write $n_transfers each, two read, a writer is killed" run_bank $mode "$round" "$db"
+		check "$mode: $n_writers write $n_transfers each, two read, a writer is killed" \
+			run_bank $mode "$round" "$db"
 		check "$mode: sound, sums agree, nothing committed is lost" verify "$db" $mode
 	done
 	check "$mode: the mount is killed under them" run_bank $mode last "$db" kill_mount

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Shows that the model test can fail: breaks.sh MODEL.  Two plain folders behave alike; when one of them makes a mistake on
-# purpose, each of several, the difference is found, shrunk to a few operations, and shown again by replaying those.
-# Needs root, for operations by several users.
+# Shows that the model test can fail: breaks.sh MODEL.  Two plain folders behave alike; when one
+# of them makes a mistake on purpose, each of several, the difference is found, shrunk to a few
+# operations, and shown again by replaying those. Needs root, for operations by several users.
 set -u
 
 [ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
@@ -23,7 +23,8 @@ run() { timeout 250 "$model" "$work/a" "$work/b" "$@" >"$work/out" 2>&1; }
 run --seed 1 --runs 5 || fail "two plain folders differ"
 run --seed 1 --ops 300 --threads 3 || fail "two plain folders differ under threads"
 
-# The smallest sequences take up to four operations; how many are left when shrinking gets stuck varies with the seed.
+# The smallest sequences take up to four operations; how many are left when shrinking gets stuck
+# varies with the seed.
 at_most=8
 for mistake in $("$model" --help | awk '/--break/ {on = 1; next} on && $1 ~ /^[0-9]+$/ {print $1}'); do
 	rm -f "$work/script"

@@ -1,7 +1,8 @@
 #!/bin/bash
-# A mounted volume beside a plain folder: mount.sh BUILD-FOLDER [--full].  First the sequences in cases/, each of which has
-# shown a mistake once or could; then random ones, with remounts in between, and by several threads at once.
-# In full it takes an hour, or as many seconds for each part as EMBASSYFS_SOAK_S says.
+# A mounted volume beside a plain folder: mount.sh BUILD-FOLDER [--full].  First the sequences
+# in cases/, each of which has shown a mistake once or could; then random ones, with remounts in
+# between, and by several threads at once. In full it takes an hour, or as many seconds for each
+# part as EMBASSYFS_SOAK_S says.
 # shellcheck source=tests/apps/lib.sh
 . "$(dirname "$0")/../apps/lib.sh"
 
@@ -32,5 +33,6 @@ told() { tail -n 1 "$work/out"; }
 check "the same seeds as ever" compare --seed 1 --runs "$(pick 10 200)" && told
 check "$seconds s of new seeds, with remounts" compare --seconds "$seconds" --remount "bash $work/remount" && told
 check "$seconds s by four threads" compare --seconds "$seconds" --threads 4 && told
-check "one mistake made on purpose is found here too" bash -c "! '$model' '$mnt' '$reference' --seed 1 --runs 20 --break 3"
+check "one mistake made on purpose is found here too" \
+	bash -c "! '$model' '$mnt' '$reference' --seed 1 --runs 20 --break 3"
 conclude
