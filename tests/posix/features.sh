@@ -47,6 +47,17 @@ else
 fi
 umount "$mnt"
 
+# Whoever sees it mounted can unmount it, and mount it again once it is unmounted.
+for _ in $(seq 20); do
+	volume_mount "$work/vol" "$mnt"
+	umount "$mnt" && continue
+	echo "FAILED to unmount at once"
+	count 0 1
+	umount -l "$mnt"
+	break
+done
+count 1 0
+
 if volume_is_sound "$work/vol"; then
 	count 1 0
 else
