@@ -27,7 +27,7 @@ phase() {
 		echo "FAILED phase $1: $(tail -n 1 "$work/out")"
 		count 0 1
 	fi
-	umount "$mnt" || { echo "FAILED phase $1: can't be unmounted"; count 0 1; umount -l "$mnt"; }
+	volume_unmount "$mnt" || { echo "FAILED phase $1: can't be unmounted"; count 0 1; }
 }
 
 phase live
@@ -45,18 +45,7 @@ else
 	echo "FAILED remount"
 	count 0 1
 fi
-umount "$mnt"
-
-# Whoever sees it mounted can unmount it, and mount it again once it is unmounted.
-for _ in $(seq 20); do
-	volume_mount "$work/vol" "$mnt"
-	umount "$mnt" && continue
-	echo "FAILED to unmount at once"
-	count 0 1
-	umount -l "$mnt"
-	break
-done
-count 1 0
+volume_unmount "$mnt" || count 0 1
 
 if volume_is_sound "$work/vol"; then
 	count 1 0

@@ -52,7 +52,7 @@ for d in "${@:-}"; do
 done
 
 cd /
-umount "$work/mnt" || failed=$((failed + 1))
+volume_unmount "$work/mnt" || failed=$((failed + 1))
 volume_is_sound "$work/vol" || failed=$((failed + 1))
 [ "$known" = 0 ] || echo "$known known to fail"
 echo "$passed passed, $failed failed"

@@ -25,7 +25,7 @@ stress() {
 	shift
 	volume_mount "$work/vol" "$work/mnt"
 	mkdir "$work/mnt/$name"
-	if "$@" >"$work/out" 2>&1 && umount "$work/mnt" && volume_is_sound "$work/vol"; then
+	if "$@" >"$work/out" 2>&1 && volume_unmount "$work/mnt" && volume_is_sound "$work/vol"; then
 		passed=$((passed + 1))
 		echo "ok     $name, $((SECONDS - t0)) s"
 	else

@@ -32,6 +32,10 @@ for a in "$@"; do
 	m=$(awk -v d="$a" '$1 == d && $3 == "fuse.embassyfs" {m = $2} END {print m}' /proc/mounts)
 	args+=("${m:-$a}")
 done
+for _ in $(seq 20); do
+	umount "${args[@]}" 2>/dev/null && exit
+	sleep 0.05
+done
 exec umount "${args[@]}"
 END
 cat >"$work/bin/mount" <<END
@@ -94,7 +98,7 @@ done
 
 cd /
 umount "$work/scratch" 2>/dev/null
-umount "$work/mnt" || failed=$((failed + 1))
+volume_unmount "$work/mnt" || failed=$((failed + 1))
 for v in vol vol-scratch; do
 	volume_is_sound "$work/$v" || failed=$((failed + 1))
 done
