@@ -9,11 +9,13 @@
 #include "mount.h"
 
 #include "embassy_dir.h"
+#include "seeks.h"
 #include "syncs.h"
 #include "volume.h"
 #include "wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,7 +48,6 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 	void *p;
 	int rc;
 
-	(void)fi;
 	if (node_is_virtual(id)) {
 		embassy_read(req, m, id, size, off);
 		return;
@@ -55,12 +56,32 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 	rc = p ? place_get(m, id, &n) : -ENOMEM;
 	if (rc == 0) {
 		rc = off < 0 ? -EINVAL : view_read(n.view, n.ino, (uint64_t)off, size, p, &len);
+		if (rc == 0 && len > 0 && !(fi->flags & O_NOATIME))
+			place_accessed(m, &n, false);
 		place_put(m, &n);
 	}
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
 		fuse_reply_buf(req, p, len);
+}
+
+/*
+ * A direct write whose writer may not keep a program's privileges.  The kernel leaves them to us,
+ * and goes on believing in the mode that it knows unless told.
+ */
+static int write_killing(struct mount *m, uint64_t ino, uint64_t off, size_t size, const char *data)
+{
+	struct attr a;
+	int rc = view_getattr(m->view, ino, &a);
+
+	if (rc == 0)
+		rc = volume_write(m->volume, ino, off, size, data, true);
+	/* It may have forgotten the file, and then has nothing to be told. */
+	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)) &&
+	    fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
+		return 0;
+	return rc;
 }
 
 void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
@@ -71,9 +92,10 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	int rc = off < 0 ? -EINVAL : place_for_change(m, id, &ino);
 
 	(void)fi;
-	if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
-				  wire_write_kills_priv());
+	if (rc == 0 && wire_write_kills_priv())
+		rc = write_killing(m, ino, (uint64_t)off, size, data);
+	else if (rc == 0)
+		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, false);
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
@@ -121,37 +143,60 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 	reply_rc(req, id, rc);
 }
 
-void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)
+static void reply_seek(fuse_req_t req, uint64_t id, struct view *v, uint64_t ino, uint64_t off,
+		       bool hole)
 {
-	struct mount *m = mount_of(req);
 	uint64_t found;
-	struct place n;
-	int rc;
+	int rc = view_seek(v, ino, off, hole, &found);
 
-	(void)fi;
-	/*
-	 * The kernel asks without writing back first what it holds dirty, so where holes are we
-	 * know only in a mount that nobody writes to.  Elsewhere it takes "not implemented" for
-	 * "all is data", which is always right; a guess would make cp(1) skip what another
-	 * program has just written.
-	 */
-	if (m->volume) {
-		fuse_reply_err(req, ENOSYS);
-		return;
-	}
-	if (node_is_virtual(id) || off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	rc = place_get(m, id, &n);
-	if (rc == 0) {
-		rc = view_seek(n.view, n.ino, (uint64_t)off, whence == SEEK_HOLE, &found);
-		place_put(m, &n);
-	}
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
 		fuse_reply_lseek(req, (off_t)found);
+}
+
+/*
+ * A file that can't be written back is answered from what is stored: what failed to be written is
+ * data no more.  Where there is no way to write back at all the kernel takes "not implemented"
+ * for "all is data", which is always right.
+ */
+void answer_seek(void *ctx, const struct seek *s, int rc)
+{
+	struct mount *m = ctx;
+
+	if (rc == -ENOSYS || rc == -EINTR)
+		fuse_reply_err(s->req, -rc);
+	else
+		reply_seek(s->req, s->ino, m->view, s->ino, s->off, s->hole);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	bool hole = whence == SEEK_HOLE;
+	struct place n;
+	int rc;
+
+	(void)fi;
+	if (node_is_virtual(id) || off < 0 || (whence != SEEK_DATA && !hole)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	rc = place_get(m, id, &n);
+	if (rc < 0) {
+		reply_rc(req, id, rc);
+		return;
+	}
+	if (!n.live) {
+		reply_seek(req, id, n.view, n.ino, (uint64_t)off, hole);
+	} else {
+		struct seek s = {.req = req, .ino = n.ino, .off = (uint64_t)off, .hole = hole};
+
+		rc = seeks_ask(m->seeks, &s);
+		if (rc < 0)
+			reply_rc(req, id, rc);
+	}
+	place_put(m, &n);
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,

@@ -8,6 +8,7 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "clock.h"
 #include "embassy_dir.h"
 #include "slots.h"
 #include "unnamed.h"
@@ -17,13 +18,18 @@
 #include <errno.h>
 #include <string.h>
 
+#define NS_PER_S INT64_C(1000000000)
+
 /* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
 static int lookup_in(struct place *n, const char *name, struct attr *out)
 {
 	int rc;
 
-	if (strcmp(name, ".") == 0)
-		return view_getattr(n->view, n->ino, out);
+	if (strcmp(name, ".") == 0) {
+		rc = view_getattr(n->view, n->ino, out);
+		/* The kernel asks for what it has forgotten: without a name it is on its way out. */
+		return rc == 0 && out->nlink == 0 ? -ENOENT : rc;
+	}
 	if (strcmp(name, "..") != 0)
 		return view_lookup(n->view, n->ino, name, out);
 	rc = view_getattr(n->view, n->ino, out);
@@ -166,11 +172,13 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 			    .ctime = st->st_ctim};
 	unsigned set = translate(to_set);
 	struct timespec now;
+	int64_t now_ns;
 	int rc = 0;
 
 	if ((to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		return -EINVAL;
-	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = clock_stamp_ns();
+	now = (struct timespec){.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		want.atime = now;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
@@ -223,6 +231,8 @@ void op_readlink(fuse_req_t req, fuse_ino_t id)
 
 	if (rc == 0) {
 		rc = view_readlink(n.view, n.ino, target);
+		if (rc == 0)
+			place_accessed(m, &n, false);
 		place_put(m, &n);
 	}
 	if (rc == 0)

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,10 +87,10 @@ static int format_options(const struct mount *m, const struct options *o, char *
 			*to++ = '\\';
 		*to++ = *from;
 	}
-	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s", source,
+	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s%s", source,
 		     o->allow_other ? ",allow_other" : "", m->volume ? "" : ",ro",
 		     o->dev ? ",dev" : "", o->suid ? ",suid" : "", o->noexec ? ",noexec" : "",
-		     o->noatime ? ",noatime" : "") < 0)
+		     o->noatime ? ",noatime" : "", o->nodiratime ? ",nodiratime" : "") < 0)
 		*out = NULL;
 	free(source);
 	return *out ? 0 : -ENOMEM;
@@ -129,6 +131,24 @@ destroy:
 	fuse_session_destroy(m->session);
 	m->session = NULL;
 	return rc;
+}
+
+int session_remount(const struct options *o)
+{
+	unsigned long flags = MS_REMOUNT | (o->read_only ? MS_RDONLY : 0) |
+			      (o->dev ? 0 : MS_NODEV) | (o->suid ? 0 : MS_NOSUID) |
+			      (o->noexec ? MS_NOEXEC : 0) | (o->noatime ? MS_NOATIME : 0) |
+			      (o->nodiratime ? MS_NODIRATIME : 0);
+	struct statfs st;
+
+	if (statfs(o->mount_point, &st) < 0)
+		return err_say(-errno, "%s: %s", o->mount_point, strerror(errno));
+	if (st.f_type != FUSE_SUPER_MAGIC)
+		return err_say(-EINVAL, "%s: no mount of ours to change", o->mount_point);
+	if (mount(NULL, o->mount_point, NULL, flags, NULL) < 0)
+		return err_say(-errno, "%s: can't be remounted: %s", o->mount_point,
+			       strerror(errno));
+	return 0;
 }
 
 void session_close(struct mount *m)
