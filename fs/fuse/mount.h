@@ -124,6 +124,16 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 void reply_rc(fuse_req_t req, uint64_t id, int rc);
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot);
 
+/*
+ * privs_is_member(req, gid): whether the caller is of the group, as far as /proc tells.
+ * privs_lost(req, a): the set-id bits of ${a} that its contents' change by the caller takes away.
+ * privs_drop(req, ino): take them away, and have the kernel forget the mode that it knows: it
+ * leaves them to us where contents change, and is not told by the answer.  Returns 0 or an error.
+ */
+bool privs_is_member(fuse_req_t req, gid_t gid);
+uint32_t privs_lost(fuse_req_t req, const struct attr *a);
+MUST_CHECK int privs_drop(fuse_req_t req, uint64_t ino);
+
 /* The handlers, by subject. */
 void op_init(void *userdata, struct fuse_conn_info *conn);
 
