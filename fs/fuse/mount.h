@@ -118,9 +118,11 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 /*
  * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id}
  * could not be had, log why.
+ * reply_errno(id, rc): the errno that ${rc} is to the kernel, logged likewise.
  * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the
  * kernel.
  */
+int reply_errno(uint64_t id, int rc);
 void reply_rc(fuse_req_t req, uint64_t id, int rc);
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot);
 

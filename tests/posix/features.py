@@ -691,6 +691,26 @@ def times():
 
 
 @check()
+def birth_times():
+    def born(path):
+        return float(subprocess.check_output(["stat", "-c", "%.9W", path]))
+    before = time.time()
+    write("f")
+    born_at = born("f")
+    assert before - 1 < born_at < time.time() + 1, born_at
+    os.utime("f", ns=(0, 0))
+    write("f", b"more")
+    os.rename("f", "g")
+    drop_caches()
+    assert born("g") == born_at
+    os.mkdir("d")
+    assert born("d") >= born_at
+    assert born(ROOT + "/.embassy") == 0 and born(ROOT) > 0
+    os.mknod("null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    assert subprocess.check_output(["stat", "-c", "%t:%T %W", "null"]).startswith(b"1:3 1")
+
+
+@check()
 def times_go_forward():
     """What comes later is never older, whether the kernel or the volume gave it its time."""
     last = 0
