@@ -66,24 +66,6 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 		fuse_reply_buf(req, p, len);
 }
 
-/*
- * A direct write whose writer may not keep a program's privileges.  The kernel leaves them to us,
- * and goes on believing in the mode that it knows unless told.
- */
-static int write_killing(struct mount *m, uint64_t ino, uint64_t off, size_t size, const char *data)
-{
-	struct attr a;
-	int rc = view_getattr(m->view, ino, &a);
-
-	if (rc == 0)
-		rc = volume_write(m->volume, ino, off, size, data, true);
-	/* It may have forgotten the file, and then has nothing to be told. */
-	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)) &&
-	    fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
-		return 0;
-	return rc;
-}
-
 void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
 	      struct fuse_file_info *fi)
 {
@@ -93,9 +75,10 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 
 	(void)fi;
 	if (rc == 0 && wire_write_kills_priv())
-		rc = write_killing(m, ino, (uint64_t)off, size, data);
-	else if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, false);
+		rc = privs_drop(req, ino);
+	if (rc == 0)
+		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
+				  wire_write_kills_priv());
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
@@ -114,20 +97,6 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 		fuse_reply_err(req, 0);
 }
 
-/* A change of contents that is no write: a caller without privileges must not keep a program's. */
-static int kill_priv(struct mount *m, const struct fuse_ctx *c, uint64_t ino)
-{
-	struct attr a, want = {0};
-	int rc;
-
-	if (c->uid == 0 || !atomic_load(&m->handles_killpriv))
-		return 0;
-	rc = view_getattr(m->view, ino, &a);
-	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)))
-		rc = volume_setattr(m->volume, ino, SET_KILL_PRIV, &want, &a);
-	return rc;
-}
-
 void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
@@ -137,7 +106,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 
 	(void)fi;
 	if (rc == 0)
-		rc = kill_priv(m, fuse_req_ctx(req), ino);
+		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = volume_allocate(m->volume, ino, mode, (uint64_t)off, (uint64_t)len);
 	reply_rc(req, id, rc);
@@ -219,7 +188,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	}
 	rc = flags != 0 || from_off < 0 || to_off < 0 ? -EINVAL : place_for_change(m, to, &to_ino);
 	if (rc == 0)
-		rc = kill_priv(m, fuse_req_ctx(req), to_ino);
+		rc = privs_drop(req, to_ino);
 	/* The answer has 32 bits for the length. */
 	if (len > UINT32_MAX / 2)
 		len = UINT32_MAX / 2;

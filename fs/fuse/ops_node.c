@@ -212,6 +212,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
 	int rc = place_for_change(m, id, &ino);
 
 	(void)fi;
+	if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_KILL_SUID))
+		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = set_attributes(m, ino, attr, to_set, &a);
 	if (rc < 0) {

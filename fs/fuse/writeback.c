@@ -242,7 +242,7 @@ int writeback_fork(struct writeback *out)
 	return 0;
 }
 
-/* The next answer.  0, or -EINTR at the stream's end. */
+/* The next answer.  0, or -ENOSYS at the stream's end. */
 static int receive(struct writeback *w, int32_t *out)
 {
 	ssize_t n;
@@ -250,7 +250,7 @@ static int receive(struct writeback *w, int32_t *out)
 	do {
 		n = recv(w->fd, out, sizeof(*out), 0);
 	} while (n < 0 && errno == EINTR);
-	return n == (ssize_t)sizeof(*out) ? 0 : -EINTR;
+	return n == (ssize_t)sizeof(*out) ? 0 : -ENOSYS;
 }
 
 void writeback_begin(struct writeback *w, const char *mount_point, unsigned interval_s)
@@ -283,7 +283,7 @@ int writeback_flush(struct writeback *w, uint64_t node, uint64_t generation)
 		return -ENOSYS;
 	pthread_mutex_lock(&w->mu);
 	if (send(w->fd, &q, sizeof(q), MSG_NOSIGNAL) < 0)
-		rc = errno == EPIPE ? -EINTR : -errno;
+		rc = errno == EPIPE ? -ENOSYS : -errno;
 	/* It was too slow for writeback_begin(): the first answer is that it has begun. */
 	if (rc == 0 && !w->begun) {
 		rc = receive(w, &answer);

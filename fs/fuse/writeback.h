@@ -35,8 +35,9 @@ void writeback_begin(struct writeback *w, const char *mount_point, unsigned inte
 /*
  * writeback_flush(w, node, generation): have the kernel send us what it holds dirty of one file, and wait
  * until it has.  Not from a thread that serves the kernel.
- * Returns 0; -ENOSYS if that can't be done here (the mount is not root's); another -errno if it
- * failed this once; -EINTR after writeback_cancel(), which any thread may call.
+ * Returns 0; -ENOSYS if that can't be done here (the mount is not root's) or any more (the helper
+ * has ended, or writeback_cancel() was called, by any thread); another -errno if it failed this
+ * once.
  */
 MUST_CHECK int writeback_flush(struct writeback *w, uint64_t node, uint64_t generation);
 void writeback_cancel(struct writeback *w);

@@ -164,7 +164,6 @@ int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint
 	if (mode == 0)
 		return grow(v, ino, w.end);
 	w.extend = mode == FALLOC_FL_ZERO_RANGE;
-	w.kill_priv = true;
 	rc = change_begin(v);
 	return rc < 0 ? rc : change_end(v, put(v, &w));
 }
@@ -220,7 +219,7 @@ static int collect_locked(struct volume *v, struct copying *c, struct need *need
 /* One step: extents of the source, up to COPY_EXTENTS_MAX, take the place of what the target has there. */
 static int copy_step(struct volume *v, struct copying *c, uint64_t to)
 {
-	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true, .kill_priv = true};
+	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true};
 	struct need need;
 	int rc;
 

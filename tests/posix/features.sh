@@ -35,6 +35,7 @@ phase again
 phase relatime
 phase strictatime strictatime
 phase noatime noatime
+phase nodiratime nodiratime
 [ "${2:-}" = --slow ] && phase slow
 
 volume_mount "$work/vol" "$mnt"
