@@ -468,6 +468,59 @@ size_t disk_pending(const struct disk *d)
 	return n;
 }
 
+/* ---- what was there before ---- */
+
+static void import_file(struct object *o, int dirfd, const char *name)
+{
+	static uint8_t buf[64 * PAGE];
+	int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC);
+	off_t at = 0, end;
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		die("can't import", name);
+	while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		end = lseek(fd, at, SEEK_HOLE);
+		while (at < end && (n = pread(fd, buf, sizeof(buf), at)) > 0) {
+			store(o, (uint64_t)at, (uint64_t)n, buf);
+			at += n;
+		}
+	}
+	o->size = (uint64_t)st.st_size;
+	close(fd);
+}
+
+static void import_folder(struct disk *d, struct object *o, int dirfd, const char *path)
+{
+	int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(dup(fd));
+	struct dirent *e;
+
+	if (!dir)
+		die("can't import", path);
+	while ((e = readdir(dir)) != NULL) {
+		struct object *child;
+
+		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+			continue;
+		child = object_new(d, e->d_type == DT_DIR);
+		put_entry(&o->entries, &o->n_entries, e->d_name, child);
+		put_entry(&o->live, &o->n_live, e->d_name, child);
+		if (child->folder)
+			import_folder(d, child, fd, e->d_name);
+		else
+			import_file(child, fd, e->d_name);
+	}
+	closedir(dir);
+	close(fd);
+}
+
+void disk_import(struct disk *d, const char *path)
+{
+	import_folder(d, d->top, AT_FDCWD, path);
+}
+
 /* ---- the cut ---- */
 
 const char *cut_name(enum cut cut)
@@ -495,7 +548,7 @@ static void tear(struct object *o, const struct change *c, bool in_order, uint64
 	}
 }
 
-/* The size that a write leads to may be known before its bytes are there, and the other way round. */
+/* The size that a write leads to may be known before its bytes are there, or after. */
 static void grow_size(struct object *o, const struct change *c)
 {
 	if (c->kind == CHANGE_BYTES && !c->keep_size && c->off + c->len > o->size)

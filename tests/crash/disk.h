@@ -39,6 +39,9 @@ enum forget { FORGET_NOTHING, FORGET_FILES, FORGET_FOLDERS };
 struct disk *disk_new(const char *root, enum forget forget);
 void disk_free(struct disk *d);
 
+/* disk_import(d, path): what lies in the folder ${path} is on the disk, and durable. */
+void disk_import(struct disk *d, const char *path);
+
 /* disk_play(d, r): the next record; its texts and data follow it in memory that outlives ${d}. */
 void disk_play(struct disk *d, const struct record *r);
 

@@ -59,7 +59,7 @@ struct run {
 	unsigned ops, states, refused;
 	enum forget forget;
 	bool keep;
-	char base[GROUND_PATH], root[GROUND_PATH], home[GROUND_PATH];
+	char base[GROUND_PATH], root[GROUND_PATH], home[GROUND_PATH], store[GROUND_PATH];
 	uint64_t record; /* the newest played */
 	uint64_t mark[MARK_END];
 	bool marked[MARK_END];
@@ -181,7 +181,7 @@ static int work_server(struct run *r, const struct recorder *rec)
 	struct copy *c;
 	int rc;
 
-	rc = vault_open(r->root, &v);
+	rc = vault_open(r->store, &v);
 	if (rc == 0)
 		rc = put_conf(r, v, serial, &c);
 	if (rc == 0)
@@ -199,7 +199,7 @@ static int work_server(struct run *r, const struct recorder *rec)
 		}
 		if (rc == 0 && model_random(&random) % 4 == 0) {
 			vault_close(v);
-			rc = vault_open(r->root, &v);
+			rc = vault_open(r->store, &v);
 			if (rc == 0)
 				rc = vault_find(v, r->ground.params.id, &c);
 		}
@@ -462,15 +462,15 @@ static void state(struct run *r, struct disk *d, enum cut cut, uint64_t dice, co
 	int fd;
 
 	ground_path(dir, r->base, "state");
-	ground_path(volume, dir, "volume");
 	fd = open(words, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0 || dup2(fd, 2) < 0)
 		_exit(9);
 	alarm(STATE_SECONDS);
 	disk_cut(d, cut, &dice);
 	disk_write(d, dir);
+	ground_path(volume, dir, r->what == SERVER ? "store" : "volume");
 	if (r->what == SERVER)
-		judge_server(r, dir, &dice);
+		judge_server(r, volume, &dice);
 	else if (access(volume, F_OK) == 0)
 		judge_home(r, volume, &dice);
 	exit(0);
@@ -649,6 +649,7 @@ int main(int argc, char **argv)
 	else
 		ground_folder(r->base);
 	ground_path(r->root, r->base, "root");
+	ground_path(r->store, r->root, "store");
 	ground_path(r->home, r->what == SERVER ? r->base : r->root,
 		    r->what == SERVER ? "home" : "volume");
 	if (working)

@@ -60,7 +60,8 @@ typedef void recorder_mark_fn(uint64_t kind, uint64_t value);
 
 /*
  * recorder_fail(nth, error, how): count calls from 1 again, and fail the ${nth} (0: none) with the
- * errno ${error}.  recorder_calls(): how many there were.  recorder_failed(): whether one was failed.
+ * errno ${error}.
+ * recorder_calls(): how many there were.  recorder_failed(): whether one was failed.
  */
 typedef void recorder_fail_fn(uint64_t nth, int error, enum recorder_fail how);
 typedef uint64_t recorder_calls_fn(void);
