@@ -198,6 +198,10 @@ int log_add_head(struct log *log, struct head *h)
 		if (rc < 0)
 			return rc;
 	}
+	/* The place must be filled, if need be with a sealed block. */
+	rc = seal_ready();
+	if (rc < 0)
+		return rc;
 	rc = reserve_head(log, h, &slot, &key);
 	if (rc < 0)
 		return rc;
