@@ -113,7 +113,8 @@ MUST_CHECK int volume_sync(struct volume *v);
 MUST_CHECK int volume_add_head(struct volume *v, struct head *out);
 
 /*
- * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long).
+ * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long);
+ * or as volume_add_head(), and there is no such snapshot.
  * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.  (volume_snapshot_release() takes a hold off.)
  */
 MUST_CHECK int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out);
