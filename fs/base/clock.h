@@ -9,9 +9,9 @@
 int64_t clock_wall_ns(void);
 
 /*
- * clock_stamp_ns(): the same as of the kernel's last tick, which is what the kernel itself stamps
- * files with.  A file's times come from both sides: with a finer clock on ours, a file that was
- * made first and written later would be older than it is.
+ * clock_stamp_ns(): the same as the kernel stamps files with: as of its last tick, or of a finer
+ * stamp that it gave since.  A file's times come from both sides: with any other clock on ours, a
+ * file that was made first and written later could be older than it was.
  */
 int64_t clock_stamp_ns(void);
 

@@ -219,7 +219,7 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 	stat_of(a, n->slot, &out->attr);
 }
 
-void reply_rc(fuse_req_t req, uint64_t id, int rc)
+int reply_errno(uint64_t id, int rc)
 {
 	/*
 	 * An errno is an answer; one of our own codes means that something is wrong with what is
@@ -228,7 +228,12 @@ void reply_rc(fuse_req_t req, uint64_t id, int rc)
 	if (-rc > ERR_BASE)
 		complain(complain_subject(id & (INO_MAX - 1), err_text(rc)),
 			 "inode %" PRIu64 ": %s", id & (INO_MAX - 1), err_detail(rc));
-	fuse_reply_err(req, rc ? err_errno(rc) : 0);
+	return rc ? err_errno(rc) : 0;
+}
+
+void reply_rc(fuse_req_t req, uint64_t id, int rc)
+{
+	fuse_reply_err(req, reply_errno(id, rc));
 }
 
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot)

@@ -118,11 +118,23 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 /*
  * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id}
  * could not be had, log why.
+ * reply_errno(id, rc): the errno that ${rc} is to the kernel, logged likewise.
  * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the
  * kernel.
  */
+int reply_errno(uint64_t id, int rc);
 void reply_rc(fuse_req_t req, uint64_t id, int rc);
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot);
+
+/*
+ * privs_is_member(req, gid): whether the caller is of the group, as far as /proc tells.
+ * privs_lost(req, a): the set-id bits of ${a} that its contents' change by the caller takes away.
+ * privs_drop(req, ino): take them away, and have the kernel forget the mode that it knows: it
+ * leaves them to us where contents change, and is not told by the answer.  Returns 0 or an error.
+ */
+bool privs_is_member(fuse_req_t req, gid_t gid);
+uint32_t privs_lost(fuse_req_t req, const struct attr *a);
+MUST_CHECK int privs_drop(fuse_req_t req, uint64_t ino);
 
 /* The handlers, by subject. */
 void op_init(void *userdata, struct fuse_conn_info *conn);

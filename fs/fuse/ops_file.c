@@ -9,7 +9,6 @@
 #include "mount.h"
 
 #include "embassy_dir.h"
-#include "priv.h"
 #include "seeks.h"
 #include "syncs.h"
 #include "volume.h"
@@ -67,25 +66,6 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 		fuse_reply_buf(req, p, len);
 }
 
-/*
- * A direct write whose writer may not keep a program's privileges.  The kernel leaves them to us,
- * and goes on believing in the mode that it knows unless told.
- */
-static int write_killing(fuse_req_t req, uint64_t ino, uint64_t off, size_t size, const char *data)
-{
-	struct mount *m = mount_of(req);
-	struct attr a;
-	int rc = view_getattr(m->view, ino, &a);
-
-	if (rc == 0)
-		rc = volume_write(m->volume, ino, off, size, data, priv_taken(req, &a));
-	/* It may have forgotten the file, and then has nothing to be told. */
-	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)) &&
-	    fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
-		return 0;
-	return rc;
-}
-
 void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_t off,
 	      struct fuse_file_info *fi)
 {
@@ -95,9 +75,10 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 
 	(void)fi;
 	if (rc == 0 && wire_write_kills_priv())
-		rc = write_killing(req, ino, (uint64_t)off, size, data);
-	else if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data, 0);
+		rc = privs_drop(req, ino);
+	if (rc == 0)
+		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
+				  wire_write_kills_priv());
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
@@ -116,21 +97,6 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 		fuse_reply_err(req, 0);
 }
 
-/* A change of contents that is no write: a caller without privileges must not keep a program's. */
-static int kill_priv(fuse_req_t req, uint64_t ino)
-{
-	struct mount *m = mount_of(req);
-	struct attr a, want = {0};
-	int rc;
-
-	if (fuse_req_ctx(req)->uid == 0 || !atomic_load(&m->handles_killpriv))
-		return 0;
-	rc = view_getattr(m->view, ino, &a);
-	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)))
-		rc = volume_setattr(m->volume, ino, priv_taken(req, &a), &want, &a);
-	return rc;
-}
-
 void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
@@ -140,7 +106,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 
 	(void)fi;
 	if (rc == 0)
-		rc = kill_priv(req, ino);
+		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = volume_allocate(m->volume, ino, mode, (uint64_t)off, (uint64_t)len);
 	reply_rc(req, id, rc);
@@ -227,7 +193,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	}
 	rc = flags != 0 || from_off < 0 || to_off < 0 ? -EINVAL : place_for_change(m, to, &to_ino);
 	if (rc == 0)
-		rc = kill_priv(req, to_ino);
+		rc = privs_drop(req, to_ino);
 	/* The answer has 32 bits for the length. */
 	if (len > UINT32_MAX / 2)
 		len = UINT32_MAX / 2;

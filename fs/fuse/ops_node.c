@@ -10,7 +10,6 @@
 #include "acl.h"
 #include "clock.h"
 #include "embassy_dir.h"
-#include "priv.h"
 #include "slots.h"
 #include "unnamed.h"
 #include "volume.h"
@@ -161,10 +160,9 @@ static unsigned translate(int to_set)
 	return set;
 }
 
-static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, int to_set,
+static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, int to_set,
 			  struct attr *out)
 {
-	struct mount *m = mount_of(req);
 	struct attr want = {.mode = st->st_mode,
 			    .uid = st->st_uid,
 			    .gid = st->st_gid,
@@ -190,11 +188,14 @@ static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, i
 	 * A new owner must not inherit a program's privileges.  For a folder these bits mean
 	 * something else.
 	 */
-	if (atomic_load(&m->handles_killpriv) &&
-	    ((to_set & FUSE_SET_ATTR_KILL_SUID) || (set & (SET_UID | SET_GID)))) {
-		rc = view_getattr(m->view, ino, out);
-		if (rc == 0 && !S_ISDIR(out->mode))
-			set |= priv_taken(req, out);
+	if (atomic_load(&m->handles_killpriv)) {
+		if (to_set & FUSE_SET_ATTR_KILL_SUID)
+			set |= SET_KILL_PRIV;
+		if (set & (SET_UID | SET_GID)) {
+			rc = view_getattr(m->view, ino, out);
+			if (rc == 0 && !S_ISDIR(out->mode))
+				set |= SET_KILL_PRIV;
+		}
 	}
 	if (rc == 0 && (set & SET_MODE))
 		rc = chmod_acl(m, ino, want.mode);
@@ -211,8 +212,10 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
 	int rc = place_for_change(m, id, &ino);
 
 	(void)fi;
+	if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_KILL_SUID))
+		rc = privs_drop(req, ino);
 	if (rc == 0)
-		rc = set_attributes(req, ino, attr, to_set, &a);
+		rc = set_attributes(m, ino, attr, to_set, &a);
 	if (rc < 0) {
 		reply_rc(req, id, rc);
 		return;

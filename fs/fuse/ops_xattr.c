@@ -9,7 +9,6 @@
 #include "mount.h"
 
 #include "acl.h"
-#include "priv.h"
 #include "volume.h"
 
 #include <errno.h>
@@ -146,7 +145,7 @@ static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size
 	if (rc < 0)
 		return rc;
 	want.mode = (a.mode & ~(uint32_t)0777) | acl_permissions(acl, len);
-	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !priv_is_member(req, a.gid))
+	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !privs_is_member(req, a.gid))
 		want.mode &= ~(uint32_t)S_ISGID;
 	if (acl_is_minimal(acl, len)) {
 		rc = volume_removexattr(m->volume, ino, ACL_ACCESS);

@@ -87,10 +87,10 @@ static int format_options(const struct mount *m, const struct options *o, char *
 			*to++ = '\\';
 		*to++ = *from;
 	}
-	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s%s", source,
+	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s", source,
 		     o->allow_other ? ",allow_other" : "", m->volume ? "" : ",ro",
 		     o->dev ? ",dev" : "", o->suid ? ",suid" : "", o->noexec ? ",noexec" : "",
-		     o->noatime ? ",noatime" : "", o->nodiratime ? ",nodiratime" : "") < 0)
+		     o->noatime ? ",noatime" : "") < 0)
 		*out = NULL;
 	free(source);
 	return *out ? 0 : -ENOMEM;

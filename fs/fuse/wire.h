@@ -2,12 +2,13 @@
 #define WIRE_H_
 
 /*
- * Between libfuse and the kernel: the three things of the kernel's protocol that this libfuse
+ * Between libfuse and the kernel: the four things of the kernel's protocol that this libfuse
  * does not know.
  *  - FUSE_HANDLE_KILLPRIV_V2: we take setuid bits off when a file is written, and the kernel
  *    need not ask for security.capability before every write
  *  - the bit of a write request that says so
  *  - FUSE_TMPFILE
+ *  - FUSE_STATX, for birth times
  */
 
 #include "mount.h"

@@ -2,7 +2,7 @@
  * The write-back helper.
  *
  * A socket pair ties it to the daemon: one message starts it, each further one names a file to
- * write back and is answered, the end of the stream ends it.  For each round it makes a detached copy of the mount, which the kernel allows to the privileged
+ * write back, all are answered, the end of the stream ends it.  For each round it makes a detached copy of the mount, which the kernel allows to the privileged
  * only, and syncs the filesystem through that, so that the mount itself can be unmounted at any
  * moment.  Without the privilege it only waits to end: holding the mount would make umount fail.
  */
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@
 
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
+#define BEGIN_MS_MAX 2000
 
 struct start {
 	unsigned interval_s;
@@ -182,6 +184,7 @@ static void run(int fd)
 {
 	struct start s;
 	struct stat st;
+	int32_t rc = 0;
 	ssize_t n;
 
 	do {
@@ -190,6 +193,8 @@ static void run(int fd)
 	if (n != (ssize_t)sizeof(s) || stat(s.mount_point, &st) < 0)
 		return;
 	lift_limits(st.st_dev);
+	if (send(fd, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
+		return;
 	serve(fd, &s, st.st_dev);
 }
 
@@ -233,40 +238,63 @@ int writeback_fork(struct writeback *out)
 		be_helper(fds[1]);
 	close(fds[1]);
 	*out = (struct writeback){.pid = pid, .fd = fds[0]};
+	pthread_mutex_init(&out->mu, NULL);
 	return 0;
+}
+
+/* The next answer.  0, or -ENOSYS at the stream's end. */
+static int receive(struct writeback *w, int32_t *out)
+{
+	ssize_t n;
+
+	do {
+		n = recv(w->fd, out, sizeof(*out), 0);
+	} while (n < 0 && errno == EINTR);
+	return n == (ssize_t)sizeof(*out) ? 0 : -ENOSYS;
 }
 
 void writeback_begin(struct writeback *w, const char *mount_point, unsigned interval_s)
 {
 	struct start s = {.interval_s = interval_s};
+	struct pollfd pfd = {.fd = w->fd, .events = POLLIN};
+	int32_t rc;
 
 	if (strlen(mount_point) >= sizeof(s.mount_point))
 		return;
 	strcpy(s.mount_point, mount_point);
 	/*
-	 * If it has gone, nobody bounds the age of dirty pages but the kernel itself, after half
-	 * a minute.
+	 * Whoever is told that the mount is ready may unmount it at once, which would fail while
+	 * the helper looks at it: so its answer is waited for.  If it has gone, nobody bounds the
+	 * age of dirty pages but the kernel itself, after half a minute.
 	 */
-	if (send(w->fd, &s, sizeof(s), MSG_NOSIGNAL) < 0)
-		return;
+	pthread_mutex_lock(&w->mu);
+	if (send(w->fd, &s, sizeof(s), MSG_NOSIGNAL) > 0 && poll(&pfd, 1, BEGIN_MS_MAX) > 0)
+		w->begun = receive(w, &rc) == 0;
+	pthread_mutex_unlock(&w->mu);
 }
 
 int writeback_flush(struct writeback *w, uint64_t node, uint64_t generation)
 {
 	struct question q = {.node = node, .generation = generation};
-	int32_t rc;
-	ssize_t n;
+	int32_t answer = 0;
+	int rc = 0;
 
 	if (w->pid <= 0)
 		return -ENOSYS;
+	pthread_mutex_lock(&w->mu);
 	if (send(w->fd, &q, sizeof(q), MSG_NOSIGNAL) < 0)
-		return errno == EPIPE ? -EINTR : -errno;
-	do {
-		n = recv(w->fd, &rc, sizeof(rc), 0);
-	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(rc))
-		return -EINTR;
-	return is_for_good(rc) ? -ENOSYS : rc;
+		rc = errno == EPIPE ? -ENOSYS : -errno;
+	/* It was too slow for writeback_begin(): the first answer is that it has begun. */
+	if (rc == 0 && !w->begun) {
+		rc = receive(w, &answer);
+		w->begun = rc == 0;
+	}
+	if (rc == 0)
+		rc = receive(w, &answer);
+	pthread_mutex_unlock(&w->mu);
+	if (rc < 0)
+		return rc;
+	return is_for_good(answer) ? -ENOSYS : answer;
 }
 
 void writeback_cancel(struct writeback *w)
@@ -283,5 +311,6 @@ void writeback_end(struct writeback *w)
 	close(w->fd);
 	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
 		;
+	pthread_mutex_destroy(&w->mu);
 	*w = (struct writeback){.fd = -1};
 }

@@ -150,6 +150,21 @@ int catalog_refresh(struct catalog *c)
 	return kv_refresh(c->kv);
 }
 
+int catalog_reopen(struct catalog *c)
+{
+	int rc;
+
+	assert(c->mode == CATALOG_WRITE);
+	c->edge_known = false;
+	rc = kv_reopen(c->kv, false);
+	if (rc == 0)
+		rc = check_about(c);
+	if (rc != -ERR_DAMAGED)
+		return rc;
+	rc = kv_reopen(c->kv, true);
+	return rc == 0 ? check_about(c) : rc;
+}
+
 int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out)
 {
 	uint8_t key[NUMBER_KEY_LEN], value[HEAD_VALUE_LEN];

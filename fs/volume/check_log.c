@@ -53,7 +53,7 @@ static void break_chain(struct log_pass *p, int rc, uint64_t pos)
 	check_bad(p->c, rc, AT_FMT ": %s", AT(pos), err_detail(rc));
 }
 
-static void take_segment(struct log_pass *p, const struct scan_block *b)
+static int take_segment(struct log_pass *p, const struct scan_block *b)
 {
 	struct segment_header h;
 	int rc;
@@ -62,13 +62,16 @@ static void take_segment(struct log_pass *p, const struct scan_block *b)
 	p->key = NULL;
 	p->c->counts->segments++;
 	if (p->c->cfg->keys == NULL || b->len != SEGMENT_BLOCK_LEN)
-		return;
+		return 0;
 	rc = segment_header_decode(b->bytes, segment_of(b->pos), &h);
 	if (rc == 0)
 		rc = segment_key_new(p->c->cfg->keys->log_key, &h, &p->key);
+	if (rc == -ENOMEM)
+		return rc;
 	if (rc < 0)
 		check_bad(p->c, rc, AT_FMT ": its header can't be used: %s", AT(b->pos),
 			  err_text(rc));
+	return 0;
 }
 
 /* xorshift64*: a sample needs no more. */
@@ -164,8 +167,9 @@ static int on_block(void *ctx, const struct scan_block *b)
 	struct check_counts *counts = p->c->counts;
 	int rc;
 
-	if (b->frame.kind == BLOCK_SEGMENT)
-		take_segment(p, b);
+	rc = b->frame.kind == BLOCK_SEGMENT ? take_segment(p, b) : 0;
+	if (rc < 0)
+		return rc;
 	rc = judge(p, b);
 	if (rc != SCAN_GO)
 		return rc;

@@ -12,14 +12,14 @@
 #define ATIME_AGE_S_MAX (24 * 60 * 60)
 
 /* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
-void kill_priv(struct volume *v, struct attr *a, unsigned kill)
+void kill_priv(struct volume *v, struct attr *a)
 {
 	struct item_key key;
 
 	if (S_ISDIR(a->mode))
 		return;
 	a->mode &= ~(uint32_t)S_ISUID;
-	if ((a->mode & S_IXGRP) || (kill & SET_KILL_SGID))
+	if (a->mode & S_IXGRP)
 		a->mode &= ~(uint32_t)S_ISGID;
 	item_key_name(&key, a->ino, ITEM_XATTR, CAPABILITY_XATTR, strlen(CAPABILITY_XATTR));
 	overlay_del(v->view.map.live, key.b, key.len);
@@ -39,7 +39,7 @@ static void assign(struct volume *v, const struct setting *s, struct attr *a)
 	struct timespec now = change_now();
 
 	if (s->set & SET_KILL_PRIV)
-		kill_priv(v, a, s->set);
+		kill_priv(v, a);
 	if (s->set & SET_MODE)
 		a->mode = (a->mode & S_IFMT) | (want->mode & 07777);
 	if (s->set & SET_UID)

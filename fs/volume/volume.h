@@ -81,7 +81,6 @@ void volume_forget(struct volume *v, uint64_t ino);
 enum {
 	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, SET_CTIME = 64,
 	SET_KILL_PRIV = 128, /* clear setuid, and setgid where group-executable, and security.capability */
-	SET_KILL_SGID = 256, /* clear setgid whatever the mode is */
 };
 
 /* volume_setattr(v, ino, set, want, out): ${set} says which fields of ${want}; ctime becomes now unless set.  -EFBIG, -EINVAL. */
@@ -94,13 +93,13 @@ MUST_CHECK int volume_setattr(struct volume *v, uint64_t ino, unsigned set, cons
  */
 void volume_accessed(struct volume *v, uint64_t ino, bool strict);
 
-/* volume_write(v, ino, off, len, data, kill): all ${len} (at most 4 MiB) bytes, or nothing.  ${kill}: of SET_KILL_*, what goes. */
-MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data, unsigned kill);
+/* volume_write(v, ino, off, len, data, kill_priv): all ${len} (at most 4 MiB) bytes, or nothing. */
+MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data, bool kill_priv);
 
-/* volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are -ENOSPC where the disk has less.  Set-id bits stay. */
+/* volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are -ENOSPC where the disk has less. */
 MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len);
 
-/* volume_copy_range(): shares extents, copies no data; up to ${len} bytes, ${*out_len} says how many.  -EINVAL where ranges of one file overlap.  Set-id bits stay. */
+/* volume_copy_range(): shares extents, copies no data; up to ${len} bytes, ${*out_len} says how many.  -EINVAL where ranges of one file overlap. */
 MUST_CHECK int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t *out_len);
 
 /* volume_setxattr(v, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST, -ENODATA, -E2BIG, -ENAMETOOLONG. */
@@ -114,7 +113,8 @@ MUST_CHECK int volume_sync(struct volume *v);
 MUST_CHECK int volume_add_head(struct volume *v, struct head *out);
 
 /*
- * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long).
+ * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long);
+ * or as volume_add_head(), and there is no such snapshot.
  * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.  (volume_snapshot_release() takes a hold off.)
  */
 MUST_CHECK int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out);

@@ -123,8 +123,8 @@ struct timespec change_now(void);
 
 /* name_dropped(v, a, now): one name of ${a} went; the last one makes it an orphan (orphan_reserve() was called).  2 changes. */
 void name_dropped(struct volume *v, struct attr *a, const struct timespec *now);
-/* kill_priv(v, a, kill): clear what a write by another must not leave: set-id bits and file capabilities, as SET_KILL_* in ${kill} says.  1 change; ${a} is put by the caller. */
-void kill_priv(struct volume *v, struct attr *a, unsigned kill);
+/* kill_priv(v, a): clear what a write by another must not leave: set-id bits and file capabilities.  1 change; ${a} is put by the caller. */
+void kill_priv(struct volume *v, struct attr *a);
 /* touch(a, now): mtime and ctime of a folder that changed. */
 static inline void touch(struct attr *a, const struct timespec *now)
 {

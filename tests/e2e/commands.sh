@@ -204,5 +204,29 @@ kill -TERM "$server_pid"
 wait "$server_pid"
 server_pid=''
 
+# A volume of format 1, kept since: whatever this program has become, it opens, its past too.
+cp -r "$(dirname "$0")/../golden/volume-1" "$w/old"
+install -m 600 "$(dirname "$0")/../golden/volume-1.key" "$w/old.key"
+old="--key-file $w/old.key"
+# shellcheck disable=SC2086
+expect 0 'is sound' "$embassy" check "$w/old" $old --read-data
+# is PATH WANTED COMMAND...: what the command prints of the path
+is() { expect 0 "^$2\$" "${@:3}" "$mnt/$1"; }
+expect 0 '' "$embassyfs" "$w/old" "$mnt" -o "ro,key-file=$w/old.key"
+is registers/land/parcels changed cat
+is registers/land/parcels '2042-01-01 00:00:00.123456789 .*' env TZ=UTC stat -c %y
+is registers/land/parcels kept getfattr --only-values -n user.note --absolute-names
+is registers/seal-again '20000 640 1' stat -c '%s %a %h'
+is registers/link land/parcels readlink
+is sparse 1073741824 stat -c %s
+expect 0 tail dd if="$mnt/sparse" bs=1 skip=1000000000 count=4 status=none
+is registers/seal-again '8477c2160e4414db00ab6dd792d1b0b4.*' md5sum
+umount "$mnt"
+expect 0 '' "$embassyfs" "$w/old" "$mnt" -o "at=snapshot:first,key-file=$w/old.key"
+expect 0 '^3000 3000 13893$' sh -c "wc <'$mnt/registers/land/parcels' | tr -s ' ' | sed 's/^ //'"
+is registers/seal '20000 640 2' stat -c '%s %a %h'
+is registers/land 1921 env TZ=UTC date +%Y -r
+umount "$mnt"
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -2,8 +2,8 @@
 """What applications on ext4 take for granted, each tried on a mounted volume.
 
 features.py FOLDER PHASE [CHECK...], as root.  FOLDER is the mount's root.  Phases: live (all that
-is fast), slow (a million of things), relatime, strictatime, noatime (mounted so), again (after an
-unmount and a new mount, what live left).
+is fast), slow (a million of things), relatime, strictatime, noatime, nodiratime (mounted so), again
+(after an unmount and a new mount, what live left).
 Prints each failure and ends with "N passed, N failed"; exit 1 if any failed.
 """
 
@@ -650,17 +650,24 @@ def set_id_bits_go():
                                            100),
     }
     write("g", b"g" * 8192)
+
+    def mode():  # and nothing else of it: the kernel answers from what it knows
+        return int(subprocess.check_output(["stat", "-c", "%a", "f"]), 8)
     for name, change in changes.items():
-        write("f", b"x" * 8192, 0o6777)
-        assert stat.S_IMODE(os.stat("f").st_mode) == 0o6777
-        as_user(change)
-        assert stat.S_IMODE(os.stat("f").st_mode) == 0o777, f"{name}: {oct(os.stat('f').st_mode)}"
+        for bits, gid, groups, kept in ((0o6777, 0, (), 0o777), (0o6666, 0, (), 0o666),
+                                        (0o6666, 77, (77,), 0o2666), (0o2676, 77, (77,), 0o676)):
+            write("f", b"x" * 8192)
+            os.chown("f", 0, gid)
+            os.chmod("f", bits)
+            assert mode() == bits
+            as_user(change, groups=groups)
+            assert mode() == kept, f"{name}: {oct(bits)} became {oct(mode())}"
+            os.chmod("f", bits)
+            change()  # root may
+            assert mode() == bits, f"{name} by root: {oct(bits)} became {oct(mode())}"
     write("f", b"x", 0o6777)
     os.chown("f", 12, 34)
     assert stat.S_IMODE(os.stat("f").st_mode) == 0o777
-    write("f", b"x", 0o6777)
-    os.pwrite(os.open("f", os.O_WRONLY), b"y", 0)  # root may
-    assert stat.S_IMODE(os.stat("f").st_mode) == 0o6777
 
 
 # Times
@@ -684,6 +691,26 @@ def times():
 
 
 @check()
+def birth_times():
+    def born(path):
+        return float(subprocess.check_output(["stat", "-c", "%.9W", path]))
+    before = time.time()
+    write("f")
+    born_at = born("f")
+    assert before - 1 < born_at < time.time() + 1, born_at
+    os.utime("f", ns=(0, 0))
+    write("f", b"more")
+    os.rename("f", "g")
+    drop_caches()
+    assert born("g") == born_at
+    os.mkdir("d")
+    assert born("d") >= born_at
+    assert born(ROOT + "/.embassy") == 0 and born(ROOT) > 0
+    os.mknod("null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    assert subprocess.check_output(["stat", "-c", "%t:%T %W", "null"]).startswith(b"1:3 1")
+
+
+@check()
 def times_go_forward():
     """What comes later is never older, whether the kernel or the volume gave it its time."""
     last = 0
@@ -697,7 +724,7 @@ def times_go_forward():
         last = written
 
 
-@check("relatime", "strictatime", "noatime")
+@check("relatime", "strictatime", "noatime", "nodiratime")
 def access_times():
     phase = sys.argv[2]
     moment = 10 ** 9
@@ -727,7 +754,8 @@ def access_times():
     set_times(old, old - moment)  # a day old, and its ctime is newer
     read_all()
     for name in ("f", "d", "l"):
-        assert moved(name, old) == (phase != "noatime"), name
+        due = phase != "noatime" and (name != "d" or phase != "nodiratime")
+        assert moved(name, old) == due, name
     assert not moved("o", old)
     set_times(recent, old)  # newer than all else
     read_all()

@@ -27,7 +27,7 @@ phase() {
 		echo "FAILED phase $1: $(tail -n 1 "$work/out")"
 		count 0 1
 	fi
-	umount "$mnt" || { echo "FAILED phase $1: can't be unmounted"; count 0 1; umount -l "$mnt"; }
+	volume_unmount "$mnt" || { echo "FAILED phase $1: can't be unmounted"; count 0 1; }
 }
 
 phase live
@@ -35,6 +35,7 @@ phase again
 phase relatime
 phase strictatime strictatime
 phase noatime noatime
+phase nodiratime nodiratime
 [ "${2:-}" = --slow ] && phase slow
 
 volume_mount "$work/vol" "$mnt"
@@ -45,7 +46,7 @@ else
 	echo "FAILED remount"
 	count 0 1
 fi
-umount "$mnt"
+volume_unmount "$mnt" || count 0 1
 
 if volume_is_sound "$work/vol"; then
 	count 1 0

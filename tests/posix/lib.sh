@@ -30,6 +30,17 @@ volume_mount() {
 	exit 2
 }
 
+# volume_unmount FOLDER: a df(1) of somebody else's may hold any mount for a moment.
+volume_unmount() {
+	for _ in $(seq 100); do
+		umount "$1" 2>/dev/null && return
+		sleep 0.05
+	done
+	umount "$1" && return
+	umount -l "$1"
+	return 1
+}
+
 # What is under $work is unmounted, deepest first.
 volume_end() {
 	cd / || exit 2

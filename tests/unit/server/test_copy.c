@@ -222,3 +222,33 @@ Test(copy, ranges)
 	cr_expect_eq(copy_clip(copy, 2 * SEGMENT_SIZE, SEGMENT_SIZE, &len), 0);
 	cr_expect_eq(len, log_.end - 2 * SEGMENT_SIZE);
 }
+
+static int count_or_fail_sync(void *ctx, const char *op)
+{
+	int *n = ctx;
+
+	if (strcmp(op, "sync") != 0)
+		return 0;
+	return ++*n == 5 ? -EIO : 0;
+}
+
+/* The fifth sync of a creation is that of the store, which makes the copy's name durable. */
+Test(copy, a_name_whose_sync_failed_is_synced_by_the_next)
+{
+	struct buf conf = {0};
+	struct synth other;
+	struct copy *c;
+	int n = 0, before;
+
+	synth_init(&other, 8);
+	synth_conf(&other, 1, 1, &conf);
+	file_set_fault(count_or_fail_sync, &n);
+	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), -EIO);
+	before = n;
+	cr_assert_eq(before, 5);
+	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), 0);
+	file_set_fault(NULL, NULL);
+	cr_assert_gt(n, before);
+	buf_release(&conf);
+	synth_release(&other);
+}

@@ -225,30 +225,6 @@ Test(volume, allocation_is_refused_where_it_can_not_fit)
 		     0);
 }
 
-Test(volume, set_id_bits_go_when_told)
-{
-	static const int modes[] = {0, FALLOC_FL_ZERO_RANGE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE};
-	uint64_t file = make(INO_ROOT, "file", S_IFREG | 06710), done;
-	uint64_t locked = make(INO_ROOT, "locked", S_IFREG | 06600);
-	struct attr a, want = {0};
-
-	cr_assert_eq(volume_write(v, file, 0, 3, "abc", 0), 0);
-	for (size_t i = 0; i < sizeof(modes) / sizeof(*modes); i++)
-		cr_assert_eq(volume_allocate(v, file, modes[i], 0, 5000), 0);
-	cr_assert_eq(volume_copy_range(v, file, 0, file, 9000, 100, &done), 0);
-	cr_assert_eq(get(file).mode, S_IFREG | 06710);
-	cr_assert_eq(volume_write(v, file, 0, 3, "abc", SET_KILL_PRIV), 0);
-	cr_assert_eq(get(file).mode, S_IFREG | 0710);
-
-	/* Without execution by the group, setgid stays unless it is named. */
-	cr_assert_eq(volume_write(v, locked, 0, 3, "abc", SET_KILL_PRIV), 0);
-	cr_assert_eq(get(locked).mode, S_IFREG | 02600);
-	cr_assert_eq(volume_setattr(v, locked, SET_KILL_PRIV, &want, &a), 0);
-	cr_assert_eq(a.mode, S_IFREG | 02600);
-	cr_assert_eq(volume_setattr(v, locked, SET_KILL_PRIV | SET_KILL_SGID, &want, &a), 0);
-	cr_assert_eq(a.mode, S_IFREG | 0600);
-}
-
 Test(volume, extended_attributes)
 {
 	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
