@@ -52,8 +52,8 @@ for d in "${@:-}"; do
 done
 
 cd /
-volume_unmount "$work/mnt" || failed=$((failed + 1))
-volume_is_sound "$work/vol" || failed=$((failed + 1))
+volume_unmount "$work/mnt" || { echo "FAILED to unmount"; failed=$((failed + 1)); }
+volume_is_sound "$work/vol" || { echo "FAILED the volume is not sound"; failed=$((failed + 1)); }
 [ "$known" = 0 ] || echo "$known known to fail"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

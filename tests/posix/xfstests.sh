@@ -97,10 +97,12 @@ for n in "${numbers[@]}"; do
 done
 
 cd /
-umount "$work/scratch" 2>/dev/null
-volume_unmount "$work/mnt" || failed=$((failed + 1))
+for m in scratch mnt; do
+	mountpoint -q "$work/$m" || continue
+	volume_unmount "$work/$m" || { echo "FAILED to unmount $m"; failed=$((failed + 1)); }
+done
 for v in vol vol-scratch; do
-	volume_is_sound "$work/$v" || failed=$((failed + 1))
+	volume_is_sound "$work/$v" || { echo "FAILED $v is not sound"; failed=$((failed + 1)); }
 done
 if [ -s "$work/notrun" ]; then
 	echo "not run, by reason:"
