@@ -9,20 +9,23 @@ import socket
 import struct
 import subprocess
 
-from checks.harness import call, check, fails, write, read, drop_caches, libc, AT_FDCWD, ROOT
+from checks.harness import (
+    call, check, fails, fallocate, write, read, drop_caches, libc, AT_FDCWD, ROOT)
 
 
 @check()
 def statfs():
     s = os.statvfs(".")
     assert s.f_bsize == 4096 and s.f_namemax == 255
-    assert 0 < s.f_bavail <= s.f_bfree <= s.f_blocks and 0 < s.f_ffree < s.f_files
+    assert 0 < s.f_bavail < s.f_bfree <= s.f_blocks and 0 < s.f_ffree < s.f_files
     used = s.f_blocks - s.f_bfree
     write("f", os.urandom(8 << 20))
     os.sync()
     t = os.statvfs(".")
     grown = (t.f_blocks - t.f_bfree - used) * 4096
     assert 7 << 20 < grown < 10 << 20, grown
+    # What is offered can be had.
+    fallocate(os.open("g", os.O_CREAT | os.O_WRONLY), 0, 0, os.statvfs(".").f_bavail * 4096)
     subprocess.run(["df", "-k", "."], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(["df", "-i", "."], check=True, stdout=subprocess.DEVNULL)
 
