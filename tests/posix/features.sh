@@ -1,6 +1,6 @@
 #!/bin/bash
-# What applications on ext4 take for granted, tried on a fresh volume, which must be sound at the end:
-# tests/posix/features.sh BUILD-FOLDER [--slow]; --slow also makes a million of names and links.
+# What applications on ext4 take for granted, tried on a fresh volume, which must be sound at the
+# end: tests/posix/features.sh BUILD-FOLDER [--slow]; --slow also makes a million of names and links.
 # Needs root, /dev/fuse and python3.  Last line: "N passed, N failed"; exit 1 if any failed.
 set -u
 
