@@ -5,8 +5,8 @@
  * to place_put(), and lets go before it replies where it can: a reply may be what the kernel
  * waits for before it forgets the node.
  *
- * Lock order: the locks of slots, unnamed, syncs, seeks and embassy_dir are leaves; none is held across
- * a reply, a call into the volume or a view, or each other.
+ * Lock order: the locks of slots, unnamed, syncs, seeks and embassy_dir are leaves; none is held
+ * across a reply, a call into the volume or a view, or each other.
  */
 
 #include "mount.h"

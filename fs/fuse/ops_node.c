@@ -244,6 +244,8 @@ void op_readlink(fuse_req_t req, fuse_ino_t id)
 }
 
 #define STATFS_BLOCK 4096u
+/* What the log may take of the disk at any moment without being asked to: its next segments. */
+#define STATFS_RESERVE (UINT64_C(128) << 20)
 #define STATFS_INODE_COST 256u /* a guess at what one more file needs of the disk */
 
 void op_statfs(fuse_req_t req, fuse_ino_t id)
@@ -258,7 +260,10 @@ void op_statfs(fuse_req_t req, fuse_ino_t id)
 	view_usage(m->view, &u);
 	if (m->volume)
 		volume_get_status(m->volume, &live);
-	st.f_bfree = st.f_bavail = live.disk_free / STATFS_BLOCK;
+	st.f_bfree = live.disk_free / STATFS_BLOCK;
+	/* Less is offered than allocating would take: what df promised is not refused. */
+	if (live.disk_free > STATFS_RESERVE)
+		st.f_bavail = (live.disk_free - STATFS_RESERVE) / STATFS_BLOCK;
 	st.f_blocks = st.f_bfree + (u.bytes + STATFS_BLOCK - 1) / STATFS_BLOCK;
 	st.f_ffree = st.f_favail = live.disk_free / STATFS_INODE_COST;
 	st.f_files = st.f_ffree + u.inodes;

@@ -2,9 +2,10 @@
  * The write-back helper.
  *
  * A socket pair ties it to the daemon: one message starts it, each further one names a file to
- * write back, all are answered, the end of the stream ends it.  For each round it makes a detached copy of the mount, which the kernel allows to the privileged
- * only, and syncs the filesystem through that, so that the mount itself can be unmounted at any
- * moment.  Without the privilege it only waits to end: holding the mount would make umount fail.
+ * write back, all are answered, the end of the stream ends it.  For each round it makes a detached
+ * copy of the mount, which the kernel allows to the privileged only, and syncs the filesystem
+ * through that, so that the mount itself can be unmounted at any moment.  Without the privilege it
+ * only waits to end: holding the mount would make umount fail.
  */
 
 #include "writeback.h"

@@ -3,9 +3,9 @@
 
 /*
  * A helper process that has the kernel write back what programs wrote: all of it now and then, so
- * that its age is bounded, and one file's when asked.  It also lifts the kernel's cautious limits for FUSE (read-ahead, share of
- * dirty pages).  It must be a process of its own: whoever touches a mount may wait for the daemon
- * that serves it.
+ * that its age is bounded, and one file's when asked.  It also lifts the kernel's cautious limits
+ * for FUSE (read-ahead, share of dirty pages).  It must be a process of its own: whoever touches a
+ * mount may wait for the daemon that serves it.
  */
 
 #include "compiler.h"
@@ -33,8 +33,8 @@ MUST_CHECK int writeback_fork(struct writeback *out);
 void writeback_begin(struct writeback *w, const char *mount_point, unsigned interval_s);
 
 /*
- * writeback_flush(w, node, generation): have the kernel send us what it holds dirty of one file, and wait
- * until it has.  Not from a thread that serves the kernel.
+ * writeback_flush(w, node, generation): have the kernel send us what it holds dirty of one file,
+ * and wait until it has.  Not from a thread that serves the kernel.
  * Returns 0; -ENOSYS if that can't be done here (the mount is not root's) or any more (the helper
  * has ended, or writeback_cancel() was called, by any thread); another -errno if it failed this
  * once.

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What applications on ext4 take for granted, tried on a fresh volume, which must be sound at the end:
-# tests/posix/features.sh BUILD-FOLDER [--slow]; --slow also makes a million of names and links.
+# What applications on ext4 take for granted, tried on a fresh volume, which must be sound at the
+# end: tests/posix/features.sh BUILD-FOLDER [--slow]; --slow also makes a million of names and links.
 # Needs root, /dev/fuse and python3.  Last line: "N passed, N failed"; exit 1 if any failed.
 set -u
 
@@ -19,7 +19,7 @@ count() { # count PASSED FAILED
 # phase NAME [MOUNT-OPTIONS]: mounted so, the checks of the phase.
 phase() {
 	volume_mount "$work/vol" "$mnt" "${2:-}"
-	python3 "$here/features.py" "$mnt" "$1" >"$work/out" 2>&1
+	python3 -B "$here/features.py" "$mnt" "$1" >"$work/out" 2>&1
 	sed '$d' "$work/out"
 	if [[ $(tail -n 1 "$work/out") =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
 		count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"

@@ -44,15 +44,17 @@ volume_unmount() {
 # What is under $work is unmounted, deepest first.
 volume_end() {
 	cd / || exit 2
-	awk -v w="$work/" 'index($5, w) == 1 {print $5}' /proc/self/mountinfo | sort -r | while read -r m; do
-		umount "$m" 2>/dev/null || umount -l "$m" 2>/dev/null
-	done
+	awk -v w="$work/" 'index($5, w) == 1 {print $5}' /proc/self/mountinfo | sort -r |
+		while read -r m; do
+			umount "$m" 2>/dev/null || umount -l "$m" 2>/dev/null
+		done
 	rm -rf --one-file-system "$work"
 }
 
 # volume_is_sound VOLUME: not mounted, every byte of it is as it was written.
 volume_is_sound() {
-	"$build/tools/embassy" check "$1" --key-file "$work/key" --read-data >"$work/check.log" 2>&1 && return
+	"$build/tools/embassy" check "$1" --key-file "$work/key" --read-data >"$work/check.log" 2>&1 &&
+		return
 	tail -n 20 "$work/check.log"
 	return 1
 }

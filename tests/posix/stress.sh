@@ -1,9 +1,9 @@
 #!/bin/bash
 # fsx and fsstress on a fresh volume: tests/posix/stress.sh BUILD-FOLDER SUITE [OPERATIONS] [SEED]
-# SUITE is a built copy of xfstests.  fsx compares each byte it reads with what it wrote: writes, maps,
-# truncates, punches, zeroes and copies ranges of one file, OPERATIONS times (1000000), then a tenth of
-# that with direct I/O.  fsstress has four processes do everything at random.  After each, the volume is
-# unmounted and every byte of it checked.
+# SUITE is a built copy of xfstests.  fsx compares each byte it reads with what it wrote: writes,
+# maps, truncates, punches, zeroes and copies ranges of one file, OPERATIONS times (1000000), then a
+# tenth of that with direct I/O.  fsstress has four processes do everything at random.  After each,
+# the volume is unmounted and every byte of it checked.
 # Needs root and /dev/fuse.  Last line: "N passed, N failed"; exit 1 if any failed.
 set -u
 

@@ -21,9 +21,13 @@ mkdir "$work/scratch" "$work/bin"
 limit=${XFSTESTS_LIMIT_S:-600}
 
 # The suite knows the type fuse; it unmounts by source, which is a folder here.
-cat >"$work/bin/df" <<'END'
+# All mounts of the machine are more than it needs to see, and one of them may hang.
+cat >"$work/bin/df" <<END
 #!/bin/bash
-df -T -P "$@" | sed 's/ fuse\.embassyfs / fuse /'
+[ \$# -gt 0 ] || mapfile -t all < <(awk -v w="$work/" 'index(\$5, w) == 1 {print \$5}' /proc/self/mountinfo)
+[ \$# -gt 0 ] || set -- "\${all[@]}"
+[ \$# -gt 0 ] || exit 0
+df -T -P "\$@" | sed 's/ fuse\.embassyfs / fuse /'
 END
 cat >"$work/bin/umount" <<'END'
 #!/bin/bash
@@ -97,10 +101,12 @@ for n in "${numbers[@]}"; do
 done
 
 cd /
-umount "$work/scratch" 2>/dev/null
-volume_unmount "$work/mnt" || failed=$((failed + 1))
+for m in scratch mnt; do
+	mountpoint -q "$work/$m" || continue
+	volume_unmount "$work/$m" || { echo "FAILED to unmount $m"; failed=$((failed + 1)); }
+done
 for v in vol vol-scratch; do
-	volume_is_sound "$work/$v" || failed=$((failed + 1))
+	volume_is_sound "$work/$v" || { echo "FAILED $v is not sound"; failed=$((failed + 1)); }
 done
 if [ -s "$work/notrun" ]; then
 	echo "not run, by reason:"
