@@ -19,9 +19,12 @@
 #include "store.h"
 
 #include "err.h"
+#include "file.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -364,4 +367,29 @@ int history_check_rest(const struct params *params, struct store *st, uint64_t f
 	free(buf);
 	/* Cut meanwhile by the writer: what is gone is no head's. */
 	return rc == -ERR_ABSENT ? 0 : rc;
+}
+
+int history_may_be_torn(const char *volume_dir, struct store *st, bool *out)
+{
+	uint64_t last, size;
+	char *owner;
+	int fd, rc;
+
+	rc = store_last(st, &last);
+	if (rc == 0)
+		rc = store_size(st, last, &size);
+	if (rc < 0)
+		return rc;
+	*out = true;
+	if (size >= SEGMENT_SIZE)
+		return 0;
+	if (asprintf(&owner, "%s/owner", volume_dir) < 0)
+		return -ENOMEM;
+	fd = file_open(AT_FDCWD, owner, O_RDONLY, 0);
+	free(owner);
+	file_close(fd);
+	if (fd < 0 && fd != -ENOENT)
+		return fd;
+	*out = fd >= 0;
+	return 0;
 }

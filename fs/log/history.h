@@ -85,4 +85,13 @@ MUST_CHECK int history_read_head(const struct params *params, struct store *st,
  */
 MUST_CHECK int history_check_rest(const struct params *params, struct store *st, uint64_t from);
 
+/*
+ * history_may_be_torn(volume_dir, st, out): whether the last segment can end in what a crash tore.
+ * A home's segment has its whole length from the start and is cut, durably, at its last
+ * block when it is closed: one that is shorter was closed, and what is no block in it is damage.
+ * An embassy's copy (it has a file "owner") grows as it receives, so that it tells nothing.
+ * Returns 0 or -errno.
+ */
+MUST_CHECK int history_may_be_torn(const char *volume_dir, struct store *st, bool *out);
+
 #endif /* !HISTORY_H_ */
