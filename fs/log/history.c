@@ -92,7 +92,7 @@ static int read_note(const struct params *p, const void *note, size_t len, uint6
 	return head_verify(note, len, writer);
 }
 
-static int judge_head(const struct history *h, const struct scan_block *b, struct head *out)
+static int judge_head(struct history *h, const struct scan_block *b, struct head *out)
 {
 	uint8_t root[HASH_LEN];
 	const char *lie = NULL;
@@ -112,7 +112,7 @@ static int judge_head(const struct history *h, const struct scan_block *b, struc
 	else if (out->n_blocks != h->merkle.n)
 		lie = "number of blocks";
 	else if (memcmp(out->root, root, HASH_LEN) != 0)
-		lie = "Merkle root";
+		lie = "Merkle root", h->root_differs = true;
 	if (lie)
 		return err_say(-ERR_TAMPERED,
 			       "head %llu at %llu: its %s is not what the log before it gives",
@@ -154,6 +154,7 @@ int history_step(struct history *h, const struct scan_block *b, bool *out_is_hea
 	int rc = 0;
 
 	*out_is_head = false;
+	h->root_differs = false;
 	if (b->len != FRAME_LEN + b->frame.body_len)
 		return err_say(-ERR_DAMAGED, "block at %llu: its length is not its frame's",
 			       (ull)b->pos);

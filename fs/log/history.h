@@ -31,6 +31,7 @@ struct history {
 	uint64_t epoch;		     /* of the segment that the newest block is in */
 	uint8_t (*leaves)[HASH_LEN]; /* owned: merkle.n's last, not yet in a catalog */
 	size_t n_leaves, cap_leaves;
+	bool root_differs; /* the block refused last was a head of which the root alone is wrong */
 };
 
 /* history_init(h, params): an empty log.  history_release(): free its memory. */

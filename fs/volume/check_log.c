@@ -133,6 +133,12 @@ static void compare_head(struct log_pass *p, const struct head *h)
 	}
 }
 
+/* A root that does not fit is a lie only if every block below is as its writer sealed it. */
+static bool all_seals_fit(const struct log_pass *p)
+{
+	return p->c->n_blocks == 0 && p->c->cfg->keys != NULL && p->c->cfg->read_percent == 100;
+}
+
 static int judge(struct log_pass *p, const struct scan_block *b)
 {
 	bool is_head = false;
@@ -149,6 +155,12 @@ static int judge(struct log_pass *p, const struct scan_block *b)
 
 		if (torn)
 			return SCAN_STOP;
+		if (p->history.root_differs && !all_seals_fit(p))
+			rc = err_say(-ERR_DAMAGED, "a block below head %" PRIu64
+				     " is damaged: its Merkle root does not fit%s",
+				     p->history.head.number + 1,
+				     p->c->n_blocks > 0 ? ""
+							: "; --read-data finds out which");
 		break_chain(p, rc, b->pos);
 		return SCAN_GO;
 	}

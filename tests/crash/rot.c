@@ -402,6 +402,9 @@ static void flip(struct run *r, struct victim *f, size_t off)
 	} else {
 		r->reported++;
 	}
+	/* What a disk does is damage; tampering is told of what a disk can't do. */
+	if (f->log && is_data(r, f, off) && rc != -ERR_DAMAGED)
+		BAD(r, "%s byte %zu: check says %d:\n%s", f->path, off, rc, ground_reports());
 	if (f->log) {
 		rc = reader_open(r, r->dir, &rd);
 		hurt = rc == 0 ? read_files(r, rd.v) : ~0u;

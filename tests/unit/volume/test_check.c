@@ -233,7 +233,7 @@ Test(check, damaged_data_is_told_with_its_paths)
 	fd = open_segment(&f, 1, &size);
 	flip(fd, find_block(fd, 1, size, BLOCK_DATA) + FRAME_LEN + 20);
 	close(fd);
-	cr_assert(check(&f, 100, &w, &n) < 0);
+	cr_assert_eq(check(&f, 100, &w, &n), -ERR_DAMAGED);
 	cr_assert(strstr(w.text, "seal does not fit"), "%s", w.text);
 	cr_assert(strstr(w.text, "deeds"), "%s", w.text);
 	cr_assert(strstr(w.text, "bytes 0 to 4095"), "%s", w.text);
