@@ -252,3 +252,32 @@ Test(copy, a_name_whose_sync_failed_is_synced_by_the_next)
 	buf_release(&conf);
 	synth_release(&other);
 }
+
+/* A flipped bit in the newest head: it was acknowledged, so it is no torn tail, and stays. */
+Test(copy, newest_head_is_damaged)
+{
+	char path[512], byte;
+	int fd;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	synth_block(&log_, 500);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("log/0000000000000000.seg", path);
+	fd = open(path, O_RDWR);
+	cr_assert_eq(pread(fd, &byte, 1, (off_t)log_.end - 30), 1);
+	byte ^= 4;
+	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)log_.end - 30), 1);
+	cr_assert_eq(vault_open(dir, &vault), 0);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair"));
+	cr_expect_eq(fix_file_len(0), (long)log_.end);
+	vault_close(vault);
+	byte ^= 4;
+	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)log_.end - 30), 1);
+	close(fd);
+	fix_open();
+	fix_expect_holds(2);
+}
