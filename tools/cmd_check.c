@@ -10,6 +10,7 @@
 #include "file.h"
 #include "keys.h"
 #include "params.h"
+#include "remote.h"
 #include "repair.h"
 #include "source.h"
 #include "target.h"
@@ -21,13 +22,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_READ_DATA = 1, OPT_LOG_ONLY, OPT_REPAIR, OPT_FROM, OPT_TLS };
+enum { OPT_READ_DATA = 1, OPT_LOG_ONLY, OPT_REPAIR, OPT_FROM, OPT_TO, OPT_TLS };
 
 struct checking {
 	struct cmd_credential credential;
 	uint64_t read_percent;
 	bool log_only, repair;
-	const char *from, *tls_dir;
+	const char *from, *to, *tls_dir;
 };
 
 static void report(void *ctx, enum check_level level, const char *text)
@@ -58,25 +59,33 @@ static void heal_progress(void *ctx, uint64_t done, uint64_t total)
 	progress(ctx, "against the other copy", done, total);
 }
 
-/* The copy that --from names; an address alone means the volume of ${p}. */
+/* The copy that is named; an address alone means the volume of ${p}. */
+static int find_other(const char *words, const struct params *p, struct target *out)
+{
+	char id[VOLUME_ID_TEXT_LEN], *text;
+	int rc;
+
+	rc = target_find(words, out);
+	if (rc != -ERR_NO_VOLUME || p == NULL)
+		return rc;
+	volume_id_format(p->id, id);
+	if (asprintf(&text, "%s/%s", words, id) < 0)
+		return -ENOMEM;
+	rc = target_find(text, out);
+	free(text);
+	return rc;
+}
+
 static int open_other(const struct checking *c, const struct params *p, struct source **out)
 {
-	char id[VOLUME_ID_TEXT_LEN], *text = NULL;
 	struct target t;
 	int rc;
 
-	rc = target_find(c->from, &t);
-	if (rc == -ERR_NO_VOLUME && p != NULL) {
-		volume_id_format(p->id, id);
-		if (asprintf(&text, "%s/%s", c->from, id) < 0)
-			return -ENOMEM;
-		rc = target_find(text, &t);
-	}
+	rc = find_other(c->from, p, &t);
 	if (rc == 0) {
 		rc = target_source(&t, c->tls_dir, out);
 		target_release(&t);
 	}
-	free(text);
 	return rc;
 }
 
@@ -143,6 +152,60 @@ unlock:
 	return rc;
 }
 
+static int mend(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len)
+{
+	uint32_t blocks;
+
+	return remote_mend(ctx, pos, leaf, bytes, len, &blocks);
+}
+
+static int repair_there(const struct checking *c, const char *dir, const struct params *params)
+{
+	struct repair_config cfg = {.dir = dir, .params = params, .report = healed};
+	struct remote_config remote = {.tls_dir = c->tls_dir};
+	struct repair_counts n = {0};
+	char bytes[CMD_WORDS_LEN];
+	struct target t;
+	int rc;
+
+	rc = find_other(c->to, params, &t);
+	if (rc < 0)
+		return rc;
+	if (t.kind != TARGET_REMOTE || memcmp(t.volume, params->id, VOLUME_ID_LEN) != 0) {
+		target_release(&t);
+		return err_say(-EINVAL, "%s: give an embassy of this volume, HOST:PORT", c->to);
+	}
+	remote.address = t.address;
+	remote.volume = t.volume;
+	rc = target_source(&t, c->tls_dir, &cfg.source);
+	if (rc == 0) {
+		rc = repair_other(&cfg, mend, &remote, &n);
+		source_free(cfg.source);
+	}
+	target_release(&t);
+	if (rc < 0)
+		return rc;
+	printf("compared %s up to head %" PRIu64 ": %" PRIu64 " blocks healed there, %s\n", c->to,
+	       n.heads, n.blocks, cmd_bytes((double)n.bytes, bytes));
+	if (n.failed != 0)
+		return err_say(-ERR_DAMAGED, "%s: %" PRIu64 " blocks could not be healed", c->to,
+			       n.failed);
+	return 0;
+}
+
+/* What this copy, which is sound, has and the embassy's has not. */
+static int heal_there(const struct checking *c, const char *dir)
+{
+	struct params params;
+	int rc = params_load(dir, &params);
+
+	if (rc < 0)
+		return rc;
+	rc = repair_there(c, dir, &params);
+	params_release(&params);
+	return rc;
+}
+
 static void summary(const struct check_counts *n, bool unlocked)
 {
 	char bytes[CMD_WORDS_LEN];
@@ -206,6 +269,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"log-only", no_argument, NULL, OPT_LOG_ONLY},
 		{"repair", no_argument, NULL, OPT_REPAIR},
 		{"from", required_argument, NULL, OPT_FROM},
+		{"to", required_argument, NULL, OPT_TO},
 		{"tls", required_argument, NULL, OPT_TLS},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -231,6 +295,9 @@ static int run(const struct command *cmd, int argc, char **argv)
 		case OPT_FROM:
 			c.from = optarg;
 			break;
+		case OPT_TO:
+			c.to = optarg;
+			break;
 		case OPT_TLS:
 			c.tls_dir = optarg;
 			break;
@@ -246,11 +313,13 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return cmd_usage(cmd, "give one volume's folder");
 	if (c.log_only && c.read_percent != 0)
 		return cmd_usage(cmd, "--read-data needs the key, which --log-only does without");
-	if (c.repair != (c.from != NULL))
-		return cmd_usage(cmd, "--repair and --from belong together: give both");
-	rc = c.repair ? repair(&c, argv[optind]) : 0;
+	if (c.repair != (c.from != NULL || c.to != NULL))
+		return cmd_usage(cmd, "--repair and --from (or --to) belong together");
+	rc = c.from != NULL ? repair(&c, argv[optind]) : 0;
 	if (rc == 0)
 		rc = check(&c, argv[optind]);
+	if (rc == 0 && c.to != NULL)
+		rc = heal_there(&c, argv[optind]);
 	return rc < 0 ? cmd_fail(rc, argv[optind]) : 0;
 }
 
@@ -269,7 +338,11 @@ const struct command cmd_check = {
 		"                         has, HOST:PORT[/VOLUME-ID] or a folder; only bytes that "
 		"a\n"
 		"                         signed head vouches for are written\n"
-		"  --tls DIR              ca.pem, cert.pem and key.pem for FROM\n"
+		"  --repair --to TO       after that, if all is sound, heal the copy of the "
+		"embassy TO\n"
+		"                         by this one; it takes only bytes that it had verified "
+		"before\n"
+		"  --tls DIR              ca.pem, cert.pem and key.pem for FROM and TO\n"
 		"  --passphrase-file FILE, --key-file FILE\n"
 		"                         unlock the volume\n"
 		"  --help\n\n"

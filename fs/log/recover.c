@@ -312,7 +312,7 @@ static int resume(struct recovery *r)
 	return rc < 0 ? rc : rebuild_catalog(r);
 }
 
-/* Without a catalog, only the file itself can tell a torn tail from a newest head that is damaged. */
+/* Without a catalog, only the file can tell a torn tail from a newest head that is damaged. */
 static int check_closed(struct recovery *r, uint64_t end)
 {
 	uint64_t start = segment_start(r->last), size;

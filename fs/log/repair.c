@@ -426,3 +426,93 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 	history_release(&r.history);
 	return rc;
 }
+
+/* ---- the other way round ---- */
+
+struct comparison {
+	struct repair *r;
+	int (*mend)(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len);
+	void *ctx;
+	struct head newest; /* of the source */
+	uint64_t leaf;
+};
+
+static int compare_block(void *ctx, const struct scan_block *b)
+{
+	struct comparison *c = ctx;
+	struct repair *r = c->r;
+	uint64_t leaf = c->leaf++;
+	int rc;
+
+	if (b->pos > c->newest.pos)
+		return SCAN_STOP;
+	rc = read_source(r, b->pos, b->len, r->good);
+	if (rc == 0 && memcmp(r->good, b->bytes, b->len) == 0)
+		return SCAN_GO;
+	if (rc < 0 && rc != -ERR_ABSENT && rc != -EIO && rc != -ERR_DAMAGED)
+		return rc;
+	rc = c->mend(c->ctx, b->pos, leaf, b->bytes, b->len);
+	if (rc == -ERR_UNREACHABLE || rc == -ENOMEM)
+		return rc;
+	if (rc < 0) {
+		r->counts->failed++;
+		report(r, "segment %" PRIu64 " offset %" PRIu64 ": could not be healed there: %s",
+		       segment_of(b->pos), b->pos - segment_start(segment_of(b->pos)),
+		       err_detail(rc));
+		return SCAN_GO;
+	}
+	r->counts->blocks++;
+	r->counts->bytes += b->len;
+	report(r, "segment %" PRIu64 " offset %" PRIu64 ": healed there, %zu bytes",
+	       segment_of(b->pos), b->pos - segment_start(segment_of(b->pos)), b->len);
+	return SCAN_GO;
+}
+
+/* The newest head of the source must be one of the folder's before anything is sent. */
+static int check_newest(struct repair *r, const struct head *newest)
+{
+	struct scan_block b;
+	struct head mine;
+	int rc = read_block(r, read_folder, newest->pos, r->bad, &b);
+
+	if (rc == 0 && b.frame.kind == BLOCK_HEAD &&
+	    head_decode(b.bytes + FRAME_LEN, b.frame.body_len, &mine) == 0 &&
+	    mine.number == newest->number && mine.time_ns == newest->time_ns &&
+	    memcmp(mine.root, newest->root, HASH_LEN) == 0)
+		return 0;
+	if (rc < 0 && !no_block(rc))
+		return rc;
+	return err_say(-ERR_FORKED,
+		       "head %" PRIu64 " of the other copy is not one of this copy's: they have "
+		       "different histories",
+		       newest->number);
+}
+
+int repair_other(const struct repair_config *cfg,
+		 int (*mend)(void *mend_ctx, uint64_t pos, uint64_t leaf, const void *bytes,
+			     size_t len),
+		 void *mend_ctx, struct repair_counts *out)
+{
+	struct repair r = {.cfg = cfg, .counts = out};
+	struct comparison c = {.r = &r, .mend = mend, .ctx = mend_ctx};
+	struct scan_result result;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = store_open(cfg->dir, false, &r.store);
+	if (rc < 0)
+		return rc;
+	r.good = malloc(BLOCK_STORED_MAX);
+	r.bad = malloc(BLOCK_STORED_MAX);
+	rc = r.good && r.bad ? cfg->source->ops->head_at(cfg->source, INT64_MAX, &c.newest)
+			     : -ENOMEM;
+	if (rc == 0)
+		rc = check_newest(&r, &c.newest);
+	if (rc == 0)
+		rc = scan_blocks(r.store, 0, compare_block, &c, &result);
+	out->heads = rc == 0 ? c.newest.number : 0;
+	free(r.good);
+	free(r.bad);
+	store_close(r.store);
+	return rc;
+}

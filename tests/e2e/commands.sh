@@ -218,6 +218,17 @@ done
 	expect 0 ' 0 blocks healed' "$embassy" check "$w/vol" $with --repair --from "$w/store/$id"
 	expect 1 'another volume' "$embassy" check "$w/vol2" --key-file "$w/keyfile" --repair --from "$w/store/$id"
 	expect 30 '127.0.0.1:1' "$embassy" check "$w/vol" $with --repair --from "127.0.0.1:1"
+
+	# And the embassy from home, which has to own the volume.
+	segment=$w/store/$id/log/${segment##*/}
+	printf x | dd of="$segment" bs=1 seek=700 conv=notrunc status=none
+	printf x | dd of="$segment" bs=1 seek=9000 conv=notrunc status=none
+	expect 20 'problems' "$embassy" check "$w/store/$id" $with --read-data
+	expect 20 'could not be healed' "$embassy" check "$w/vol" $with --repair --to "$address" --tls "$w/tls/embassy"
+	expect 0 '2 blocks healed there' "$embassy" check "$w/vol" $with --repair --to "$address" --tls "$w/tls/home"
+	expect 0 ' 0 blocks healed there' "$embassy" check "$w/vol" $with --repair --to "$address/$id" --tls "$w/tls/home"
+	expect 0 'is sound' "$embassy" check "$w/store/$id" $with --read-data
+	expect 1 'an embassy of this volume' "$embassy" check "$w/vol" $with --repair --to "$w/vol.saved"
 }
 
 kill -TERM "$server_pid"
