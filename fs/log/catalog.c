@@ -273,6 +273,18 @@ static int count_leaves(struct catalog *c, uint64_t *out)
 	return rc;
 }
 
+int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN])
+{
+	struct tile t;
+	int rc = get_tile(c, 0, index / TILE_WIDTH, &t);
+
+	if (rc == 0 && index % TILE_WIDTH >= t.n)
+		rc = -ERR_ABSENT;
+	if (rc == 0)
+		memcpy(out, t.hash[index % TILE_WIDTH], HASH_LEN);
+	return rc;
+}
+
 int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out)
 {
 	const struct tile_io io = {.get = get_tile, .ctx = c};

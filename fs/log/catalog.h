@@ -92,6 +92,12 @@ MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
 MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out);
 
 /*
+ * catalog_leaf(c, index, out): the leaf hash of block number ${index} of the log.
+ * Returns 0; -ERR_ABSENT if no head in the catalog states that block; -ERR_DAMAGED; -EIO.
+ */
+MUST_CHECK int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN]);
+
+/*
  * Cursors: small values by name (at most 255 bytes, else -ENAMETOOLONG).  put: 0, -ENOSPC, -EIO.
  * get: 0, -ERR_ABSENT, -ERR_DAMAGED (longer than ${*len}), -EIO; ${*len} is capacity in, length
  * out.

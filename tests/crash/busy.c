@@ -6,8 +6,8 @@
  *	busy verify DIR STATE SEED
  *
  * STATE is a file elsewhere: what the folder held at first, and how many operations were begun,
- * and were covered by fsync.  The kernel may keep what was written since; so after a kill a byte may
- * have any value that it had at the last fsync or after; what no operation touched since is as it
+ * and were covered by fsync.  The kernel may keep what was written since; so after a kill a byte
+ * may have any value that it had at the last fsync or after; what no operation touched since is as it
  * was; and the names are those after some operation that was begun.
  *
  * Exit code 0; 1: the folder holds what can't be; 3: an operation failed.

@@ -198,6 +198,37 @@ done
 	expect 0 'catalog was missing' "$embassy" check "$w/vol" $with
 	expect 0 'is sound' "$embassy" check "$w/vol" $with
 	expect 12 'key' "$embassy" check "$w/vol" --key-file "$w/keyfile"
+
+	# Healed from the embassy: a changed byte, a lost segment, volume.conf; and what can't be asked for.
+	segment=$(find "$w/vol/log" -size +1000c -name '*.seg' | sort | head -1)
+	printf x | dd of="$segment" bs=1 seek=700 conv=notrunc status=none
+	expect 20 'heal it with --repair --from' "$embassy" check "$w/vol" $with
+	expect 2 'belong together' "$embassy" check "$w/vol" $with --repair
+	expect 0 'blocks healed' "$embassy" check "$w/vol" $with --read-data --repair --from "$address" --tls "$w/tls/home"
+	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data
+	cp -r "$w/vol" "$w/vol.saved"
+	rm "$segment"
+	expect 20 'problems' "$embassy" check "$w/vol" $with
+	# The head that unmounting made has not reached the embassy: what is lost for good is told.
+	expect 20 'was missing; made anew' "$embassy" check "$w/vol" $with --repair --from "$address/$id" --tls "$w/tls/home"
+	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data --repair --from "$w/vol.saved"
+	printf x | dd of="$w/vol/volume.conf" bs=1 seek=60 conv=notrunc status=none
+	expect 10 'HOST:PORT/VOLUME-ID' "$embassy" check "$w/vol" $with --repair --from "$address" --tls "$w/tls/home"
+	expect 0 'volume.conf: healed' "$embassy" check "$w/vol" $with --repair --from "$address/$id" --tls "$w/tls/home"
+	expect 0 ' 0 blocks healed' "$embassy" check "$w/vol" $with --repair --from "$w/store/$id"
+	expect 1 'another volume' "$embassy" check "$w/vol2" --key-file "$w/keyfile" --repair --from "$w/store/$id"
+	expect 30 '127.0.0.1:1' "$embassy" check "$w/vol" $with --repair --from "127.0.0.1:1"
+
+	# And the embassy from home, which has to own the volume.
+	segment=$w/store/$id/log/${segment##*/}
+	printf x | dd of="$segment" bs=1 seek=700 conv=notrunc status=none
+	printf x | dd of="$segment" bs=1 seek=9000 conv=notrunc status=none
+	expect 20 'problems' "$embassy" check "$w/store/$id" $with --read-data
+	expect 20 'could not be healed' "$embassy" check "$w/vol" $with --repair --to "$address" --tls "$w/tls/embassy"
+	expect 0 '2 blocks healed there' "$embassy" check "$w/vol" $with --repair --to "$address" --tls "$w/tls/home"
+	expect 0 ' 0 blocks healed there' "$embassy" check "$w/vol" $with --repair --to "$address/$id" --tls "$w/tls/home"
+	expect 0 'is sound' "$embassy" check "$w/store/$id" $with --read-data
+	expect 1 'an embassy of this volume' "$embassy" check "$w/vol" $with --repair --to "$w/vol.saved"
 }
 
 kill -TERM "$server_pid"
