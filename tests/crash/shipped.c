@@ -98,12 +98,19 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 	size_t i = 0;
 	int rc;
 
-	copy_get_stand(copy, &stand);
-	o.position = stand.end;
-	o.head = head = stand.head;
-	rc = appender_begin(copy, GROUND_OWNER, &o, &a);
-	if (rc < 0)
-		return rc;
+	/* A copy that recovers first may then stand elsewhere than it said: as a home, ask again. */
+	for (unsigned tries = 0;; tries++) {
+		copy_get_stand(copy, &stand);
+		o.position = stand.end;
+		o.head = head = stand.head;
+		rc = appender_begin(copy, GROUND_OWNER, &o, &a);
+		if (rc == 0)
+			break;
+		if (rc != -ERR_STALE || tries > 0)
+			return rc;
+	}
+	if (acked && head > 0)
+		acked(ctx, head);
 	while (i < s->n_blocks && s->blocks[i].pos < stand.end)
 		i++;
 	while (rc == 0 && head < upto) {
