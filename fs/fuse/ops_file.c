@@ -148,7 +148,8 @@ void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_
 
 	(void)fi;
 	if (node_is_virtual(id) || off < 0 || (whence != SEEK_DATA && !hole)) {
-		fuse_reply_err(req, EINVAL);
+		/* The kernel passes on what is before the start; other filesystems say this. */
+		fuse_reply_err(req, off < 0 ? ENXIO : EINVAL);
 		return;
 	}
 	rc = place_get(m, id, &n);
