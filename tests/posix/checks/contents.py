@@ -69,8 +69,9 @@ def seek_data_and_hole():
     assert os.lseek(f, 0, os.SEEK_DATA) == 8192
     assert os.lseek(f, (1 << 41) - 1, os.SEEK_HOLE) == (1 << 41) - 1
     for whence in (os.SEEK_DATA, os.SEEK_HOLE):
-        with fails(errno.ENXIO):
-            os.lseek(f, 1 << 41, whence)
+        for off in (1 << 41, -1, -(1 << 63)):
+            with fails(errno.ENXIO):
+                os.lseek(f, off, whence)
     os.unlink("f")
     assert os.lseek(f, 0, os.SEEK_DATA) == 8192
 
