@@ -1,10 +1,10 @@
 #!/bin/bash
 # Runs xfstests on fresh volumes: tests/posix/xfstests.sh BUILD-FOLDER SUITE [NUMBER...]
 # SUITE is a built copy of xfstests (its users fsgqa and 123456-fsgqa exist); NUMBER is a test of
-# generic/, without any: all of the groups auto and quick.  Each has ${XFSTESTS_LIMIT_S:-600} seconds.
+# generic/, without any: all of the groups auto and quick.  Each has XFSTESTS_LIMIT_S (600) seconds.
 #
-# xfstests.known lists the tests that may fail, and why.  What was not run is told by reason.  Results of
-# the suite's own are in $XFSTESTS_RESULTS, if that is set.
+# xfstests.known lists the tests that may fail, and why.  What was not run is told by reason.
+# Results of the suite's own are in $XFSTESTS_RESULTS, if that is set.
 # Needs root and /dev/fuse.  Last line: "N passed, N failed"; exit 1 if any failed.
 set -u
 
@@ -24,8 +24,11 @@ limit=${XFSTESTS_LIMIT_S:-600}
 # All mounts of the machine are more than it needs to see, and one of them may hang.
 cat >"$work/bin/df" <<END
 #!/bin/bash
-[ \$# -gt 0 ] || mapfile -t all < <(awk -v w="$work/" 'index(\$5, w) == 1 {print \$5}' /proc/self/mountinfo)
-[ \$# -gt 0 ] || set -- "\${all[@]}"
+if [ \$# = 0 ]; then
+	mapfile -t all < <(
+		awk -v w="$work/" 'index(\$5, w) == 1 {print \$5}' /proc/self/mountinfo)
+	set -- "\${all[@]}"
+fi
 [ \$# -gt 0 ] || exit 0
 df -T -P "\$@" | sed 's/ fuse\.embassyfs / fuse /'
 END
@@ -67,8 +70,9 @@ export DF_PROG=$work/bin/df UMOUNT_PROG=$work/bin/umount MOUNT_PROG=$work/bin/mo
 END
 export HOST_OPTIONS=$work/config
 cd "$suite" || exit 2
-[ $# -gt 0 ] || mapfile -t numbers < <(awk '$1 ~ /^[0-9]+$/ && / (auto|quick)( |$)/ {print $1}' tests/generic/group.list)
-[ $# -gt 0 ] && numbers=("$@")
+numbers=("$@")
+[ $# -gt 0 ] || mapfile -t numbers < <(
+	awk '$1 ~ /^[0-9]+$/ && / (auto|quick)( |$)/ {print $1}' tests/generic/group.list)
 
 passed=0 failed=0 known=0
 tell() { # tell NUMBER WORDS: it did not pass
