@@ -169,6 +169,8 @@ check "mbox: $n_deliverers deliver $n_mails each under two locks, one reads" \
 check "mbox: nothing lost, torn or twice" verify mbox "$mnt/mbox"
 check "mbox: no lock is left" [ "$(cd "$mnt" && echo mbox*)" = mbox ]
 check "the mount is killed" kill_mount
+# The last lock's removal was not synced, so the lock may be back: stale, as after any crash, and removed as at any boot.
+rm -f "$mnt"/mbox.*
 check "Maildir: all delivered mail survives" verify maildir "$mnt/maildir"
 check "mbox: all delivered mail survives" verify mbox "$mnt/mbox"
 conclude
