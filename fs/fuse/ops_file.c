@@ -73,12 +73,12 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	uint64_t ino;
 	int rc = off < 0 ? -EINVAL : place_for_change(m, id, &ino);
 
-	(void)fi;
 	if (rc == 0 && wire_write_kills_priv())
 		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
-				  wire_write_kills_priv());
+				  (wire_write_kills_priv() ? WRITE_KILL_PRIV : 0) |
+					  (fi->writepage ? WRITE_KEEP_TIMES : 0));
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else

@@ -93,8 +93,14 @@ MUST_CHECK int volume_setattr(struct volume *v, uint64_t ino, unsigned set, cons
  */
 void volume_accessed(struct volume *v, uint64_t ino, bool strict);
 
-/* volume_write(v, ino, off, len, data, kill_priv): all ${len} (at most 4 MiB) bytes, or nothing. */
-MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data, bool kill_priv);
+/*
+ * volume_write(v, ino, off, len, data, how): all ${len} (at most 4 MiB) bytes, or nothing.  ${how}
+ * is 0, or WRITE_KILL_PRIV: set-id bits and capabilities go; or WRITE_KEEP_TIMES: pages that the
+ * kernel cached come late, and it sets the times itself.
+ */
+enum { WRITE_KILL_PRIV = 1, WRITE_KEEP_TIMES = 2 };
+MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len,
+			    const void *data, unsigned how);
 
 /* volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are -ENOSPC where the disk has less. */
 MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len);

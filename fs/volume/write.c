@@ -21,7 +21,7 @@
 struct writing {
 	uint64_t ino;
 	uint64_t off, end;
-	bool kill_priv;
+	unsigned how; /* as volume_write() */
 	size_t n;
 	const struct extent *e; /* in order, inside [off, end) */
 	struct cut cut;
@@ -58,9 +58,10 @@ static int put_locked(struct volume *v, struct writing *w, struct need *need)
 	v->view.counts.bytes += added - w->cut.bytes;
 	if (w->extend && w->end > a.size)
 		a.size = w->end;
-	if (w->kill_priv)
+	if (w->how & WRITE_KILL_PRIV)
 		kill_priv(v, &a);
-	a.mtime = a.ctime = change_now();
+	if (!(w->how & WRITE_KEEP_TIMES))
+		a.mtime = a.ctime = change_now();
 	change_inode(v, &a);
 	return 0;
 }
@@ -80,11 +81,11 @@ static int put(struct volume *v, struct writing *w)
 }
 
 int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data,
-		 bool kill)
+		 unsigned how)
 {
 	struct extent e[EXTENTS_PER_WRITE];
 	struct writing w = {
-		.ino = ino, .off = off, .end = off + len, .kill_priv = kill, .e = e, .extend = true};
+		.ino = ino, .off = off, .end = off + len, .how = how, .e = e, .extend = true};
 	const uint8_t *p = data;
 	int rc;
 

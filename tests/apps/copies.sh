@@ -98,8 +98,8 @@ PY
 
 nothing_to_do() { # nothing_to_do A B: rsync finds no difference, whichever way
 	local out
-	out=$(rsync -aHAXSn --checksum --delete -i "$1/" "$2/" &&
-		rsync -aHAXSn --checksum --delete -i "$2/" "$1/") || return
+	out=$(rsync -aHAXSn --checksum --modify-window=-1 --delete -i "$1/" "$2/" &&
+		rsync -aHAXSn --checksum --modify-window=-1 --delete -i "$2/" "$1/") || return
 	[ -z "$out" ] || { echo "$out" | head -20; return 1; }
 }
 
@@ -130,7 +130,7 @@ copy() { # copy WORDS TO COMMAND...
 check "a tree with everything" make_tree || give_up "no tree"
 cd "$work" || exit
 check "which is listed" list "$src" "$work/src.list"
-copy "rsync to the mount" "$mnt/rsync" rsync -aHAXS "$src/" "$mnt/rsync/"
+copy "rsync to the mount" "$mnt/rsync" rsync -aHAXS --modify-window=-1 "$src/" "$mnt/rsync/"
 check "rsync to the mount: holes are kept" sparse "$mnt/rsync"
 copy "cp -a to the mount" "$mnt/cp" cp -a --sparse=always "$src/." "$mnt/cp/"
 check "cp -a to the mount: holes are kept" sparse "$mnt/cp"
@@ -140,7 +140,7 @@ check "remounted" remount_it
 for tree in rsync cp tar cp2; do
 	check "$tree: nothing differs, read cold" same "$mnt/$tree"
 done
-copy "rsync back" "$work/back-rsync" rsync -aHAXS "$mnt/cp/" "$work/back-rsync/"
+copy "rsync back" "$work/back-rsync" rsync -aHAXS --modify-window=-1 "$mnt/cp/" "$work/back-rsync/"
 rm -rf "$work/back-rsync"
 copy "tar back" "$work/back-tar" through_tar "$mnt/rsync" "$work/back-tar"
 rm -rf "$work/back-tar"

@@ -388,6 +388,21 @@ Test(volume, many_heads_bring_a_checkpoint)
 	cr_assert_geq(head.number, from + 1000);
 }
 
+/* Pages from the kernel's cache come after it has set the time, and must not make the file newer. */
+Test(volume, late_pages_keep_the_times)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+	struct attr want = {.mtime = {.tv_sec = 1000, .tv_nsec = 7}}, a;
+
+	cr_assert_eq(volume_setattr(v, file, SET_MTIME, &want, &a), 0);
+	cr_assert_eq(volume_write(v, file, 0, 3, "abc", WRITE_KEEP_TIMES), 0);
+	cr_assert_eq(view_getattr(volume_view(v), file, &a), 0);
+	cr_assert(a.size == 3 && a.mtime.tv_sec == 1000 && a.mtime.tv_nsec == 7);
+	cr_assert_eq(volume_write(v, file, 3, 3, "def", 0), 0);
+	cr_assert_eq(view_getattr(volume_view(v), file, &a), 0);
+	cr_assert_gt(a.mtime.tv_sec, 1000);
+}
+
 Test(volume, one_writer)
 {
 	struct volume_config cfg = {.dir = f.dir, .params = &f.params, .keys = &f.keys};
