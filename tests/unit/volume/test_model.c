@@ -94,8 +94,12 @@ static void run_until_killed(struct fixture *f, struct progress *p, unsigned fir
 	for (unsigned i = first;; i++) {
 		struct op op = op_random(&rng);
 
-		if (model_apply(m, v, &op) != 0)
+		int rc = model_apply(m, v, &op);
+
+		if (rc != 0) {
+			fprintf(stderr, "operation %u, kind %u: %d %s\n", i, op.kind, rc, err_detail(rc));
 			_exit(1);
+		}
 		p->done = i + 1;
 		if (op.fill % 16 == 0) {
 			if (volume_sync(v) != 0)
