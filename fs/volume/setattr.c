@@ -103,9 +103,9 @@ int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct at
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = set_locked(v, &s, &need, out);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }

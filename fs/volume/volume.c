@@ -10,6 +10,7 @@
 #include "blocks.h"
 #include "clock.h"
 #include "file.h"
+#include "keep.h"
 #include "keys.h"
 #include "log.h"
 #include "msg.h"
@@ -164,12 +165,36 @@ static int load(struct volume *v, const struct log_tail *tail)
 	return 0;
 }
 
+static int open_journal(struct volume *v)
+{
+	int rc = 0;
+
+	if (v->keep.mem == NULL)
+		return 0;
+	if (v->keep.take_over)
+		rc = takeover_replay(v);
+	else
+		journal_init(&v->journal,
+			     (uint8_t *)v->keep.mem + log_keep_bytes(LOG_RING_DEFAULT),
+			     v->view.seq + 1);
+	v->next_ino = v->view.counts.next_ino;
+	if (rc == 0)
+		overlay_trace(v->view.map.live, &v->journal.trace);
+	return rc;
+}
+
 static int open_log(struct volume *v, struct log_tail *tail)
 {
 	struct log_config cfg = log_config_of(&v->cfg);
 	struct block_io io;
 	int rc;
 
+	if (v->keep.mem != NULL) {
+		cfg.keep = log_keep_at(v->keep.mem, LOG_RING_DEFAULT);
+		cfg.rescue = v->keep.take_over;
+		if (!v->keep.take_over)
+			log_keep_init(v->keep.mem, LOG_RING_DEFAULT);
+	}
 	rc = log_open(&cfg, &v->log, tail);
 	if (rc < 0)
 		return rc;
@@ -184,7 +209,8 @@ static int open_log(struct volume *v, struct log_tail *tail)
 	if (rc < 0)
 		return rc;
 	v->overlay_empty = overlay_bytes(v->view.map.live);
-	return load(v, tail);
+	rc = load(v, tail);
+	return rc < 0 ? rc : open_journal(v);
 }
 
 /* Undo open_log(), however far it came. */
@@ -202,6 +228,11 @@ static int close_log(struct volume *v)
 	return rc;
 }
 
+size_t volume_keep_bytes(void)
+{
+	return log_keep_bytes(LOG_RING_DEFAULT) + journal_bytes();
+}
+
 int volume_open(const struct volume_config *cfg, struct volume **out)
 {
 	struct log_tail tail = {0};
@@ -212,6 +243,8 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	if (v == NULL)
 		return -ENOMEM;
 	v->cfg = *cfg;
+	if (cfg->keep != NULL)
+		v->keep = *cfg->keep;
 	if (v->cfg.memory_bytes == 0)
 		v->cfg.memory_bytes = MEMORY_DEFAULT;
 	if (v->cfg.memory_bytes < MEMORY_MIN)
@@ -225,12 +258,14 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	if (rc < 0)
 		goto destroy;
 	rc = open_log(v, &tail);
+	if (rc == 0 && v->keep.take_over)
+		rc = orphans_adopt(v);
 	if (rc < 0)
 		goto close_log;
 	rc = clockwork_start(v);
 	if (rc < 0)
 		goto close_log;
-	rc = orphans_drop(v);
+	rc = v->keep.take_over ? 0 : orphans_drop(v);
 	if (rc < 0 && rc != -ENOSPC)
 		goto stop_clockwork;
 	free(tail.deltas);
