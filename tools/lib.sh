@@ -61,6 +61,16 @@ pids_of() {
 	done 2>/dev/null
 }
 
+# The supervisors of daemons: kill these first, or they start other daemons.
+supervisors_of() {
+	local pid parent comm
+	for pid in "$@"; do
+		parent=$(sed -n 's/^PPid:\t//p' "/proc/$pid/status" 2>/dev/null) || continue
+		{ read -r comm <"/proc/$parent/comm"; } 2>/dev/null || continue
+		[ "$comm" != embassyfs-super ] || echo "$parent"
+	done
+}
+
 # wait_until SECONDS COMMAND...: until it succeeds.
 wait_until() {
 	local end=$((SECONDS + $1))

@@ -16,10 +16,12 @@
 #include "clock.h"
 #include "complain.h"
 #include "err.h"
+#include "inflight.h"
 #include "log.h"
 #include "replicator.h"
 #include "slots.h"
 #include "status.h"
+#include "supervisor.h"
 #include "volume.h"
 #include "when.h"
 
@@ -31,6 +33,8 @@
 #include <sys/stat.h>
 
 #define NS_PER_S INT64_C(1000000000)
+#define TEXTS_SHIFT 28	     /* texts that one process makes at most, as a power of two */
+#define TAKEOVER_MASK 0x7ffffu /* so that their nodes fit NODE_SHIFT bits */
 
 struct text {
 	uint64_t node; /* 0: free */
@@ -64,7 +68,7 @@ static struct timespec timespec_now(void)
 	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 }
 
-int embassy_dir_new(struct embassy_dir **out)
+int embassy_dir_new(uint32_t takeover, struct embassy_dir **out)
 {
 	struct embassy_dir *d = calloc(1, sizeof(*d));
 
@@ -72,7 +76,7 @@ int embassy_dir_new(struct embassy_dir **out)
 		return -ENOMEM;
 	pthread_mutex_init(&d->mu, NULL);
 	d->made = timespec_now();
-	d->next = EMBASSY_NODE_STATUS;
+	d->next = EMBASSY_NODE_STATUS + ((uint64_t)(takeover & TAKEOVER_MASK) << TEXTS_SHIFT);
 	*out = d;
 	return 0;
 }
@@ -138,7 +142,16 @@ static int write_status(struct mount *m, struct buf *out)
 	struct volume_status live;
 	struct replicator_status *r = NULL;
 	struct status_input in = {.volume = m->volume_id, .n_embassies = m->n_replicators};
+	const struct estate *e = m->heir->map.estate;
 	int rc;
+
+	if (e) {
+		in.supervised = true;
+		in.takeovers = e->takeovers;
+		in.takeover_ns = e->takeover_ns;
+		in.upgrades = e->upgrades;
+		in.failure = e->failure;
+	}
 
 	if (m->volume) {
 		volume_get_status(m->volume, &live);
@@ -393,6 +406,11 @@ void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off
 		memcpy(out, t->buf.p + off, n);
 	}
 	pthread_mutex_unlock(&d->mu);
+	if (!t) {
+		/* Made by a process that is gone; its name leads to a new one. */
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	fuse_reply_buf(req, out, n);
 }
 
@@ -472,6 +490,14 @@ void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
 		reply_rc(req, INO_ROOT, volume_add_head(m->volume, &h));
 }
 
+static int finish_snapshot(struct mount *m, const char *name, struct snapshot *out)
+{
+	struct head h;
+	int rc = volume_add_head(m->volume, &h);
+
+	return rc < 0 ? rc : view_snapshot(m->view, name, out);
+}
+
 void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode)
 {
 	struct snapshot s;
@@ -481,7 +507,12 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 		fuse_reply_err(req, EROFS);
 		return;
 	}
-	rc = may_change(req, m) ? volume_snapshot(m->volume, name, mode & S_ISVTX, &s) : -EPERM;
+	if (!may_change(req, m))
+		rc = -EPERM;
+	else if (inflight_steps() > 0) /* made by a process that was killed: durable, and answered */
+		rc = finish_snapshot(m, name, &s);
+	else
+		rc = volume_snapshot(m->volume, name, mode & S_ISVTX, &s);
 	if (rc < 0)
 		reply_rc(req, INO_ROOT, rc);
 	else
@@ -496,7 +527,9 @@ void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 		fuse_reply_err(req, EROFS);
 		return;
 	}
-	rc = may_change(req, m) ? volume_snapshot_remove(m->volume, name) : -EPERM;
+	rc = may_change(req, m) ? 0 : -EPERM;
+	if (rc == 0 && inflight_steps() == 0)
+		rc = volume_snapshot_remove(m->volume, name);
 	if (rc == 0)
 		slots_retire(m->slots, tag_of(parent, name));
 	reply_rc(req, INO_ROOT, rc);

@@ -30,8 +30,11 @@ static inline uint64_t embassy_id(uint64_t node)
 	return NODE_VIRTUAL << NODE_SHIFT | node;
 }
 
-/* embassy_dir_new(out): returns 0 or -ENOMEM.  embassy_dir_free(NULL) is a no-op. */
-MUST_CHECK int embassy_dir_new(struct embassy_dir **out);
+/*
+ * embassy_dir_new(takeover, out): ${takeover}: how many processes served this mount before; their
+ * texts' nodes are not used again.  Returns 0 or -ENOMEM.  embassy_dir_free(NULL) is a no-op.
+ */
+MUST_CHECK int embassy_dir_new(uint32_t takeover, struct embassy_dir **out);
 void embassy_dir_free(struct embassy_dir *d);
 
 /* embassy_is_name(m, parent, name): whether it is ".embassy" in the root. */

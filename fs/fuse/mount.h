@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 struct embassy_dir;
+struct heir;
 struct replicator;
 struct slots;
 struct syncs;
@@ -44,6 +45,7 @@ struct mount {
 	uid_t owner; /* who mounted it */
 	unsigned n_threads;
 	size_t memory_bytes;
+	struct heir *heir; /* from the process before, and for the one after */
 
 	/* Made by mount_init(). */
 	struct slots *slots;	 /* live only */
@@ -61,7 +63,9 @@ struct mount {
 /*
  * mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it;
  * no request is under way.
+ * mount_adopted(m): requests are served; after a takeover, see what nobody uses any more.
  */
+void mount_adopted(struct mount *m);
 MUST_CHECK int mount_init(struct mount *m);
 void mount_release(struct mount *m);
 

@@ -249,7 +249,9 @@ void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void 
 {
 	const struct orphans *o = v->orphans;
 
+	pthread_mutex_lock(&v->orphan_mu);
 	for (size_t i = 0; i < o->cap; i++)
 		if (o->slot[i] != 0 && o->slot[i] != GONE)
 			fn(ctx, o->slot[i]);
+	pthread_mutex_unlock(&v->orphan_mu);
 }

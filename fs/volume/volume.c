@@ -90,6 +90,21 @@ int volume_lock(const char *dir, int *out_fd)
 	return 0;
 }
 
+/*
+ * The lock of a process that was killed was kept for this one, so that nobody else could write
+ * to the volume meanwhile.
+ */
+static int lock_or_inherit(struct volume *v)
+{
+	if (!v->keep.take_over || v->keep.lock_fd < 0)
+		return volume_lock(v->cfg.dir, &v->lock_fd);
+	v->lock_fd = fcntl(v->keep.lock_fd, F_DUPFD_CLOEXEC, 3);
+	if (v->lock_fd < 0)
+		return -errno;
+	lock_say(v->lock_fd, "open");
+	return 0;
+}
+
 static void init_locks(struct volume *v)
 {
 	pthread_condattr_t attr;
@@ -254,7 +269,7 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	rc = orphans_new(&v->orphans);
 	if (rc < 0)
 		goto destroy;
-	rc = volume_lock(cfg->dir, &v->lock_fd);
+	rc = lock_or_inherit(v);
 	if (rc < 0)
 		goto destroy;
 	rc = open_log(v, &tail);
@@ -309,6 +324,11 @@ int volume_close(struct volume *v)
 	destroy_locks(v);
 	free(v);
 	return rc < 0 ? rc : close_rc;
+}
+
+int volume_lock_fd(const struct volume *v)
+{
+	return v->lock_fd;
 }
 
 struct view *volume_view(struct volume *v)

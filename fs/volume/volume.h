@@ -24,6 +24,7 @@ struct log;
 struct volume_keep {
 	void *mem;	/* volume_keep_bytes() bytes, shared, aligned to 2 MiB; NULL: none */
 	bool take_over; /* it is a dead process's: its changes go on */
+	int lock_fd;	/* take_over: the dead process's lock, kept for it; copied */
 	/*
 	 * changed(ctx, number, tag, made): a change by a thread with ${tag} (not 0) is in ${mem}
 	 * under ${number}, which grows with every change; ${made}: the inode it made, or 0.  Called
@@ -103,7 +104,7 @@ MUST_CHECK int volume_rename(struct volume *v, uint64_t parent, const char *name
 /* volume_forget(v, ino): the kernel holds no more reference: if it has no name any more, its contents go.  Never fails the caller. */
 void volume_forget(struct volume *v, uint64_t ino);
 
-/* volume_orphans(v, fn, ctx): each inode without a name, as it stands.  No other thread is in the volume. */
+/* volume_orphans(v, fn, ctx): each inode without a name.  Any thread; ${fn} must not call into the volume. */
 void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx);
 
 enum {
@@ -143,6 +144,9 @@ MUST_CHECK int volume_snapshot_release(struct volume *v, const char *name);
 
 /* volume_checkpoint(v): take one now and wait for it. */
 MUST_CHECK int volume_checkpoint(struct volume *v);
+
+/* volume_lock_fd(v): the descriptor that holds the lock.  Borrowed. */
+int volume_lock_fd(const struct volume *v);
 
 struct volume_status {
 	struct head head;

@@ -82,6 +82,16 @@ pids_of() {
 	done 2>/dev/null
 }
 
+# The supervisors of daemons: kill these first, or they start other daemons.
+supervisors_of() {
+	local pid parent comm
+	for pid in "$@"; do
+		parent=$(sed -n 's/^PPid:\t//p' "/proc/$pid/status" 2>/dev/null) || continue
+		{ read -r comm <"/proc/$parent/comm"; } 2>/dev/null || continue
+		[ "$comm" != embassyfs-super ] || echo "$parent"
+	done
+}
+
 # A PostgreSQL server and all its children, by its data folder.
 postgres_pids() {
 	local pid
@@ -402,7 +412,7 @@ say "DRAINED: the embassy has everything"
 used=$(du -sh "$home" | cut -f1)
 
 # shellcheck disable=SC2046 # a list of process ids
-kill_all $(pids_of "$embassyfs" "$mnt") $(postgres_pids "$mnt/land") $(pids_of "$pg_bin/pgbench" "$work") $load_pid
+kill_all $(supervisors_of $(pids_of "$embassyfs" "$mnt")) $(pids_of "$embassyfs" "$mnt") $(postgres_pids "$mnt/land") $(pids_of "$pg_bin/pgbench" "$work") $load_pid
 load_pid=''
 umount -l "$mnt"
 rm -rf "$home"

@@ -517,7 +517,7 @@ Test(model, taken_over_when_killed, .timeout = 300)
 {
 	uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (uint64_t)getpid();
 	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct volume_keep keep = {.mem = keep_memory()};
+	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
 	unsigned at = 0, unsynced = 0;
 	struct model model;
 	struct fixture f;
@@ -594,7 +594,7 @@ Test(model, taken_over_when_killed, .timeout = 300)
 /* More changes than the journal has room for, all of one key: the delta would be small, the entries are not. */
 Test(model, journal_never_runs_over)
 {
-	struct volume_keep keep = {.mem = keep_memory()};
+	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
 	struct attr a, want = {0};
 	struct fixture f;
 	struct volume *v;
@@ -628,7 +628,8 @@ Test(model, journal_never_runs_over)
 Test(model, changes_are_told_by_tag)
 {
 	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct volume_keep keep = {.mem = keep_memory(), .changed = hear, .ctx = told};
+	struct volume_keep keep = {
+		.mem = keep_memory(), .lock_fd = -1, .changed = hear, .ctx = told};
 	struct told before;
 	struct attr a = {0};
 	struct fixture f;
