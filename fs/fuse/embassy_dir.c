@@ -33,6 +33,7 @@
 #include <sys/stat.h>
 
 #define NS_PER_S INT64_C(1000000000)
+#define UPGRADE_NAME "upgrade"
 #define TEXTS_SHIFT 28	     /* texts that one process makes at most, as a power of two */
 #define TAKEOVER_MASK 0x7ffffu /* so that their nodes fit NODE_SHIFT bits */
 
@@ -58,6 +59,7 @@ static const struct {
 	{"at", EMBASSY_NODE_AT, true},
 	{"ago", EMBASSY_NODE_AGO, true},
 	{"snapshots", EMBASSY_NODE_SNAPSHOTS, true},
+	{"control", EMBASSY_NODE_CONTROL, false},
 	{"status", EMBASSY_NODE_STATUS, false},
 };
 
@@ -345,6 +347,8 @@ void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char
 	} else if (strcmp(name, "..") == 0) {
 		if (node == EMBASSY_NODE_TOP)
 			op_lookup(req, INO_ROOT, ".");
+		else if (node == EMBASSY_NODE_UPGRADE)
+			reply_node(req, m, EMBASSY_NODE_CONTROL);
 		else
 			reply_node(req, m, EMBASSY_NODE_TOP);
 	} else if (node == EMBASSY_NODE_TOP) {
@@ -353,6 +357,10 @@ void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char
 		lookup_time(req, m, parent, name);
 	} else if (node == EMBASSY_NODE_SNAPSHOTS) {
 		lookup_snapshot(req, m, parent, name);
+	} else if (node == EMBASSY_NODE_CONTROL && strcmp(name, UPGRADE_NAME) == 0) {
+		reply_node(req, m, EMBASSY_NODE_UPGRADE);
+	} else if (node == EMBASSY_NODE_CONTROL || node == EMBASSY_NODE_UPGRADE) {
+		fuse_reply_err(req, ENOENT);
 	} else {
 		fuse_reply_err(req, ENOTDIR);
 	}
@@ -462,7 +470,9 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 	rc = list_add(&l, ".", id, S_IFDIR);
 	if (rc == 0)
 		rc = list_add(&l, "..",
-			      node == EMBASSY_NODE_TOP ? INO_ROOT : embassy_id(EMBASSY_NODE_TOP),
+			      node == EMBASSY_NODE_TOP	     ? INO_ROOT
+			      : node == EMBASSY_NODE_UPGRADE ? embassy_id(EMBASSY_NODE_CONTROL)
+							     : embassy_id(EMBASSY_NODE_TOP),
 			      S_IFDIR);
 	if (node == EMBASSY_NODE_TOP)
 		for (size_t i = 0; rc == 0 && i < sizeof(members) / sizeof(*members); i++)
@@ -470,6 +480,8 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 				rc = list_add(&l, members[i].name, embassy_id(members[i].node),
 					      members[i].node == EMBASSY_NODE_STATUS ? S_IFREG
 										     : S_IFDIR);
+	if (node == EMBASSY_NODE_CONTROL && rc == 0)
+		rc = list_add(&l, UPGRADE_NAME, embassy_id(EMBASSY_NODE_UPGRADE), S_IFDIR);
 	if (node == EMBASSY_NODE_SNAPSHOTS && rc == 0)
 		rc = view_snapshots(m->view, list_snapshot, &l);
 	if (rc < 0)
@@ -478,11 +490,34 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 		fuse_reply_buf(req, l.p, l.len);
 }
 
+/*
+ * The process that serves this request ends before it is answered.  Its successor is given the
+ * request again, and answers it: so whoever asked waits until the new program serves.
+ */
+static int upgrade(struct mount *m)
+{
+	struct estate *e = m->heir->map.estate;
+	struct head h;
+	int rc = 0;
+
+	if (inflight_steps() > 0)
+		return e->upgrades > e->upgrades_before ? 0 : -ECANCELED;
+	if (e)
+		e->upgrades_before = e->upgrades;
+	/* The less is pending the sooner the successor serves. */
+	if (m->volume)
+		rc = volume_add_head(m->volume, &h);
+	inflight_mark();
+	return rc < 0 ? rc : heir_upgrade(m->heir);
+}
+
 void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
 {
 	struct head h;
 
-	if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
+	if (node_of(id) == EMBASSY_NODE_UPGRADE)
+		reply_rc(req, INO_ROOT, may_change(req, m) ? upgrade(m) : -EPERM);
+	else if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
 		fuse_reply_err(req, 0);
 	else if (!may_change(req, m))
 		fuse_reply_err(req, EPERM);
@@ -509,7 +544,7 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 	}
 	if (!may_change(req, m))
 		rc = -EPERM;
-	else if (inflight_steps() > 0) /* made by a process that was killed: durable, and answered */
+	else if (inflight_steps() > 0) /* made by a process that was killed */
 		rc = finish_snapshot(m, name, &s);
 	else
 		rc = volume_snapshot(m->volume, name, mode & S_ISVTX, &s);

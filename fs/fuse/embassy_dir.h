@@ -8,6 +8,7 @@
  *	.embassy/at/TIME/		the namespace as it stood then
  *	.embassy/ago/DURATION/		the same
  *	.embassy/snapshots/NAME/	the same; mkdir takes a snapshot, rmdir takes its name away
+ *	.embassy/control/upgrade/	fsync has the program executed anew; empty
  */
 
 #include "mount.h"
@@ -19,6 +20,8 @@ enum {
 	EMBASSY_NODE_AT,
 	EMBASSY_NODE_AGO,
 	EMBASSY_NODE_SNAPSHOTS,
+	EMBASSY_NODE_CONTROL,
+	EMBASSY_NODE_UPGRADE,
 	EMBASSY_NODE_STATUS = 16, /* this and all above: one status text each */
 };
 

@@ -33,6 +33,7 @@ struct estate {
 	char failure[128]; /* why the newest upgrade did not come about; empty: it did, or none */
 
 	uint32_t takeovers, upgrades; /* so far */
+	uint32_t upgrades_before;     /* when one was last asked for */
 	int64_t takeover_ns;	      /* when the newest was, since 1970 UTC */
 
 	uint64_t view_head; /* what a view shows; 0: not yet */

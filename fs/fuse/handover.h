@@ -22,7 +22,7 @@ enum handover_kind {
 	HANDOVER_ENDING,    /* daemon: unmounted, closing */
 	HANDOVER_UPGRADE,   /* daemon: somebody asks for it */
 	HANDOVER_FAILED,    /* to the daemon: there is no upgrade */
-	HANDOVER_START,	    /* to a new program: memory, keys, device, lock; struct handover_start */
+	HANDOVER_START,	    /* to a new program: memory, keys, device, lock; with a start */
 	HANDOVER_HELLO,	    /* new program: it can go on with these */
 	HANDOVER_GO,	    /* to a new program: the daemon is dead */
 };
@@ -44,7 +44,7 @@ struct handover {
 MUST_CHECK int handover_send(int fd, enum handover_kind kind, const int *fds, unsigned n,
 			     const struct handover_start *start);
 
-/* handover_receive(fd, out): wait for a message.  Returns 0, -errno, or -EPIPE: there is no more. */
+/* handover_receive(fd, out): wait for a message.  Returns 0; -errno; -EPIPE: there is no more. */
 MUST_CHECK int handover_receive(int fd, struct handover *out);
 
 /*

@@ -113,8 +113,9 @@ static int add_process(struct buf *b, const struct status_input *in)
 	if (in->takeover_ns)
 		when_format(in->takeover_ns, when);
 	rc = buf_printf(b,
-			",\n \"version\": \"" EMBASSYFS_VERSION "\", \"supervised\": %s, \"takeovers\": "
-			"%" PRIu32 ", \"takeover_time\": \"%s\", \"upgrades\": %" PRIu32 ", ",
+			",\n \"version\": \"" EMBASSYFS_VERSION "\", \"supervised\": %s, "
+			"\"takeovers\": %" PRIu32 ", \"takeover_time\": \"%s\", "
+			"\"upgrades\": %" PRIu32 ", ",
 			in->supervised ? "true" : "false", in->takeovers, when, in->upgrades);
 	return rc ? rc : add_key_string(b, "upgrade_failure", in->failure ? in->failure : "");
 }

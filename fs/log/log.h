@@ -51,10 +51,10 @@ struct log_tail {
 
 /*
  * log_open(cfg, out, out_tail): open the log in ${cfg->volume_dir} for writing.  The caller holds
- * the volume's lock.  With cfg->rescue first log_rescue(), whose errors it returns too.  The keep
- * is empty when it succeeds.  Recovers: resume at the catalog's newest head (a missing or damaged catalog
- * is rebuilt), walk the blocks after it, each opened with its key, up to the first that is torn;
- * cut the last segment there.  An empty VOLUME/log is a volume just made.
+ * the volume's lock.  With cfg->rescue first log_rescue(), whose errors it returns too; the keep is
+ * empty when it succeeds.  Recovers: resume at the catalog's newest head (a missing or damaged
+ * catalog is rebuilt), walk the blocks after it, each opened with its key, up to the first that is
+ * torn; cut the last segment there.  An empty VOLUME/log is a volume just made.
  * Returns 0; -ERR_DAMAGED (bytes before the last segment's tail, or before any signed head, are
  * not what was written, or a head that the catalog knows is gone: the log is not changed);
  * -ERR_TAMPERED; -ERR_VERSION; -ERR_WRONG_KEY (the writer key is not that of the newest

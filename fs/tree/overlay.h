@@ -98,7 +98,7 @@ MUST_CHECK int overlay_take_delta(struct overlay *ov, struct buf *out);
  */
 MUST_CHECK int overlay_apply(struct overlay *ov, const void *records, size_t len);
 
-/* overlay_replay(ov, records, len): the same, but the changes become pending.  They are not traced. */
+/* overlay_replay(ov, records, len): the same, but the changes become pending.  Not traced. */
 MUST_CHECK int overlay_replay(struct overlay *ov, const void *records, size_t len);
 
 /*

@@ -8,11 +8,13 @@ here=$(realpath "$(dirname "$0")")
 build=$(realpath "${1:-$here/../../build}")
 seconds=${2:-25}
 embassy=$build/tools/embassy
-embassyfs=$build/fs/fuse/embassyfs
 [ "$(id -u)" = 0 ] || { echo "takeover: it mounts; run it as root" >&2; exit 1; }
 
 w=$(mktemp -d "${TMPDIR:-/var/tmp}/embassyfs-takeover.XXXXXX")
 mnt=$w/mnt
+embassyfs=$w/bin/embassyfs # a file of our own, to be replaced
+mkdir "$w/bin"
+cp "$build/fs/fuse/embassyfs" "$embassyfs"
 seed=${SEED:-$RANDOM}
 passed=0 failed=0
 echo "SEED=$seed"
@@ -75,7 +77,8 @@ gone() { [ -z "$(daemon)" ]; }
 # What the supervisor says comes to ${w}/log.
 mount_it() {
 	local i
-	"$embassyfs" "$w/vol" "$mnt" -f -o "passphrase-file=$w/pass${1:+,$1}" >>"$w/log" 2>&1 &
+	# shellcheck disable=SC2086 # nothing, or one word
+	"$embassyfs" "$w/vol" "$mnt" ${foreground--f} -o "passphrase-file=$w/pass${1:+,$1}" >>"$w/log" 2>&1 &
 	supervisor=$!
 	for i in $(seq 300); do
 		grep -qs " $mnt fuse.embassyfs " /proc/mounts && status head >/dev/null 2>&1 && return
@@ -84,6 +87,17 @@ mount_it() {
 	echo "it does not come up"
 	cat "$w/log"
 	return 1
+}
+
+# replace FILE: as a package manager would.
+replace() { cp "$1" "$w/bin/new" && chmod 755 "$w/bin/new" && mv "$w/bin/new" "$embassyfs"; }
+
+# upgrade CODE PATTERN: the command's exit code and words.
+upgrade() {
+	local rc
+	timeout 60 "$embassy" upgrade "$mnt"
+	rc=$?
+	[ $rc = "$1" ] && grep -q "$2" "$w/out" || { echo "exit code $rc, expected $1, and '$2'"; return 1; }
 }
 
 unmount() { timeout 60 umount "$mnt" && within 20 gone && wait "$supervisor"; }
@@ -146,6 +160,11 @@ while [ $SECONDS -lt $end ]; do
 	kills=$((kills + 1))
 	sleep "$(awk -v r=$RANDOM 'BEGIN {printf "%.3f", 0.7 + r / 32768}')"
 	all_run >/dev/null || break
+	if [ $((kills % 5)) = 2 ]; then
+		pid=$(daemon)
+		t "an upgrade" upgrade 0 'version .* goes on where'
+		t "another daemon serves" another "$pid"
+	fi
 done
 t "no application noticed" all_run
 touch "$w/stop"
@@ -165,6 +184,56 @@ for j in "${jobs_all[@]}"; do
 	t "what $j left, mounted anew" job_after "$j"
 done
 t "the last write" test "$(cat "$mnt/last")" = last
+
+# New programs that are none: one that is no program, one that says yes and then fails.
+printf '#!/bin/false\n' >"$w/broken"
+cat >"$w/liar" <<'END'
+#!/usr/bin/python3
+import socket, struct
+s = socket.socket(fileno=3)
+socket.recv_fds(s, 16, 4)
+s.send(struct.pack('4I', 6, 0, 0, 0))
+s.recv(16)
+END
+echo before >"$mnt/before"
+pid=$(daemon)
+t "replaced" replace "$w/broken"
+t "an upgrade to what does not start" upgrade 1 'goes on'
+t "leaves the daemon alone" test "$(daemon)" = "$pid"
+t "replaced" replace "$w/liar"
+t "an upgrade to what fails halfway" upgrade 1 'did not come to serve.*goes on'
+t "has the old program serve again" another "$pid"
+t "status says why" bash -c "[[ '$(status upgrade_failure)' == *'did not come'* ]]"
+t "what was written is there" test "$(cat "$mnt/before")" = before
+t "replaced" replace "$build/fs/fuse/embassyfs"
+t "an upgrade to a good one" upgrade 0 'goes on where'
+t "status says nothing of failures" test "$(status upgrade_failure)" = ''
+t "not by others" bash -c "! setpriv --reuid 65534 --clear-groups '$embassy' upgrade '$mnt'"
+t "killed after an upgrade" kill_daemon
+t "what was written is there" test "$(cat "$mnt/before")" = before
+
+# SIGTERM to the first supervisor comes to the daemon, through all that stand between.
+t "asked to end" kill -TERM "$supervisor"
+t "it ends" within 20 gone
+t "and its supervisor, with 0" wait "$supervisor"
+t "it is no mount any more" bash -c "! grep -qs ' $mnt ' /proc/mounts"
+
+# In the background; and a view.
+foreground=
+for options in '' ro; do
+	t "mount in the background ${options:+, $options}" mount_it "$options"
+	t "killed" kill_daemon
+	pid=$(daemon)
+	first=$(ps -o ppid= -p "$pid" | tr -d ' ')
+	t "upgraded" upgrade 0 'goes on where'
+	t "the first supervisor has ended" within 5 bash -c "[ ! -d /proc/$first ]"
+	t "killed again" kill_daemon
+	t "what was written is there" test "$(cat "$mnt/before")" = before
+	t "unmount" bash -c "umount '$mnt'"
+	t "it ends" within 20 gone
+done
+unset foreground
+t "mount again" mount_it
 
 # A crash loop ends, with words.
 crash_loop() {
