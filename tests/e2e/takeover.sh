@@ -1,12 +1,12 @@
 #!/bin/bash
 # A mount whose daemon is killed again and again, and upgraded, while applications use it: none of them notices.
 #
-# usage: takeover.sh [BUILD-DIR] [SECONDS]		as root; about 20 s more than SECONDS (25)
+# usage: takeover.sh [BUILD-DIR] [SECONDS]		as root; about 50 s more than SECONDS (15)
 set -uo pipefail
 
 here=$(realpath "$(dirname "$0")")
 build=$(realpath "${1:-$here/../../build}")
-seconds=${2:-25}
+seconds=${2:-15}
 embassy=$build/tools/embassy
 [ "$(id -u)" = 0 ] || { echo "takeover: it mounts; run it as root" >&2; exit 1; }
 
@@ -184,6 +184,12 @@ for j in "${jobs_all[@]}"; do
 	t "what $j left, mounted anew" job_after "$j"
 done
 t "the last write" test "$(cat "$mnt/last")" = last
+
+# Killed when a change was made and not answered, for each kind of change.
+t "changes without an answer" timeout 200 python3 "$here/takeover_answers.py" "$mnt" "$w"
+t "unmount" unmount
+t "mount anew" mount_it
+t "they were made once" python3 "$here/takeover_answers.py" "$mnt" "$w" --after
 
 # New programs that are none: one that is no program, one that says yes and then fails.
 printf '#!/bin/false\n' >"$w/broken"
