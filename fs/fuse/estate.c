@@ -18,10 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 #define PAGE ((size_t)4096)
 #define HUGE_PAGE ((size_t)2 << 20)
 #define RING_SPAN ((size_t)16 << 20) /* the log's ring, which lies first */
@@ -110,8 +106,8 @@ int estate_make(bool live, struct estate_map *out)
 		return rc;
 	}
 	if (live) {
-		/* Best effort both: without them it is somewhat slower, or may be swapped. */
-		(void)madvise(map.mem, RING_SPAN, MADV_COLLAPSE);
+		/* Best effort both: huge pages where shmem_enabled allows them, and no swap. */
+		(void)madvise(map.mem, RING_SPAN, MADV_HUGEPAGE);
 		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
 	}
 	map.estate->magic = ESTATE_MAGIC;
