@@ -70,14 +70,19 @@ static int take_place(struct appender *a)
 }
 
 /* A copy that could not be tidied before must be, now that nobody else writes. */
-static int recover_if_needed(struct copy *c)
+static bool must_recover(struct copy *c)
 {
 	bool must;
 
 	pthread_mutex_lock(&c->mu);
 	must = c->must_recover;
 	pthread_mutex_unlock(&c->mu);
-	return must ? copy_recover(c) : 0;
+	return must;
+}
+
+static int recover_if_needed(struct copy *c)
+{
+	return must_recover(c) ? copy_recover(c) : 0;
 }
 
 static int judge_epoch(const struct appender *a)
@@ -405,7 +410,11 @@ void appender_end(struct appender *a)
 	if (!a)
 		return;
 	copy_get_stand(a->copy, &s);
-	rc = copy_cut(a->copy, s.end);
+	/*
+	 * A head whose write to the catalog failed may be in it all the same, and the log must not
+	 * be older than the catalog: recovery finds out, and cuts.
+	 */
+	rc = must_recover(a->copy) ? 0 : copy_cut(a->copy, s.end);
 	if (rc < 0) {
 		msg_warn("%s: what follows position %llu could not be cut off: %s", a->copy->dir,
 			 (unsigned long long)s.end, err_detail(rc));

@@ -215,6 +215,10 @@ int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct cop
 	c->dir_fd = rc = file_open(AT_FDCWD, c->dir, O_RDONLY | O_DIRECTORY, 0);
 	if (rc < 0)
 		goto close_copy;
+	/* Who made it may have died, or failed, before its name was durable. */
+	rc = file_sync_dir(AT_FDCWD, vault_dir);
+	if (rc < 0)
+		goto close_copy;
 	rc = store_open(c->dir, true, &c->store);
 	if (rc < 0)
 		goto close_copy;

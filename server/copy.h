@@ -81,6 +81,18 @@ MUST_CHECK int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *o
  */
 MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
 
+/*
+ * copy_mend(c, who, pos, leaf, data, len, out_blocks): ${data} is whole adjacent blocks of one
+ * segment that begin at ${pos}, the first being block number ${leaf} of the log: write those that
+ * this copy does not have as it once verified them, durably.  Takes the appender's place meanwhile.
+ * Any thread.
+ * Returns 0, and how many were written; -ERR_FORBIDDEN (not the owner's, or not the bytes that
+ * were verified here); -ERR_ABSENT (beyond what is held, or no head states it); -EINVAL; as
+ * appender_begin(); -ENOSPC, -EIO, -ENOMEM; each with a detail.
+ */
+MUST_CHECK int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf,
+			 const void *data, size_t len, uint32_t *out_blocks);
+
 /* copy_hint(c, pos, len): they will be read soon. */
 void copy_hint(struct copy *c, uint64_t pos, uint64_t len);
 

@@ -80,11 +80,42 @@ static int try_resume(struct copy *c, struct history *h)
 	return rc;
 }
 
+/*
+ * Heads are put into the catalog when they are durable, and acknowledged after that.  So if its
+ * newest is not in the log, the log was damaged, and nothing may be cut off where it seems to end.
+ */
+static int check_known_head(struct copy *c, const struct params *p)
+{
+	struct catalog *catalog;
+	struct head_ref known;
+	struct head head;
+	int rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &catalog);
+
+	if (rc < 0)
+		return rc == -ERR_DAMAGED || rc == -ERR_VERSION ? 0 : rc;
+	rc = catalog_newest(catalog, &known);
+	catalog_close(catalog);
+	if (rc < 0)
+		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
+	rc = history_read_head(p, c->store, &known, &head, NULL);
+	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED && rc != -ERR_ABSENT)
+		return rc;
+	return err_say(-ERR_DAMAGED,
+		       "%s: head %llu at position %llu is in the catalog, but not in the log; "
+		       "stop the server and heal the folder with 'embassy check %s --log-only "
+		       "--repair --from' another copy",
+		       c->dir, (unsigned long long)known.number, (unsigned long long)known.pos,
+		       c->dir);
+}
+
 static int resume(struct copy *c, const struct params *p, struct history *h)
 {
 	int rc = try_resume(c, h);
 
-	if (rc != -ERR_DAMAGED && rc != -ERR_VERSION)
+	if (rc != -ERR_DAMAGED && rc != -ERR_VERSION && rc != -ERR_TAMPERED)
+		return rc;
+	rc = check_known_head(c, p);
+	if (rc < 0)
 		return rc;
 	msg_warn("%s: the catalog does not fit the log; rebuilding it", c->dir);
 	history_release(h);

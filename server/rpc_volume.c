@@ -203,6 +203,28 @@ static int answer_put_volume(struct call *call, const grpc_byte_buffer *request,
 	return rc;
 }
 
+static int answer_mend(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out)
+{
+	Embassyfs__V1__MendReply reply = EMBASSYFS__V1__MEND_REPLY__INIT;
+	Embassyfs__V1__MendRequest *m;
+	ProtobufCMessage *base;
+	struct copy *copy;
+	int rc;
+
+	rc = wire_unpack(&embassyfs__v1__mend_request__descriptor, request, &base);
+	if (rc < 0)
+		return rc;
+	m = (Embassyfs__V1__MendRequest *)base;
+	rc = find_copy(call, &m->volume, &copy);
+	if (rc == 0)
+		rc = copy_mend(copy, call->who, m->position, m->leaf, m->data.data, m->data.len,
+			       &reply.blocks);
+	if (rc == 0)
+		rc = wire_pack(&reply.base, out);
+	protobuf_c_message_free_unpacked(base, NULL);
+	return rc;
+}
+
 struct ids {
 	uint8_t ids[VAULT_VOLUMES_MAX][VOLUME_ID_LEN];
 	ProtobufCBinaryData list[VAULT_VOLUMES_MAX];
@@ -245,5 +267,6 @@ const struct method get_volume_method = {.name = WIRE_SERVICE "GetVolume",
 					 .answer = answer_get_volume};
 const struct method put_volume_method = {.name = WIRE_SERVICE "PutVolume",
 					 .answer = answer_put_volume};
+const struct method mend_method = {.name = WIRE_SERVICE "Mend", .answer = answer_mend};
 const struct method list_volumes_method = {.name = WIRE_SERVICE "ListVolumes",
 					   .answer = answer_list_volumes};

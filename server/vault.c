@@ -75,6 +75,8 @@ int vault_open(const char *dir, struct vault **out)
 	pthread_mutex_init(&v->mu, NULL);
 	v->dir = strdup(dir);
 	rc = v->dir ? file_mkdir(AT_FDCWD, dir, 0700) : -ENOMEM;
+	if (rc == 0)
+		rc = file_sync_parent(AT_FDCWD, dir);
 	if (rc == 0 || rc == -EEXIST)
 		rc = take_lock(v);
 	if (rc < 0) {

@@ -1,26 +1,34 @@
 /*
- * embassy check: verify a volume that is not mounted.  The work is fs/volume/check.h's; here it is
- * told.
+ * embassy check: verify a volume that is not mounted, and heal it from an embassy.  The work is
+ * fs/volume/check.h's and fs/log/repair.h's; here it is told.
  */
 
 #include "cmd.h"
 
 #include "check.h"
 #include "err.h"
+#include "file.h"
 #include "keys.h"
 #include "params.h"
+#include "remote.h"
+#include "repair.h"
+#include "source.h"
+#include "target.h"
+#include "volume.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { OPT_READ_DATA = 1, OPT_LOG_ONLY };
+enum { OPT_READ_DATA = 1, OPT_LOG_ONLY, OPT_REPAIR, OPT_FROM, OPT_TO, OPT_TLS };
 
 struct checking {
 	struct cmd_credential credential;
 	uint64_t read_percent;
-	bool log_only;
+	bool log_only, repair;
+	const char *from, *to, *tls_dir;
 };
 
 static void report(void *ctx, enum check_level level, const char *text)
@@ -36,6 +44,166 @@ static void progress(void *ctx, const char *what, uint64_t done, uint64_t total)
 	(void)ctx;
 	if (total > 0)
 		cmd_progress("checking %s: %.1f %%", what, 100.0 * (double)done / (double)total);
+}
+
+static void healed(void *ctx, const char *text)
+{
+	(void)ctx;
+	cmd_progress_end();
+	printf("%s\n", text);
+	fflush(stdout);
+}
+
+static void heal_progress(void *ctx, uint64_t done, uint64_t total)
+{
+	progress(ctx, "against the other copy", done, total);
+}
+
+/* The copy that is named; an address alone means the volume of ${p}. */
+static int find_other(const char *words, const struct params *p, struct target *out)
+{
+	char id[VOLUME_ID_TEXT_LEN], *text;
+	int rc;
+
+	rc = target_find(words, out);
+	if (rc != -ERR_NO_VOLUME || p == NULL)
+		return rc;
+	volume_id_format(p->id, id);
+	if (asprintf(&text, "%s/%s", words, id) < 0)
+		return -ENOMEM;
+	rc = target_find(text, out);
+	free(text);
+	return rc;
+}
+
+static int open_other(const struct checking *c, const struct params *p, struct source **out)
+{
+	struct target t;
+	int rc;
+
+	rc = find_other(c->from, p, &t);
+	if (rc == 0) {
+		rc = target_source(&t, c->tls_dir, out);
+		target_release(&t);
+	}
+	return rc;
+}
+
+/* volume.conf is read, or healed: then ${out} is what the other copy has. */
+static int heal_params(const struct checking *c, const char *dir, struct params *out,
+		       struct source **out_other)
+{
+	int rc = params_load(dir, out), store_rc;
+
+	if (rc == 0) {
+		rc = open_other(c, out, out_other);
+		if (rc == 0 && memcmp((*out_other)->params->id, out->id, VOLUME_ID_LEN) != 0) {
+			source_free(*out_other);
+			rc = err_say(-EINVAL, "%s: it is another volume than %s", c->from, dir);
+		}
+		if (rc < 0)
+			params_release(out);
+		return rc;
+	}
+	if (rc != -ERR_FORMAT && rc != -ERR_VERSION && rc != -ERR_TAMPERED && rc != -ERR_NO_VOLUME)
+		return rc;
+	rc = open_other(c, NULL, out_other);
+	if (rc < 0)
+		return err_say(rc,
+			       "%s; volume.conf here is of no use, so give the other copy as "
+			       "HOST:PORT/VOLUME-ID",
+			       err_detail(rc));
+	store_rc = params_store((*out_other)->params, dir);
+	rc = store_rc == 0 ? params_load(dir, out) : store_rc;
+	if (rc < 0)
+		source_free(*out_other);
+	else
+		healed(NULL, "volume.conf: healed");
+	return rc;
+}
+
+static int repair(const struct checking *c, const char *dir)
+{
+	struct repair_config cfg = {.dir = dir, .report = healed, .progress = heal_progress};
+	struct repair_counts n = {0};
+	char bytes[CMD_WORDS_LEN];
+	struct params params;
+	int lock, rc;
+
+	rc = volume_lock(dir, &lock);
+	if (rc < 0)
+		return rc;
+	rc = heal_params(c, dir, &params, &cfg.source);
+	if (rc < 0)
+		goto unlock;
+	cfg.params = &params;
+	rc = repair_log(&cfg, &n);
+	source_free(cfg.source);
+	params_release(&params);
+	cmd_progress_end();
+	if (rc < 0)
+		goto unlock;
+	printf("compared with %" PRIu64 " heads of %s: %" PRIu64 " blocks healed, %s\n", n.heads,
+	       c->from, n.blocks, cmd_bytes((double)n.bytes, bytes));
+	if (n.failed != 0)
+		printf("not all could be healed; what remains is told below\n");
+unlock:
+	file_close(lock);
+	return rc;
+}
+
+static int mend(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len)
+{
+	uint32_t blocks;
+
+	return remote_mend(ctx, pos, leaf, bytes, len, &blocks);
+}
+
+static int repair_there(const struct checking *c, const char *dir, const struct params *params)
+{
+	struct repair_config cfg = {.dir = dir, .params = params, .report = healed};
+	struct remote_config remote = {.tls_dir = c->tls_dir};
+	struct repair_counts n = {0};
+	char bytes[CMD_WORDS_LEN];
+	struct target t;
+	int rc;
+
+	rc = find_other(c->to, params, &t);
+	if (rc < 0)
+		return rc;
+	if (t.kind != TARGET_REMOTE || memcmp(t.volume, params->id, VOLUME_ID_LEN) != 0) {
+		target_release(&t);
+		return err_say(-EINVAL, "%s: give an embassy of this volume, HOST:PORT", c->to);
+	}
+	remote.address = t.address;
+	remote.volume = t.volume;
+	rc = target_source(&t, c->tls_dir, &cfg.source);
+	if (rc == 0) {
+		rc = repair_other(&cfg, mend, &remote, &n);
+		source_free(cfg.source);
+	}
+	target_release(&t);
+	if (rc < 0)
+		return rc;
+	printf("compared %s up to head %" PRIu64 ": %" PRIu64 " blocks healed there, %s\n", c->to,
+	       n.heads, n.blocks, cmd_bytes((double)n.bytes, bytes));
+	if (n.failed != 0)
+		return err_say(-ERR_DAMAGED, "%s: %" PRIu64 " blocks could not be healed", c->to,
+			       n.failed);
+	return 0;
+}
+
+/* What this copy, which is sound, has and the embassy's has not. */
+static int heal_there(const struct checking *c, const char *dir)
+{
+	struct params params;
+	int rc = params_load(dir, &params);
+
+	if (rc < 0)
+		return rc;
+	rc = repair_there(c, dir, &params);
+	params_release(&params);
+	return rc;
 }
 
 static void summary(const struct check_counts *n, bool unlocked)
@@ -85,11 +253,10 @@ static int check(const struct checking *c, const char *dir)
 		return rc;
 	summary(&counts, !c->log_only);
 	if (counts.problems != 0)
-		return err_say(rc,
-			       "%s: %" PRIu64
-			       " problems; keep this copy as it is, and mount or copy "
-			       "from an embassy",
-			       dir, counts.problems);
+		return err_say(rc, "%s: %" PRIu64 " problems; %s", dir, counts.problems,
+			       c->repair ? "keep this copy as it is, and mount an embassy's"
+					 : "heal it with --repair --from HOST:PORT, or keep it as "
+					   "it is and mount an embassy's");
 	printf("%s is sound\n", dir);
 	return 0;
 }
@@ -100,6 +267,10 @@ static int run(const struct command *cmd, int argc, char **argv)
 		CMD_CREDENTIAL_OPTIONS,
 		{"read-data", optional_argument, NULL, OPT_READ_DATA},
 		{"log-only", no_argument, NULL, OPT_LOG_ONLY},
+		{"repair", no_argument, NULL, OPT_REPAIR},
+		{"from", required_argument, NULL, OPT_FROM},
+		{"to", required_argument, NULL, OPT_TO},
+		{"tls", required_argument, NULL, OPT_TLS},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -118,6 +289,18 @@ static int run(const struct command *cmd, int argc, char **argv)
 		case OPT_LOG_ONLY:
 			c.log_only = true;
 			break;
+		case OPT_REPAIR:
+			c.repair = true;
+			break;
+		case OPT_FROM:
+			c.from = optarg;
+			break;
+		case OPT_TO:
+			c.to = optarg;
+			break;
+		case OPT_TLS:
+			c.tls_dir = optarg;
+			break;
 		case OPT_PASSPHRASE_FILE:
 			c.credential.passphrase_file = optarg;
 			break;
@@ -130,7 +313,13 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return cmd_usage(cmd, "give one volume's folder");
 	if (c.log_only && c.read_percent != 0)
 		return cmd_usage(cmd, "--read-data needs the key, which --log-only does without");
-	rc = check(&c, argv[optind]);
+	if (c.repair != (c.from != NULL || c.to != NULL))
+		return cmd_usage(cmd, "--repair and --from (or --to) belong together");
+	rc = c.from != NULL ? repair(&c, argv[optind]) : 0;
+	if (rc == 0)
+		rc = check(&c, argv[optind]);
+	if (rc == 0 && c.to != NULL)
+		rc = heal_there(&c, argv[optind]);
 	return rc < 0 ? cmd_fail(rc, argv[optind]) : 0;
 }
 
@@ -144,6 +333,16 @@ const struct command cmd_check = {
 		"21 tampered with, 11 in use.\n\n"
 		"  --read-data[=PERCENT]  open every data block too, or a random PERCENT of them\n"
 		"  --log-only             do without the key: the log only\n"
+		"  --repair --from FROM   before that, replace what is damaged or missing by what "
+		"FROM\n"
+		"                         has, HOST:PORT[/VOLUME-ID] or a folder; only bytes that "
+		"a\n"
+		"                         signed head vouches for are written\n"
+		"  --repair --to TO       after that, if all is sound, heal the copy of the "
+		"embassy TO\n"
+		"                         by this one; it takes only bytes that it had verified "
+		"before\n"
+		"  --tls DIR              ca.pem, cert.pem and key.pem for FROM and TO\n"
 		"  --passphrase-file FILE, --key-file FILE\n"
 		"                         unlock the volume\n"
 		"  --help\n\n"

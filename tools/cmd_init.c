@@ -46,6 +46,8 @@ static int make_dir(struct init *in)
 	int rc = file_mkdir(AT_FDCWD, in->dir, 0700);
 
 	in->made_dir = rc == 0;
+	if (rc == 0)
+		rc = file_sync_parent(AT_FDCWD, in->dir);
 	if (rc == -EEXIST)
 		rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
 	if (rc == -ENOTEMPTY)

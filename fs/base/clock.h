@@ -8,6 +8,13 @@
 /* clock_wall_ns(): nanoseconds since 1970-01-01 UTC; may jump either way. */
 int64_t clock_wall_ns(void);
 
+/*
+ * clock_stamp_ns(): the same as the kernel stamps files with: as of its last tick, or of a finer
+ * stamp that it gave since.  A file's times come from both sides: with any other clock on ours, a
+ * file that was made first and written later could be older than it was.
+ */
+int64_t clock_stamp_ns(void);
+
 /* clock_mono_ns(): nanoseconds of a clock that never jumps; only differences mean anything. */
 uint64_t clock_mono_ns(void);
 

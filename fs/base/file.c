@@ -216,8 +216,7 @@ int file_sync_dir(int dirfd, const char *path)
 	return rc;
 }
 
-/* fsync the folder that the file ${path} is in. */
-static int sync_parent(int dirfd, const char *path)
+int file_sync_parent(int dirfd, const char *path)
 {
 	char *folder = strdup(path);
 	char *slash;
@@ -225,6 +224,8 @@ static int sync_parent(int dirfd, const char *path)
 
 	if (!folder)
 		return -ENOMEM;
+	for (size_t len = strlen(folder); len > 1 && folder[len - 1] == '/';)
+		folder[--len] = '\0';
 	slash = strrchr(folder, '/');
 	if (!slash)
 		rc = file_sync_dir(dirfd, ".");
@@ -267,7 +268,7 @@ int file_replace(int dirfd, const char *path, const void *data, size_t len, mode
 		rc = file_rename(dirfd, temporary, path);
 	if (rc < 0)
 		goto remove_temporary;
-	rc = sync_parent(dirfd, path);
+	rc = file_sync_parent(dirfd, path);
 	free(temporary);
 	return rc;
 

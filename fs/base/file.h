@@ -48,6 +48,9 @@ MUST_CHECK int file_mkdir(int dirfd, const char *path, mode_t mode); /* -EEXIST 
 /* file_sync_dir(dirfd, path): fsync the folder ${path}, so that names in it are durable. */
 MUST_CHECK int file_sync_dir(int dirfd, const char *path);
 
+/* file_sync_parent(dirfd, path): the same for the folder that ${path} lies in. */
+MUST_CHECK int file_sync_parent(int dirfd, const char *path);
+
 /*
  * file_replace(dirfd, path, data, len, mode): the file's whole contents, atomically and durably:
  * temporary beside it, fsync, rename, fsync of the folder.

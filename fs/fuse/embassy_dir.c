@@ -375,23 +375,32 @@ static const struct text *text_locked(const struct embassy_dir *d, uint64_t node
 	return NULL;
 }
 
-void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id)
+int embassy_stat(struct mount *m, uint64_t id, struct stat *out)
 {
 	struct embassy_dir *d = m->embassy;
 	uint64_t node = node_of(id);
 	const struct text *t = NULL;
-	struct stat st;
+	bool found;
 
 	pthread_mutex_lock(&d->mu);
 	if (node >= EMBASSY_NODE_STATUS)
 		t = text_locked(d, node);
-	if (t || node < EMBASSY_NODE_STATUS)
-		fill_stat(m, node, t, &st);
+	found = t || node < EMBASSY_NODE_STATUS;
+	if (found)
+		fill_stat(m, node, t, out);
 	pthread_mutex_unlock(&d->mu);
-	if (t || node < EMBASSY_NODE_STATUS)
+	return found ? 0 : -ESTALE;
+}
+
+void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id)
+{
+	struct stat st;
+	int rc = embassy_stat(m, id, &st);
+
+	if (rc == 0)
 		fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
 	else
-		fuse_reply_err(req, ESTALE);
+		fuse_reply_err(req, -rc);
 }
 
 void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off)

@@ -53,6 +53,9 @@ void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id);
 void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode);
 void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
 
+/* embassy_stat(m, id, out): the attributes of a virtual node.  Returns 0 or -ESTALE. */
+MUST_CHECK int embassy_stat(struct mount *m, uint64_t id, struct stat *out);
+
 /* embassy_forget(m, id): the kernel holds no reference to the virtual node ${id}. */
 void embassy_forget(struct mount *m, uint64_t id);
 

@@ -147,12 +147,16 @@ static int serve(struct run *run, struct content *c)
 	struct mount m = {
 		.volume = content_volume(c),
 		.view = content_view(c),
+		.writeback = &run->writeback,
 		.view_cfg = content_view_config(c),
 		.volume_id = content_volume_id(c),
 		.owner = getuid(),
 		.n_threads = content_is_remote(c) ? THREADS_REMOTE : THREADS_LOCAL,
 		.memory_bytes = content_memory(o),
 		.heir = &run->heir,
+		.noatime = o->noatime && !o->strictatime,
+		.nodiratime = o->nodiratime,
+		.strictatime = o->strictatime,
 		.ready = ready,
 		.ready_ctx = run,
 	};
@@ -217,6 +221,13 @@ int main(int argc, char *argv[])
 		fputs(o.help ? options_help : "embassyfs " EMBASSYFS_VERSION "\n", stdout);
 		options_release(&o);
 		return 0;
+	}
+
+	if (o.remount) {
+		rc = session_remount(&o);
+		rc = rc < 0 ? fail(o.mount_point, rc) : 0;
+		options_release(&o);
+		return rc;
 	}
 
 	prepare_process();

@@ -5,8 +5,8 @@
  * to place_put(), and lets go before it replies where it can: a reply may be what the kernel
  * waits for before it forgets the node.
  *
- * Lock order: the locks of slots, unnamed, syncs and embassy_dir are leaves; none is held across
- * a reply, a call into the volume or a view, or each other.
+ * Lock order: the locks of slots, unnamed, syncs, seeks and embassy_dir are leaves; none is held
+ * across a reply, a call into the volume or a view, or each other.
  */
 
 #include "mount.h"
@@ -14,12 +14,14 @@
 #include "complain.h"
 #include "embassy_dir.h"
 #include "err.h"
+#include "seeks.h"
 #include "slots.h"
 #include "source.h"
 #include "supervisor.h"
 #include "syncs.h"
 #include "unnamed.h"
 #include "volume.h"
+#include "writeback.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -120,6 +122,20 @@ void mount_adopted(struct mount *m)
 		volume_orphans(m->volume, ask_about_orphan, m);
 }
 
+static int flush_file(void *ctx, uint64_t ino)
+{
+	struct mount *m = ctx;
+
+	return writeback_flush(m->writeback, ino, NODE_GENERATION);
+}
+
+static void cancel_flush(void *ctx)
+{
+	struct mount *m = ctx;
+
+	writeback_cancel(m->writeback);
+}
+
 int mount_init(struct mount *m)
 {
 	struct slots_config slots = {.open = open_view,
@@ -130,12 +146,16 @@ int mount_init(struct mount *m)
 				     .mem = m->heir->map.slots};
 	struct unnamed_config unnamed = {.held = kernel_holds, .gone = drop_contents, .ctx = m};
 	const struct estate *e = m->heir->map.estate;
+	struct seeks_config seeks = {
+		.flush = flush_file, .answer = answer_seek, .cancel = cancel_flush, .ctx = m};
 	int rc = embassy_dir_new(e ? e->takeovers : 0, &m->embassy);
 
 	if (rc == 0 && m->volume)
 		rc = slots_new(&slots, &m->slots);
 	if (rc == 0 && m->volume)
 		rc = syncs_new(m->volume, &m->syncs);
+	if (rc == 0 && m->volume)
+		rc = seeks_new(&seeks, &m->seeks);
 	if (rc == 0 && m->volume)
 		rc = unnamed_new(&unnamed, &m->unnamed);
 	/* Somebody may have them open still. */
@@ -148,10 +168,12 @@ int mount_init(struct mount *m)
 
 void mount_release(struct mount *m)
 {
+	seeks_free(m->seeks);
 	unnamed_free(m->unnamed);
 	syncs_free(m->syncs);
 	slots_free(m->slots);
 	embassy_dir_free(m->embassy);
+	m->seeks = NULL;
 	m->unnamed = NULL;
 	m->syncs = NULL;
 	m->slots = NULL;
@@ -192,6 +214,13 @@ int place_for_change(struct mount *m, uint64_t id, uint64_t *out_ino)
 	return 0;
 }
 
+/* The kernel leaves access times of FUSE to us. */
+void place_accessed(struct mount *m, const struct place *n, bool is_dir)
+{
+	if (n->live && !m->noatime && !(is_dir && m->nodiratime))
+		volume_accessed(m->volume, n->ino, m->strictatime);
+}
+
 void stat_of(const struct attr *a, int slot, struct stat *out)
 {
 	*out = (struct stat){
@@ -214,14 +243,14 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 {
 	*out = (struct fuse_entry_param){
 		.ino = node_id(n->slot, a->ino),
-		.generation = 1, /* inode numbers are never used again */
+		.generation = NODE_GENERATION,
 		.attr_timeout = TIMEOUT_LONG_S,
 		.entry_timeout = TIMEOUT_LONG_S,
 	};
 	stat_of(a, n->slot, &out->attr);
 }
 
-void reply_rc(fuse_req_t req, uint64_t id, int rc)
+int reply_errno(uint64_t id, int rc)
 {
 	/*
 	 * An errno is an answer; one of our own codes means that something is wrong with what is
@@ -230,7 +259,12 @@ void reply_rc(fuse_req_t req, uint64_t id, int rc)
 	if (-rc > ERR_BASE)
 		complain(complain_subject(id & (INO_MAX - 1), err_text(rc)),
 			 "inode %" PRIu64 ": %s", id & (INO_MAX - 1), err_detail(rc));
-	fuse_reply_err(req, rc ? err_errno(rc) : 0);
+	return rc ? err_errno(rc) : 0;
+}
+
+void reply_rc(fuse_req_t req, uint64_t id, int rc)
+{
+	fuse_reply_err(req, reply_errno(id, rc));
 }
 
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot)

@@ -24,13 +24,17 @@
 struct embassy_dir;
 struct heir;
 struct replicator;
+struct seek;
+struct seeks;
 struct slots;
 struct syncs;
 struct unnamed;
 struct volume;
+struct writeback;
 
 #define NODE_SHIFT 48
 #define NODE_VIRTUAL UINT64_C(0xffff)
+#define NODE_GENERATION 1u /* inode numbers are never used again */
 
 /* Kernel caches are right for good where only the kernel makes changes. */
 #define TIMEOUT_LONG_S 1e9
@@ -40,17 +44,20 @@ struct mount {
 	struct view *view;     /* the namespace at the root; the volume's or a view of its own */
 	const struct view_config *view_cfg;
 	const uint8_t *volume_id; /* VOLUME_ID_LEN bytes */
+	struct writeback *writeback; /* live only */
 	struct replicator **replicators;
 	size_t n_replicators;
 	uid_t owner; /* who mounted it */
 	unsigned n_threads;
 	size_t memory_bytes;
 	struct heir *heir; /* from the process before, and for the one after */
+	bool noatime, nodiratime, strictatime;
 
 	/* Made by mount_init(). */
 	struct slots *slots;	 /* live only */
 	struct unnamed *unnamed; /* live only */
 	struct syncs *syncs;	 /* live only */
+	struct seeks *seeks;	 /* live only */
 	struct embassy_dir *embassy;
 
 	/* Set by the session. */
@@ -104,6 +111,9 @@ void place_put(struct mount *m, struct place *n);
 /* place_for_change(m, id, out): a live inode's number.  Returns 0 or -EROFS. */
 MUST_CHECK int place_for_change(struct mount *m, uint64_t id, uint64_t *out_ino);
 
+/* place_accessed(m, n, is_dir): contents of a node that is in use were read: its access time. */
+void place_accessed(struct mount *m, const struct place *n, bool is_dir);
+
 void stat_of(const struct attr *a, int slot, struct stat *out);
 
 /* entry_of(n, a, out): what the kernel is to know of ${a}, a member of n's view. */
@@ -112,11 +122,23 @@ void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_par
 /*
  * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id}
  * could not be had, log why.
+ * reply_errno(id, rc): the errno that ${rc} is to the kernel, logged likewise.
  * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the
  * kernel.
  */
+int reply_errno(uint64_t id, int rc);
 void reply_rc(fuse_req_t req, uint64_t id, int rc);
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot);
+
+/*
+ * privs_is_member(req, gid): whether the caller is of the group, as far as /proc tells.
+ * privs_lost(req, a): the set-id bits of ${a} that its contents' change by the caller takes away.
+ * privs_drop(req, ino): take them away, and have the kernel forget the mode that it knows: it
+ * leaves them to us where contents change, and is not told by the answer.  Returns 0 or an error.
+ */
+bool privs_is_member(fuse_req_t req, gid_t gid);
+uint32_t privs_lost(fuse_req_t req, const struct attr *a);
+MUST_CHECK int privs_drop(fuse_req_t req, uint64_t ino);
 
 /* The handlers, by subject. */
 void op_init(void *userdata, struct fuse_conn_info *conn);
@@ -164,6 +186,8 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi);
 void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi);
+/* answer_seek(ctx, s, rc): seeks.h's, for the mount ${ctx}. */
+void answer_seek(void *ctx, const struct seek *s, int rc);
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 			struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,
 			struct fuse_file_info *to_fi, size_t len, int flags);

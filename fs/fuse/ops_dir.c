@@ -66,6 +66,8 @@ static void list(fuse_req_t req, uint64_t id, size_t size, off_t off, bool plus)
 	l.node = &n;
 	slot = n.slot;
 	rc = view_readdir(n.view, n.ino, (uint64_t)off, plus, add_entry, &l);
+	if (rc >= 0)
+		place_accessed(m, &n, true);
 	place_put(m, &n);
 	/* What fitted before an error is worth having; the error comes again with the next call. */
 	if (rc < 0 && l.len == 0) {

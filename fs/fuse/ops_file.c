@@ -9,11 +9,13 @@
 #include "mount.h"
 
 #include "embassy_dir.h"
+#include "seeks.h"
 #include "syncs.h"
 #include "volume.h"
 #include "wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,7 +48,6 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 	void *p;
 	int rc;
 
-	(void)fi;
 	if (node_is_virtual(id)) {
 		embassy_read(req, m, id, size, off);
 		return;
@@ -55,6 +56,8 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 	rc = p ? place_get(m, id, &n) : -ENOMEM;
 	if (rc == 0) {
 		rc = off < 0 ? -EINVAL : view_read(n.view, n.ino, (uint64_t)off, size, p, &len);
+		if (rc == 0 && len > 0 && !(fi->flags & O_NOATIME))
+			place_accessed(m, &n, false);
 		place_put(m, &n);
 	}
 	if (rc < 0)
@@ -71,6 +74,8 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	int rc = off < 0 ? -EINVAL : place_for_change(m, id, &ino);
 
 	(void)fi;
+	if (rc == 0 && wire_write_kills_priv())
+		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
 				  wire_write_kills_priv());
@@ -92,20 +97,6 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 		fuse_reply_err(req, 0);
 }
 
-/* A change of contents that is no write: a caller without privileges must not keep a program's. */
-static int kill_priv(struct mount *m, const struct fuse_ctx *c, uint64_t ino)
-{
-	struct attr a, want = {0};
-	int rc;
-
-	if (c->uid == 0 || !atomic_load(&m->handles_killpriv))
-		return 0;
-	rc = view_getattr(m->view, ino, &a);
-	if (rc == 0 && (a.mode & (S_ISUID | S_ISGID)))
-		rc = volume_setattr(m->volume, ino, SET_KILL_PRIV, &want, &a);
-	return rc;
-}
-
 void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 		  struct fuse_file_info *fi)
 {
@@ -115,43 +106,71 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 
 	(void)fi;
 	if (rc == 0)
-		rc = kill_priv(m, fuse_req_ctx(req), ino);
+		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = volume_allocate(m->volume, ino, mode, (uint64_t)off, (uint64_t)len);
 	reply_rc(req, id, rc);
 }
 
-void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)
+static void reply_seek(fuse_req_t req, uint64_t id, struct view *v, uint64_t ino, uint64_t off,
+		       bool hole)
 {
-	struct mount *m = mount_of(req);
 	uint64_t found;
-	struct place n;
-	int rc;
+	int rc = view_seek(v, ino, off, hole, &found);
 
-	(void)fi;
-	/*
-	 * The kernel asks without writing back first what it holds dirty, so where holes are we
-	 * know only in a mount that nobody writes to.  Elsewhere it takes "not implemented" for
-	 * "all is data", which is always right; a guess would make cp(1) skip what another
-	 * program has just written.
-	 */
-	if (m->volume) {
-		fuse_reply_err(req, ENOSYS);
-		return;
-	}
-	if (node_is_virtual(id) || off < 0 || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		fuse_reply_err(req, EINVAL);
-		return;
-	}
-	rc = place_get(m, id, &n);
-	if (rc == 0) {
-		rc = view_seek(n.view, n.ino, (uint64_t)off, whence == SEEK_HOLE, &found);
-		place_put(m, &n);
-	}
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
 		fuse_reply_lseek(req, (off_t)found);
+}
+
+/*
+ * A file that can't be written back is answered from what is stored: what failed to be written is
+ * data no more.  Where there is no way to write back at all the kernel takes "not implemented"
+ * for "all is data", which is always right.
+ */
+void answer_seek(void *ctx, const struct seek *s, int rc)
+{
+	struct mount *m = ctx;
+
+	if (rc == -ENOSYS || rc == -EINTR)
+		fuse_reply_err(s->req, -rc);
+	else
+		reply_seek(s->req, s->ino, m->view, s->ino, s->off, s->hole);
+}
+
+void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence, struct fuse_file_info *fi)
+{
+	struct mount *m = mount_of(req);
+	bool hole = whence == SEEK_HOLE;
+	struct place n;
+	int rc;
+
+	(void)fi;
+	if (node_is_virtual(id) || (whence != SEEK_DATA && !hole)) {
+		fuse_reply_err(req, EINVAL);
+		return;
+	}
+	/* Before a file's beginning there is as little as after its end. */
+	if (off < 0) {
+		fuse_reply_err(req, ENXIO);
+		return;
+	}
+	rc = place_get(m, id, &n);
+	if (rc < 0) {
+		reply_rc(req, id, rc);
+		return;
+	}
+	if (!n.live) {
+		reply_seek(req, id, n.view, n.ino, (uint64_t)off, hole);
+	} else {
+		struct seek s = {.req = req, .ino = n.ino, .off = (uint64_t)off, .hole = hole};
+
+		rc = seeks_ask(m->seeks, &s);
+		if (rc < 0)
+			reply_rc(req, id, rc);
+	}
+	place_put(m, &n);
 }
 
 void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
@@ -174,7 +193,7 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	}
 	rc = flags != 0 || from_off < 0 || to_off < 0 ? -EINVAL : place_for_change(m, to, &to_ino);
 	if (rc == 0)
-		rc = kill_priv(m, fuse_req_ctx(req), to_ino);
+		rc = privs_drop(req, to_ino);
 	/* The answer has 32 bits for the length. */
 	if (len > UINT32_MAX / 2)
 		len = UINT32_MAX / 2;

@@ -8,6 +8,7 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "clock.h"
 #include "embassy_dir.h"
 #include "slots.h"
 #include "unnamed.h"
@@ -17,13 +18,18 @@
 #include <errno.h>
 #include <string.h>
 
+#define NS_PER_S INT64_C(1000000000)
+
 /* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
 static int lookup_in(struct place *n, const char *name, struct attr *out)
 {
 	int rc;
 
-	if (strcmp(name, ".") == 0)
-		return view_getattr(n->view, n->ino, out);
+	if (strcmp(name, ".") == 0) {
+		rc = view_getattr(n->view, n->ino, out);
+		/* The kernel asks for what it has forgotten: without a name it is on its way out. */
+		return rc == 0 && out->nlink == 0 ? -ENOENT : rc;
+	}
 	if (strcmp(name, "..") != 0)
 		return view_lookup(n->view, n->ino, name, out);
 	rc = view_getattr(n->view, n->ino, out);
@@ -166,11 +172,13 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 			    .ctime = st->st_ctim};
 	unsigned set = translate(to_set);
 	struct timespec now;
+	int64_t now_ns;
 	int rc = 0;
 
 	if ((to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		return -EINVAL;
-	clock_gettime(CLOCK_REALTIME, &now);
+	now_ns = clock_stamp_ns();
+	now = (struct timespec){.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		want.atime = now;
 	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
@@ -204,6 +212,8 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
 	int rc = place_for_change(m, id, &ino);
 
 	(void)fi;
+	if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_KILL_SUID))
+		rc = privs_drop(req, ino);
 	if (rc == 0)
 		rc = set_attributes(m, ino, attr, to_set, &a);
 	if (rc < 0) {
@@ -223,6 +233,8 @@ void op_readlink(fuse_req_t req, fuse_ino_t id)
 
 	if (rc == 0) {
 		rc = view_readlink(n.view, n.ino, target);
+		if (rc == 0)
+			place_accessed(m, &n, false);
 		place_put(m, &n);
 	}
 	if (rc == 0)
@@ -232,6 +244,8 @@ void op_readlink(fuse_req_t req, fuse_ino_t id)
 }
 
 #define STATFS_BLOCK 4096u
+/* What the log may take of the disk at any moment without being asked to: its next segments. */
+#define STATFS_RESERVE (UINT64_C(128) << 20)
 #define STATFS_INODE_COST 256u /* a guess at what one more file needs of the disk */
 
 void op_statfs(fuse_req_t req, fuse_ino_t id)
@@ -246,7 +260,10 @@ void op_statfs(fuse_req_t req, fuse_ino_t id)
 	view_usage(m->view, &u);
 	if (m->volume)
 		volume_get_status(m->volume, &live);
-	st.f_bfree = st.f_bavail = live.disk_free / STATFS_BLOCK;
+	st.f_bfree = live.disk_free / STATFS_BLOCK;
+	/* Less is offered than allocating would take: what df promised is not refused. */
+	if (live.disk_free > STATFS_RESERVE)
+		st.f_bavail = (live.disk_free - STATFS_RESERVE) / STATFS_BLOCK;
 	st.f_blocks = st.f_bfree + (u.bytes + STATFS_BLOCK - 1) / STATFS_BLOCK;
 	st.f_ffree = st.f_favail = live.disk_free / STATFS_INODE_COST;
 	st.f_files = st.f_ffree + u.inodes;

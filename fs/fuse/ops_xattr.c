@@ -24,10 +24,14 @@ static bool starts(const char *s, const char *prefix)
 
 static int check_name(const char *name)
 {
+	static const char *const spaces[] = {"user.", "trusted.", "security."};
+
 	if (strlen(name) > NAME_LEN_MAX)
 		return -ERANGE;
-	if (starts(name, "user.") || starts(name, "trusted.") || starts(name, "security.") ||
-	    strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0)
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++)
+		if (starts(name, spaces[i]))
+			return name[strlen(spaces[i])] ? 0 : -EINVAL;
+	if (strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0)
 		return 0;
 	return -EOPNOTSUPP;
 }
@@ -38,10 +42,10 @@ void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 	void *p = size ? thread_buffer(size) : NULL;
 	struct place n;
 	size_t len;
-	int rc;
+	int rc = node_is_virtual(id) ? -ENODATA : check_name(name);
 
-	if (node_is_virtual(id) || check_name(name) < 0) {
-		fuse_reply_err(req, node_is_virtual(id) ? ENODATA : EOPNOTSUPP);
+	if (rc < 0) {
+		fuse_reply_err(req, -rc);
 		return;
 	}
 	rc = size && !p ? -ENOMEM : place_get(m, id, &n);
@@ -130,25 +134,6 @@ void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 	free(names);
 }
 
-#define GROUPS_MAX 65536
-
-/* Whether the caller is of the group ${gid}, as far as /proc tells. */
-static bool is_member(fuse_req_t req, gid_t gid)
-{
-	gid_t *list;
-	bool found = fuse_req_ctx(req)->gid == gid;
-	int n;
-
-	if (found)
-		return true;
-	list = calloc(GROUPS_MAX, sizeof(*list));
-	n = list ? fuse_req_getgroups(req, GROUPS_MAX, list) : 0;
-	for (int i = 0; i < n && i < GROUPS_MAX && !found; i++)
-		found = list[i] == gid;
-	free(list);
-	return found;
-}
-
 /* An access list also sets the mode, and is not kept where the mode says all of it. */
 static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size_t len)
 {
@@ -161,7 +146,7 @@ static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size
 	if (rc < 0)
 		return rc;
 	want.mode = (a.mode & ~(uint32_t)0777) | acl_permissions(acl, len);
-	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !is_member(req, a.gid))
+	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !privs_is_member(req, a.gid))
 		want.mode &= ~(uint32_t)S_ISGID;
 	if (acl_is_minimal(acl, len)) {
 		rc = volume_removexattr(m->volume, ino, ACL_ACCESS);

@@ -32,12 +32,14 @@ const char options_help[] =
 	"                        latest, head:NUMBER or snapshot:NAME\n"
 	"  -o ro                 read-only: the newest head\n"
 	"  -o allow_other        let other users in (file permissions apply)\n"
-	"  -o noatime            do not update access times\n"
+	"  -o noatime            do not update access times; nodiratime: not those of folders;\n"
+	"                        strictatime: at every read; else as relatime does\n"
 	"  -o flush=SECONDS      what programs wrote reaches the disk at least this often\n"
 	"  -o checkpoint=SECONDS how often a checkpoint is taken\n"
 	"  -o memory=SIZE        bound for the memory used (K M G T)\n"
 	"  -o local=SIZE         bound for the local cache of a block server's bytes\n"
 	"  -o nosupervise        no second process: when the daemon dies, the mount does\n"
+	"  -o remount            change a mount's ro, rw, noatime, nodev, nosuid or noexec\n"
 	"  -f                    stay in the foreground\n"
 	"  -h, --help            this text\n"
 	"  -V, --version         the version\n"
@@ -106,6 +108,11 @@ static const struct spec specs[] = {
 	{"allow_other", VALUE_NONE, AT(allow_other), true},
 	{"noatime", VALUE_NONE, AT(noatime), true},
 	{"atime", VALUE_NONE, AT(noatime), false},
+	{"nodiratime", VALUE_NONE, AT(nodiratime), true},
+	{"diratime", VALUE_NONE, AT(nodiratime), false},
+	{"strictatime", VALUE_NONE, AT(strictatime), true},
+	{"nostrictatime", VALUE_NONE, AT(strictatime), false},
+	{"relatime", VALUE_NONE, AT(strictatime), false},
 	{"flush", VALUE_SECONDS, AT(flush_s), false},
 	{"checkpoint", VALUE_SECONDS, AT(checkpoint_s), false},
 	{"memory", VALUE_SIZE, AT(memory_bytes), false},
@@ -130,12 +137,13 @@ static const struct spec specs[] = {
 	{"owner", VALUE_NONE, IGNORED, false},
 	{"group", VALUE_NONE, IGNORED, false},
 	{"async", VALUE_NONE, IGNORED, false},
-	{"relatime", VALUE_NONE, IGNORED, false},
 	{"norelatime", VALUE_NONE, IGNORED, false},
-	{"nodiratime", VALUE_NONE, IGNORED, false},
-	{"diratime", VALUE_NONE, IGNORED, false},
 	{"default_permissions", VALUE_NONE, IGNORED, false},
 	{"comment", VALUE_ANY, IGNORED, false},
+	/* mount -o remount, which also gives what the kernel says of the mount */
+	{"remount", VALUE_NONE, AT(remount), true},
+	{"user_id", VALUE_ANY, IGNORED, false},
+	{"group_id", VALUE_ANY, IGNORED, false},
 };
 
 static int refuse(const char *name, const char *reason)

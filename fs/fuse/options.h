@@ -20,10 +20,10 @@ struct options {
 	char *passphrase_file, *key_file, *tls_dir, *at;
 	char *embassies[OPTIONS_EMBASSIES_MAX];
 	size_t n_embassies;
-	bool read_only, allow_other, dev, suid, noexec, noatime;
+	bool read_only, allow_other, dev, suid, noexec, noatime, nodiratime, strictatime;
 	unsigned flush_s, checkpoint_s;	    /* 0: not given */
 	uint64_t memory_bytes, local_bytes; /* 0: not given */
-	bool foreground, help, version;
+	bool foreground, help, version, remount;
 	bool unsupervised; /* no process restarts the daemon */
 	int handover_fd;   /* to the supervisor that this program takes the place of; -1: none */
 };

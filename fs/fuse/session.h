@@ -24,6 +24,12 @@ MUST_CHECK int session_open(struct mount *m, const struct options *o);
  */
 MUST_CHECK int session_serve(struct mount *m, const struct options *o);
 
+/*
+ * session_remount(o): give an existing mount the flags of the options.  Nothing else changes, and
+ * its daemon is not told.  Returns 0 or -errno with a detail.
+ */
+MUST_CHECK int session_remount(const struct options *o);
+
 /* session_close(m): unmount it if it still is; free. */
 void session_close(struct mount *m);
 

@@ -8,6 +8,7 @@
  *    need not ask for security.capability before every write
  *  - the bit of a write request that says so
  *  - FUSE_TMPFILE
+ *  - FUSE_STATX, for birth times
  *  - FUSE_NOTIFY_RESEND: a session goes on in another process (estate.h)
  */
 

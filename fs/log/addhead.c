@@ -118,6 +118,38 @@ static void place_block(struct log *log, const struct head *h, const uint8_t *bl
 	ring_settle(&log->ring, h->pos, h->stored_len);
 }
 
+/*
+ * After an error of the catalog: open it anew, and let it find in the log what it lacks, which
+ * has the pending head too.
+ */
+static int revive_catalog(struct log *log)
+{
+	struct head_ref newest;
+	int rc = catalog_reopen(log->catalog);
+
+	if (rc == 0)
+		rc = catalog_catch_up(log->catalog, log->params, log->store, NULL, NULL);
+	if (rc == 0)
+		rc = catalog_newest(log->catalog, &newest);
+	if (rc < 0)
+		return rc;
+	if (newest.number != log->pending.number || newest.pos != log->pending.pos)
+		return err_say(-ERR_DAMAGED, "catalog: opened anew, it ends at head %llu, not %llu",
+			       (unsigned long long)newest.number,
+			       (unsigned long long)log->pending.number);
+	log->catalog_shut = false;
+	return 0;
+}
+
+static int put_into_catalog(struct log *log, const uint8_t (*leaves)[HASH_LEN], size_t n)
+{
+	if (!log->catalog_shut && catalog_add_head(log->catalog, &log->pending, leaves, n) == 0)
+		return 0;
+	/* RocksDB may be shut since an error in the background, whose cause is gone by now. */
+	log->catalog_shut = true;
+	return revive_catalog(log);
+}
+
 int log_catalog_pending(struct log *log)
 {
 	const struct head *h = &log->pending;
@@ -138,7 +170,7 @@ int log_catalog_pending(struct log *log)
 	pthread_mutex_unlock(&log->mu);
 	if (!leaves)
 		return -ENOMEM;
-	rc = catalog_add_head(log->catalog, h, (const uint8_t(*)[HASH_LEN])leaves, n);
+	rc = put_into_catalog(log, (const uint8_t(*)[HASH_LEN])leaves, n);
 	free(leaves);
 	if (rc < 0)
 		return rc;
@@ -166,6 +198,10 @@ int log_add_head(struct log *log, struct head *h)
 		if (rc < 0)
 			return rc;
 	}
+	/* The place must be filled, if need be with a sealed block. */
+	rc = seal_ready();
+	if (rc < 0)
+		return rc;
 	rc = reserve_head(log, h, &slot, &key);
 	if (rc < 0)
 		return rc;

@@ -150,6 +150,21 @@ int catalog_refresh(struct catalog *c)
 	return kv_refresh(c->kv);
 }
 
+int catalog_reopen(struct catalog *c)
+{
+	int rc;
+
+	assert(c->mode == CATALOG_WRITE);
+	c->edge_known = false;
+	rc = kv_reopen(c->kv, false);
+	if (rc == 0)
+		rc = check_about(c);
+	if (rc != -ERR_DAMAGED)
+		return rc;
+	rc = kv_reopen(c->kv, true);
+	return rc == 0 ? check_about(c) : rc;
+}
+
 int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out)
 {
 	uint8_t key[NUMBER_KEY_LEN], value[HEAD_VALUE_LEN];
@@ -255,6 +270,18 @@ static int count_leaves(struct catalog *c, uint64_t *out)
 	rc = get_tile(c, 0, index, &t);
 	if (rc == 0)
 		*out = index * TILE_WIDTH + t.n;
+	return rc;
+}
+
+int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN])
+{
+	struct tile t;
+	int rc = get_tile(c, 0, index / TILE_WIDTH, &t);
+
+	if (rc == 0 && index % TILE_WIDTH >= t.n)
+		rc = -ERR_ABSENT;
+	if (rc == 0)
+		memcpy(out, t.hash[index % TILE_WIDTH], HASH_LEN);
 	return rc;
 }
 

@@ -51,6 +51,15 @@ void catalog_close(struct catalog *c);
 MUST_CHECK int catalog_refresh(struct catalog *c);
 
 /*
+ * catalog_reopen(c): after a write to it failed (CATALOG_WRITE), which shuts RocksDB for good: open
+ * it anew, or, if it is of no use any more, an empty one in its place.  It may have lost its newest
+ * heads: catalog_catch_up() finds them.  Readers at any time; between an error and the next
+ * success they get -EIO.
+ * Returns 0 or -errno.
+ */
+MUST_CHECK int catalog_reopen(struct catalog *c);
+
+/*
  * catalog_add_head(c, h, leaves, n_leaves): record head ${h} and, in the same atomic batch, the
  * leaf hashes of the blocks since the previous recorded head: leaves[0] is leaf number
  * (h->n_blocks - n_leaves).  The head's own block's leaf comes with the next head.  One caller
@@ -81,6 +90,12 @@ MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
  * -ERR_ABSENT if the catalog has fewer.
  */
 MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out);
+
+/*
+ * catalog_leaf(c, index, out): the leaf hash of block number ${index} of the log.
+ * Returns 0; -ERR_ABSENT if no head in the catalog states that block; -ERR_DAMAGED; -EIO.
+ */
+MUST_CHECK int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN]);
 
 /*
  * Cursors: small values by name (at most 255 bytes, else -ENAMETOOLONG).  put: 0, -ENOSPC, -EIO.

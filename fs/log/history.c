@@ -19,9 +19,12 @@
 #include "store.h"
 
 #include "err.h"
+#include "file.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,7 +92,7 @@ static int read_note(const struct params *p, const void *note, size_t len, uint6
 	return head_verify(note, len, writer);
 }
 
-static int judge_head(const struct history *h, const struct scan_block *b, struct head *out)
+static int judge_head(struct history *h, const struct scan_block *b, struct head *out)
 {
 	uint8_t root[HASH_LEN];
 	const char *lie = NULL;
@@ -109,7 +112,7 @@ static int judge_head(const struct history *h, const struct scan_block *b, struc
 	else if (out->n_blocks != h->merkle.n)
 		lie = "number of blocks";
 	else if (memcmp(out->root, root, HASH_LEN) != 0)
-		lie = "Merkle root";
+		lie = "Merkle root", h->root_differs = true;
 	if (lie)
 		return err_say(-ERR_TAMPERED,
 			       "head %llu at %llu: its %s is not what the log before it gives",
@@ -151,6 +154,7 @@ int history_step(struct history *h, const struct scan_block *b, bool *out_is_hea
 	int rc = 0;
 
 	*out_is_head = false;
+	h->root_differs = false;
 	if (b->len != FRAME_LEN + b->frame.body_len)
 		return err_say(-ERR_DAMAGED, "block at %llu: its length is not its frame's",
 			       (ull)b->pos);
@@ -364,4 +368,29 @@ int history_check_rest(const struct params *params, struct store *st, uint64_t f
 	free(buf);
 	/* Cut meanwhile by the writer: what is gone is no head's. */
 	return rc == -ERR_ABSENT ? 0 : rc;
+}
+
+int history_may_be_torn(const char *volume_dir, struct store *st, bool *out)
+{
+	uint64_t last, size;
+	char *owner;
+	int fd, rc;
+
+	rc = store_last(st, &last);
+	if (rc == 0)
+		rc = store_size(st, last, &size);
+	if (rc < 0)
+		return rc;
+	*out = true;
+	if (size >= SEGMENT_SIZE)
+		return 0;
+	if (asprintf(&owner, "%s/owner", volume_dir) < 0)
+		return -ENOMEM;
+	fd = file_open(AT_FDCWD, owner, O_RDONLY, 0);
+	free(owner);
+	file_close(fd);
+	if (fd < 0 && fd != -ENOENT)
+		return fd;
+	*out = fd >= 0;
+	return 0;
 }

@@ -31,6 +31,7 @@ struct history {
 	uint64_t epoch;		     /* of the segment that the newest block is in */
 	uint8_t (*leaves)[HASH_LEN]; /* owned: merkle.n's last, not yet in a catalog */
 	size_t n_leaves, cap_leaves;
+	bool root_differs; /* the block refused last was a head of which the root alone is wrong */
 };
 
 /* history_init(h, params): an empty log.  history_release(): free its memory. */
@@ -84,5 +85,14 @@ MUST_CHECK int history_read_head(const struct params *params, struct store *st,
  * Returns 0 if there is none; -ERR_DAMAGED with a detail that names the head; -ENOMEM; -errno.
  */
 MUST_CHECK int history_check_rest(const struct params *params, struct store *st, uint64_t from);
+
+/*
+ * history_may_be_torn(volume_dir, st, out): whether the last segment can end in what a crash tore.
+ * A home's segment has its whole length from the start and is cut, durably, at its last
+ * block when it is closed: one that is shorter was closed, and what is no block in it is damage.
+ * An embassy's copy (it has a file "owner") grows as it receives, so that it tells nothing.
+ * Returns 0 or -errno.
+ */
+MUST_CHECK int history_may_be_torn(const char *volume_dir, struct store *st, bool *out);
 
 #endif /* !HISTORY_H_ */

@@ -35,7 +35,7 @@
 #define OPEN_FILES_MAX 64
 #define OPEN_TRIES 20u
 #define MANIFEST_NAME_MAX 64u
-#define INFO_LOG_ERROR 3
+#define INFO_LOG_NOTHING 5
 
 struct kv {
 	bool writable;
@@ -45,7 +45,7 @@ struct kv {
 	rocksdb_writeoptions_t *write;
 	pthread_mutex_t renew;
 	pthread_rwlock_t swap;
-	rocksdb_t *db; /* guarded by swap */
+	rocksdb_t *db; /* guarded by swap; NULL: it could not be opened again */
 };
 
 /* What a RocksDB error text means.  Takes ${text}. */
@@ -92,7 +92,11 @@ static rocksdb_options_t *make_options(bool create)
 	rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
 	rocksdb_options_set_max_background_jobs(o, 1);
 	rocksdb_options_set_compression(o, rocksdb_no_compression); /* hashes do not compress */
-	rocksdb_options_set_info_log_level(o, INFO_LOG_ERROR);
+	/*
+	 * Nothing in its journal of events: a build with assertions, such as Debian's, aborts at
+	 * the second line that can't be written, as when the disk is full.
+	 */
+	rocksdb_options_set_info_log_level(o, INFO_LOG_NOTHING);
 	rocksdb_options_set_keep_log_file_num(o, 1);
 	rocksdb_options_set_stats_dump_period_sec(o, 0);
 	rocksdb_options_set_stats_persist_period_sec(o, 0);
@@ -227,6 +231,30 @@ void kv_close(struct kv *kv)
 	free(kv);
 }
 
+static int no_db(const struct kv *kv)
+{
+	return err_say(-EIO, "%s: could not be opened again after an error", kv->dir);
+}
+
+int kv_reopen(struct kv *kv, bool fresh)
+{
+	int rc = 0;
+
+	assert(kv->writable);
+	pthread_rwlock_wrlock(&kv->swap);
+	if (kv->db)
+		rocksdb_close(kv->db);
+	kv->db = NULL;
+	if (fresh)
+		rc = file_remove_tree(AT_FDCWD, kv->dir);
+	if (rc == 0)
+		rc = open_writable(kv, &kv->db);
+	if (rc < 0)
+		kv->db = NULL;
+	pthread_rwlock_unlock(&kv->swap);
+	return rc;
+}
+
 int kv_refresh(struct kv *kv)
 {
 	rocksdb_t *db, *old;
@@ -253,6 +281,10 @@ static int get_once(struct kv *kv, const void *key, size_t key_len, void *out, s
 	char *err = NULL, *value;
 
 	pthread_rwlock_rdlock(&kv->swap);
+	if (!kv->db) {
+		pthread_rwlock_unlock(&kv->swap);
+		return no_db(kv);
+	}
 	value = rocksdb_get(kv->db, kv->read, key, key_len, out_len, &err);
 	pthread_rwlock_unlock(&kv->swap);
 	if (err)
@@ -276,6 +308,10 @@ static int last_once(struct kv *kv, const void *key, size_t key_len, uint8_t out
 	int rc = -ERR_ABSENT;
 
 	pthread_rwlock_rdlock(&kv->swap);
+	if (!kv->db) {
+		pthread_rwlock_unlock(&kv->swap);
+		return no_db(kv);
+	}
 	it = rocksdb_create_iterator(kv->db, kv->read);
 	rocksdb_iter_seek_for_prev(it, key, key_len);
 	if (rocksdb_iter_valid(it)) {
@@ -327,9 +363,15 @@ void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const voi
 int kv_batch_write(struct kv *kv, struct kv_batch *b)
 {
 	char *err = NULL;
+	int rc = 0;
 
 	assert(kv->writable);
-	rocksdb_write(kv->db, kv->write, (rocksdb_writebatch_t *)b, &err);
+	pthread_rwlock_rdlock(&kv->swap);
+	if (kv->db)
+		rocksdb_write(kv->db, kv->write, (rocksdb_writebatch_t *)b, &err);
+	else
+		rc = no_db(kv);
+	pthread_rwlock_unlock(&kv->swap);
 	rocksdb_writebatch_destroy((rocksdb_writebatch_t *)b);
-	return err ? say_error(kv, err) : 0;
+	return err ? say_error(kv, err) : rc;
 }

@@ -34,6 +34,13 @@ void kv_close(struct kv *kv);
 MUST_CHECK int kv_refresh(struct kv *kv);
 
 /*
+ * kv_reopen(kv, fresh): for a writer whose write failed, since RocksDB refuses all writes from then
+ * on: open it anew; with ${fresh}, empty.  On an error reads and writes fail with -EIO until the
+ * next kv_reopen().  Any thread.  Returns as kv_open(), or -errno.
+ */
+MUST_CHECK int kv_reopen(struct kv *kv, bool fresh);
+
+/*
  * kv_get(kv, key, key_len, out, cap, out_len): the value of a key, of at most ${cap} bytes.
  * kv_last(kv, key, key_len, out, out_len): the greatest key that is not above ${key}; of at
  * most KV_KEY_MAX bytes. A reader whose files a writer took away looks again by itself.  Any

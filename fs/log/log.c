@@ -226,6 +226,10 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 
 	assert(kind < BLOCK_KIND_END && !block_kind_is_clear(kind));
 	assert(len > 0 && len <= BLOCK_PLAIN_MAX);
+	/* A place that is reserved must be filled: lack memory before, not after. */
+	rc = seal_ready();
+	if (rc < 0)
+		return rc;
 	if (level != 0 && len >= COMPRESS_MIN &&
 	    compress_block(plain, len, level, &body, &body_len))
 		f.flags = BLOCK_FLAG_ZSTD;

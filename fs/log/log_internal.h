@@ -100,6 +100,7 @@ struct log {
 
 	/* Used by log_add_head() only, which has one caller at a time. */
 	struct head pending;	/* in the log, not yet in the catalog; number 0: none */
+	bool catalog_shut;	/* a write to it failed: it must be opened anew */
 
 	pthread_mutex_t mu;
 	pthread_cond_t io_free;   /* io_active or making_spare became false, or stuck true */

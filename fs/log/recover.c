@@ -43,6 +43,7 @@ struct recovery {
 	struct history *hist;
 	struct pointers deltas, checkpoints;
 	uint64_t last;		 /* the last segment */
+	bool rebuilt;		 /* the catalog was, so nothing says which head was the newest */
 	struct segment_key *key; /* of key_segment; NULL: none yet */
 	uint64_t key_segment;
 	uint8_t *plain; /* BLOCK_PLAIN_MAX bytes */
@@ -280,6 +281,7 @@ static int rebuild_catalog(struct recovery *r)
 	const struct log_config *cfg = r->cfg;
 	int rc;
 
+	r->rebuilt = true;
 	catalog_close(r->catalog);
 	r->catalog = NULL;
 	history_release(r->hist);
@@ -310,6 +312,26 @@ static int resume(struct recovery *r)
 	return rc < 0 ? rc : rebuild_catalog(r);
 }
 
+/* Without a catalog, only the file can tell a torn tail from a newest head that is damaged. */
+static int check_closed(struct recovery *r, uint64_t end)
+{
+	uint64_t start = segment_start(r->last), size;
+	bool may_be_torn = true;
+	int rc;
+
+	if (!r->rebuilt)
+		return 0;
+	rc = store_size(r->store, r->last, &size);
+	if (rc == 0)
+		rc = history_may_be_torn(r->cfg->volume_dir, r->store, &may_be_torn);
+	if (rc < 0 || may_be_torn || start + size <= end)
+		return rc;
+	return err_say(-ERR_DAMAGED,
+		       "segment %016llx: its file was closed at its last block, but no block lies "
+		       "at position %llu; restore it with 'embassy check --repair --from'",
+		       (unsigned long long)r->last, (unsigned long long)end);
+}
+
 static int walk(struct recovery *r, struct log_tail *tail)
 {
 	struct scan_result result;
@@ -321,6 +343,8 @@ static int walk(struct recovery *r, struct log_tail *tail)
 		return 0;
 	if (rc == 0)
 		rc = scan_blocks(r->store, r->hist->end, take_block, r, &result);
+	if (rc == 0)
+		rc = check_closed(r, r->hist->end);
 	return rc < 0 ? rc : cut_tail(r, r->hist->end, &tail->dropped_bytes);
 }
 
@@ -334,6 +358,9 @@ int log_recover(const struct log_config *cfg, struct store *store, struct catalo
 	r.plain = malloc(BLOCK_PLAIN_MAX);
 	if (r.plain)
 		rc = resume(&r);
+	/* An empty catalog may be one that was lost. */
+	if (hist->head.number == 0)
+		r.rebuilt = true;
 	if (rc == 0)
 		rc = walk(&r, tail);
 	free(r.plain);

@@ -95,6 +95,11 @@ static struct thread_contexts *contexts(void)
 	return t;
 }
 
+int seal_ready(void)
+{
+	return contexts() ? 0 : -ENOMEM;
+}
+
 int segment_key_new(const uint8_t log_key[LOG_KEY_LEN], const struct segment_header *h,
 		    struct segment_key **out)
 {
@@ -188,13 +193,15 @@ int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
 
 	assert(plain_len <= BLOCK_PLAIN_MAX && f->body_len == sealed_len((uint32_t)plain_len));
 	assert(!block_kind_is_clear(f->kind));
+	if (!t)
+		return -ENOMEM;
 	frame_encode(f, pos, out);
 	make_aad(k, pos, f, aad);
 	out += FRAME_LEN;
 	for (uint32_t chunk = 0; plain_len > 0; chunk++) {
 		size_t len = plain_len < SEAL_CHUNK ? plain_len : SEAL_CHUNK;
 
-		if (!t || !context_ready(&t->seal, k, pos, chunk, 1))
+		if (!context_ready(&t->seal, k, pos, chunk, 1))
 			return -EIO;
 		if (!seal_chunk(&t->seal, aad, from, len, out)) {
 			t->seal.serial = 0;
@@ -233,13 +240,15 @@ int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct fra
 
 	if (block_kind_is_clear(f->kind) || len == 0 || len > BLOCK_PLAIN_MAX)
 		return -ERR_DAMAGED;
+	if (!t)
+		return -ENOMEM;
 	assert(n > 0 && first < BLOCK_PLAIN_MAX / SEAL_CHUNK && from < len);
 	end = n < (len - from + SEAL_CHUNK - 1) / SEAL_CHUNK ? from + n * SEAL_CHUNK : len;
 	make_aad(k, pos, f, aad);
 	for (uint32_t chunk = first; rc == 0 && at < end; chunk++) {
 		uint32_t step = end - at < SEAL_CHUNK ? end - at : SEAL_CHUNK;
 
-		if (!t || !context_ready(&t->open, k, pos, chunk, 0))
+		if (!context_ready(&t->open, k, pos, chunk, 0))
 			rc = -EIO;
 		else
 			rc = open_chunk(&t->open, aad, sealed, step, (uint8_t *)out + (at - from));

@@ -31,11 +31,17 @@ MUST_CHECK int segment_key_new(const uint8_t log_key[LOG_KEY_LEN], const struct 
 void segment_key_free(struct segment_key *k);
 
 /*
+ * seal_ready(): have this thread's cipher context made, so that seal_block() can't lack memory for
+ * it.  Any thread.  Returns 0 or -ENOMEM.
+ */
+MUST_CHECK int seal_ready(void);
+
+/*
  * seal_block(k, pos, f, plain, plain_len, out): write the whole block (frame, ciphertext, tags)
  * to ${out}; f->body_len must be sealed_len(plain_len).  ${plain} is what is sealed
  * (compressed already if flagged).  In place is not allowed.  Must be called once only for a
  * key and position: a second plaintext under the same nonce would give both away.
- * Any thread; keeps a cipher context per thread.  Returns 0 or -EIO (libcrypto failed).
+ * Any thread; keeps a cipher context per thread.  Returns 0; -EIO (libcrypto failed); -ENOMEM.
  */
 MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
 			  const void *plain, size_t plain_len, uint8_t *out);
@@ -43,8 +49,8 @@ MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struc
 /*
  * seal_open(k, pos, f, block, out): verify the whole block at ${block}, whose frame decodes to
  * ${f}, and decrypt its opened_len(body_len) bytes into ${out}, which is zeroed on failure.
- * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows where it looked); or -EIO
- * (libcrypto failed).
+ * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows where it looked); -EIO
+ * (libcrypto failed); or -ENOMEM.
  */
 MUST_CHECK int seal_open(const struct segment_key *k, uint64_t pos, const struct frame *f,
 			 const uint8_t *block, void *out);

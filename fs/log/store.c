@@ -88,9 +88,10 @@ int store_open(const char *volume_dir, bool writable, struct store **out)
 		goto fail;
 	if (writable) {
 		rc = file_mkdir(volume, "log", 0700);
-		if (rc == 0)
+		/* Also where it was there: who made it may have died, or failed, before this. */
+		if (rc == 0 || rc == -EEXIST)
 			rc = file_sync(volume);
-		if (rc < 0 && rc != -EEXIST)
+		if (rc < 0)
 			goto fail;
 	}
 	rc = -ENOMEM;

@@ -125,3 +125,31 @@ free_params:
 	free(params);
 	return rc;
 }
+
+int remote_mend(const struct remote_config *cfg, uint64_t pos, uint64_t leaf, const void *data,
+		size_t len, uint32_t *out_blocks)
+{
+	struct client_config ccfg = {.address = cfg->address, .tls_dir = cfg->tls_dir};
+	int timeout_ms = cfg->timeout_ms ? cfg->timeout_ms : TIMEOUT_MS;
+	Embassyfs__V1__MendRequest request = EMBASSYFS__V1__MEND_REQUEST__INIT;
+	ProtobufCMessage *reply;
+	struct client *client;
+	int rc;
+
+	rc = client_new(&ccfg, &client);
+	if (rc < 0)
+		return rc;
+	request.volume = (ProtobufCBinaryData){.len = VOLUME_ID_LEN,
+					       .data = (uint8_t *)cfg->volume};
+	request.position = pos;
+	request.leaf = leaf;
+	request.data = (ProtobufCBinaryData){.len = len, .data = (uint8_t *)data};
+	rc = client_call(client, WIRE_SERVICE "Mend", &request.base,
+			 &embassyfs__v1__mend_reply__descriptor, timeout_ms, &reply);
+	if (rc == 0) {
+		*out_blocks = ((Embassyfs__V1__MendReply *)reply)->blocks;
+		protobuf_c_message_free_unpacked(reply, NULL);
+	}
+	client_free(client);
+	return rc;
+}

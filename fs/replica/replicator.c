@@ -140,15 +140,36 @@ void replicator_wake(struct replicator *r)
 {
 	pthread_mutex_lock(&r->mu);
 	r->inbox.woken = true;
+	if (r->behind_ns == 0)
+		r->behind_ns = clock_mono_ns();
 	pthread_cond_signal(&r->news);
 	pthread_mutex_unlock(&r->mu);
+}
+
+/*
+ * How much time the embassy lacks.  Heads' times are by the wall clock, which may jump, and a head
+ * that follows an hour without news is no hour behind: where we know since when something has been
+ * missing, it is never more than that.
+ */
+static double lag_seconds(const struct replicator *r, const struct head *newest,
+			  uint64_t now_ns) /* REQUIRES(r->mu) */
+{
+	/* With nothing there yet, everything since the volume was made is behind. */
+	int64_t since_ns = r->acked.number ? r->acked.time_ns : r->cfg.params->created_ns;
+	double lag = (double)(newest->time_ns - since_ns) / 1e9, known;
+
+	if (r->was_even) {
+		known = r->behind_ns ? (double)(now_ns - r->behind_ns) / 1e9 : 0;
+		lag = lag < known ? lag : known;
+	}
+	return lag > 0 ? lag : 0;
 }
 
 void replicator_get_status(struct replicator *r, struct replicator_status *out)
 {
 	uint64_t now_ns = clock_mono_ns();
 	struct head newest;
-	int64_t since_ns;
+	double lag;
 
 	memset(out, 0, sizeof(*out));
 	snprintf(out->address, sizeof(out->address), "%s", r->address);
@@ -160,15 +181,14 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	out->acknowledged_head = r->acked.number;
 	out->acknowledged_time_ns = r->acked.time_ns;
 	out->bytes_per_second = rate_get(&r->rate, now_ns);
+	lag = lag_seconds(r, &newest, now_ns);
 	pthread_mutex_unlock(&r->mu);
 
 	out->eta_seconds = 0;
 	if (newest.number == 0 || head_end(&newest) <= out->acknowledged)
 		return;
 	out->lag_bytes = head_end(&newest) - out->acknowledged;
-	/* With nothing there yet, everything since the volume was made is behind. */
-	since_ns = out->acknowledged_head ? out->acknowledged_time_ns : r->cfg.params->created_ns;
-	out->lag_seconds = (double)(newest.time_ns - since_ns) / 1e9;
+	out->lag_seconds = lag;
 	out->eta_seconds = out->bytes_per_second >= 1
 				   ? (double)out->lag_bytes / out->bytes_per_second
 				   : -1;

@@ -50,6 +50,10 @@ static void publish(struct replicator *r)
 	if (s->phase == STEP_STREAMING) {
 		r->acked = s->acked;
 		r->state = s->acked.end == s->newest.end ? REPLICATOR_IDLE : REPLICATOR_STREAMING;
+		if (r->state == REPLICATOR_IDLE && !r->inbox.woken) {
+			r->was_even = true;
+			r->behind_ns = 0;
+		}
 		r->reason[0] = '\0';
 	} else if (s->refused || (s->phase == STEP_CLOSING && s->why == STEP_REFUSED)) {
 		r->state = REPLICATOR_REFUSED;

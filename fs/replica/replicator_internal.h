@@ -49,6 +49,8 @@ struct replicator {
 	struct inbox inbox;
 	struct rate rate;
 	struct step_head acked; /* a copy for the status */
+	bool was_even;	    /* the embassy has had everything since we started */
+	uint64_t behind_ns; /* by clock_mono_ns(): since when it does not; 0: it does */
 	enum replicator_state state;
 	char reason[512];
 };

@@ -119,7 +119,7 @@ void bucket_erase(struct bucket *b, const char *name)
 
 struct timespec change_now(void)
 {
-	int64_t ns = clock_wall_ns();
+	int64_t ns = clock_stamp_ns();
 
 	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 }

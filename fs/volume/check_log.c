@@ -7,7 +7,7 @@
  *
  * The tail is special: after the newest head, in the last segment, a block that is not whole is
  * what a crash leaves, and is cut off by the next mount.  It is no damage.  What a head states
- * can't be a tail.
+ * can't be a tail, nor can what lies in a file that was closed (history_may_be_torn()).
  */
 
 #include "check_internal.h"
@@ -53,7 +53,7 @@ static void break_chain(struct log_pass *p, int rc, uint64_t pos)
 	check_bad(p->c, rc, AT_FMT ": %s", AT(pos), err_detail(rc));
 }
 
-static void take_segment(struct log_pass *p, const struct scan_block *b)
+static int take_segment(struct log_pass *p, const struct scan_block *b)
 {
 	struct segment_header h;
 	int rc;
@@ -62,13 +62,16 @@ static void take_segment(struct log_pass *p, const struct scan_block *b)
 	p->key = NULL;
 	p->c->counts->segments++;
 	if (p->c->cfg->keys == NULL || b->len != SEGMENT_BLOCK_LEN)
-		return;
+		return 0;
 	rc = segment_header_decode(b->bytes, segment_of(b->pos), &h);
 	if (rc == 0)
 		rc = segment_key_new(p->c->cfg->keys->log_key, &h, &p->key);
+	if (rc == -ENOMEM)
+		return rc;
 	if (rc < 0)
 		check_bad(p->c, rc, AT_FMT ": its header can't be used: %s", AT(b->pos),
 			  err_text(rc));
+	return 0;
 }
 
 /* xorshift64*: a sample needs no more. */
@@ -130,6 +133,12 @@ static void compare_head(struct log_pass *p, const struct head *h)
 	}
 }
 
+/* A root that does not fit is a lie only if every block below is as its writer sealed it. */
+static bool all_seals_fit(const struct log_pass *p)
+{
+	return p->c->n_blocks == 0 && p->c->cfg->keys != NULL && p->c->cfg->read_percent == 100;
+}
+
 static int judge(struct log_pass *p, const struct scan_block *b)
 {
 	bool is_head = false;
@@ -146,6 +155,12 @@ static int judge(struct log_pass *p, const struct scan_block *b)
 
 		if (torn)
 			return SCAN_STOP;
+		if (p->history.root_differs && !all_seals_fit(p))
+			rc = err_say(-ERR_DAMAGED, "a block below head %" PRIu64
+				     " is damaged: its Merkle root does not fit%s",
+				     p->history.head.number + 1,
+				     p->c->n_blocks > 0 ? ""
+							: "; --read-data finds out which");
 		break_chain(p, rc, b->pos);
 		return SCAN_GO;
 	}
@@ -164,8 +179,9 @@ static int on_block(void *ctx, const struct scan_block *b)
 	struct check_counts *counts = p->c->counts;
 	int rc;
 
-	if (b->frame.kind == BLOCK_SEGMENT)
-		take_segment(p, b);
+	rc = b->frame.kind == BLOCK_SEGMENT ? take_segment(p, b) : 0;
+	if (rc < 0)
+		return rc;
 	rc = judge(p, b);
 	if (rc != SCAN_GO)
 		return rc;
@@ -212,7 +228,7 @@ static int scan_all(struct log_pass *p, struct scan_result *res)
  * Tell the tail's torn blocks from damaged ones, and whether what the catalog has seen is still
  * there.
  */
-static void judge_tail(struct log_pass *p, const struct scan_result *res)
+static void judge_tail(struct log_pass *p, const struct scan_result *res, bool may_be_torn)
 {
 	uint64_t stated = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
 	struct check *c = p->c;
@@ -222,7 +238,8 @@ static void judge_tail(struct log_pass *p, const struct scan_result *res)
 	if (p->known.number > 0 && p->known.pos + p->known.stored_len > stated)
 		stated = p->known.pos + p->known.stored_len;
 	for (size_t i = 0; i < c->n_blocks; i++) {
-		if (c->blocks[i] >= stated && segment_of(c->blocks[i]) == p->last_segment) {
+		if (c->blocks[i] >= stated && segment_of(c->blocks[i]) == p->last_segment &&
+		    may_be_torn) {
 			torn = true;
 			continue;
 		}
@@ -237,6 +254,12 @@ static void judge_tail(struct log_pass *p, const struct scan_result *res)
 				    "the log ends here, but head %" PRIu64 " lies beyond",
 				    p->known.number),
 			    res->end);
+	} else if (torn && res->end >= stated && !may_be_torn) {
+		check_bad(c, -ERR_DAMAGED,
+			  AT_FMT ": no block lies here, though the file was cut at its last block "
+				 "when it was closed: damage, not the tail that a crash leaves",
+			  AT(res->end));
+		p->broken = true;
 	} else if (torn && res->end >= stated) {
 		check_note(c, "the log's tail was torn by a crash; the next mount cuts it off");
 	}
@@ -284,6 +307,7 @@ static int open_catalog(struct log_pass *p)
 int check_log(struct check *c)
 {
 	struct scan_result res = {.end = 0, .verdict = SCAN_END};
+	bool may_be_torn = true;
 	struct log_pass *p;
 	int rc;
 
@@ -305,8 +329,10 @@ int check_log(struct check *c)
 		rc = open_catalog(p);
 	if (rc == 0)
 		rc = scan_all(p, &res);
+	if (rc == 0)
+		rc = history_may_be_torn(c->cfg->dir, c->store, &may_be_torn);
 	if (rc == 0) {
-		judge_tail(p, &res);
+		judge_tail(p, &res, may_be_torn);
 		if (p->history.head.number == 0 && !p->broken)
 			check_bad(c, -ERR_DAMAGED, "the log holds no head");
 		rc = judge_catalog(p);

@@ -170,11 +170,13 @@ size_t item_entry_encode(const struct entry *e, uint8_t *out)
 int item_snapshot_decode(const uint8_t *value, size_t len, struct snapshot *out)
 {
 	struct reader r = reader_of(value, len);
+	uint8_t hold;
 
 	out->head = reader_le64(&r);
 	out->time_ns = (int64_t)reader_le64(&r);
-	out->hold = reader_u8(&r) != 0;
-	if (r.bad || r.left != 0)
+	hold = reader_u8(&r);
+	out->hold = hold == 1;
+	if (r.bad || r.left != 0 || hold > 1)
 		return err_say(-ERR_DAMAGED, "a snapshot's item is malformed");
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define CAPABILITY_XATTR "security.capability"
+#define ATIME_AGE_S_MAX (24 * 60 * 60)
 
 /* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
 void kill_priv(struct volume *v, struct attr *a)
@@ -108,4 +109,52 @@ int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct at
 		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
+}
+
+static bool is_after(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
+static bool atime_is_due(const struct attr *a, const struct timespec *now, bool strict)
+{
+	if (strict)
+		return is_after(now, &a->atime);
+	return !is_after(&a->atime, &a->mtime) || !is_after(&a->atime, &a->ctime) ||
+	       now->tv_sec - a->atime.tv_sec >= ATIME_AGE_S_MAX;
+}
+
+static int accessed_locked(struct volume *v, uint64_t ino, const struct timespec *now, bool strict,
+			   struct need *need)
+{
+	struct attr a;
+	int rc = view_inode_locked(&v->view, ino, need, &a);
+
+	if (rc < 0 || !atime_is_due(&a, now, strict))
+		return rc;
+	if (change_reserve(v, 1, 0) < 0)
+		return -ENOMEM;
+	a.atime = *now;
+	change_inode(v, &a);
+	return 0;
+}
+
+void volume_accessed(struct volume *v, uint64_t ino, bool strict)
+{
+	struct timespec now = change_now();
+	struct need need;
+	struct attr a;
+	int rc = view_getattr(&v->view, ino, &a);
+
+	/* Nearly always there is nothing to do, and the exclusive lock stays free. */
+	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
+		return;
+	do {
+		change_lock(v);
+		rc = accessed_locked(v, ino, &now, strict, &need);
+		change_unlock(v);
+	} while (view_again(&v->view, &need, &rc));
+	/* What keeps it from being written down is met and told by the next change. */
+	if (change_end(v, rc) < 0)
+		return;
 }

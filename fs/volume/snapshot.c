@@ -4,6 +4,8 @@
 
 #include "volume_internal.h"
 
+#include "msg.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -55,8 +57,14 @@ int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapsh
 	*out = (struct snapshot){.head = head.number, .time_ns = head.time_ns, .hold = hold};
 	memcpy(out->name, name, strlen(name) + 1);
 	rc = put_snapshot(v, name, out);
+	if (rc < 0)
+		return rc;
 	/* A second head carries the name, so that it reaches the embassies at once. */
-	return rc < 0 ? rc : volume_add_head(v, &naming);
+	rc = volume_add_head(v, &naming);
+	/* Nobody was told of it: who tries again must not find it there. */
+	if (rc < 0 && put_snapshot(v, name, NULL) < 0)
+		msg_warn("%s: snapshot '%s' is there, though it was refused", v->cfg.dir, name);
+	return rc;
 }
 
 int volume_snapshot_remove(struct volume *v, const char *name)

@@ -29,7 +29,8 @@
 
 #define MEMORY_DEFAULT (UINT64_C(256) << 20)
 #define MEMORY_MIN (UINT64_C(64) << 20)
-#define LOCK_WAIT_MS 10000u
+#define LOCK_WAIT_MS 30000u
+#define LOCK_GRACE_MS 2000u
 #define LOCK_POLL_MS 20u
 #define LOCK_TEXT_MAX 64u
 
@@ -57,7 +58,10 @@ static int lock_refused(int fd, const char *dir)
 		       "with -o ro", dir);
 }
 
-/* A holder that is closing is waited for: umount returns before the last bytes are durable. */
+/*
+ * A holder that is closing is waited for: umount returns before the last bytes are durable, and
+ * also before the holder knows, which therefore has LOCK_GRACE_MS to say so.
+ */
 static bool holder_closes(int fd)
 {
 	char text[LOCK_TEXT_MAX] = "";
@@ -76,7 +80,8 @@ int volume_lock(const char *dir, int *out_fd)
 		return err_say(fd, "%s: %s", path, strerror(-fd));
 	for (unsigned waited = 0;; waited += LOCK_POLL_MS) {
 		rc = file_lock(fd);
-		if (rc != -EAGAIN || waited >= LOCK_WAIT_MS || !holder_closes(fd))
+		if (rc != -EAGAIN || waited >= LOCK_WAIT_MS ||
+		    (waited >= LOCK_GRACE_MS && !holder_closes(fd)))
 			break;
 		usleep(LOCK_POLL_MS * 1000);
 	}
@@ -410,10 +415,18 @@ unlock:
 	return rc;
 }
 
-void volume_get_status(struct volume *v, struct volume_status *out)
+int volume_disk_free(const struct volume *v, uint64_t *out_bytes)
 {
 	struct statvfs fs;
 
+	if (statvfs(v->cfg.dir, &fs) < 0)
+		return -errno;
+	*out_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return 0;
+}
+
+void volume_get_status(struct volume *v, struct volume_status *out)
+{
 	memset(out, 0, sizeof(*out));
 	log_newest_head(v->log, &out->head);
 	out->log_end = log_end(v->log);
@@ -431,6 +444,6 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	pthread_mutex_unlock(&v->clock_mu);
 	if (out->reason[0] != '\0')
 		out->stuck = -EIO;
-	if (statvfs(v->cfg.dir, &fs) == 0)
-		out->disk_free = (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (volume_disk_free(v, &out->disk_free) < 0)
+		out->disk_free = 0;
 }

@@ -52,7 +52,7 @@ struct volume_config {
 };
 
 /*
- * volume_lock(dir, out_fd): take the one writer's lock of a volume's folder; waits up to 10 s for a holder that is closing.
+ * volume_lock(dir, out_fd): take the one writer's lock of a volume's folder; waits up to 30 s for a holder that is closing, 2 s for one that may be about to.
  * Held until the descriptor is closed.  Returns 0, -ERR_LOCKED with a detail naming the holder, or -errno.
  */
 MUST_CHECK int volume_lock(const char *dir, int *out_fd);
@@ -66,7 +66,7 @@ MUST_CHECK int volume_make(const char *dir, const struct params *params, const s
 /*
  * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked but open; start the clockwork.
  * With keep->take_over what was unlinked but open stays (volume_orphans()), and every change that the dead process made is there.
- * Returns 0; -ERR_LOCKED with a detail (waits up to 10 s for a holder that is closing); -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -ERR_VERSION; -errno.
+ * Returns 0; -ERR_LOCKED with a detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -ERR_VERSION; -errno.
  */
 MUST_CHECK int volume_open(const struct volume_config *cfg, struct volume **out);
 
@@ -115,10 +115,17 @@ enum {
 /* volume_setattr(v, ino, set, want, out): ${set} says which fields of ${want}; ctime becomes now unless set.  -EFBIG, -EINVAL. */
 MUST_CHECK int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want, struct attr *out);
 
+/*
+ * volume_accessed(v, ino, strict): its contents were read now.  The access time becomes now if
+ * ${strict}, else only if it would tell less than ext4's relatime does: not after the last change,
+ * or a day old.  Never fails the caller: a read must not fail for it, on a full disk say.
+ */
+void volume_accessed(struct volume *v, uint64_t ino, bool strict);
+
 /* volume_write(v, ino, off, len, data, kill_priv): all ${len} (at most 4 MiB) bytes, or nothing. */
 MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data, bool kill_priv);
 
-/* volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside. */
+/* volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are -ENOSPC where the disk has less. */
 MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len);
 
 /* volume_copy_range(): shares extents, copies no data; up to ${len} bytes, ${*out_len} says how many.  -EINVAL where ranges of one file overlap. */
@@ -135,7 +142,8 @@ MUST_CHECK int volume_sync(struct volume *v);
 MUST_CHECK int volume_add_head(struct volume *v, struct head *out);
 
 /*
- * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long).
+ * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long);
+ * or as volume_add_head(), and there is no such snapshot.
  * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.  (volume_snapshot_release() takes a hold off.)
  */
 MUST_CHECK int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out);

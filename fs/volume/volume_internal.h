@@ -68,6 +68,9 @@ struct volume {
 	size_t overlay_empty; /* bytes of an overlay without changes */
 };
 
+/* volume_disk_free(v, out): bytes that the disk under the log has for us.  0 or -errno. */
+MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);
+
 /* commit.c */
 
 /* commit_flush(v): append what is pending as a delta.  Takes flush_mu.  0, -ENOSPC, -EIO, -ERR_STUCK, -ENOMEM; nothing is lost then. */

@@ -120,6 +120,18 @@ static int grow(struct volume *v, uint64_t ino, uint64_t size)
 	return volume_setattr(v, ino, SET_SIZE, &want, &a);
 }
 
+/*
+ * Space is not set aside, but what could never be had is refused: programs ask for it to learn
+ * early that the disk is full.  What the range holds already counts again: old blocks stay.
+ */
+static int check_room(const struct volume *v, uint64_t len)
+{
+	uint64_t room;
+	int rc = volume_disk_free(v, &room);
+
+	return rc < 0 ? rc : len > room ? -ENOSPC : 0;
+}
+
 int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len)
 {
 	struct writing w = {.ino = ino, .off = off, .end = off + len};
@@ -137,18 +149,21 @@ int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint
 		return S_ISDIR(a.mode) ? -EISDIR : -ENODEV;
 	switch (mode) {
 	case 0:
-		return grow(v, ino, w.end);
 	case FALLOC_FL_KEEP_SIZE:
-		return 0;
-	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
 	case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
 	case FALLOC_FL_ZERO_RANGE:
+		rc = check_room(v, len);
+		break;
+	case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
 		break;
 	default:
 		return -EOPNOTSUPP;
 	}
+	if (rc < 0 || mode == FALLOC_FL_KEEP_SIZE)
+		return rc;
+	if (mode == 0)
+		return grow(v, ino, w.end);
 	w.extend = mode == FALLOC_FL_ZERO_RANGE;
-	w.kill_priv = true;
 	rc = change_begin(v);
 	return rc < 0 ? rc : change_end(v, put(v, &w));
 }
@@ -204,7 +219,7 @@ static int collect_locked(struct volume *v, struct copying *c, struct need *need
 /* One step: extents of the source, up to COPY_EXTENTS_MAX, take the place of what the target has there. */
 static int copy_step(struct volume *v, struct copying *c, uint64_t to)
 {
-	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true, .kill_priv = true};
+	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true};
 	struct need need;
 	int rc;
 

@@ -76,6 +76,8 @@ pids_of() {
 	local dir argv
 	for dir in /proc/[0-9]*; do
 		mapfile -d '' -t argv 2>/dev/null <"$dir/cmdline" || continue
+		# A kernel thread has no arguments at all.
+		[ ${#argv[@]} -gt 0 ] || continue
 		if [ "${argv[0]##*/}" = "${1##*/}" ] && [[ " ${argv[*]:1}" == *"$2"* ]]; then
 			echo "${dir#/proc/}"
 		fi
@@ -411,10 +413,26 @@ record latest
 say "DRAINED: the embassy has everything"
 used=$(du -sh "$home" | cut -f1)
 
-# shellcheck disable=SC2046 # a list of process ids
-kill_all $(supervisors_of $(pids_of "$embassyfs" "$mnt")) $(pids_of "$embassyfs" "$mnt") $(postgres_pids "$mnt/land") $(pids_of "$pg_bin/pgbench" "$work") $load_pid
+home_pids() {
+	local daemons
+	daemons=$(pids_of "$embassyfs" "$mnt")
+	# shellcheck disable=SC2086 # a list of process ids
+	supervisors_of $daemons
+	echo "$daemons"
+	postgres_pids "$mnt/land"
+	pids_of "$pg_bin/pgbench" "$work"
+}
+at_home=$(home_pids)
+[ "$(wc -w <<<"$at_home")" -ge 3 ] || { echo "embassy_story: the home's processes are not to be found" >&2; exit 1; }
+# shellcheck disable=SC2086 # a list of process ids
+kill_all $at_home $load_pid
 load_pid=''
 umount -l "$mnt"
+for _ in {1..100}; do
+	[ -z "$(home_pids)" ] && break
+	sleep 0.1
+done
+[ -z "$(home_pids)" ] || { echo "embassy_story: the home does not die: $(home_pids)" >&2; exit 1; }
 rm -rf "$home"
 say "LOST: every process at home was killed, and its volume ($used) removed"
 

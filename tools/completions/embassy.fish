@@ -30,6 +30,8 @@ complete -c embassy -n "__fish_seen_subcommand_from snapshot" -l hold -d 'can no
 complete -c embassy -n "__fish_seen_subcommand_from heads" -l from -xa '5m 2h 3d yesterday'
 complete -c embassy -n "__fish_seen_subcommand_from heads" -l to -xa '5m 2h 3d yesterday latest'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l read-data -d 'open data blocks, or a percentage of them'
+complete -c embassy -n "__fish_seen_subcommand_from check" -l repair -d 'replace what is damaged by what --from has'
+complete -c embassy -n "__fish_seen_subcommand_from check" -l from -x -d 'HOST:PORT[/VOLUME-ID] or a folder'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l log-only -d 'without the key'
 complete -c embassy -n "__fish_seen_subcommand_from keys" -a 'list add remove rotate'
 complete -c embassy -n "__fish_seen_subcommand_from keys" -l new-passphrase-file -rF

@@ -3,7 +3,9 @@
 #include "clock.h"
 
 #include <criterion/criterion.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 Test(clock, wall_agrees_with_time)
 {
@@ -12,6 +14,27 @@ Test(clock, wall_agrees_with_time)
 
 	cr_assert_geq(now_s, before);
 	cr_assert_leq(now_s, (int64_t)time(NULL) + 1);
+}
+
+/* Neither of the two is ever behind the other, whoever comes first. */
+Test(clock, stamps_are_the_kernels)
+{
+	int64_t last = 0;
+	int fds[2];
+
+	cr_assert_eq(pipe(fds), 0);
+	for (int i = 0; i < 10000; i++) {
+		int64_t ours = clock_stamp_ns(), kernels;
+		struct stat st;
+
+		cr_assert_eq(futimens(fds[0], NULL), 0);
+		cr_assert_eq(fstat(fds[0], &st), 0);
+		kernels = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+		cr_assert_leq(last, ours);
+		cr_assert_leq(ours, kernels);
+		cr_assert_leq(kernels, clock_wall_ns());
+		last = kernels;
+	}
 }
 
 Test(clock, mono_never_goes_back)

@@ -318,3 +318,18 @@ Test(file, interrupted_calls_are_made_again)
 	cr_assert_eq(f.n_calls, 2);
 	file_close(fd);
 }
+
+Test(file, parents_are_synced)
+{
+	struct fault f = {.op = "sync", .countdown = 99};
+
+	cr_assert_eq(file_mkdir(dirfd, "d", 0700), 0);
+	file_set_fault(fail_nth, &f);
+	cr_assert_eq(file_sync_parent(dirfd, "d"), 0);
+	cr_assert_eq(file_sync_parent(dirfd, "d/"), 0);
+	cr_assert_eq(file_sync_parent(dirfd, "d/x"), 0);
+	cr_assert_eq(file_sync_parent(AT_FDCWD, "/tmp"), 0);
+	cr_assert_eq(file_sync_parent(dirfd, "no/x"), -ENOENT);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(f.n_calls, 4);
+}

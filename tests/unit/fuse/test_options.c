@@ -39,6 +39,21 @@ Test(options, all_of_them)
 	cr_assert(o.target == NULL);
 }
 
+Test(options, access_times)
+{
+	struct options o;
+
+	cr_assert_eq(parse(&o, "relatime"), 0);
+	cr_assert(!o.noatime && !o.nodiratime && !o.strictatime);
+	options_release(&o);
+	cr_assert_eq(parse(&o, "strictatime,nodiratime"), 0);
+	cr_assert(!o.noatime && o.nodiratime && o.strictatime);
+	options_release(&o);
+	cr_assert_eq(parse(&o, "noatime,strictatime,nodiratime,diratime,atime,nostrictatime"), 0);
+	cr_assert(!o.noatime && !o.nodiratime && !o.strictatime);
+	options_release(&o);
+}
+
 Test(options, what_mount_adds_is_taken)
 {
 	struct options o;

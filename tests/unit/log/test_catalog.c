@@ -410,3 +410,44 @@ Test(catalog, reader_beside_a_live_writer)
 	catalog_close(l.reader);
 	catalog_close(l.writer);
 }
+
+Test(catalog, reopened_after_an_error)
+{
+	struct catalog *c = open_or_fail(CATALOG_WRITE);
+	struct head_ref ref;
+	char path[512];
+	FILE *f;
+
+	for (uint64_t i = 1; i <= 5; i++)
+		cr_assert_eq(add(c, i, 3), 0);
+	cr_assert_eq(catalog_reopen(c), 0);
+	cr_assert_eq(catalog_newest(c, &ref), 0);
+	cr_assert_eq(ref.number, 5);
+	cr_assert_eq(add(c, 6, 3), 0);
+	assert_merkle(c, 18);
+
+	/* Of no use any more: an empty one takes its place. */
+	snprintf(path, sizeof(path), "%s/catalog/CURRENT", dir);
+	f = fopen(path, "w");
+	cr_assert(f && fputs("nonsense\n", f) >= 0 && fclose(f) == 0);
+	cr_assert_eq(catalog_reopen(c), 0);
+	cr_assert_eq(catalog_newest(c, &ref), -ERR_ABSENT);
+	cr_assert_eq(add(c, 1, 3), 0);
+	catalog_close(c);
+}
+
+/* It writes no journal of events, of which a second failed line would end the program. */
+Test(catalog, journal_is_empty)
+{
+	struct catalog *c = open_or_fail(CATALOG_WRITE);
+	char path[512];
+	FILE *f;
+
+	cr_assert_eq(add(c, 1, 3), 0);
+	catalog_close(c);
+	snprintf(path, sizeof(path), "%s/catalog/LOG", dir);
+	f = fopen(path, "r");
+	cr_assert(!f || fgetc(f) == EOF);
+	if (f)
+		fclose(f);
+}

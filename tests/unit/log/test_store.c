@@ -311,3 +311,30 @@ Test(store, falls_back_to_buffered)
 	cr_assert_arr_eq(back, page, 4096);
 	free(page);
 }
+
+static int count_or_fail_sync(void *ctx, const char *op)
+{
+	int *n = ctx;
+
+	if (strcmp(op, "sync") != 0)
+		return 0;
+	return (*n)++ == 0 ? -EIO : 0;
+}
+
+/* The folder of the segments is there, and nobody knows whether its name is durable. */
+Test(store, a_folder_whose_sync_failed_is_synced_by_the_next)
+{
+	struct store *other;
+	char path[512];
+	int n = 0;
+
+	snprintf(path, sizeof(path), "%s/volume", dir);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	file_set_fault(count_or_fail_sync, &n);
+	cr_assert_eq(store_open(path, true, &other), -EIO);
+	cr_assert_eq(n, 1);
+	cr_assert_eq(store_open(path, true, &other), 0);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(n, 2);
+	store_close(other);
+}

@@ -222,3 +222,132 @@ Test(copy, ranges)
 	cr_expect_eq(copy_clip(copy, 2 * SEGMENT_SIZE, SEGMENT_SIZE, &len), 0);
 	cr_expect_eq(len, log_.end - 2 * SEGMENT_SIZE);
 }
+
+static int count_or_fail_sync(void *ctx, const char *op)
+{
+	int *n = ctx;
+
+	if (strcmp(op, "sync") != 0)
+		return 0;
+	return ++*n == 5 ? -EIO : 0;
+}
+
+/* The fifth sync of a creation is that of the store, which makes the copy's name durable. */
+Test(copy, a_name_whose_sync_failed_is_synced_by_the_next)
+{
+	struct buf conf = {0};
+	struct synth other;
+	struct copy *c;
+	int n = 0, before;
+
+	synth_init(&other, 8);
+	synth_conf(&other, 1, 1, &conf);
+	file_set_fault(count_or_fail_sync, &n);
+	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), -EIO);
+	before = n;
+	cr_assert_eq(before, 5);
+	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), 0);
+	file_set_fault(NULL, NULL);
+	cr_assert_gt(n, before);
+	buf_release(&conf);
+	synth_release(&other);
+}
+
+/* A flipped bit in the newest head: it was acknowledged, so it is no torn tail, and stays. */
+Test(copy, newest_head_is_damaged)
+{
+	char path[512], byte;
+	int fd;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	synth_block(&log_, 500);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("log/0000000000000000.seg", path);
+	fd = open(path, O_RDWR);
+	cr_assert_eq(pread(fd, &byte, 1, (off_t)log_.end - 30), 1);
+	byte ^= 4;
+	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)log_.end - 30), 1);
+	cr_assert_eq(vault_open(dir, &vault), 0);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair"));
+	cr_expect_eq(fix_file_len(0), (long)log_.end);
+	vault_close(vault);
+	byte ^= 4;
+	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)log_.end - 30), 1);
+	close(fd);
+	fix_open();
+	fix_expect_holds(2);
+}
+
+static void spoil(uint64_t number, off_t off)
+{
+	char name[64], path[512], byte;
+	int fd;
+
+	snprintf(name, sizeof(name), "log/%016llx.seg", (unsigned long long)number);
+	fix_path(name, path);
+	fd = open(path, O_RDWR);
+	cr_assert_eq(pread(fd, &byte, 1, off), 1);
+	byte ^= 4;
+	cr_assert_eq(pwrite(fd, &byte, 1, off), 1);
+	close(fd);
+}
+
+static int mend(const char *who, size_t block, uint64_t leaf, size_t len, uint32_t *out)
+{
+	const struct synth_place *b = &log_.blocks[block];
+
+	return copy_mend(copy, who, b->pos, leaf, synth_bytes(&log_, b->pos), len ? len : b->len,
+			 out);
+}
+
+/* What the owner sends again is taken if it is what was verified before, and only then. */
+Test(copy, mending)
+{
+	uint8_t wrong[600];
+	uint32_t n;
+	char path[512];
+
+	synth_segment(&log_, 0);
+	synth_block(&log_, 500);
+	synth_head(&log_);
+	synth_segment(&log_, 1);
+	synth_block(&log_, 500);
+	synth_head(&log_);
+	synth_block(&log_, 40);
+	synth_head(&log_);
+	fix_append_all();
+	cr_expect_eq(mend(WHO, 1, 1, 0, &n), 0);
+	cr_expect_eq(n, 0);
+	spoil(0, (off_t)log_.blocks[1].pos + 30);
+	cr_expect_eq(mend("cn:thief", 1, 1, 0, &n), -ERR_FORBIDDEN);
+	cr_expect_eq(mend(WHO, 1, 2, 0, &n), -ERR_FORBIDDEN);
+	cr_expect_eq(mend(WHO, 1, 99, 0, &n), -ERR_ABSENT);
+	cr_expect_eq(mend(WHO, 1, 1, 20, &n), -EINVAL);
+	memcpy(wrong, synth_bytes(&log_, log_.blocks[1].pos), log_.blocks[1].len);
+	wrong[100] ^= 1;
+	cr_expect_eq(copy_mend(copy, WHO, log_.blocks[1].pos, 1, wrong, log_.blocks[1].len, &n),
+		     -ERR_FORBIDDEN);
+	cr_expect_eq(copy_mend(copy, WHO, log_.end, 8, wrong, 100, &n), -ERR_ABSENT);
+	cr_expect_eq(n, 0);
+	cr_expect_eq(mend(WHO, 1, 1, 0, &n), 0);
+	cr_expect_eq(n, 1);
+	fix_expect_holds(3);
+
+	/* A segment that is gone comes back; all its blocks in one request. */
+	fix_path("log/0000000000000000.seg", path);
+	cr_assert_eq(unlink(path), 0);
+	fix_close();
+	fix_open();
+	cr_expect_eq(mend(WHO, 0, 0, log_.blocks[2].pos + log_.blocks[2].len, &n), 0);
+	cr_expect_eq(n, 3);
+	fix_expect_holds(3);
+	/* Appending goes on. */
+	synth_block(&log_, 70);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(4);
+}

@@ -233,7 +233,7 @@ Test(check, damaged_data_is_told_with_its_paths)
 	fd = open_segment(&f, 1, &size);
 	flip(fd, find_block(fd, 1, size, BLOCK_DATA) + FRAME_LEN + 20);
 	close(fd);
-	cr_assert(check(&f, 100, &w, &n) < 0);
+	cr_assert_eq(check(&f, 100, &w, &n), -ERR_DAMAGED);
 	cr_assert(strstr(w.text, "seal does not fit"), "%s", w.text);
 	cr_assert(strstr(w.text, "deeds"), "%s", w.text);
 	cr_assert(strstr(w.text, "bytes 0 to 4095"), "%s", w.text);
@@ -252,8 +252,14 @@ Test(check, torn_tail_is_no_damage)
 	make_filled(&f);
 	fd = open_segment(&f, 1, &size);
 	cr_assert_eq(pwrite(fd, rubbish, sizeof(rubbish), size), (ssize_t)sizeof(rubbish));
+	cr_assert_eq(ftruncate(fd, (off_t)SEGMENT_SIZE), 0);
 	cr_assert_eq(check(&f, 100, &w, &n), 0, "%s", w.text);
 	cr_assert(strstr(w.text, "torn"), "%s", w.text);
+
+	/* A file that was cut when it was closed has no such tail. */
+	cr_assert_eq(ftruncate(fd, size + (off_t)sizeof(rubbish)), 0);
+	cr_assert_eq(check(&f, 100, &w, &n), -ERR_DAMAGED);
+	cr_assert(strstr(w.text, "damage, not the tail"), "%s", w.text);
 
 	/* Cutting off what a head states is another matter. */
 	cr_assert_eq(ftruncate(fd, size - 10), 0);
@@ -569,4 +575,32 @@ Test(check, every_lie_is_found, .timeout = 300)
 			  w.text);
 		fixture_remove(&f);
 	}
+}
+
+/* The newest head is damaged and no catalog knows it: neither check nor a mount takes it for a torn tail. */
+Test(check, newest_head_without_catalog)
+{
+	struct volume_config cfg;
+	static struct words w;
+	struct check_counts n;
+	struct volume *v;
+	struct fixture f;
+	char command[512];
+	off_t size, after;
+	int fd, rc;
+
+	make_filled(&f);
+	snprintf(command, sizeof(command), "rm -r %s/catalog", f.dir);
+	cr_assert_eq(system(command), 0);
+	fd = open_segment(&f, 1, &size);
+	cr_assert_eq(pwrite(fd, "x", 1, size - 20), 1);
+	cfg = (struct volume_config){.dir = f.dir, .params = &f.params, .keys = &f.keys};
+	rc = volume_open(&cfg, &v);
+	cr_assert_eq(rc, -ERR_DAMAGED);
+	cr_assert(strstr(err_detail(rc), "--repair"), "%s", err_detail(rc));
+	cr_assert((after = lseek(fd, 0, SEEK_END)) == size, "cut to %ld", (long)after);
+	cr_assert(check(&f, 100, &w, &n) < 0);
+	cr_assert_geq(n.problems, 1u);
+	close(fd);
+	fixture_remove(&f);
 }

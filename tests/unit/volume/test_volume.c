@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +180,49 @@ Test(volume, sparse_and_huge)
 	cr_assert_eq(at, 5);
 	cr_assert_eq(view_seek(volume_view(v), file, FILE_SIZE_MAX, true, &at), -ENXIO);
 	cr_assert_eq(get(file).bytes, 3);
+}
+
+/* Give a file these times, in seconds, and say whether a read changes the first. */
+static bool read_counts(uint64_t file, time_t atime, time_t mtime, time_t ctime, bool strict)
+{
+	struct attr a, want = {.atime.tv_sec = atime, .mtime.tv_sec = mtime, .ctime.tv_sec = ctime};
+
+	cr_assert_eq(volume_setattr(v, file, SET_ATIME | SET_MTIME | SET_CTIME, &want, &a), 0);
+	volume_accessed(v, file, strict);
+	a = get(file);
+	cr_assert_eq(a.mtime.tv_sec, mtime);
+	cr_assert_eq(a.ctime.tv_sec, ctime);
+	return a.atime.tv_sec != atime;
+}
+
+Test(volume, access_times)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+	time_t now = time(NULL), day = 24 * 60 * 60;
+
+	cr_assert(read_counts(file, now - 100, now - 100, now - 200, false));
+	cr_assert(read_counts(file, now - 100, now - 200, now - 50, false));
+	cr_assert(read_counts(file, now - day - 1, now - 2 * day, now - 2 * day, false));
+	cr_assert_not(read_counts(file, now - 100, now - 200, now - 200, false));
+	cr_assert(read_counts(file, now - 100, now - 200, now - 200, true));
+	/* What lies ahead is left alone. */
+	cr_assert_not(read_counts(file, now + 100, now - 200, now - 200, true));
+	volume_accessed(v, file + 1000, true);
+}
+
+Test(volume, allocation_is_refused_where_it_can_not_fit)
+{
+	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
+
+	cr_assert_eq(volume_allocate(v, file, 0, 0, FILE_SIZE_MAX), -ENOSPC);
+	cr_assert_eq(volume_allocate(v, file, FALLOC_FL_KEEP_SIZE, 0, FILE_SIZE_MAX), -ENOSPC);
+	cr_assert_eq(get(file).size, 0);
+	cr_assert_eq(volume_allocate(v, file, FALLOC_FL_ZERO_RANGE, 0, FILE_SIZE_MAX), -ENOSPC);
+	cr_assert_eq(volume_allocate(v, file, 0, FILE_SIZE_MAX - 4096, 4096), 0);
+	cr_assert_eq(get(file).size, FILE_SIZE_MAX);
+	cr_assert_eq(volume_allocate(v, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+				     FILE_SIZE_MAX),
+		     0);
 }
 
 Test(volume, extended_attributes)

@@ -1,0 +1,518 @@
+/*
+ * Healing a log from another copy.
+ *
+ * Key idea: a head vouches for every byte since the head before it, and a history that stands at
+ * one head judges the stretch to the next without a key.  So each stretch is walked in the
+ * folder; if it does not verify, in the source; and if it verifies there, the blocks that
+ * differ are written.
+ *
+ * Invariants:
+ *  1. Nothing is written before the whole stretch has verified, and each block is hashed
+ *     again when it is written: a source that changes its mind writes nothing wrong.
+ *  2. A folder that holds a signed head which the source does not have is another history:
+ *     nothing is written at all.
+ */
+
+#include "repair.h"
+
+#include "frame.h"
+#include "head.h"
+#include "history.h"
+#include "params.h"
+#include "scan.h"
+#include "source.h"
+#include "store.h"
+
+#include "err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEADS_PER_CALL 64u
+#define REPORT_LEN 512u
+#define SEARCH_LEN ((size_t)1 << 20)
+#define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
+
+/* A block of a stretch, as it verified. */
+struct piece {
+	uint64_t pos;
+	size_t len;
+	uint8_t leaf[HASH_LEN];
+};
+
+struct repair {
+	const struct repair_config *cfg;
+	struct repair_counts *counts;
+	struct store *store;
+	struct history history;
+	uint8_t *good, *bad; /* BLOCK_STORED_MAX bytes each */
+	struct piece *pieces;
+	size_t n_pieces, cap_pieces;
+};
+
+static void report(struct repair *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static void report(struct repair *r, const char *fmt, ...)
+{
+	char text[REPORT_LEN];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	r->cfg->report(r->cfg->ctx, text);
+}
+
+/* ---- walking a stretch ---- */
+
+typedef int read_fn(struct repair *r, uint64_t pos, size_t len, void *out);
+
+static int read_folder(struct repair *r, uint64_t pos, size_t len, void *out)
+{
+	return store_read(r->store, pos, len, out);
+}
+
+static int read_source(struct repair *r, uint64_t pos, size_t len, void *out)
+{
+	return r->cfg->source->ops->read(r->cfg->source, pos, len, out);
+}
+
+/* The block at ${pos}; -ERR_ABSENT or -ERR_DAMAGED: there is none. */
+static int read_block(struct repair *r, read_fn *read, uint64_t pos, uint8_t *buf,
+		      struct scan_block *b)
+{
+	int rc;
+
+	if (SEGMENT_SIZE - pos % SEGMENT_SIZE < FRAME_LEN)
+		return -ERR_ABSENT;
+	rc = read(r, pos, FRAME_LEN, buf);
+	if (rc == 0)
+		rc = frame_decode(buf, pos, &b->frame);
+	if (rc < 0)
+		return rc;
+	b->pos = pos;
+	b->bytes = buf;
+	b->len = FRAME_LEN + b->frame.body_len;
+	rc = read(r, pos + FRAME_LEN, b->frame.body_len, buf + FRAME_LEN);
+	if (rc == 0)
+		leaf_hash(pos, buf, b->len, b->leaf);
+	return rc;
+}
+
+static bool no_block(int rc)
+{
+	return rc == -ERR_ABSENT || rc == -ERR_DAMAGED;
+}
+
+static int keep_piece(struct repair *r, const struct scan_block *b)
+{
+	struct piece *p;
+
+	if (r->n_pieces == r->cap_pieces) {
+		size_t cap = r->cap_pieces ? 2 * r->cap_pieces : 256;
+
+		p = realloc(r->pieces, cap * sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		r->pieces = p;
+		r->cap_pieces = cap;
+	}
+	p = &r->pieces[r->n_pieces++];
+	p->pos = b->pos;
+	p->len = b->len;
+	memcpy(p->leaf, b->leaf, HASH_LEN);
+	return 0;
+}
+
+/* From where the history stands up to and with head ${h}: does it verify? */
+static int walk_stretch(struct repair *r, read_fn *read, const struct head *h)
+{
+	uint64_t pos = r->history.end;
+	bool is_head = false;
+	int rc = 0;
+
+	r->n_pieces = 0;
+	while (rc == 0 && !is_head) {
+		struct scan_block b;
+
+		rc = read_block(r, read, pos, r->good, &b);
+		/* A segment's blocks end somewhere; the next that exists goes on. */
+		while (no_block(rc) && segment_of(pos) < segment_of(h->pos)) {
+			pos = segment_start(segment_of(pos) + 1);
+			rc = read_block(r, read, pos, r->good, &b);
+		}
+		if (rc == 0 && pos > h->pos)
+			rc = -ERR_DAMAGED;
+		if (rc == 0)
+			rc = history_step(&r->history, &b, &is_head);
+		if (rc == 0)
+			rc = keep_piece(r, &b);
+		pos += rc == 0 ? b.len : 0;
+	}
+	if (rc == 0 && (r->history.head.number != h->number || r->history.head.pos != h->pos ||
+			r->history.head.time_ns != h->time_ns ||
+			memcmp(r->history.head.root, h->root, HASH_LEN) != 0))
+		rc = -ERR_DAMAGED;
+	return rc;
+}
+
+/* Where a history stood, to go back to. */
+struct stood {
+	struct head head;
+	struct merkle merkle;
+	uint64_t end, epoch;
+};
+
+static struct stood stand(const struct history *h)
+{
+	return (struct stood){h->head, h->merkle, h->end, h->epoch};
+}
+
+static void go_back(struct history *h, const struct stood *s)
+{
+	h->head = s->head;
+	h->merkle = s->merkle;
+	h->end = s->end;
+	h->epoch = s->epoch;
+	h->n_leaves = 0;
+}
+
+/* ---- writing ---- */
+
+/* Have the file of a segment, as long as its blocks need or longer. */
+static int need_segment(struct repair *r, uint64_t number)
+{
+	uint64_t size;
+	int rc = store_size(r->store, number, &size);
+
+	if (rc != -ERR_ABSENT)
+		return rc;
+	rc = store_create(r->store, number);
+	if (rc == 0)
+		report(r, "segment %016" PRIx64 ": was missing; made anew", number);
+	return rc;
+}
+
+static int write_piece(struct repair *r, const struct piece *p)
+{
+	struct scan_block b;
+	int rc;
+
+	if (store_read(r->store, p->pos, p->len, r->bad) == 0) {
+		uint8_t leaf[HASH_LEN];
+
+		leaf_hash(p->pos, r->bad, p->len, leaf);
+		if (memcmp(leaf, p->leaf, HASH_LEN) == 0)
+			return 0;
+	}
+	rc = read_block(r, read_source, p->pos, r->good, &b);
+	if (rc < 0)
+		return rc;
+	if (b.len != p->len || memcmp(b.leaf, p->leaf, HASH_LEN) != 0)
+		return err_say(-ERR_TAMPERED,
+			       "position %" PRIu64 ": the other copy gives other "
+			       "bytes than a moment ago",
+			       p->pos);
+	rc = need_segment(r, segment_of(p->pos));
+	if (rc == 0)
+		rc = store_write(r->store, p->pos, b.bytes, b.len, false);
+	if (rc < 0)
+		return rc;
+	r->counts->blocks++;
+	r->counts->bytes += p->len;
+	report(r, "segment %" PRIu64 " offset %" PRIu64 ": healed, %zu bytes", segment_of(p->pos),
+	       p->pos - segment_start(segment_of(p->pos)), p->len);
+	return 0;
+}
+
+/* A segment that has a successor ends with its last block. */
+static int end_segment(struct repair *r, uint64_t end)
+{
+	uint64_t number = segment_of(end - 1), size, len = end - segment_start(number);
+	int rc = store_size(r->store, number, &size);
+
+	if (rc < 0)
+		return rc;
+	if (size == len)
+		return store_sync(r->store, number);
+	report(r, "segment %016" PRIx64 ": its file had %" PRIu64 " bytes, and now %" PRIu64,
+	       number, size, len);
+	return store_truncate(r->store, number, len);
+}
+
+static int write_stretch(struct repair *r, uint64_t from)
+{
+	uint64_t end = from;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < r->n_pieces; i++) {
+		const struct piece *p = &r->pieces[i];
+
+		if (end > 0 && segment_of(end - 1) != segment_of(p->pos))
+			rc = end_segment(r, end);
+		if (rc == 0)
+			rc = write_piece(r, p);
+		end = p->pos + p->len;
+	}
+	return rc == 0 ? store_sync(r->store, segment_of(end - 1)) : rc;
+}
+
+/* ---- another history? ---- */
+
+/* A head that a writer of the volume signed, at ${pos}. */
+static bool is_signed_head(const struct params *p, uint64_t pos, const uint8_t *bytes, size_t len,
+			   struct head *out)
+{
+	const uint8_t *writer;
+	struct frame f;
+
+	if (len < FRAME_LEN || frame_decode(bytes, pos, &f) < 0 || f.kind != BLOCK_HEAD ||
+	    f.body_len > len - FRAME_LEN || head_decode(bytes + FRAME_LEN, f.body_len, out) < 0)
+		return false;
+	writer = params_writer(p, out->epoch);
+	return out->pos == pos && writer && memcmp(out->volume, p->id, VOLUME_ID_LEN) == 0 &&
+	       head_verify(bytes + FRAME_LEN, f.body_len, writer) == 0;
+}
+
+static int compare_head(struct repair *r, const struct head *mine, const struct head *newest)
+{
+	struct source *s = r->cfg->source;
+	struct head theirs;
+	size_t n;
+	int rc;
+
+	if (mine->number > newest->number)
+		return 0;
+	rc = s->ops->heads(s, mine->number, 1, &theirs, &n);
+	if (rc < 0)
+		return rc;
+	if (theirs.pos == mine->pos && theirs.time_ns == mine->time_ns &&
+	    memcmp(theirs.root, mine->root, HASH_LEN) == 0)
+		return 0;
+	return err_say(-ERR_FORKED,
+		       "head %" PRIu64 " at position %" PRIu64 " of this copy is not the other "
+		       "copy's, which lies at %" PRIu64 ": they have different histories, and "
+		       "nothing is changed",
+		       mine->number, mine->pos, theirs.pos);
+}
+
+/* Each signed head in a segment's file, found by its text, whatever lies around it. */
+static int search_segment(struct repair *r, uint64_t number, const struct head *newest,
+			  uint8_t *buf)
+{
+	uint64_t start = segment_start(number), size, at = 0;
+	char origin[16 + VOLUME_ID_TEXT_LEN] = "embassyfs/";
+	int rc = store_size(r->store, number, &size);
+
+	volume_id_format(r->cfg->params->id, origin + strlen(origin));
+	if (size > SEGMENT_SIZE)
+		size = SEGMENT_SIZE;
+	while (rc == 0 && at < size) {
+		size_t len = size - at < SEARCH_LEN ? (size_t)(size - at) : SEARCH_LEN;
+		const uint8_t *p = buf, *hit;
+
+		rc = store_read(r->store, start + at, len, buf);
+		while (rc == 0 &&
+		       (hit = memmem(p, len - (size_t)(p - buf), origin, strlen(origin))) != NULL) {
+			size_t off = (size_t)(hit - buf);
+			struct head h;
+
+			p = hit + 1;
+			if (off >= FRAME_LEN &&
+			    is_signed_head(r->cfg->params, start + at + off - FRAME_LEN,
+					   hit - FRAME_LEN, len - (off - FRAME_LEN), &h))
+				rc = compare_head(r, &h, newest);
+		}
+		/* What the window's end cuts is whole in the next one. */
+		at += len > HEAD_BLOCK_MAX && at + len < size ? len - HEAD_BLOCK_MAX : len;
+	}
+	return rc;
+}
+
+static int search_fork(struct repair *r, const struct head *newest)
+{
+	uint8_t *buf = malloc(SEARCH_LEN);
+	uint64_t number;
+	int rc;
+
+	if (!buf)
+		return -ENOMEM;
+	rc = store_next(r->store, 0, &number);
+	while (rc == 0) {
+		rc = search_segment(r, number, newest, buf);
+		if (rc == 0)
+			rc = store_next(r->store, number + 1, &number);
+	}
+	free(buf);
+	return rc == -ERR_ABSENT ? 0 : rc;
+}
+
+/* ---- from head to head ---- */
+
+static int heal_stretch(struct repair *r, const struct head *h)
+{
+	const struct stood before = stand(&r->history);
+	int rc = walk_stretch(r, read_folder, h);
+
+	if (rc == 0 || rc == -ENOMEM)
+		goto done;
+	go_back(&r->history, &before);
+	rc = walk_stretch(r, read_source, h);
+	if (rc == 0)
+		rc = write_stretch(r, before.end);
+done:
+	r->history.n_leaves = 0;
+	return rc;
+}
+
+static int heal_all(struct repair *r, const struct head *newest)
+{
+	struct source *s = r->cfg->source;
+	struct head *heads = malloc(HEADS_PER_CALL * sizeof(*heads));
+	uint64_t next = 1;
+	int rc = heads ? 0 : -ENOMEM;
+	size_t n;
+
+	while (rc == 0 && next <= newest->number) {
+		rc = s->ops->heads(s, next, HEADS_PER_CALL, heads, &n);
+		for (size_t i = 0; rc == 0 && i < n; i++, next++) {
+			rc = heal_stretch(r, &heads[i]);
+			if (rc == 0)
+				r->counts->heads++;
+		}
+		if (rc == 0 && r->cfg->progress)
+			r->cfg->progress(r->cfg->ctx, r->history.end, newest->pos);
+	}
+	free(heads);
+	if (no_block(rc) || rc == -ERR_TAMPERED) {
+		/* The other copy is bad there too: beyond, no history can be told. */
+		report(r,
+		       "from position %" PRIu64 " on nothing can be healed: the other copy is "
+		       "damaged there too",
+		       r->history.end);
+		r->counts->failed++;
+		rc = 0;
+	}
+	return rc;
+}
+
+int repair_log(const struct repair_config *cfg, struct repair_counts *out)
+{
+	struct repair r = {.cfg = cfg, .counts = out};
+	struct head newest;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	history_init(&r.history, cfg->params);
+	rc = store_open(cfg->dir, true, &r.store);
+	if (rc < 0)
+		return rc;
+	r.good = malloc(BLOCK_STORED_MAX);
+	r.bad = malloc(BLOCK_STORED_MAX);
+	rc = r.good && r.bad ? cfg->source->ops->head_at(cfg->source, INT64_MAX, &newest) : -ENOMEM;
+	if (rc == 0)
+		rc = search_fork(&r, &newest);
+	if (rc == 0)
+		rc = heal_all(&r, &newest);
+	free(r.pieces);
+	free(r.good);
+	free(r.bad);
+	store_close(r.store);
+	history_release(&r.history);
+	return rc;
+}
+
+/* ---- the other way round ---- */
+
+struct comparison {
+	struct repair *r;
+	int (*mend)(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len);
+	void *ctx;
+	struct head newest; /* of the source */
+	uint64_t leaf;
+};
+
+static int compare_block(void *ctx, const struct scan_block *b)
+{
+	struct comparison *c = ctx;
+	struct repair *r = c->r;
+	uint64_t leaf = c->leaf++;
+	int rc;
+
+	if (b->pos > c->newest.pos)
+		return SCAN_STOP;
+	rc = read_source(r, b->pos, b->len, r->good);
+	if (rc == 0 && memcmp(r->good, b->bytes, b->len) == 0)
+		return SCAN_GO;
+	if (rc < 0 && rc != -ERR_ABSENT && rc != -EIO && rc != -ERR_DAMAGED)
+		return rc;
+	rc = c->mend(c->ctx, b->pos, leaf, b->bytes, b->len);
+	if (rc == -ERR_UNREACHABLE || rc == -ENOMEM)
+		return rc;
+	if (rc < 0) {
+		r->counts->failed++;
+		report(r, "segment %" PRIu64 " offset %" PRIu64 ": could not be healed there: %s",
+		       segment_of(b->pos), b->pos - segment_start(segment_of(b->pos)),
+		       err_detail(rc));
+		return SCAN_GO;
+	}
+	r->counts->blocks++;
+	r->counts->bytes += b->len;
+	report(r, "segment %" PRIu64 " offset %" PRIu64 ": healed there, %zu bytes",
+	       segment_of(b->pos), b->pos - segment_start(segment_of(b->pos)), b->len);
+	return SCAN_GO;
+}
+
+/* The newest head of the source must be one of the folder's before anything is sent. */
+static int check_newest(struct repair *r, const struct head *newest)
+{
+	struct scan_block b;
+	struct head mine;
+	int rc = read_block(r, read_folder, newest->pos, r->bad, &b);
+
+	if (rc == 0 && b.frame.kind == BLOCK_HEAD &&
+	    head_decode(b.bytes + FRAME_LEN, b.frame.body_len, &mine) == 0 &&
+	    mine.number == newest->number && mine.time_ns == newest->time_ns &&
+	    memcmp(mine.root, newest->root, HASH_LEN) == 0)
+		return 0;
+	if (rc < 0 && !no_block(rc))
+		return rc;
+	return err_say(-ERR_FORKED,
+		       "head %" PRIu64 " of the other copy is not one of this copy's: they have "
+		       "different histories",
+		       newest->number);
+}
+
+int repair_other(const struct repair_config *cfg,
+		 int (*mend)(void *mend_ctx, uint64_t pos, uint64_t leaf, const void *bytes,
+			     size_t len),
+		 void *mend_ctx, struct repair_counts *out)
+{
+	struct repair r = {.cfg = cfg, .counts = out};
+	struct comparison c = {.r = &r, .mend = mend, .ctx = mend_ctx};
+	struct scan_result result;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = store_open(cfg->dir, false, &r.store);
+	if (rc < 0)
+		return rc;
+	r.good = malloc(BLOCK_STORED_MAX);
+	r.bad = malloc(BLOCK_STORED_MAX);
+	rc = r.good && r.bad ? cfg->source->ops->head_at(cfg->source, INT64_MAX, &c.newest)
+			     : -ENOMEM;
+	if (rc == 0)
+		rc = check_newest(&r, &c.newest);
+	if (rc == 0)
+		rc = scan_blocks(r.store, 0, compare_block, &c, &result);
+	out->heads = rc == 0 ? c.newest.number : 0;
+	free(r.good);
+	free(r.bad);
+	store_close(r.store);
+	return rc;
+}

@@ -1,0 +1,38 @@
+#!/bin/bash
+# A mounted volume beside a plain folder: mount.sh BUILD-FOLDER [--full].  First the sequences
+# in cases/, each of which has shown a mistake once or could; then random ones, with remounts in
+# between, and by several threads at once. In full it takes an hour, or as many seconds for each
+# part as EMBASSYFS_SOAK_S says.
+# shellcheck source=tests/apps/lib.sh
+. "$(dirname "$0")/../apps/lib.sh"
+
+lines_max=100 # the smallest sequence is among them
+here=$(cd "$(dirname "$0")" && pwd)
+model=$build/tests/model/model
+[ -x "$model" ] || give_up "$model is not built"
+reference=$work/reference
+mkdir "$reference"
+kind=$(stat -f -c %T "$reference")
+[ "$kind" = ext2/ext3 ] || echo "note: the reference folder is on $kind, not on ext4"
+
+# What the model runs to have the mount go and come back.
+{
+	declare -p embassyfs vol mnt work
+	declare -f pids_with servers wait_until mounted not_mounted no_daemon mount_it unmount_it remount_it
+	echo remount_it
+} >"$work/remount"
+
+compare() { mounted && "$model" "$mnt" "$reference" --script "$work/smallest" "$@"; }
+
+for script in "$here"/cases/*; do
+	check "case: $(basename "$script")" compare --replay "$script" --remount "bash $work/remount"
+done
+
+seconds=$(pick 30 "${EMBASSYFS_SOAK_S:-1800}")
+told() { tail -n 1 "$work/out"; }
+check "the same seeds as ever" compare --seed 1 --runs "$(pick 10 200)" && told
+check "$seconds s of new seeds, with remounts" compare --seconds "$seconds" --remount "bash $work/remount" && told
+check "$seconds s by four threads" compare --seconds "$seconds" --threads 4 && told
+check "one mistake made on purpose is found here too" \
+	bash -c "! '$model' '$mnt' '$reference' --seed 1 --runs 20 --break 3"
+conclude

@@ -1,0 +1,223 @@
+/* Healing: what is damaged or missing comes back, byte for byte; another history is refused. */
+
+#include "repair.h"
+
+#include "err.h"
+#include "file.h"
+#include "source.h"
+#include "store.h"
+#include "synthetic_log.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct synthetic_log *s;
+static char mine[300]; /* the copy that is to be healed; s->dir is whole */
+static unsigned reports;
+
+static void command(const char *fmt, const char *a, const char *b)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), fmt, a, b);
+	cr_assert_eq(system(text), 0, "%s", text);
+}
+
+static void setup(void)
+{
+	s = calloc(1, sizeof(*s));
+	cr_assert_not_null(s);
+	synthetic_log_init(s);
+	synthetic_grow(s, 3, 4, 5);
+	snprintf(mine, sizeof(mine), "%s-mine", s->dir);
+	command("cp -r '%s' '%s'", s->dir, mine);
+}
+
+static void teardown(void)
+{
+	cr_assert_eq(file_remove_tree(AT_FDCWD, mine), 0);
+	synthetic_log_release(s);
+	free(s);
+}
+
+TestSuite(repair, .init = setup, .fini = teardown);
+
+static void count(void *ctx, const char *text)
+{
+	(void)ctx;
+	(void)text;
+	reports++;
+}
+
+static int repair_from(struct source *src, struct repair_counts *n)
+{
+	struct repair_config cfg = {
+		.dir = mine, .params = &s->params, .source = src, .report = count};
+
+	reports = 0;
+	return repair_log(&cfg, n);
+}
+
+static int repair(struct repair_counts *n)
+{
+	struct source *src;
+	int rc;
+
+	cr_assert_eq(source_open_folder(s->dir, &src), 0);
+	rc = repair_from(src, n);
+	source_free(src);
+	return rc;
+}
+
+static int segment(unsigned number, int flags)
+{
+	char path[400];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/log/%016x.seg", mine, number);
+	fd = open(path, flags);
+	cr_assert_geq(fd, 0);
+	return fd;
+}
+
+static void flip(unsigned number, off_t off)
+{
+	int fd = segment(number, O_RDWR);
+	uint8_t byte;
+
+	cr_assert_eq(pread(fd, &byte, 1, off), 1);
+	byte ^= 0x10;
+	cr_assert_eq(pwrite(fd, &byte, 1, off), 1);
+	close(fd);
+}
+
+static void expect_whole(void)
+{
+	command("diff -r '%s/log' '%s/log'", s->dir, mine);
+}
+
+Test(repair, nothing_to_heal_writes_nothing)
+{
+	struct repair_counts n;
+
+	cr_assert_eq(repair(&n), 0);
+	cr_assert_eq(n.heads, 12);
+	cr_assert_eq(n.blocks, 0);
+	cr_assert_eq(n.failed, 0);
+	cr_assert_eq(reports, 0);
+	expect_whole();
+}
+
+Test(repair, flips_are_healed_and_told)
+{
+	struct repair_counts n;
+
+	flip(0, 5);    /* a header's frame */
+	flip(1, 700);  /* in the middle */
+	flip(2, (off_t)(s->pos % SEGMENT_SIZE) - 20); /* the newest head */
+	cr_assert_eq(repair(&n), 0);
+	cr_assert_eq(n.blocks, 3);
+	cr_assert_eq(n.failed, 0);
+	cr_assert_eq(reports, 3);
+	expect_whole();
+}
+
+Test(repair, missing_files_and_ends_come_back)
+{
+	char path[400];
+	struct repair_counts n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/log/0000000000000001.seg", mine);
+	cr_assert_eq(unlink(path), 0);
+	fd = segment(2, O_RDWR);
+	cr_assert_eq(ftruncate(fd, 300), 0);
+	close(fd);
+	/* Rubbish behind a segment that has a successor goes. */
+	fd = segment(0, O_WRONLY | O_APPEND);
+	cr_assert_eq(write(fd, "rubbish", 7), 7);
+	close(fd);
+	flip(0, 40);
+	cr_assert_eq(repair(&n), 0, "%s", err_detail(-ERR_DAMAGED));
+	cr_assert_eq(n.failed, 0);
+	expect_whole();
+}
+
+Test(repair, another_history_is_refused)
+{
+	struct synthetic_log *other = calloc(1, sizeof(*other));
+	struct repair_counts n;
+
+	/* The same volume went on differently in the copy that is to be healed. */
+	cr_assert_not_null(other);
+	*other = *s;
+	other->bytes = malloc(BLOCK_STORED_MAX);
+	cr_assert_eq(store_open(mine, true, &other->store), 0);
+	synthetic_data(other, 77);
+	synthetic_head(other);
+	synthetic_data(s, 99);
+	synthetic_head(s);
+	flip(0, 40);
+	cr_assert_eq(repair(&n), -ERR_FORKED);
+	cr_assert(strstr(err_detail(-ERR_FORKED), "different histories"));
+	cr_assert_eq(n.blocks, 0);
+	/* The flip is still there: nothing was written. */
+	command("! cmp -s '%s/log/0000000000000000.seg' '%s/log/0000000000000000.seg'", s->dir,
+		mine);
+	store_close(other->store);
+	free(other->bytes);
+	free(other);
+}
+
+/* A source that gives wrong bytes writes nothing. */
+struct liar {
+	struct source source;
+	struct source *real;
+};
+
+static int lying_read(struct source *src, uint64_t pos, size_t len, void *out)
+{
+	struct liar *l = (struct liar *)src;
+	int rc = l->real->ops->read(l->real, pos, len, out);
+
+	if (rc == 0 && len > 12)
+		((uint8_t *)out)[len / 2] ^= 1;
+	return rc;
+}
+
+static int real_head_at(struct source *src, int64_t time_ns, struct head *out)
+{
+	struct source *real = ((struct liar *)src)->real;
+
+	return real->ops->head_at(real, time_ns, out);
+}
+
+static int real_heads(struct source *src, uint64_t first, size_t n, struct head *out, size_t *out_n)
+{
+	struct source *real = ((struct liar *)src)->real;
+
+	return real->ops->heads(real, first, n, out, out_n);
+}
+
+Test(repair, wrong_bytes_are_not_taken)
+{
+	static const struct source_ops ops = {
+		.read = lying_read, .head_at = real_head_at, .heads = real_heads};
+	struct liar l = {.source = {.ops = &ops}};
+	struct repair_counts n;
+
+	cr_assert_eq(source_open_folder(s->dir, &l.real), 0);
+	flip(1, 700);
+	command("cp -r '%s' '%s-before'", mine, mine);
+	cr_assert_eq(repair_from(&l.source, &n), 0);
+	cr_assert_eq(n.failed, 1);
+	cr_assert_eq(n.blocks, 0);
+	command("diff -r '%s/log' '%s-before/log'", mine, mine);
+	command("rm -r '%s-before'%s", mine, "");
+	source_free(l.real);
+}
