@@ -28,7 +28,7 @@ struct command {
 };
 
 extern const struct command cmd_init, cmd_status, cmd_drain, cmd_snapshot, cmd_snapshots, cmd_heads,
-	cmd_check, cmd_keys, cmd_tls;
+	cmd_check, cmd_keys, cmd_tls, cmd_upgrade;
 
 /*
  * cmd_getopt(cmd, argc, argv, options, out_code): the next long option, its value in optarg; -1

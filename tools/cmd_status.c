@@ -144,6 +144,13 @@ static void print_words(const struct json *s)
 	printf("\n");
 	if (reason[0] != '\0')
 		printf("stopped   %s\n", reason);
+	if (json_u64(s, "takeovers") != 0) {
+		json_string(s, "takeover_time", time, sizeof(time));
+		printf("takeovers %" PRIu64 ", the newest at %s\n", json_u64(s, "takeovers"), time);
+	}
+	json_string(s, "upgrade_failure", reason, sizeof(reason));
+	if (reason[0] != '\0')
+		printf("upgrade   failed: %s\n", reason);
 	if (json_get(s, "embassies", &list)) {
 		while (json_next(&list, &at, &e))
 			print_embassy(&e);

@@ -14,7 +14,7 @@
 
 static const struct command *const commands[] = {
 	&cmd_init,  &cmd_status, &cmd_drain, &cmd_snapshot, &cmd_snapshots,
-	&cmd_heads, &cmd_check,	 &cmd_keys,  &cmd_tls,
+	&cmd_heads, &cmd_check,	 &cmd_keys,  &cmd_tls,	    &cmd_upgrade,
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -4,7 +4,7 @@
 packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev librocksdb-dev
 	libzstd-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libssl-dev)
 packages_demo=(postgresql postgresql-contrib sqlite3 procps)
-packages_test=(clang libclang-rt-14-dev libcriterion-dev openssl attr acl jq python3 git rsync
+packages_test=(clang libclang-rt-14-dev libcriterion-dev openssl attr acl jq gdb python3 git rsync
 	redis-tools "${packages_demo[@]}")
 
 die() {
@@ -60,6 +60,16 @@ pids_of() {
 			echo "${dir#/proc/}"
 		fi
 	done 2>/dev/null
+}
+
+# The supervisors of daemons: kill these first, or they start other daemons.
+supervisors_of() {
+	local pid parent comm
+	for pid in "$@"; do
+		parent=$(sed -n 's/^PPid:\t//p' "/proc/$pid/status" 2>/dev/null) || continue
+		{ read -r comm <"/proc/$parent/comm"; } 2>/dev/null || continue
+		[ "$comm" != embassyfs-super ] || echo "$parent"
+	done
 }
 
 # wait_until SECONDS COMMAND...: until it succeeds.

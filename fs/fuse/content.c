@@ -23,8 +23,10 @@
 #include "params.h"
 #include "remote.h"
 #include "replicator.h"
+#include "secret.h"
 #include "source.h"
 #include "store.h"
+#include "supervisor.h"
 #include "volume.h"
 #include "when.h"
 
@@ -38,6 +40,7 @@
 
 struct content {
 	struct volume_keys keys;
+	struct heir *heir;
 	bool remote;
 
 	/* Live. */
@@ -61,7 +64,38 @@ size_t content_memory(const struct options *o)
 	return o->memory_bytes ? (size_t)o->memory_bytes : CONTENT_MEMORY_DEFAULT;
 }
 
-static int unlock(struct content *c, const struct options *o, const struct params *params)
+static void *secret_copy(const void *from, size_t len)
+{
+	void *p = secret_alloc(len);
+
+	if (p)
+		memcpy(p, from, len);
+	return p;
+}
+
+/* Keys that a process before this one unlocked. */
+static int take_keys(struct content *c, const struct estate_keys *k)
+{
+	struct volume_keys *to = &c->keys;
+
+	to->log_key = secret_copy(k->log_key, sizeof(k->log_key));
+	to->name_key = secret_copy(k->name_key, sizeof(k->name_key));
+	if (k->has_writer)
+		to->writer_secret = secret_copy(k->writer_secret, sizeof(k->writer_secret));
+	return to->log_key && to->name_key && (to->writer_secret || !k->has_writer) ? 0 : -ENOMEM;
+}
+
+static void leave_keys(const struct content *c, struct estate_keys *k)
+{
+	memcpy(k->log_key, c->keys.log_key, sizeof(k->log_key));
+	memcpy(k->name_key, c->keys.name_key, sizeof(k->name_key));
+	k->has_writer = c->keys.writer_secret != NULL;
+	if (k->has_writer)
+		memcpy(k->writer_secret, c->keys.writer_secret, sizeof(k->writer_secret));
+	k->filled = 1;
+}
+
+static int ask_and_unlock(struct content *c, const struct options *o, const struct params *params)
 {
 	struct credential cred = {0};
 	char prompt[256];
@@ -72,6 +106,19 @@ static int unlock(struct content *c, const struct options *o, const struct param
 	if (rc == 0)
 		rc = keys_unlock(params, &cred, &c->keys);
 	credential_release(&cred);
+	return rc;
+}
+
+static int unlock(struct content *c, const struct options *o, const struct params *params)
+{
+	struct estate_keys *kept = c->heir->map.keys;
+	int rc;
+
+	if (kept && kept->filled)
+		return take_keys(c, kept);
+	rc = ask_and_unlock(c, o, params);
+	if (rc == 0 && kept)
+		leave_keys(c, kept);
 	return rc;
 }
 
@@ -137,13 +184,18 @@ static int start_replicators(struct content *c, const struct options *o)
 
 static int open_live(struct content *c, const struct options *o)
 {
+	const struct volume_keep keep = {.mem = c->heir->map.mem,
+					 .take_over = c->heir->take_over,
+					 .lock_fd = c->heir->lock_fd,
+					 .changed = inflight_changed};
 	struct volume_config cfg = {.dir = o->target,
 				    .params = &c->params,
 				    .keys = &c->keys,
 				    .checkpoint_s = o->checkpoint_s,
 				    .memory_bytes = content_memory(o),
 				    .on_head = on_head,
-				    .ctx = c};
+				    .ctx = c,
+				    .keep = keep.mem ? &keep : NULL};
 	int rc;
 
 	if (o->local_bytes)
@@ -185,12 +237,21 @@ static int resolve(struct content *c, const struct options *o, struct head *out)
 {
 	char at[WHEN_TEXT_LEN];
 	struct when when;
-	int rc = when_parse(o->at ? o->at : "latest", clock_wall_ns(), &when);
+	struct estate *e = c->heir->map.estate;
+	int rc = 0;
+
+	/* What "latest" meant, when it was mounted, it means to whoever takes over. */
+	if (e && e->view_head)
+		when = (struct when){.kind = WHEN_HEAD, .head = e->view_head};
+	else
+		rc = when_parse(o->at ? o->at : "latest", clock_wall_ns(), &when);
 
 	if (rc == 0)
 		rc = view_resolve(&c->view_cfg, &when, out);
 	if (rc < 0)
 		return rc;
+	if (e)
+		e->view_head = out->number;
 	when_format_seconds(out->time_ns, at);
 	msg_info("%s: at head %llu of %s", o->target, (unsigned long long)out->number, at);
 	return 0;
@@ -225,7 +286,7 @@ static int open_past(struct content *c, const struct options *o)
 	return rc ? rc : view_open(&c->view_cfg, &h, &c->view);
 }
 
-int content_open(const struct options *o, struct content **out)
+int content_open(const struct options *o, struct heir *heir, struct content **out)
 {
 	struct content *c = calloc(1, sizeof(*c));
 	struct stat st;
@@ -236,6 +297,7 @@ int content_open(const struct options *o, struct content **out)
 
 	if (!c)
 		return -ENOMEM;
+	c->heir = heir;
 	pthread_mutex_init(&c->mu, NULL);
 	if (!past && stat(o->target, &st) < 0 &&
 	    remote_target_parse(o->target, &address, id) == 0) {

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 struct content;
+struct heir;
 struct options;
 struct replicator;
 struct view;
@@ -21,11 +22,12 @@ struct volume;
 #define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
 
 /*
- * content_open(o, out): find the volume, get its passphrase or key file, and open it as the
- * options say.  A view says on standard error what its time resolved to.
+ * content_open(o, heir, out): find the volume, get its passphrase or key file, and open it as the
+ * options say; if another process had it open and was killed, as ${heir} says, go on where it
+ * stood.  A view says on standard error what its time resolved to.
  * Returns 0, or an error with a detail that names the thing and the reason.
  */
-MUST_CHECK int content_open(const struct options *o, struct content **out);
+MUST_CHECK int content_open(const struct options *o, struct heir *heir, struct content **out);
 
 /*
  * content_close(c): everything durable, all closed.  Frees ${c} whatever it returns: 0 or the

@@ -76,12 +76,10 @@ static void answer(struct daemon *d, unsigned char code)
 	d->fd = -1;
 }
 
-void daemon_ready(struct daemon *d)
+void daemon_leave(void)
 {
 	int null;
 
-	if (d->fd < 0)
-		return;
 	setsid();
 	msg_use_syslog();
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -95,7 +93,21 @@ void daemon_ready(struct daemon *d)
 	/* A folder that is somebody's current one can't be unmounted. */
 	if (chdir("/") < 0)
 		msg_warn("/: %s", strerror(errno));
+}
+
+void daemon_ready(struct daemon *d)
+{
+	if (d->fd < 0)
+		return;
+	daemon_leave();
 	answer(d, 0);
+}
+
+void daemon_drop(struct daemon *d)
+{
+	if (d->fd >= 0)
+		close(d->fd);
+	d->fd = -1;
 }
 
 void daemon_failed(struct daemon *d, int code)

@@ -16,10 +16,12 @@
 #include "clock.h"
 #include "complain.h"
 #include "err.h"
+#include "inflight.h"
 #include "log.h"
 #include "replicator.h"
 #include "slots.h"
 #include "status.h"
+#include "supervisor.h"
 #include "volume.h"
 #include "when.h"
 
@@ -31,6 +33,9 @@
 #include <sys/stat.h>
 
 #define NS_PER_S INT64_C(1000000000)
+#define UPGRADE_NAME "upgrade"
+#define TEXTS_SHIFT 28	     /* texts that one process makes at most, as a power of two */
+#define TAKEOVER_MASK 0x7ffffu /* so that their nodes fit NODE_SHIFT bits */
 
 struct text {
 	uint64_t node; /* 0: free */
@@ -54,6 +59,7 @@ static const struct {
 	{"at", EMBASSY_NODE_AT, true},
 	{"ago", EMBASSY_NODE_AGO, true},
 	{"snapshots", EMBASSY_NODE_SNAPSHOTS, true},
+	{"control", EMBASSY_NODE_CONTROL, false},
 	{"status", EMBASSY_NODE_STATUS, false},
 };
 
@@ -64,7 +70,7 @@ static struct timespec timespec_now(void)
 	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
 }
 
-int embassy_dir_new(struct embassy_dir **out)
+int embassy_dir_new(uint32_t takeover, struct embassy_dir **out)
 {
 	struct embassy_dir *d = calloc(1, sizeof(*d));
 
@@ -72,7 +78,7 @@ int embassy_dir_new(struct embassy_dir **out)
 		return -ENOMEM;
 	pthread_mutex_init(&d->mu, NULL);
 	d->made = timespec_now();
-	d->next = EMBASSY_NODE_STATUS;
+	d->next = EMBASSY_NODE_STATUS + ((uint64_t)(takeover & TAKEOVER_MASK) << TEXTS_SHIFT);
 	*out = d;
 	return 0;
 }
@@ -138,7 +144,16 @@ static int write_status(struct mount *m, struct buf *out)
 	struct volume_status live;
 	struct replicator_status *r = NULL;
 	struct status_input in = {.volume = m->volume_id, .n_embassies = m->n_replicators};
+	const struct estate *e = m->heir->map.estate;
 	int rc;
+
+	if (e) {
+		in.supervised = true;
+		in.takeovers = e->takeovers;
+		in.takeover_ns = e->takeover_ns;
+		in.upgrades = e->upgrades;
+		in.failure = e->failure;
+	}
 
 	if (m->volume) {
 		volume_get_status(m->volume, &live);
@@ -332,6 +347,8 @@ void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char
 	} else if (strcmp(name, "..") == 0) {
 		if (node == EMBASSY_NODE_TOP)
 			op_lookup(req, INO_ROOT, ".");
+		else if (node == EMBASSY_NODE_UPGRADE)
+			reply_node(req, m, EMBASSY_NODE_CONTROL);
 		else
 			reply_node(req, m, EMBASSY_NODE_TOP);
 	} else if (node == EMBASSY_NODE_TOP) {
@@ -340,6 +357,10 @@ void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char
 		lookup_time(req, m, parent, name);
 	} else if (node == EMBASSY_NODE_SNAPSHOTS) {
 		lookup_snapshot(req, m, parent, name);
+	} else if (node == EMBASSY_NODE_CONTROL && strcmp(name, UPGRADE_NAME) == 0) {
+		reply_node(req, m, EMBASSY_NODE_UPGRADE);
+	} else if (node == EMBASSY_NODE_CONTROL || node == EMBASSY_NODE_UPGRADE) {
+		fuse_reply_err(req, ENOENT);
 	} else {
 		fuse_reply_err(req, ENOTDIR);
 	}
@@ -402,6 +423,11 @@ void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off
 		memcpy(out, t->buf.p + off, n);
 	}
 	pthread_mutex_unlock(&d->mu);
+	if (!t) {
+		/* Made by a process that is gone; its name leads to a new one. */
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
 	fuse_reply_buf(req, out, n);
 }
 
@@ -453,7 +479,9 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 	rc = list_add(&l, ".", id, S_IFDIR);
 	if (rc == 0)
 		rc = list_add(&l, "..",
-			      node == EMBASSY_NODE_TOP ? INO_ROOT : embassy_id(EMBASSY_NODE_TOP),
+			      node == EMBASSY_NODE_TOP	     ? INO_ROOT
+			      : node == EMBASSY_NODE_UPGRADE ? embassy_id(EMBASSY_NODE_CONTROL)
+							     : embassy_id(EMBASSY_NODE_TOP),
 			      S_IFDIR);
 	if (node == EMBASSY_NODE_TOP)
 		for (size_t i = 0; rc == 0 && i < sizeof(members) / sizeof(*members); i++)
@@ -461,6 +489,8 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 				rc = list_add(&l, members[i].name, embassy_id(members[i].node),
 					      members[i].node == EMBASSY_NODE_STATUS ? S_IFREG
 										     : S_IFDIR);
+	if (node == EMBASSY_NODE_CONTROL && rc == 0)
+		rc = list_add(&l, UPGRADE_NAME, embassy_id(EMBASSY_NODE_UPGRADE), S_IFDIR);
 	if (node == EMBASSY_NODE_SNAPSHOTS && rc == 0)
 		rc = view_snapshots(m->view, list_snapshot, &l);
 	if (rc < 0)
@@ -469,16 +499,47 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 		fuse_reply_buf(req, l.p, l.len);
 }
 
+/*
+ * The process that serves this request ends before it is answered.  Its successor is given the
+ * request again, and answers it: so whoever asked waits until the new program serves.
+ */
+static int upgrade(struct mount *m)
+{
+	struct estate *e = m->heir->map.estate;
+	struct head h;
+	int rc = 0;
+
+	if (inflight_steps() > 0)
+		return e->upgrades > e->upgrades_before ? 0 : -ECANCELED;
+	if (e)
+		e->upgrades_before = e->upgrades;
+	/* The less is pending the sooner the successor serves. */
+	if (m->volume)
+		rc = volume_add_head(m->volume, &h);
+	inflight_mark();
+	return rc < 0 ? rc : heir_upgrade(m->heir);
+}
+
 void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
 {
 	struct head h;
 
-	if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
+	if (node_of(id) == EMBASSY_NODE_UPGRADE)
+		reply_rc(req, INO_ROOT, may_change(req, m) ? upgrade(m) : -EPERM);
+	else if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
 		fuse_reply_err(req, 0);
 	else if (!may_change(req, m))
 		fuse_reply_err(req, EPERM);
 	else
 		reply_rc(req, INO_ROOT, volume_add_head(m->volume, &h));
+}
+
+static int finish_snapshot(struct mount *m, const char *name, struct snapshot *out)
+{
+	struct head h;
+	int rc = volume_add_head(m->volume, &h);
+
+	return rc < 0 ? rc : view_snapshot(m->view, name, out);
 }
 
 void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode)
@@ -490,7 +551,12 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 		fuse_reply_err(req, EROFS);
 		return;
 	}
-	rc = may_change(req, m) ? volume_snapshot(m->volume, name, mode & S_ISVTX, &s) : -EPERM;
+	if (!may_change(req, m))
+		rc = -EPERM;
+	else if (inflight_steps() > 0) /* made by a process that was killed */
+		rc = finish_snapshot(m, name, &s);
+	else
+		rc = volume_snapshot(m->volume, name, mode & S_ISVTX, &s);
 	if (rc < 0)
 		reply_rc(req, INO_ROOT, rc);
 	else
@@ -505,7 +571,9 @@ void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 		fuse_reply_err(req, EROFS);
 		return;
 	}
-	rc = may_change(req, m) ? volume_snapshot_remove(m->volume, name) : -EPERM;
+	rc = may_change(req, m) ? 0 : -EPERM;
+	if (rc == 0 && inflight_steps() == 0)
+		rc = volume_snapshot_remove(m->volume, name);
 	if (rc == 0)
 		slots_retire(m->slots, tag_of(parent, name));
 	reply_rc(req, INO_ROOT, rc);

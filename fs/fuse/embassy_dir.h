@@ -8,6 +8,7 @@
  *	.embassy/at/TIME/		the namespace as it stood then
  *	.embassy/ago/DURATION/		the same
  *	.embassy/snapshots/NAME/	the same; mkdir takes a snapshot, rmdir takes its name away
+ *	.embassy/control/upgrade/	fsync has the program executed anew; empty
  */
 
 #include "mount.h"
@@ -19,6 +20,8 @@ enum {
 	EMBASSY_NODE_AT,
 	EMBASSY_NODE_AGO,
 	EMBASSY_NODE_SNAPSHOTS,
+	EMBASSY_NODE_CONTROL,
+	EMBASSY_NODE_UPGRADE,
 	EMBASSY_NODE_STATUS = 16, /* this and all above: one status text each */
 };
 
@@ -30,8 +33,11 @@ static inline uint64_t embassy_id(uint64_t node)
 	return NODE_VIRTUAL << NODE_SHIFT | node;
 }
 
-/* embassy_dir_new(out): returns 0 or -ENOMEM.  embassy_dir_free(NULL) is a no-op. */
-MUST_CHECK int embassy_dir_new(struct embassy_dir **out);
+/*
+ * embassy_dir_new(takeover, out): ${takeover}: how many processes served this mount before; their
+ * texts' nodes are not used again.  Returns 0 or -ENOMEM.  embassy_dir_free(NULL) is a no-op.
+ */
+MUST_CHECK int embassy_dir_new(uint32_t takeover, struct embassy_dir **out);
 void embassy_dir_free(struct embassy_dir *d);
 
 /* embassy_is_name(m, parent, name): whether it is ".embassy" in the root. */

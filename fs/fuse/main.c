@@ -1,9 +1,9 @@
 /*
  * embassyfs: mounts a volume.
  *
- * Processes: the command forks the daemon and waits until the mount answers (or stays, with -f);
- * the daemon forks the write-back helper.  Both forks come before any thread and before anything
- * secret is in memory.
+ * Processes: the command forks the supervisor and waits until the mount answers (or is it, with
+ * -f); the supervisor forks the daemon that serves the mount, and another one when that dies; the
+ * daemon forks the write-back helper.  All forks come before any thread of the forking process.
  */
 
 #include "content.h"
@@ -14,6 +14,8 @@
 #include "options.h"
 #include "secret.h"
 #include "session.h"
+#include "supervisor.h"
+#include "volume.h"
 #include "writeback.h"
 
 #include <errno.h>
@@ -114,7 +116,9 @@ static int check_mount_point(const char *path)
 struct run {
 	const struct options *options;
 	struct daemon daemon;
+	struct heir heir;
 	struct writeback writeback;
+	struct mount *mount;
 };
 
 static void ready(void *ctx)
@@ -125,7 +129,16 @@ static void ready(void *ctx)
 	if (run->writeback.pid > 0)
 		writeback_begin(&run->writeback, o->mount_point,
 				o->flush_s ? o->flush_s : FLUSH_S_DEFAULT);
-	daemon_ready(&run->daemon);
+	if (run->heir.map.estate) {
+		struct volume *v = run->mount->volume;
+
+		if (!o->foreground)
+			daemon_leave();
+		heir_ready(&run->heir, fuse_session_fd(run->mount->session),
+			   v ? volume_lock_fd(v) : -1);
+	} else {
+		daemon_ready(&run->daemon);
+	}
 }
 
 static int serve(struct run *run, struct content *c)
@@ -140,6 +153,7 @@ static int serve(struct run *run, struct content *c)
 		.owner = getuid(),
 		.n_threads = content_is_remote(c) ? THREADS_REMOTE : THREADS_LOCAL,
 		.memory_bytes = content_memory(o),
+		.heir = &run->heir,
 		.noatime = o->noatime && !o->strictatime,
 		.nodiratime = o->nodiratime,
 		.strictatime = o->strictatime,
@@ -148,13 +162,17 @@ static int serve(struct run *run, struct content *c)
 	};
 	int rc;
 
+	run->mount = &m;
 	m.replicators = content_replicators(c, &m.n_replicators);
 	rc = mount_init(&m);
 	if (rc < 0)
 		return rc;
 	rc = session_open(&m, o);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = session_serve(&m, o);
+		if (rc == 0)
+			heir_ending(&run->heir);
+	}
 	/* First what asks the session, then the session. */
 	mount_release(&m);
 	session_close(&m);
@@ -167,11 +185,14 @@ static int run_mount(struct run *run)
 	struct content *c;
 	int rc, closed;
 
-	rc = check_mount_point(o->mount_point);
+	/* Who takes over knows it, and asking it would be asking ourselves. */
+	rc = run->heir.take_over ? 0 : check_mount_point(o->mount_point);
 	if (rc == 0)
 		rc = secret_init();
+	if (run->heir.map.estate)
+		inflight_use(&run->heir.map.estate->inflight, run->heir.map.estate->takeovers);
 	if (rc == 0)
-		rc = content_open(o, &c);
+		rc = content_open(o, &run->heir, &c);
 	if (rc < 0)
 		return fail(o->target, rc);
 
@@ -187,7 +208,7 @@ static int run_mount(struct run *run)
 int main(int argc, char *argv[])
 {
 	struct options o;
-	struct run run = {.options = &o, .daemon = {.fd = -1}};
+	struct run run = {.options = &o, .daemon = {.fd = -1}, .heir = {.fd = -1}};
 	int rc;
 
 	msg_init("embassyfs");
@@ -210,7 +231,9 @@ int main(int argc, char *argv[])
 	}
 
 	prepare_process();
-	rc = o.foreground ? 0 : daemon_fork(o.mount_point, &run.daemon);
+	rc = o.foreground || o.handover_fd >= 0 ? 0 : daemon_fork(o.mount_point, &run.daemon);
+	if (rc == 0 && !o.unsupervised)
+		rc = supervisor_start(&o, argc, argv, &run.daemon, &run.heir);
 	if (rc == 0 && !o.read_only && !o.at)
 		rc = writeback_fork(&run.writeback);
 	rc = rc < 0 ? fail(o.mount_point, rc) : run_mount(&run);

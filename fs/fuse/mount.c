@@ -17,6 +17,7 @@
 #include "seeks.h"
 #include "slots.h"
 #include "source.h"
+#include "supervisor.h"
 #include "syncs.h"
 #include "unnamed.h"
 #include "volume.h"
@@ -96,6 +97,31 @@ static void drop_contents(void *ctx, uint64_t ino)
 	volume_forget(m->volume, ino);
 }
 
+static void adopt_orphan(void *ctx, uint64_t ino)
+{
+	struct mount *m = ctx;
+
+	unnamed_add(m->unnamed, ino);
+}
+
+/*
+ * Word of the kernel's letting go may have died with the process.  What was made by a request that
+ * is not answered yet is not known to the kernel, and still wanted.
+ */
+static void ask_about_orphan(void *ctx, uint64_t ino)
+{
+	struct mount *m = ctx;
+
+	if (!inflight_has_made(ino))
+		unnamed_forget(m->unnamed, ino);
+}
+
+void mount_adopted(struct mount *m)
+{
+	if (m->volume && m->heir->take_over)
+		volume_orphans(m->volume, ask_about_orphan, m);
+}
+
 static int flush_file(void *ctx, uint64_t ino)
 {
 	struct mount *m = ctx;
@@ -116,11 +142,13 @@ int mount_init(struct mount *m)
 				     .close = view_close,
 				     .bytes = view_bytes,
 				     .ctx = m,
-				     .bytes_max = m->memory_bytes / 8};
+				     .bytes_max = m->memory_bytes / 8,
+				     .mem = m->heir->map.slots};
 	struct unnamed_config unnamed = {.held = kernel_holds, .gone = drop_contents, .ctx = m};
+	const struct estate *e = m->heir->map.estate;
 	struct seeks_config seeks = {
 		.flush = flush_file, .answer = answer_seek, .cancel = cancel_flush, .ctx = m};
-	int rc = embassy_dir_new(&m->embassy);
+	int rc = embassy_dir_new(e ? e->takeovers : 0, &m->embassy);
 
 	if (rc == 0 && m->volume)
 		rc = slots_new(&slots, &m->slots);
@@ -130,6 +158,9 @@ int mount_init(struct mount *m)
 		rc = seeks_new(&seeks, &m->seeks);
 	if (rc == 0 && m->volume)
 		rc = unnamed_new(&unnamed, &m->unnamed);
+	/* Somebody may have them open still. */
+	if (rc == 0 && m->volume && m->heir->take_over)
+		volume_orphans(m->volume, adopt_orphan, m);
 	if (rc < 0)
 		mount_release(m);
 	return rc;

@@ -22,6 +22,7 @@
 #include <stdint.h>
 
 struct embassy_dir;
+struct heir;
 struct replicator;
 struct seek;
 struct seeks;
@@ -49,6 +50,7 @@ struct mount {
 	uid_t owner; /* who mounted it */
 	unsigned n_threads;
 	size_t memory_bytes;
+	struct heir *heir; /* from the process before, and for the one after */
 	bool noatime, nodiratime, strictatime;
 
 	/* Made by mount_init(). */
@@ -68,7 +70,9 @@ struct mount {
 /*
  * mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it;
  * no request is under way.
+ * mount_adopted(m): requests are served; after a takeover, see what nobody uses any more.
  */
+void mount_adopted(struct mount *m);
 MUST_CHECK int mount_init(struct mount *m);
 void mount_release(struct mount *m);
 

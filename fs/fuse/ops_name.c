@@ -9,12 +9,17 @@
  * Before a name goes its inode is looked up: if it was the last one, the inode is remembered
  * until the kernel forgets it (unnamed.h). The kernel holds the locks of both folders and of the
  * inode meanwhile, so what is looked up stays true.
+ *
+ * A request that the kernel gives again, because the process that read it first was killed, may
+ * have been done (inflight.h): then the answer is what is there now.  The same locks keep others
+ * from changing it before it is answered.
  */
 
 #include "mount.h"
 
 #include "acl.h"
 #include "embassy_dir.h"
+#include "inflight.h"
 #include "slots.h"
 #include "unnamed.h"
 #include "volume.h"
@@ -49,6 +54,9 @@ static int default_acl(struct mount *m, uint64_t parent, uint8_t *acl, size_t *o
 
 static int make_plain(struct mount *m, const struct made *w, uint32_t mode, struct attr *out)
 {
+	if (inflight_steps() > 0)
+		return w->name ? view_lookup(m->view, w->parent, w->name, out)
+			       : view_getattr(m->view, inflight_made(), out);
 	if (!w->name)
 		return volume_make_unnamed(m->volume, w->parent, mode, &w->caller, out);
 	return volume_make_node(m->volume, w->parent, w->name, mode, w->rdev, w->target, &w->caller,
@@ -192,7 +200,8 @@ void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
 	if (rc == 0 && strlen(name) > NAME_LEN_MAX)
 		rc = -ENAMETOOLONG;
 	if (rc == 0)
-		rc = volume_link(m->volume, ino, parent_ino, name, &a);
+		rc = inflight_steps() > 0 ? view_lookup(m->view, parent_ino, name, &a)
+					  : volume_link(m->volume, ino, parent_ino, name, &a);
 	if (rc < 0) {
 		reply_rc(req, parent, rc);
 		return;
@@ -220,6 +229,11 @@ static void remove_name(fuse_req_t req, uint64_t parent, const char *name,
 	uint64_t ino, last;
 	int rc = embassy_is_name(parent, name) ? -EPERM : place_for_change(m, parent, &ino);
 
+	/* What is left without a name was found among the orphans. */
+	if (rc == 0 && inflight_steps() > 0) {
+		reply_rc(req, parent, 0);
+		return;
+	}
 	if (rc == 0)
 		rc = last_name_of(m, ino, name, &last);
 	if (rc == 0)
@@ -257,6 +271,8 @@ static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t paren
 		return -EBUSY;
 	if (strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
+	if (inflight_steps() > 0)
+		return 0;
 	if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))) {
 		rc = last_name_of(m, to, new_name, &last);
 		if (rc < 0 && rc != -ENOENT)

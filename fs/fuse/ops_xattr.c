@@ -9,6 +9,7 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "inflight.h"
 #include "volume.h"
 
 #include <errno.h>
@@ -172,7 +173,7 @@ void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *va
 		rc = acl_check((const uint8_t *)value, size);
 	if (rc == 0 && strcmp(name, ACL_ACCESS) == 0)
 		rc = set_access_acl(req, ino, (const uint8_t *)value, size);
-	else if (rc == 0)
+	else if (rc == 0 && inflight_steps() == 0) /* else it was done by a process since killed */
 		rc = volume_setxattr(m->volume, ino, name, value, size, flags);
 	reply_rc(req, id, rc);
 }
@@ -185,7 +186,7 @@ void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
 
 	if (rc == 0)
 		rc = check_name(name);
-	if (rc == 0)
+	if (rc == 0 && inflight_steps() == 0)
 		rc = volume_removexattr(m->volume, ino, name);
 	/* The kernel removes a list that may not be there. */
 	if (rc == -ENODATA && starts(name, "system."))

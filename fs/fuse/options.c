@@ -38,6 +38,7 @@ const char options_help[] =
 	"  -o checkpoint=SECONDS how often a checkpoint is taken\n"
 	"  -o memory=SIZE        bound for the memory used (K M G T)\n"
 	"  -o local=SIZE         bound for the local cache of a block server's bytes\n"
+	"  -o nosupervise        no second process: when the daemon dies, the mount does\n"
 	"  -o remount            change a mount's ro, rw, noatime, nodev, nosuid or noexec\n"
 	"  -f                    stay in the foreground\n"
 	"  -h, --help            this text\n"
@@ -116,6 +117,8 @@ static const struct spec specs[] = {
 	{"checkpoint", VALUE_SECONDS, AT(checkpoint_s), false},
 	{"memory", VALUE_SIZE, AT(memory_bytes), false},
 	{"local", VALUE_SIZE, AT(local_bytes), false},
+	{"nosupervise", VALUE_NONE, AT(unsupervised), true},
+	{"supervise", VALUE_NONE, AT(unsupervised), false},
 	{"dev", VALUE_NONE, AT(dev), true},
 	{"nodev", VALUE_NONE, AT(dev), false},
 	{"suid", VALUE_NONE, AT(suid), true},
@@ -286,8 +289,12 @@ static int check(const struct options *o)
 int options_parse(int argc, char *const argv[], struct options *out)
 {
 	static const struct option longs[] = {
-		{"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {0}};
-	struct options o = {0};
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		/* From one supervisor to the next only. */
+		{"handover", required_argument, NULL, 'H'},
+		{0}};
+	struct options o = {.handover_fd = -1};
 	int c, rc = 0;
 
 	optind = 0;
@@ -297,6 +304,8 @@ int options_parse(int argc, char *const argv[], struct options *out)
 			rc = apply_list(&o, optarg);
 		else if (c == 'f')
 			o.foreground = true;
+		else if (c == 'H')
+			o.handover_fd = atoi(optarg);
 		else if (c == 'h')
 			o.help = true;
 		else if (c == 'V')
@@ -334,4 +343,102 @@ void options_release(struct options *o)
 	for (size_t i = 0; i < o->n_embassies; i++)
 		free(o->embassies[i]);
 	*o = (struct options){0};
+}
+
+/* "NAME=VALUE" or "NAME" as a word of a list, with what could end it taken its meaning. */
+static int add_word(char **list, const char *name, const char *value)
+{
+	size_t len = *list ? strlen(*list) : 0;
+	char *p = realloc(*list, len + strlen(name) + 2 * (value ? strlen(value) : 0) + 3);
+
+	if (!p)
+		return -ENOMEM;
+	*list = p;
+	p += len;
+	if (len > 0)
+		*p++ = ',';
+	p = stpcpy(p, name);
+	if (value)
+		*p++ = '=';
+	for (; value && *value; value++) {
+		if (*value == ',' || *value == '\\')
+			*p++ = '\\';
+		*p++ = *value;
+	}
+	*p = '\0';
+	return 0;
+}
+
+static int format_spec(const struct options *o, const struct spec *sp, char **list)
+{
+	const void *field = (const char *)o + sp->field;
+	char number[24];
+	int rc = 0;
+
+	if (sp->field == IGNORED)
+		return 0;
+	switch (sp->value) {
+	case VALUE_NONE:
+		return sp->flag && *(const bool *)field ? add_word(list, sp->name, NULL) : 0;
+	case VALUE_TEXT:
+	case VALUE_PATH:
+		return *(char *const *)field ? add_word(list, sp->name, *(char *const *)field) : 0;
+	case VALUE_SECONDS:
+		snprintf(number, sizeof(number), "%u", *(const unsigned *)field);
+		return *(const unsigned *)field ? add_word(list, sp->name, number) : 0;
+	case VALUE_SIZE:
+		snprintf(number, sizeof(number), "%llu",
+			 (unsigned long long)*(const uint64_t *)field);
+		return *(const uint64_t *)field ? add_word(list, sp->name, number) : 0;
+	default:
+		for (size_t i = 0; rc == 0 && i < o->n_embassies; i++)
+			rc = add_word(list, sp->name, o->embassies[i]);
+		return rc;
+	}
+}
+
+#define FORMAT_WORDS 8u /* at most, with the NULL */
+
+int options_format(const struct options *o, const char *program, int handover_fd, char ***out_argv)
+{
+	char **argv = calloc(FORMAT_WORDS, sizeof(*argv));
+	char *list = NULL;
+	unsigned n = 0;
+	int rc = argv ? 0 : -ENOMEM;
+
+	for (size_t i = 0; rc == 0 && i < sizeof(specs) / sizeof(*specs); i++)
+		rc = format_spec(o, &specs[i], &list);
+	if (rc == 0) {
+		argv[n++] = strdup(program);
+		argv[n++] = strdup(o->target);
+		argv[n++] = strdup(o->mount_point);
+		if (asprintf(&argv[n++], "--handover=%d", handover_fd) < 0)
+			argv[n - 1] = NULL;
+		if (o->foreground)
+			argv[n++] = strdup("-f");
+		if (list) {
+			argv[n++] = strdup("-o");
+			argv[n++] = list;
+			list = NULL;
+		}
+		for (unsigned i = 0; i < n; i++)
+			if (!argv[i])
+				rc = -ENOMEM;
+	}
+	free(list);
+	if (rc < 0) {
+		for (unsigned i = 0; argv && i < n; i++)
+			free(argv[i]);
+		free(argv);
+		return rc;
+	}
+	*out_argv = argv;
+	return 0;
+}
+
+void options_format_free(char **argv)
+{
+	for (char **p = argv; *p; p++)
+		free(*p);
+	free(argv);
 }

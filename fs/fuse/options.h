@@ -24,6 +24,8 @@ struct options {
 	unsigned flush_s, checkpoint_s;	    /* 0: not given */
 	uint64_t memory_bytes, local_bytes; /* 0: not given */
 	bool foreground, help, version, remount;
+	bool unsupervised; /* no process restarts the daemon */
+	int handover_fd;   /* to the supervisor that this program takes the place of; -1: none */
 };
 
 /*
@@ -32,6 +34,14 @@ struct options {
  */
 MUST_CHECK int options_parse(int argc, char *const argv[], struct options *out);
 void options_release(struct options *o);
+
+/*
+ * options_format(o, program, handover_fd, out_argv): a command line that options_parse() reads as
+ * ${o}, with ${handover_fd}; NULL-terminated, for options_format_free().  Returns 0 or -ENOMEM.
+ */
+MUST_CHECK int options_format(const struct options *o, const char *program, int handover_fd,
+			      char ***out_argv);
+void options_format_free(char **argv);
 
 /* options_size(text, out): "64M" and the like, powers of 1024.  Returns 0 or -EINVAL. */
 MUST_CHECK int options_size(const char *text, uint64_t *out);

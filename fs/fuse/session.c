@@ -12,6 +12,7 @@
 #include "err.h"
 #include "msg.h"
 #include "options.h"
+#include "supervisor.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -32,6 +34,7 @@
 #include <unistd.h>
 
 #define MAX_WRITE (1u << 20)
+#define RECEIVE_BYTES (MAX_WRITE + (64u << 10)) /* what libfuse asks for, and more */
 #define MAX_READAHEAD (4u << 20)
 #define MAX_BACKGROUND 64u
 
@@ -102,6 +105,19 @@ static int format_options(const struct mount *m, const struct options *o, char *
 	return *out ? 0 : -ENOMEM;
 }
 
+/* Go on with a session that another process began. */
+static int adopt(struct mount *m, const struct options *o)
+{
+	int fd = fcntl(m->heir->device_fd, F_DUPFD_CLOEXEC, 3);
+	int rc = fd < 0 ? -errno : wire_attach(m, fd);
+
+	if (rc == 0)
+		rc = wire_adopt(m);
+	if (rc < 0)
+		rc = err_say(rc, "%s: can't be taken over: %s", o->mount_point, err_detail(rc));
+	return rc;
+}
+
 int session_open(struct mount *m, const struct options *o)
 {
 	char *text;
@@ -119,12 +135,18 @@ int session_open(struct mount *m, const struct options *o)
 	if (!m->session)
 		return err_say(-EIO, "%s: libfuse refuses the options", o->mount_point);
 
+	if (m->heir->take_over) {
+		rc = adopt(m, o);
+		if (rc < 0)
+			goto destroy;
+		return 0;
+	}
 	if (fuse_session_mount(m->session, o->mount_point) != 0) {
 		rc = err_say(-EIO, "%s: can't be mounted on; see the message above",
 			     o->mount_point);
 		goto destroy;
 	}
-	rc = wire_attach(m);
+	rc = wire_attach(m, fuse_session_fd(m->session));
 	if (rc < 0) {
 		rc = err_say(rc, "%s: libfuse: %s", o->mount_point, err_text(rc));
 		goto unmount;
@@ -193,9 +215,17 @@ static void *work(void *arg)
 {
 	struct crew *crew = arg;
 	struct fuse_session *se = crew->m->session;
-	struct fuse_buf buf = {0};
+	/*
+	 * Present in memory from the start: the kernel fails a request that it can't copy, and in
+	 * a process that is being killed it can't make a page present any more.
+	 */
+	struct fuse_buf buf = {.mem = aligned_alloc(4096, RECEIVE_BYTES)};
 	int rc;
 
+	if (buf.mem) {
+		memset(buf.mem, 0, RECEIVE_BYTES);
+		(void)mlock(buf.mem, RECEIVE_BYTES);
+	}
 	while (!fuse_session_exited(se)) {
 		rc = fuse_session_receive_buf(se, &buf);
 		if (rc == -EINTR || rc == -EAGAIN)
@@ -303,6 +333,9 @@ int session_serve(struct mount *m, const struct options *o)
 	sem_init(&stop_wanted, 0, 0);
 	sem_init(&crew.ended, 0, 0);
 	catch_signals();
+	/* Before anything is read, else what we read ourselves would come again. */
+	if (m->heir->take_over)
+		wire_resend(m);
 
 	for (rc = 0; rc == 0 && crew.n < m->n_threads && crew.n < SESSION_THREADS_MAX;) {
 		atomic_fetch_add(&crew.running, 1);
@@ -314,6 +347,10 @@ int session_serve(struct mount *m, const struct options *o)
 	}
 	if (crew.n == 0)
 		return err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
+	if (m->heir->take_over) {
+		m->ready(m->ready_ctx);
+		mount_adopted(m);
+	}
 	rc = -pthread_create(&signals, NULL, wait_for_signal, &crew);
 	if (rc < 0) {
 		/* The mount is useless without a way to stop it. */

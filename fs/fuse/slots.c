@@ -9,6 +9,10 @@
  *  - a slot with references keeps its head and its number; one without is free
  *  - at most one view of a head is open or opening
  *  - a view is closed only when nobody uses it, and with mu released
+ *
+ * Where the table outlives the process, a reference is counted before the kernel has the answer
+ * that gives it: after a kill in between a slot has too many, never too few, and is at worst not
+ * used again.
  */
 
 #include "slots.h"
@@ -41,11 +45,20 @@ struct slots {
 	pthread_mutex_t mu;
 	pthread_cond_t opened;
 	struct slot *table; /* Guarded by mu, like all below. */
-	uint32_t n, cap;
+	uint32_t cap;
+	uint32_t *n, own_n; /* slots ever used; where the table is */
 	struct open_view *newest, *oldest;
 	uint32_t n_open;
 	size_t bytes;
 };
+
+/* Before the table in memory that outlives the process. */
+#define HEAD_BYTES 64u
+
+size_t slots_bytes(void)
+{
+	return HEAD_BYTES + SLOTS_MAX * sizeof(struct slot);
+}
 
 int slots_new(const struct slots_config *cfg, struct slots **out)
 {
@@ -54,6 +67,14 @@ int slots_new(const struct slots_config *cfg, struct slots **out)
 	if (!s)
 		return -ENOMEM;
 	s->cfg = *cfg;
+	s->n = &s->own_n;
+	if (cfg->mem) {
+		s->n = cfg->mem;
+		s->table = (struct slot *)((uint8_t *)cfg->mem + HEAD_BYTES);
+		s->cap = SLOTS_MAX;
+		if (*s->n > SLOTS_MAX)
+			*s->n = SLOTS_MAX;
+	}
 	pthread_mutex_init(&s->mu, NULL);
 	pthread_cond_init(&s->opened, NULL);
 	*out = s;
@@ -88,7 +109,8 @@ void slots_free(struct slots *s)
 	}
 	pthread_cond_destroy(&s->opened);
 	pthread_mutex_destroy(&s->mu);
-	free(s->table);
+	if (!s->cfg.mem)
+		free(s->table);
 	free(s);
 }
 
@@ -97,7 +119,7 @@ static int grow_locked(struct slots *s)
 	uint32_t cap = s->cap ? s->cap * 2 : TABLE_MIN;
 	struct slot *table;
 
-	if (s->n == SLOTS_MAX)
+	if (*s->n == SLOTS_MAX)
 		return -ENFILE;
 	if (cap > SLOTS_MAX)
 		cap = SLOTS_MAX;
@@ -116,7 +138,7 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 
 	assert(head != 0 && tag != 0);
 	pthread_mutex_lock(&s->mu);
-	for (i = 0; i < s->n; i++) {
+	for (i = 0; i < *s->n; i++) {
 		const struct slot *sl = &s->table[i];
 
 		if (sl->refs != 0 && sl->head == head && sl->tag == tag)
@@ -124,14 +146,16 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 		if (sl->refs == 0 && unused == NONE)
 			unused = i;
 	}
-	if (i == s->n) {
+	if (i == *s->n) {
 		i = unused;
-		if (i == NONE && s->n == s->cap)
+		if (i == NONE && *s->n == s->cap)
 			rc = grow_locked(s);
 		if (rc == 0 && i == NONE)
-			i = s->n++;
+			i = *s->n;
 		if (rc == 0)
 			s->table[i] = (struct slot){.head = head, .tag = tag};
+		if (rc == 0 && i == *s->n)
+			++*s->n;
 	}
 	if (rc == 0) {
 		s->table[i].refs++;
@@ -144,7 +168,7 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 void slots_retire(struct slots *s, uint64_t tag)
 {
 	pthread_mutex_lock(&s->mu);
-	for (uint32_t i = 0; i < s->n; i++)
+	for (uint32_t i = 0; i < *s->n; i++)
 		if (s->table[i].tag == tag)
 			s->table[i].tag = 0;
 	pthread_mutex_unlock(&s->mu);
@@ -153,7 +177,7 @@ void slots_retire(struct slots *s, uint64_t tag)
 void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);
-	assert(slot < s->n && s->table[slot].refs > 0);
+	assert(slot < *s->n && s->table[slot].refs > 0);
 	s->table[slot].refs += n;
 	pthread_mutex_unlock(&s->mu);
 }
@@ -161,7 +185,7 @@ void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 void slots_drop(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);
-	if (slot < s->n)
+	if (slot < *s->n)
 		s->table[slot].refs -= n < s->table[slot].refs ? n : s->table[slot].refs;
 	pthread_mutex_unlock(&s->mu);
 }
@@ -234,7 +258,7 @@ int slots_view(struct slots *s, uint32_t slot, struct view **out)
 	int rc = 0;
 
 	pthread_mutex_lock(&s->mu);
-	if (slot >= s->n || s->table[slot].refs == 0) {
+	if (slot >= *s->n || s->table[slot].refs == 0) {
 		pthread_mutex_unlock(&s->mu);
 		return -ESTALE;
 	}

@@ -30,7 +30,14 @@ struct slots_config {
 	size_t (*bytes)(const struct view *v);
 	void *ctx;
 	size_t bytes_max; /* of all open views together, beside those in use */
+	/*
+	 * slots_bytes() bytes, zeroed before they are first used, that outlive the process: who
+	 * takes over from it knows every slot that the kernel has nodes of.  NULL: none.
+	 */
+	void *mem;
 };
+
+size_t slots_bytes(void);
 
 /* slots_new(cfg, out): returns 0 or -ENOMEM.  slots_free(s): no view is in use; NULL is a no-op. */
 MUST_CHECK int slots_new(const struct slots_config *cfg, struct slots **out);

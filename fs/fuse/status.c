@@ -104,6 +104,22 @@ static int add_live(struct buf *b, const struct volume_status *v)
 	return rc ? rc : add_key_string(b, "reason", v->reason);
 }
 
+/* Of the processes that serve the mount. */
+static int add_process(struct buf *b, const struct status_input *in)
+{
+	char when[WHEN_TEXT_LEN] = "";
+	int rc;
+
+	if (in->takeover_ns)
+		when_format(in->takeover_ns, when);
+	rc = buf_printf(b,
+			",\n \"version\": \"" EMBASSYFS_VERSION "\", \"supervised\": %s, "
+			"\"takeovers\": %" PRIu32 ", \"takeover_time\": \"%s\", "
+			"\"upgrades\": %" PRIu32 ", ",
+			in->supervised ? "true" : "false", in->takeovers, when, in->upgrades);
+	return rc ? rc : add_key_string(b, "upgrade_failure", in->failure ? in->failure : "");
+}
+
 int status_text(const struct status_input *in, struct buf *out)
 {
 	const struct head *h = in->live ? &in->live->head : in->head;
@@ -121,7 +137,7 @@ int status_text(const struct status_input *in, struct buf *out)
 	else
 		rc = buf_printf(out, ",\n \"log_end\": %" PRIu64 ", \"durable_end\": %" PRIu64,
 				head_end(h), head_end(h));
-	if (rc || (rc = buf_printf(out, ",\n \"embassies\": [")))
+	if (rc || (rc = add_process(out, in)) || (rc = buf_printf(out, ",\n \"embassies\": [")))
 		return rc;
 	for (size_t i = 0; i < in->n_embassies; i++)
 		if ((i > 0 && (rc = buf_add_u8(out, ','))) ||

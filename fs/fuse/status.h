@@ -19,6 +19,11 @@ struct status_input {
 	const struct head *head;	  /* a view's; not used if ${live} */
 	const struct replicator_status *embassies;
 	size_t n_embassies;
+	bool supervised;
+	uint32_t takeovers;  /* so far */
+	int64_t takeover_ns; /* when the newest was, since 1970 UTC; 0: there was none */
+	uint32_t upgrades;
+	const char *failure; /* why the newest upgrade did not come about, or empty; NULL: empty */
 };
 
 /* status_text(in, out): append one JSON object and a newline.  Returns 0 or -ENOMEM. */

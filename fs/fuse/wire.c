@@ -4,13 +4,19 @@
  * libfuse reads and writes the kernel's device through two functions of ours.  A thread handles a
  * request between reading it and reading the next, so what a handler needs of the raw request is
  * kept per thread.  A request that libfuse does not know is answered here and never shown to it.
+ *
+ * Each request is noted as under way from its reading to its answer, and changes to the volume are
+ * made under its number, so that a process that takes over can tell what was made of it.
  */
 
 #include "wire.h"
 
 #include "embassy_dir.h"
 #include "err.h"
+#include "msg.h"
+#include "supervisor.h"
 #include "unnamed.h"
+#include "volume.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -20,6 +26,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/* Since 7.40; the system's header may be older. */
+#define NOTIFY_RESEND 7
+#define HAS_RESEND_2 (1u << (39 - 32)) /* in fuse_init_in.flags2 */
+#define UNIQUE_RESEND (UINT64_C(1) << 63)
+
 static _Thread_local uint32_t write_flags;
 
 /* The first request; there is one in a session, and no other before it is answered. */
@@ -27,11 +38,43 @@ static struct {
 	uint64_t unique;
 	bool pending;
 	bool killpriv; /* the kernel offers it */
+	bool adopting; /* the kernel has its answer already */
+	bool differs;  /* and it was another one */
 } first;
 
 bool wire_write_kills_priv(void)
 {
 	return write_flags & FUSE_WRITE_KILL_SUIDGID;
+}
+
+static ssize_t answer(int fd, const struct iovec *iov, int count)
+{
+	const struct fuse_out_header *out = iov[0].iov_base;
+	ssize_t n = writev(fd, iov, count);
+
+	/* Notifications have no number. */
+	if (out->unique != 0)
+		inflight_end(out->unique & ~UNIQUE_RESEND);
+	return n;
+}
+
+/* From here on changes are of this request. */
+static void note(const struct fuse_in_header *in)
+{
+	uint64_t unique = in->unique & ~UNIQUE_RESEND;
+
+	switch (in->opcode) {
+	case FUSE_FORGET:
+	case FUSE_BATCH_FORGET:
+	case FUSE_INTERRUPT:
+	case FUSE_NOTIFY_REPLY:
+	case FUSE_INIT:
+		volume_tag(0); /* never given again */
+		break;
+	default:
+		inflight_begin(unique, in->unique & UNIQUE_RESEND);
+		volume_tag(unique);
+	}
 }
 
 static void fill_attr(const struct stat *st, struct fuse_attr *out)
@@ -79,9 +122,25 @@ static void answer_tmpfile(struct mount *m, int fd, const struct fuse_in_header 
 		body.entry.attr_valid = (uint64_t)e.attr_timeout;
 		fill_attr(&e.attr, &body.entry.attr);
 	}
-	if (writev(fd, iov, rc < 0 ? 1 : 2) < 0 && rc == 0)
+	if (answer(fd, iov, rc < 0 ? 1 : 2) < 0 && rc == 0)
 		unnamed_forget(m->unnamed,
 			       e.ino); /* the caller was interrupted: nobody will use it */
+}
+
+static void look_at_init(struct mount *m, const void *buf, size_t len)
+{
+	const struct fuse_in_header *in = buf;
+	const struct fuse_init_in *arg = (const struct fuse_init_in *)(in + 1);
+	struct estate *e = m->heir->map.estate;
+
+	first.unique = in->unique;
+	first.pending = true;
+	if (len >= sizeof(*in) + sizeof(*arg))
+		first.killpriv = arg->flags & FUSE_HANDLE_KILLPRIV_V2;
+	if (e && !first.adopting && len <= sizeof(e->init)) {
+		memcpy(e->init, buf, len);
+		e->init_len = (uint32_t)len;
+	}
 }
 
 /*
@@ -177,7 +236,7 @@ static void answer_statx(struct mount *m, int fd, const struct fuse_in_header *i
 	else
 		out.len += sizeof(body);
 	/* Whoever asked may have been interrupted; nothing hangs on the answer. */
-	if (writev(fd, iov, rc < 0 ? 1 : 2) < 0)
+	if (answer(fd, iov, rc < 0 ? 1 : 2) < 0)
 		return;
 }
 
@@ -189,17 +248,14 @@ static bool look(struct mount *m, int fd, const void *buf, size_t len)
 	size_t arg_len = len - sizeof(*in);
 
 	write_flags = 0;
+	note(in);
 	switch (in->opcode) {
 	case FUSE_WRITE:
 		if (arg_len >= sizeof(struct fuse_write_in))
 			write_flags = ((const struct fuse_write_in *)arg)->write_flags;
 		return false;
 	case FUSE_INIT:
-		first.unique = in->unique;
-		first.pending = true;
-		if (arg_len >= sizeof(struct fuse_init_in))
-			first.killpriv = ((const struct fuse_init_in *)arg)->flags &
-					 FUSE_HANDLE_KILLPRIV_V2;
+		look_at_init(m, buf, len);
 		return false;
 	case FUSE_TMPFILE:
 		if (!m->volume || arg_len < sizeof(struct fuse_create_in))
@@ -224,28 +280,69 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *ctx)
 	return n;
 }
 
-/* The answer to the first request, with our flag in it. */
+/* What a successor's answer must be like, since the kernel goes by it. */
+static void keep_reply(struct estate *e, const struct iovec *iov, int count)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (len + iov[i].iov_len > sizeof(e->reply))
+			return;
+		memcpy(e->reply + len, iov[i].iov_base, iov[i].iov_len);
+		len += iov[i].iov_len;
+	}
+	e->reply_len = (uint32_t)len;
+}
+
+static bool reply_is(const struct estate *e, const struct iovec *iov, int count)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (len + iov[i].iov_len > e->reply_len ||
+		    memcmp(e->reply + len, iov[i].iov_base, iov[i].iov_len) != 0)
+			return false;
+		len += iov[i].iov_len;
+	}
+	return len == e->reply_len;
+}
+
+/* The answer to the first request, or what would have been. */
+static ssize_t give_first(struct mount *m, int fd, const struct iovec *iov, int count)
+{
+	struct estate *e = m->heir->map.estate;
+	ssize_t n = 0;
+
+	if (first.adopting) {
+		first.differs = !reply_is(e, iov, count);
+		for (int i = 0; i < count; i++)
+			n += (ssize_t)iov[i].iov_len;
+		return n;
+	}
+	if (e)
+		keep_reply(e, iov, count);
+	n = writev(fd, iov, count);
+	if (n > 0 && count > 1 && m->ready)
+		m->ready(m->ready_ctx);
+	return n;
+}
+
+/* The same with our flag in it. */
 static ssize_t write_first(struct mount *m, int fd, const struct iovec *iov, int count)
 {
 	struct fuse_init_out body;
 	struct iovec patched[2];
-	ssize_t n;
 
 	first.pending = false;
 	if (count != 2 || iov[1].iov_len > sizeof(body) || !m->volume || !first.killpriv ||
-	    iov[1].iov_len < offsetof(struct fuse_init_out, max_background)) {
-		n = writev(fd, iov, count);
-	} else {
-		memcpy(&body, iov[1].iov_base, iov[1].iov_len);
-		body.flags |= FUSE_HANDLE_KILLPRIV_V2;
-		patched[0] = iov[0];
-		patched[1] = (struct iovec){&body, iov[1].iov_len};
-		atomic_store(&m->handles_killpriv, true);
-		n = writev(fd, patched, 2);
-	}
-	if (n > 0 && count > 1 && m->ready)
-		m->ready(m->ready_ctx);
-	return n;
+	    iov[1].iov_len < offsetof(struct fuse_init_out, max_background))
+		return give_first(m, fd, iov, count);
+	memcpy(&body, iov[1].iov_base, iov[1].iov_len);
+	body.flags |= FUSE_HANDLE_KILLPRIV_V2;
+	patched[0] = iov[0];
+	patched[1] = (struct iovec){&body, iov[1].iov_len};
+	atomic_store(&m->handles_killpriv, true);
+	return give_first(m, fd, patched, 2);
 }
 
 static ssize_t write_answer(int fd, struct iovec *iov, int count, void *ctx)
@@ -254,12 +351,61 @@ static ssize_t write_answer(int fd, struct iovec *iov, int count, void *ctx)
 
 	if (first.pending && out->unique == first.unique)
 		return write_first(ctx, fd, iov, count);
-	return writev(fd, iov, count);
+	return answer(fd, iov, count);
 }
 
-int wire_attach(struct mount *m)
+int wire_attach(struct mount *m, int fd)
 {
 	static const struct fuse_custom_io io = {.writev = write_answer, .read = read_request};
 
-	return fuse_session_custom_io(m->session, &io, fuse_session_fd(m->session));
+	return fuse_session_custom_io(m->session, &io, fd);
+}
+
+int wire_adopt(struct mount *m)
+{
+	struct estate *e = m->heir->map.estate;
+	uint8_t init[ESTATE_INIT_MAX];
+	struct fuse_buf buf = {.mem = init, .size = e->init_len};
+
+	if (e->init_len < sizeof(struct fuse_in_header) || e->init_len > sizeof(init))
+		return err_say(-ERR_VERSION, "the kernel was never answered; unmount and mount "
+					     "again");
+	memcpy(init, e->init, e->init_len);
+	first.adopting = true;
+	look_at_init(m, init, e->init_len);
+	fuse_session_process_buf(m->session, &buf);
+	first.adopting = false;
+	if (!first.pending && !first.differs)
+		return 0;
+	return err_say(-ERR_VERSION, "this program speaks to the kernel otherwise than the one "
+				     "before; unmount and mount instead");
+}
+
+static void fail_request(void *ctx, uint64_t unique)
+{
+	struct mount *m = ctx;
+	struct fuse_out_header out = {.len = sizeof(out), .error = -EIO, .unique = unique};
+
+	/* Answered already, it is not known, which is as well. */
+	if (write(fuse_session_fd(m->session), &out, sizeof(out)) < 0)
+		return;
+}
+
+void wire_resend(struct mount *m)
+{
+	const struct estate *e = m->heir->map.estate;
+	const struct fuse_init_in *init =
+		(const struct fuse_init_in *)(e->init + sizeof(struct fuse_in_header));
+	struct fuse_out_header out = {.len = sizeof(out), .error = NOTIFY_RESEND};
+
+	if (e->init_len >= sizeof(struct fuse_in_header) + sizeof(*init) &&
+	    (init->flags & FUSE_INIT_EXT) && (init->flags2 & HAS_RESEND_2) &&
+	    write(fuse_session_fd(m->session), &out, sizeof(out)) == (ssize_t)sizeof(out))
+		return;
+	/* Not when it has been unmounted meanwhile: then nobody waits. */
+	if (errno == ENODEV)
+		return;
+	msg_warn("this kernel (before 6.9) does not give requests again: those under way fail");
+	inflight_each(fail_request, m);
+	inflight_clear();
 }

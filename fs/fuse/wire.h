@@ -2,23 +2,37 @@
 #define WIRE_H_
 
 /*
- * Between libfuse and the kernel: the four things of the kernel's protocol that this libfuse
- * does not know.
+ * Between libfuse and the kernel: the things of the kernel's protocol that this libfuse does not
+ * know.
  *  - FUSE_HANDLE_KILLPRIV_V2: we take setuid bits off when a file is written, and the kernel
  *    need not ask for security.capability before every write
  *  - the bit of a write request that says so
  *  - FUSE_TMPFILE
  *  - FUSE_STATX, for birth times
+ *  - FUSE_NOTIFY_RESEND: a session goes on in another process (estate.h)
  */
 
 #include "mount.h"
 
 /*
- * wire_attach(m): look at all that m->session reads and writes from here on.  After
- * fuse_session_mount(), before the first request is read. Calls m->ready() once the first answer
- * is written.  Returns 0 or -errno.
+ * wire_attach(m, fd): look at all that m->session reads and writes from here on, which is ${fd},
+ * the session's from now on.  Before the first request is read. Calls m->ready() once the first
+ * answer is written.  Returns 0 or -errno.
  */
-MUST_CHECK int wire_attach(struct mount *m);
+MUST_CHECK int wire_attach(struct mount *m, int fd);
+
+/*
+ * wire_adopt(m): the session was begun by a process that was killed: tell libfuse what the kernel
+ * said first, and nothing to the kernel.  After wire_attach().  Returns 0, or -ERR_VERSION with a
+ * detail: this program would have answered otherwise, or nothing was said yet.
+ */
+MUST_CHECK int wire_adopt(struct mount *m);
+
+/*
+ * wire_resend(m): have the kernel give us again what it gave to the process before and got no
+ * answer to; where it can't, these requests fail with EIO.  Once, before the first is read.
+ */
+void wire_resend(struct mount *m);
 
 /* wire_write_kills_priv(): of the write request that this thread handles. */
 bool wire_write_kills_priv(void);

@@ -102,8 +102,8 @@ static int finish_old_segment(struct log *log) /* REQUIRES(log->mu, io_active) *
 
 	segment_key_free(log->old_key);
 	log->old_key = NULL;
-	log->old_end = 0;
-	log->written = segment_start(log->segment);
+	log_set_written(log, segment_start(log->segment));
+	log_set_old_end(log, 0);
 	log->durable = log->written;
 	return 0;
 }
@@ -161,7 +161,7 @@ static int write_batch(struct log *log) /* REQUIRES(log->mu, io_active) */
 	pthread_mutex_lock(&log->mu);
 	if (rc < 0)
 		return rc == -ENOSPC ? rc : log_stop_locked(log, rc, "writing");
-	log->written = to;
+	log_set_written(log, to);
 	return 0;
 }
 
@@ -224,7 +224,7 @@ static int write_and_sync(struct log *log) /* REQUIRES(log->mu, io_active) */
 		log->no_zeroing = true;
 	else if (zero_to)
 		log->zeroed_end = zero_to;
-	log->written = to;
+	log_set_written(log, to);
 	log->durable = to;
 	return 0;
 }

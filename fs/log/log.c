@@ -80,8 +80,9 @@ static int measure_signature(struct log *log)
 static int log_init(struct log *log, const struct log_config *cfg)
 {
 	size_t ring_bytes = cfg->ring_bytes ? cfg->ring_bytes : LOG_RING_DEFAULT;
-	int rc;
+	int rc = 0;
 
+	assert(!cfg->keep || cfg->keep->ring_bytes == ring_bytes);
 	log->params = cfg->params;
 	log->epoch = params_epoch(cfg->params);
 	log->first = UINT64_MAX;
@@ -93,7 +94,11 @@ static int log_init(struct log *log, const struct log_config *cfg)
 	if (!log->log_key || !log->writer_secret || !log->tail || !log->zeros)
 		return -ENOMEM;
 	memset(log->zeros, 0, LOG_SMALL_SYNC);
-	rc = ring_init(&log->ring, ring_bytes);
+	log->keep = cfg->keep ? cfg->keep : &log->own_keep;
+	if (cfg->keep)
+		ring_borrow(&log->ring, (uint8_t *)cfg->keep - cfg->keep->ring_offset, ring_bytes);
+	else
+		rc = ring_init(&log->ring, ring_bytes);
 	if (rc < 0)
 		return rc;
 	log_source_init(log);
@@ -133,6 +138,8 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	rc = log_init(log, cfg);
 	if (rc == 0)
 		rc = store_open(cfg->volume_dir, true, &log->store);
+	if (rc == 0 && cfg->rescue)
+		rc = log_rescue(cfg, log->store);
 	if (rc == 0)
 		rc = log_recover(cfg, log->store, &log->catalog, &log->hist, &tail);
 	if (rc < 0) {
@@ -140,6 +147,8 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 		return rc;
 	}
 
+	/* All that it held is durable now, and the ring is free for what comes. */
+	log_keep_reset(log->keep);
 	log->newest = log->hist.head;
 	log->reserved = log->durable = log->written = log->filled = tail.end;
 	*out = log;
@@ -161,6 +170,7 @@ int log_close(struct log *log)
 		int cut = store_truncate(log->store, log->segment, log->reserved - start);
 
 		rc = rc < 0 ? rc : cut;
+		log_keep_reset(log->keep);
 	}
 	store_drop_spare(log->store);
 	log_free(log);

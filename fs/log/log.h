@@ -14,11 +14,16 @@
 #include "compiler.h"
 #include "head.h"
 
+#include <stdbool.h>
+
 struct log;
+struct log_keep;
 struct params;
 struct source;
 struct catalog;
 struct blocks;
+
+#define LOG_RING_DEFAULT ((size_t)16 << 20)
 
 struct log_config {
 	const char *volume_dir;
@@ -27,6 +32,8 @@ struct log_config {
 	const uint8_t *writer_secret; /* 64 bytes Ed25519, copied into locked memory; its epoch
 					 is params_epoch() */
 	size_t ring_bytes;	      /* power of two, 4 to 64 MiB; 0: 16 MiB */
+	struct log_keep *keep;	      /* keep.h; NULL: none.  Its ring is the log's */
+	bool rescue;		      /* first write out what ${keep} holds */
 };
 
 /* What recovery found after the newest head. */
@@ -44,9 +51,10 @@ struct log_tail {
 
 /*
  * log_open(cfg, out, out_tail): open the log in ${cfg->volume_dir} for writing.  The caller holds
- * the volume's lock.  Recovers: resume at the catalog's newest head (a missing or damaged catalog
- * is rebuilt), walk the blocks after it, each opened with its key, up to the first that is torn;
- * cut the last segment there.  An empty VOLUME/log is a volume just made.
+ * the volume's lock.  With cfg->rescue first log_rescue(), whose errors it returns too; the keep is
+ * empty when it succeeds.  Recovers: resume at the catalog's newest head (a missing or damaged
+ * catalog is rebuilt), walk the blocks after it, each opened with its key, up to the first that is
+ * torn; cut the last segment there.  An empty VOLUME/log is a volume just made.
  * Returns 0; -ERR_DAMAGED (bytes before the last segment's tail, or before any signed head, are
  * not what was written, or a head that the catalog knows is gone: the log is not changed);
  * -ERR_TAMPERED; -ERR_VERSION; -ERR_WRONG_KEY (the writer key is not that of the newest

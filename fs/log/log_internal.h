@@ -35,6 +35,7 @@
 
 #include "format.h"
 #include "history.h"
+#include "keep.h"
 #include "ring.h"
 #include "source.h"
 
@@ -49,8 +50,6 @@ struct params;
 struct segment_key;
 struct store;
 
-#define LOG_SLOTS 1024u			/* blocks reserved and not yet folded */
-#define LOG_RING_DEFAULT ((size_t)16 << 20)
 #define LOG_RING_MIN ((size_t)4 << 20)
 #define LOG_BATCH_MAX ((uint64_t)4 << 20) /* bytes of one write-out */
 #define LOG_SPARE_RETRY_NS UINT64_C(200000000)
@@ -90,6 +89,8 @@ struct log {
 	uint8_t *writer_secret; /* secret */
 	uint64_t epoch;
 	struct ring ring;
+	struct log_keep *keep;	  /* told of every mark that a successor needs */
+	struct log_keep own_keep; /* where nobody will: one without a ring */
 	uint64_t batch;		/* write out when so many bytes wait */
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
@@ -107,7 +108,7 @@ struct log {
 
 	/* Guarded by mu (durable and reserved may be read without it). */
 	uint64_t first; /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
-	uint64_t written, filled;
+	uint64_t written, filled; /* by log_set_written(), log_set_filled() */
 	_Atomic uint64_t durable, reserved;
 	struct slot slots[LOG_SLOTS]; /* in order of position */
 	unsigned slot_head, n_slots;
@@ -133,6 +134,25 @@ struct log {
 void log_check_locked(struct log *log); /* REQUIRES(log->mu) */
 
 /* All whose names end in _locked: REQUIRES(log->mu). */
+
+/* Marks that the keep has as well; see keep.h for the order. */
+static inline void log_set_written(struct log *log, uint64_t pos)
+{
+	log->written = pos;
+	atomic_store_explicit(&log->keep->written, pos, memory_order_release);
+}
+
+static inline void log_set_filled(struct log *log, uint64_t pos)
+{
+	log->filled = pos;
+	atomic_store_explicit(&log->keep->filled, pos, memory_order_release);
+}
+
+static inline void log_set_old_end(struct log *log, uint64_t pos)
+{
+	log->old_end = pos;
+	atomic_store_explicit(&log->keep->old_end, pos, memory_order_release);
+}
 
 /*
  * log_reserve_locked(log, kind, len_max): wait until a block of up to ${len_max} bytes can begin at

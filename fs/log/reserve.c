@@ -37,6 +37,27 @@ void log_check_locked(struct log *log)
 	assert(log->hist.n_leaves + log->n_slots <= log->hist.cap_leaves || !log->n_slots);
 }
 
+/* Noted in the same order; a slot has the same place there, by count. */
+static void keep_push(struct log_keep *k, uint64_t pos, uint32_t len)
+{
+	uint64_t n = atomic_load_explicit(&k->pushed, memory_order_relaxed);
+	struct keep_slot *s = &k->slots[n % LOG_SLOTS];
+
+	s->pos = pos;
+	s->len = len;
+	atomic_store_explicit(&s->done, 0, memory_order_relaxed);
+	atomic_store_explicit(&k->pushed, n + 1, memory_order_release);
+}
+
+static void keep_done(struct log *log, const struct slot *slot)
+{
+	struct log_keep *k = log->keep;
+	unsigned i = (unsigned)(slot - log->slots + LOG_SLOTS - log->slot_head) % LOG_SLOTS;
+	uint64_t n = atomic_load_explicit(&k->folded, memory_order_relaxed) + i;
+
+	atomic_store_explicit(&k->slots[n % LOG_SLOTS].done, 1, memory_order_release);
+}
+
 struct slot *log_push_slot_locked(struct log *log, uint32_t len)
 {
 	struct slot *s = &log->slots[(log->slot_head + log->n_slots) % LOG_SLOTS];
@@ -46,6 +67,7 @@ struct slot *log_push_slot_locked(struct log *log, uint32_t len)
 	s->len = len;
 	s->done = false;
 	log->n_slots++;
+	keep_push(log->keep, s->pos, len);
 	log->reserved += len;
 	return s;
 }
@@ -57,12 +79,14 @@ void log_slot_done_locked(struct log *log, struct slot *slot, const uint8_t leaf
 
 	memcpy(slot->leaf, leaf, HASH_LEN);
 	slot->done = true;
+	keep_done(log, slot);
 	while (log->n_slots && log->slots[log->slot_head].done) {
 		slot = &log->slots[log->slot_head];
 		assert(h->n_leaves < h->cap_leaves);
 		memcpy(h->leaves[h->n_leaves++], slot->leaf, HASH_LEN);
 		merkle_add(&h->merkle, slot->leaf);
-		log->filled = slot->pos + slot->len;
+		log_set_filled(log, slot->pos + slot->len);
+		atomic_fetch_add_explicit(&log->keep->folded, 1, memory_order_release);
 		log->slot_head = (log->slot_head + 1) % LOG_SLOTS;
 		log->n_slots--;
 		grew = true;
@@ -168,11 +192,13 @@ static int begin_segment_locked(struct log *log) /* REQUIRES(log->mu) */
 		return rc;
 
 	if (log->has_segment) {
-		log->old_end = log->reserved;
+		log_set_old_end(log, log->reserved);
 		log->old_key = log->key;
 	} else {
 		log->reserved = start;
-		log->first = log->written = log->filled = start;
+		log->first = start;
+		log_set_written(log, start);
+		log_set_filled(log, start);
 		log->durable = start;
 	}
 	log->gap_from = log->reserved;

@@ -16,25 +16,36 @@
 #include <string.h>
 #include <sys/mman.h>
 
+size_t ring_bytes_whole(size_t size)
+{
+	return (size + BLOCK_STORED_MAX + RING_PAGE - 1) / RING_PAGE * RING_PAGE;
+}
+
 int ring_init(struct ring *r, size_t size)
 {
-	size_t whole = size + BLOCK_STORED_MAX;
+	size_t whole = ring_bytes_whole(size);
 
 	assert(size >= 2 * BLOCK_STORED_MAX && (size & (size - 1)) == 0);
 	assert(SEGMENT_SIZE % size == 0);
-	whole = (whole + RING_PAGE - 1) / RING_PAGE * RING_PAGE;
 	r->mem = aligned_alloc((size_t)2 << 20, (whole + (2 << 20) - 1) >> 21 << 21);
 	if (!r->mem)
 		return -ENOMEM;
 	/* Fewer pages to pin for each direct write; no matter if refused. */
 	(void)madvise(r->mem, whole, MADV_HUGEPAGE);
 	r->size = size;
+	r->borrowed = false;
 	return 0;
+}
+
+void ring_borrow(struct ring *r, void *mem, size_t size)
+{
+	*r = (struct ring){.mem = mem, .size = size, .borrowed = true};
 }
 
 void ring_release(struct ring *r)
 {
-	free(r->mem);
+	if (!r->borrowed)
+		free(r->mem);
 	r->mem = NULL;
 }
 

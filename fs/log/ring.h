@@ -8,19 +8,27 @@
 
 #include "compiler.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define RING_PAGE 4096u /* what O_DIRECT transfers are aligned to */
 
 struct ring {
-	uint8_t *mem; /* owned; ${size} bytes and BLOCK_STORED_MAX of slack */
+	uint8_t *mem; /* ${size} bytes and BLOCK_STORED_MAX of slack */
 	size_t size;  /* power of two; divides SEGMENT_SIZE */
+	bool borrowed;
 };
 
-/* ring_init(r, size): Returns 0 or -ENOMEM.  ring_release() of a zeroed ring is a no-op. */
+/*
+ * ring_init(r, size): Returns 0 or -ENOMEM.  ring_borrow(r, mem, size): the same in memory of the
+ * caller's, ring_bytes_whole(size) bytes of it, aligned to a page.  ring_release() of a zeroed
+ * ring is a no-op.
+ */
 MUST_CHECK int ring_init(struct ring *r, size_t size);
+void ring_borrow(struct ring *r, void *mem, size_t size);
 void ring_release(struct ring *r);
+size_t ring_bytes_whole(size_t size);
 
 /*
  * ring_at(r, pos): where the bytes from ${pos} on lie.  A block of up to BLOCK_STORED_MAX bytes

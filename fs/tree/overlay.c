@@ -160,17 +160,29 @@ void overlay_put(struct overlay *ov, const void *key, size_t key_len, const void
 		 size_t value_len)
 {
 	overlay_change(ov, key, key_len, value, value_len, false, true);
+	if (ov->trace)
+		overlay_trace_record(ov, RECORD_PUT, key, key_len, value, value_len);
 }
 
 void overlay_del(struct overlay *ov, const void *key, size_t key_len)
 {
 	overlay_change(ov, key, key_len, NULL, 0, true, true);
+	if (ov->trace)
+		overlay_trace_record(ov, RECORD_DEL, key, key_len, NULL, 0);
 }
 
 void overlay_del_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
 		       size_t to_len)
 {
 	overlay_change_range(ov, from, from_len, to, to_len, true);
+	/* An empty range is no record. */
+	if (ov->trace && key_cmp(from, from_len, to, to_len) < 0)
+		overlay_trace_record(ov, RECORD_RANGE, from, from_len, to, to_len);
+}
+
+void overlay_trace(struct overlay *ov, struct overlay_trace *t)
+{
+	ov->trace = t;
 }
 
 enum overlay_hit overlay_get(const struct overlay *ov, const void *key, size_t key_len,

@@ -46,6 +46,18 @@ void overlay_del(struct overlay *ov, const void *key, size_t key_len);
 void overlay_del_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
 		       size_t to_len);
 
+/*
+ * overlay_trace(ov, t): from now on each change is also appended to ${t} as a record of a delta,
+ * in the order of the changes; NULL: no more.  ${t} is borrowed; that the records have room in it
+ * is the caller's to see to (asserted).
+ */
+struct overlay_trace {
+	uint8_t *p;
+	size_t len, cap;
+};
+
+void overlay_trace(struct overlay *ov, struct overlay_trace *t);
+
 enum overlay_hit { OVERLAY_MISS, OVERLAY_FOUND, OVERLAY_GONE };
 
 /*
@@ -85,6 +97,9 @@ MUST_CHECK int overlay_take_delta(struct overlay *ov, struct buf *out);
  * a detail (a record is malformed; those before it are applied) or -ENOMEM (likewise).
  */
 MUST_CHECK int overlay_apply(struct overlay *ov, const void *records, size_t len);
+
+/* overlay_replay(ov, records, len): the same, but the changes become pending.  Not traced. */
+MUST_CHECK int overlay_replay(struct overlay *ov, const void *records, size_t len);
 
 /*
  * overlay_encode(ov, piece_max, fn, ctx): all changes, pending or not, as records in pieces of at

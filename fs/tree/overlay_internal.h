@@ -19,6 +19,7 @@ struct overlay {
 	struct skip_node *pending;  /* newest first; dead ones among them */
 	size_t n_pending;	    /* on that list */
 	size_t pending_bytes;	    /* records of those not dead */
+	struct overlay_trace *trace; /* borrowed; NULL: none */
 };
 
 #define RECORD_PUT 1u
@@ -38,6 +39,10 @@ void overlay_change(struct overlay *ov, const void *key, size_t key_len, const v
 		    size_t value_len, bool gone, bool pending);
 void overlay_change_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
 			  size_t to_len, bool pending);
+
+/* Append the record of a change to ov->trace.  ${value} NULL: of RECORD_DEL. */
+void overlay_trace_record(const struct overlay *ov, uint8_t type, const void *key, size_t key_len,
+			  const void *value, size_t value_len);
 
 /*
  * overlay_seek(): the first entry with key >= ${key}, or NULL.  overlay_seek_range(): the first

@@ -47,6 +47,25 @@ static uint8_t *write_entry(uint8_t *p, const struct skip_node *n)
 	return put_bytes(p + 3, skip_key(n), n->key_len);
 }
 
+void overlay_trace_record(const struct overlay *ov, uint8_t type, const void *key, size_t key_len,
+			  const void *value, size_t value_len)
+{
+	struct overlay_trace *t = ov->trace;
+	uint8_t *p = t->p + t->len;
+
+	assert(t->len + RECORD_HEAD_MAX + key_len + value_len <= t->cap);
+	*p++ = type;
+	put_le16(p, (uint16_t)key_len);
+	p += 2;
+	if (type != RECORD_DEL) {
+		put_le16(p, (uint16_t)value_len);
+		p += 2;
+	}
+	p = put_bytes(p, key, key_len);
+	p = put_bytes(p, value, value_len);
+	t->len = (size_t)(p - t->p);
+}
+
 static int by_key(const void *a, const void *b)
 {
 	const struct skip_node *x = *(const struct skip_node *const *)a;
@@ -132,7 +151,7 @@ static bool key_len_ok(size_t len)
 	return len >= 1 && len <= TREE_KEY_MAX;
 }
 
-static int apply_range(struct overlay *ov, struct reader *r, size_t at)
+static int apply_range(struct overlay *ov, struct reader *r, size_t at, bool pending)
 {
 	size_t from_len = reader_le16(r), to_len = reader_le16(r);
 	const uint8_t *from = reader_take(r, from_len);
@@ -147,11 +166,11 @@ static int apply_range(struct overlay *ov, struct reader *r, size_t at)
 		return malformed(at, "an empty range");
 	rc = overlay_reserve(ov, 1, from_len + to_len);
 	if (rc == 0)
-		overlay_change_range(ov, from, from_len, to, to_len, false);
+		overlay_change_range(ov, from, from_len, to, to_len, pending);
 	return rc;
 }
 
-static int apply_entry(struct overlay *ov, struct reader *r, size_t at, bool gone)
+static int apply_entry(struct overlay *ov, struct reader *r, size_t at, bool gone, bool pending)
 {
 	size_t key_len = reader_le16(r);
 	size_t value_len = gone ? 0 : reader_le16(r);
@@ -167,11 +186,11 @@ static int apply_entry(struct overlay *ov, struct reader *r, size_t at, bool gon
 		return malformed(at, "a value too long");
 	rc = overlay_reserve(ov, 1, key_len + value_len);
 	if (rc == 0)
-		overlay_change(ov, key, key_len, value, value_len, gone, false);
+		overlay_change(ov, key, key_len, value, value_len, gone, pending);
 	return rc;
 }
 
-int overlay_apply(struct overlay *ov, const void *records, size_t len)
+static int apply(struct overlay *ov, const void *records, size_t len, bool pending)
 {
 	struct reader r = reader_of(records, len);
 	int rc = 0;
@@ -181,19 +200,29 @@ int overlay_apply(struct overlay *ov, const void *records, size_t len)
 
 		switch (reader_u8(&r)) {
 		case RECORD_PUT:
-			rc = apply_entry(ov, &r, at, false);
+			rc = apply_entry(ov, &r, at, false, pending);
 			break;
 		case RECORD_DEL:
-			rc = apply_entry(ov, &r, at, true);
+			rc = apply_entry(ov, &r, at, true, pending);
 			break;
 		case RECORD_RANGE:
-			rc = apply_range(ov, &r, at);
+			rc = apply_range(ov, &r, at, pending);
 			break;
 		default:
 			rc = malformed(at, "of a kind that is not known");
 		}
 	}
 	return rc;
+}
+
+int overlay_apply(struct overlay *ov, const void *records, size_t len)
+{
+	return apply(ov, records, len, false);
+}
+
+int overlay_replay(struct overlay *ov, const void *records, size_t len)
+{
+	return apply(ov, records, len, true);
 }
 
 struct pieces {

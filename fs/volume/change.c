@@ -14,10 +14,36 @@
 #define NS_PER_S INT64_C(1000000000)
 #define ITEM_ROOM 512u /* reserved for each change: the longest key and a usual value */
 
+static _Thread_local uint64_t tag;
+
+void volume_tag(uint64_t t)
+{
+	tag = t;
+}
+
+void change_lock(struct volume *v)
+{
+	view_wrlock(&v->view);
+}
+
+void change_unlock(struct volume *v)
+{
+	uint64_t number = journal_publish(&v->journal, tag, &v->view.counts);
+
+	if (number != 0) {
+		uint64_t next = v->view.counts.next_ino;
+
+		if (tag != 0 && v->keep.changed)
+			v->keep.changed(v->keep.ctx, number, tag, next > v->next_ino ? next - 1 : 0);
+		v->next_ino = next;
+	}
+	view_unlock(&v->view);
+}
+
 int change_begin(struct volume *v)
 {
 	/* A delta that could not be appended goes first: nothing may pile up behind it. */
-	if (atomic_load(&v->blocked)) {
+	if (atomic_load(&v->blocked) || journal_used(&v->journal) > JOURNAL_HIGH_BYTES) {
 		int rc = commit_flush(v);
 
 		if (rc < 0)
@@ -33,7 +59,8 @@ int change_end(struct volume *v, int rc)
 	if (rc < 0)
 		return rc;
 	view_rdlock(&v->view);
-	full = overlay_pending_bytes(v->view.map.live) > DELTA_FLUSH_BYTES;
+	full = overlay_pending_bytes(v->view.map.live) > DELTA_FLUSH_BYTES ||
+	       journal_used(&v->journal) > JOURNAL_FLUSH_BYTES;
 	view_unlock(&v->view);
 	/* The change is made and stays pending if this fails; the next operation meets the failure, and so does fsync. */
 	if (full && commit_flush(v) < 0)

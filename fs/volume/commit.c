@@ -66,12 +66,28 @@ static uint64_t newest_head_number(struct volume *v)
 	return head.number;
 }
 
+int commit_take_again(struct volume *v)
+{
+	struct view *view = &v->view;
+	struct delta d = {.first_seq = view->seq + 1,
+			  .last_seq = view->seq + 1,
+			  .counts = view->counts};
+	int rc = delta_begin(&v->unsent, &d);
+
+	if (rc == 0)
+		rc = overlay_take_delta(view->map.live, &v->unsent);
+	if (rc < 0)
+		buf_reset(&v->unsent);
+	else
+		v->unsent_seq = ++view->seq;
+	return rc;
+}
+
 /* Move what is pending into v->unsent.  REQUIRES(flush_mu) */
 static int take_pending(struct volume *v, bool freeze)
 {
 	struct overlay *fresh = NULL;
 	struct view *view = &v->view;
-	struct delta d;
 	int rc = 0;
 
 	if (freeze) {
@@ -81,22 +97,20 @@ static int take_pending(struct volume *v, bool freeze)
 	}
 	view_wrlock(view);
 	if (overlay_pending_bytes(view->map.live) > 0) {
-		d = (struct delta){.first_seq = view->seq + 1,
-				   .last_seq = view->seq + 1,
-				   .counts = view->counts};
-		rc = delta_begin(&v->unsent, &d);
+		rc = commit_take_again(v);
 		if (rc == 0)
-			rc = overlay_take_delta(view->map.live, &v->unsent);
-		if (rc < 0)
-			buf_reset(&v->unsent);
-		else
-			v->unsent_seq = ++view->seq;
+			journal_turn(&v->journal, view->seq + 1);
+	} else {
+		/* What was put into the journal changed nothing that a delta would say. */
+		journal_void(&v->journal);
 	}
 	if (rc == 0 && freeze) {
 		assert(view->map.frozen == NULL);
 		view->map.frozen = view->map.live;
 		view->map.live = fresh;
 		fresh = NULL;
+		if (v->journal.area)
+			overlay_trace(view->map.live, &v->journal.trace);
 		v->freezing = (struct checkpoint){.covers_seq = view->seq,
 						  .from_head = newest_head_number(v),
 						  .counts = view->counts};
@@ -127,6 +141,7 @@ static int append_unsent(struct volume *v)
 		return rc;
 	}
 	buf_reset(&v->unsent);
+	journal_sent(&v->journal);
 	atomic_store(&v->blocked, false);
 	return 0;
 }

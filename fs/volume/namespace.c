@@ -145,9 +145,9 @@ static int make(struct volume *v, const struct making *m, struct attr *out)
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = make_locked(v, m, &need, out);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }
@@ -218,9 +218,9 @@ int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *nam
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = link_locked(v, ino, parent, name, &need, out);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }
@@ -278,9 +278,9 @@ static int remove_name(struct volume *v, uint64_t parent, const char *name, bool
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = unlink_locked(v, parent, name, folder, &need);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }

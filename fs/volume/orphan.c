@@ -170,9 +170,9 @@ static int drop(struct volume *v, uint64_t ino)
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = drop_locked(v, ino, &need);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }
@@ -184,13 +184,14 @@ void volume_forget(struct volume *v, uint64_t ino)
 		return;
 }
 
-static int first_orphan_locked(struct volume *v, struct need *need, uint64_t *out_ino)
+/* The first from ${from} on, or -ENOENT. */
+static int next_orphan_locked(struct volume *v, uint64_t from, struct need *need, uint64_t *out_ino)
 {
 	struct map_cursor mc;
 	struct item_key key;
 	int rc;
 
-	item_key(&key, 0, ITEM_ORPHAN);
+	item_key_num(&key, 0, ITEM_ORPHAN, from);
 	map_cursor_init(&mc, &v->view.map, need);
 	rc = map_seek(&mc, key.b, key.len);
 	if (rc == 0 && (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0))
@@ -201,18 +202,26 @@ static int first_orphan_locked(struct volume *v, struct need *need, uint64_t *ou
 	return rc;
 }
 
-int orphans_drop(struct volume *v)
+static int next_orphan(struct volume *v, uint64_t from, uint64_t *out_ino)
 {
 	struct need need;
+	int rc;
+
+	do {
+		view_rdlock(&v->view);
+		rc = next_orphan_locked(v, from, &need, out_ino);
+		view_unlock(&v->view);
+	} while (view_again(&v->view, &need, &rc));
+	return rc;
+}
+
+int orphans_drop(struct volume *v)
+{
 	uint64_t ino;
 	int rc;
 
 	for (;;) {
-		do {
-			view_rdlock(&v->view);
-			rc = first_orphan_locked(v, &need, &ino);
-			view_unlock(&v->view);
-		} while (view_again(&v->view, &need, &rc));
+		rc = next_orphan(v, 0, &ino);
 		if (rc == -ENOENT)
 			return 0;
 		if (rc == 0)
@@ -220,4 +229,29 @@ int orphans_drop(struct volume *v)
 		if (rc < 0)
 			return rc;
 	}
+}
+
+int orphans_adopt(struct volume *v)
+{
+	uint64_t ino = 0;
+	int rc;
+
+	while ((rc = next_orphan(v, ino + 1, &ino)) == 0) {
+		rc = orphan_reserve(v);
+		if (rc < 0)
+			return rc;
+		orphan_add(v, ino);
+	}
+	return rc == -ENOENT ? 0 : rc;
+}
+
+void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx)
+{
+	const struct orphans *o = v->orphans;
+
+	pthread_mutex_lock(&v->orphan_mu);
+	for (size_t i = 0; i < o->cap; i++)
+		if (o->slot[i] != 0 && o->slot[i] != GONE)
+			fn(ctx, o->slot[i]);
+	pthread_mutex_unlock(&v->orphan_mu);
 }

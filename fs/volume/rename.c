@@ -212,9 +212,9 @@ int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t 
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = rename_locked(v, &r, &need);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }

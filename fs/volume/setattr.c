@@ -104,9 +104,9 @@ int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct at
 	if (rc < 0)
 		return rc;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = set_locked(v, &s, &need, out);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }
@@ -150,9 +150,9 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
 		return;
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = accessed_locked(v, ino, &now, strict, &need);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	/* What keeps it from being written down is met and told by the next change. */
 	if (change_end(v, rc) < 0)

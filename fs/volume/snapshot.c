@@ -29,7 +29,7 @@ static int put_snapshot(struct volume *v, const char *name, const struct snapsho
 	if (rc < 0)
 		return rc;
 	item_key_name(&key, 0, ITEM_SNAPSHOT, name, strlen(name));
-	view_wrlock(&v->view);
+	change_lock(v);
 	rc = change_reserve(v, 1, 0);
 	if (rc == 0 && s != NULL) {
 		item_snapshot_encode(s, value);
@@ -37,7 +37,7 @@ static int put_snapshot(struct volume *v, const char *name, const struct snapsho
 	} else if (rc == 0) {
 		overlay_del(v->view.map.live, key.b, key.len);
 	}
-	view_unlock(&v->view);
+	change_unlock(v);
 	return change_end(v, rc);
 }
 

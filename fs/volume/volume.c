@@ -10,6 +10,7 @@
 #include "blocks.h"
 #include "clock.h"
 #include "file.h"
+#include "keep.h"
 #include "keys.h"
 #include "log.h"
 #include "msg.h"
@@ -94,6 +95,21 @@ int volume_lock(const char *dir, int *out_fd)
 	return 0;
 }
 
+/*
+ * The lock of a process that was killed was kept for this one, so that nobody else could write
+ * to the volume meanwhile.
+ */
+static int lock_or_inherit(struct volume *v)
+{
+	if (!v->keep.take_over || v->keep.lock_fd < 0)
+		return volume_lock(v->cfg.dir, &v->lock_fd);
+	v->lock_fd = fcntl(v->keep.lock_fd, F_DUPFD_CLOEXEC, 3);
+	if (v->lock_fd < 0)
+		return -errno;
+	lock_say(v->lock_fd, "open");
+	return 0;
+}
+
 static void init_locks(struct volume *v)
 {
 	pthread_condattr_t attr;
@@ -169,12 +185,36 @@ static int load(struct volume *v, const struct log_tail *tail)
 	return 0;
 }
 
+static int open_journal(struct volume *v)
+{
+	int rc = 0;
+
+	if (v->keep.mem == NULL)
+		return 0;
+	if (v->keep.take_over)
+		rc = takeover_replay(v);
+	else
+		journal_init(&v->journal,
+			     (uint8_t *)v->keep.mem + log_keep_bytes(LOG_RING_DEFAULT),
+			     v->view.seq + 1);
+	v->next_ino = v->view.counts.next_ino;
+	if (rc == 0)
+		overlay_trace(v->view.map.live, &v->journal.trace);
+	return rc;
+}
+
 static int open_log(struct volume *v, struct log_tail *tail)
 {
 	struct log_config cfg = log_config_of(&v->cfg);
 	struct block_io io;
 	int rc;
 
+	if (v->keep.mem != NULL) {
+		cfg.keep = log_keep_at(v->keep.mem, LOG_RING_DEFAULT);
+		cfg.rescue = v->keep.take_over;
+		if (!v->keep.take_over)
+			log_keep_init(v->keep.mem, LOG_RING_DEFAULT);
+	}
 	rc = log_open(&cfg, &v->log, tail);
 	if (rc < 0)
 		return rc;
@@ -189,7 +229,8 @@ static int open_log(struct volume *v, struct log_tail *tail)
 	if (rc < 0)
 		return rc;
 	v->overlay_empty = overlay_bytes(v->view.map.live);
-	return load(v, tail);
+	rc = load(v, tail);
+	return rc < 0 ? rc : open_journal(v);
 }
 
 /* Undo open_log(), however far it came. */
@@ -207,6 +248,11 @@ static int close_log(struct volume *v)
 	return rc;
 }
 
+size_t volume_keep_bytes(void)
+{
+	return log_keep_bytes(LOG_RING_DEFAULT) + journal_bytes();
+}
+
 int volume_open(const struct volume_config *cfg, struct volume **out)
 {
 	struct log_tail tail = {0};
@@ -217,6 +263,8 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	if (v == NULL)
 		return -ENOMEM;
 	v->cfg = *cfg;
+	if (cfg->keep != NULL)
+		v->keep = *cfg->keep;
 	if (v->cfg.memory_bytes == 0)
 		v->cfg.memory_bytes = MEMORY_DEFAULT;
 	if (v->cfg.memory_bytes < MEMORY_MIN)
@@ -226,16 +274,18 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	rc = orphans_new(&v->orphans);
 	if (rc < 0)
 		goto destroy;
-	rc = volume_lock(cfg->dir, &v->lock_fd);
+	rc = lock_or_inherit(v);
 	if (rc < 0)
 		goto destroy;
 	rc = open_log(v, &tail);
+	if (rc == 0 && v->keep.take_over)
+		rc = orphans_adopt(v);
 	if (rc < 0)
 		goto close_log;
 	rc = clockwork_start(v);
 	if (rc < 0)
 		goto close_log;
-	rc = orphans_drop(v);
+	rc = v->keep.take_over ? 0 : orphans_drop(v);
 	if (rc < 0 && rc != -ENOSPC)
 		goto stop_clockwork;
 	free(tail.deltas);
@@ -279,6 +329,11 @@ int volume_close(struct volume *v)
 	destroy_locks(v);
 	free(v);
 	return rc < 0 ? rc : close_rc;
+}
+
+int volume_lock_fd(const struct volume *v)
+{
+	return v->lock_fd;
 }
 
 struct view *volume_view(struct volume *v)

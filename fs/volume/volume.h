@@ -16,6 +16,30 @@ struct params;
 struct volume_keys;
 struct log;
 
+/*
+ * Memory that outlives the process that writes to a volume, for the one that takes over from it
+ * when it is killed: all that was done and is in no file yet, sealed as the log or, of changes to
+ * names and attributes, in the clear: no core file and no swap should have it.
+ */
+struct volume_keep {
+	void *mem;	/* volume_keep_bytes() bytes, shared, aligned to 2 MiB; NULL: none */
+	bool take_over; /* it is a dead process's: its changes go on */
+	int lock_fd;	/* take_over: the dead process's lock, kept for it; copied */
+	/*
+	 * changed(ctx, number, tag, made): a change by a thread with ${tag} (not 0) is in ${mem}
+	 * under ${number}, which grows with every change; ${made}: the inode it made, or 0.  Called
+	 * with the volume's locks held, and when taking over for each change that is found.  May be
+	 * NULL.
+	 */
+	void (*changed)(void *ctx, uint64_t number, uint64_t tag, uint64_t made);
+	void *ctx;
+};
+
+size_t volume_keep_bytes(void);
+
+/* volume_tag(tag): changes that this thread makes from now on are of ${tag}; 0: of nobody. */
+void volume_tag(uint64_t tag);
+
 struct volume_config {
 	const char *dir;
 	const struct params *params;	/* borrowed, outlives the volume */
@@ -24,6 +48,7 @@ struct volume_config {
 	size_t memory_bytes;	 /* bound for all that grows; 0: 256 MiB */
 	void (*on_head)(void *ctx, const struct head *h); /* after each durable head, from the volume's own thread; may be NULL */
 	void *ctx;
+	const struct volume_keep *keep; /* copied; NULL: none */
 };
 
 /*
@@ -40,6 +65,7 @@ MUST_CHECK int volume_make(const char *dir, const struct params *params, const s
 
 /*
  * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked but open; start the clockwork.
+ * With keep->take_over what was unlinked but open stays (volume_orphans()), and every change that the dead process made is there.
  * Returns 0; -ERR_LOCKED with a detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -ERR_VERSION; -errno.
  */
 MUST_CHECK int volume_open(const struct volume_config *cfg, struct volume **out);
@@ -77,6 +103,9 @@ MUST_CHECK int volume_rename(struct volume *v, uint64_t parent, const char *name
 
 /* volume_forget(v, ino): the kernel holds no more reference: if it has no name any more, its contents go.  Never fails the caller. */
 void volume_forget(struct volume *v, uint64_t ino);
+
+/* volume_orphans(v, fn, ctx): each inode without a name.  Any thread; ${fn} must not call into the volume. */
+void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx);
 
 enum {
 	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, SET_CTIME = 64,
@@ -129,6 +158,9 @@ MUST_CHECK int volume_snapshot_release(struct volume *v, const char *name);
 
 /* volume_checkpoint(v): take one now and wait for it. */
 MUST_CHECK int volume_checkpoint(struct volume *v);
+
+/* volume_lock_fd(v): the descriptor that holds the lock.  Borrowed. */
+int volume_lock_fd(const struct volume *v);
 
 struct volume_status {
 	struct head head;

@@ -11,6 +11,7 @@
 #include "volume.h"
 
 #include "buf.h"
+#include "journal.h"
 #include "view_internal.h"
 
 #include <stdatomic.h>
@@ -34,6 +35,9 @@ struct volume {
 	struct volume_config cfg;
 	struct log *log;
 	struct node_cache *cache;
+	struct volume_keep keep;
+	struct journal journal; /* Guarded by view.mu. */
+	uint64_t next_ino;	/* as of its newest entry.  Guarded by view.mu. */
 	int lock_fd;
 	int dir_fd;
 
@@ -75,7 +79,12 @@ MUST_CHECK int commit_flush(struct volume *v);
 MUST_CHECK int commit_flush_locked(struct volume *v, bool freeze);
 /* commit_since_add(v, ptr, plain, len): note a delta that the log holds and no head lists.  REQUIRES(flush_mu).  0 or -ENOMEM. */
 MUST_CHECK int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len);
+/* commit_take_again(v): the pending changes are those of a delta that a dead process took and did not append.  0 or -ENOMEM. */
+MUST_CHECK int commit_take_again(struct volume *v);
 void commit_release(struct volume *v);
+
+/* takeover.c: takeover_replay(v): v->view holds what the log does; add what v->keep does.  0, -ERR_DAMAGED, -ERR_VERSION or -ENOMEM. */
+MUST_CHECK int takeover_replay(struct volume *v);
 
 /* clockwork.c */
 MUST_CHECK int clockwork_start(struct volume *v);
@@ -97,6 +106,8 @@ void orphan_remove(struct volume *v, uint64_t ino);
 bool orphan_is(struct volume *v, uint64_t ino);
 /* Delete what an unclean stop left without a name. */
 MUST_CHECK int orphans_drop(struct volume *v);
+/* Fill the set with what lies without a name.  0, -ENOMEM or as map_seek(). */
+MUST_CHECK int orphans_adopt(struct volume *v);
 
 /* change.c: what operations are made of */
 
@@ -104,11 +115,14 @@ MUST_CHECK int orphans_drop(struct volume *v);
  * An operation is tried under the exclusive lock: it reads first (any read may find a node missing: then it is tried again), checks,
  * reserves, and only then changes, which cannot fail:
  *	rc = change_begin(v);
- *	if (rc == 0) do { view_wrlock(..); rc = attempt; view_unlock(..); } while (view_again(..));
+ *	if (rc == 0) do { change_lock(..); rc = attempt; change_unlock(..); } while (view_again(..));
  *	return change_end(v, rc);
  */
 MUST_CHECK int change_begin(struct volume *v);
 int change_end(struct volume *v, int rc);
+/* The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into the journal. */
+void change_lock(struct volume *v);
+void change_unlock(struct volume *v);
 
 /* All REQUIRES(view.mu, exclusive) and room reserved. */
 void change_inode(struct volume *v, const struct attr *a);

@@ -73,9 +73,9 @@ static int put(struct volume *v, struct writing *w)
 
 	cut_init(&w->cut, w->off, w->end);
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = put_locked(v, w, &need);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return rc;
 }

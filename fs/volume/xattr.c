@@ -55,9 +55,9 @@ static int change(struct volume *v, struct xattr_change *x)
 	int rc;
 
 	do {
-		view_wrlock(&v->view);
+		change_lock(v);
 		rc = change_locked(v, x, &need);
-		view_unlock(&v->view);
+		change_unlock(v);
 	} while (view_again(&v->view, &need, &rc));
 	return change_end(v, rc);
 }

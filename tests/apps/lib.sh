@@ -134,7 +134,7 @@ give_up() {
 mounted() { grep -qs " $mnt fuse.embassyfs " /proc/mounts; }
 not_mounted() { ! mounted; }
 
-mount_it() { timeout 60 "$embassyfs" "$vol" "$mnt" -o "allow_other,passphrase-file=$work/pass"; }
+mount_it() { timeout 60 "$embassyfs" "$vol" "$mnt" -o "nosupervise,allow_other,passphrase-file=$work/pass"; }
 
 # Until nobody serves the volume any more, so that it can be checked or mounted again.
 unmount_it() {

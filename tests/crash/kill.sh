@@ -64,7 +64,7 @@ start_server() {
 }
 
 start_home() {
-	"$embassyfs" "$vol" "$mnt" -f -o "key-file=$key,embassy=unix:$socket" >"$work/fs.log" 2>&1 &
+	"$embassyfs" "$vol" "$mnt" -f -o "nosupervise,key-file=$key,embassy=unix:$socket" >"$work/fs.log" 2>&1 &
 	fs_pid=$!
 	until mountpoint -q "$mnt"; do
 		kill -0 $fs_pid 2>/dev/null || fail "embassyfs does not start"

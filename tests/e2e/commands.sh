@@ -57,7 +57,7 @@ expect 2 'usage: embassy COMMAND' "$embassy"
 expect 0 '^embassy [0-9]+\.' "$embassy" version
 expect 0 '^embassy [0-9]+\.' "$embassy" --version
 expect 2 'nonsense: no such command' "$embassy" nonsense
-for c in init status drain snapshot snapshots heads check keys tls; do
+for c in init status drain snapshot snapshots heads check keys tls upgrade; do
 	expect 0 "example: embassy $c" "$embassy" help $c
 	expect 0 "example: embassy $c" "$embassy" $c --help
 	expect 2 "embassy: $c: .*--bogus: no such option; see" "$embassy" $c --bogus

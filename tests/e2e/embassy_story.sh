@@ -84,6 +84,16 @@ pids_of() {
 	done 2>/dev/null
 }
 
+# The supervisors of daemons: kill these first, or they start other daemons.
+supervisors_of() {
+	local pid parent comm
+	for pid in "$@"; do
+		parent=$(sed -n 's/^PPid:\t//p' "/proc/$pid/status" 2>/dev/null) || continue
+		{ read -r comm <"/proc/$parent/comm"; } 2>/dev/null || continue
+		[ "$comm" != embassyfs-super ] || echo "$parent"
+	done
+}
+
 # A PostgreSQL server and all its children, by its data folder.
 postgres_pids() {
 	local pid
@@ -404,7 +414,11 @@ say "DRAINED: the embassy has everything"
 used=$(du -sh "$home" | cut -f1)
 
 home_pids() {
-	pids_of "$embassyfs" "$mnt"
+	local daemons
+	daemons=$(pids_of "$embassyfs" "$mnt")
+	# shellcheck disable=SC2086 # a list of process ids
+	supervisors_of $daemons
+	echo "$daemons"
 	postgres_pids "$mnt/land"
 	pids_of "$pg_bin/pgbench" "$work"
 }

@@ -52,7 +52,7 @@ ask() {
 	read -r answer <&"${link[0]}"
 }
 
-mount_it() { "$embassyfs" "$vol" "$mnt" -o "key-file=$work/key,allow_other,embassy=127.0.0.1:$proxy_port"; }
+mount_it() { "$embassyfs" "$vol" "$mnt" -o "nosupervise,key-file=$work/key,allow_other,embassy=127.0.0.1:$proxy_port"; }
 
 daemon() {
 	local p

@@ -5,7 +5,7 @@ _embassy() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls help version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls upgrade help version' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -34,7 +34,7 @@ _embassy() {
 	keys) options='--passphrase-file --key-file --new-passphrase-file --new-key-file --label' ;;
 	tls) options='--host' ;;
 	help)
-		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls upgrade' -- "$cur")
 		return
 		;;
 	esac

@@ -1,6 +1,6 @@
 # fish completion for embassy(1)
 
-set -l commands init status drain snapshot snapshots heads check keys tls help version
+set -l commands init status drain snapshot snapshots heads check keys tls upgrade help version
 
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -f
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a init -d 'make a volume'
@@ -12,6 +12,7 @@ complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a heads -d '
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a check -d 'verify a volume that is not mounted'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a keys -d 'who can open a volume'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a tls -d 'make a CA and certificates'
+complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a upgrade -d 'go on in the program installed now'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a help -d 'tell about a command'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a version -d 'print the version'
 

@@ -166,3 +166,38 @@ Test(options, sizes)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		cr_expect_eq(options_size(bad[i], &n), -EINVAL, "%s", bad[i]);
 }
+
+/* What one supervisor tells the next is what it was told. */
+Test(options, formatted_they_are_the_same)
+{
+	struct options o, again;
+	char **argv;
+	int argc = 0;
+
+	cr_assert_eq(parse(&o, "key-file=/no/a\\,b\\\\c,embassy=a:1,embassy=b:2,flush=7,memory=512M,"
+			       "allow_other,suid,checkpoint=9,local=1G,tls=/no/t,noatime"),
+		     0);
+	cr_assert_eq(o.handover_fd, -1);
+	o.foreground = true;
+	cr_assert_eq(options_format(&o, "program", 3, &argv), 0);
+	while (argv[argc])
+		argc++;
+	cr_assert_str_eq(argv[0], "program");
+	cr_assert_eq(options_parse(argc, argv, &again), 0);
+	cr_assert_eq(again.handover_fd, 3);
+	cr_assert_str_eq(again.target, o.target);
+	cr_assert_str_eq(again.mount_point, o.mount_point);
+	cr_assert_str_eq(again.key_file, "/no/a,b\\c");
+	cr_assert_str_eq(again.tls_dir, o.tls_dir);
+	cr_assert_eq(again.n_embassies, 2);
+	cr_assert_str_eq(again.embassies[1], "b:2");
+	cr_assert_eq(again.flush_s, 7);
+	cr_assert_eq(again.checkpoint_s, 9);
+	cr_assert_eq(again.memory_bytes, o.memory_bytes);
+	cr_assert_eq(again.local_bytes, o.local_bytes);
+	cr_assert(again.allow_other && again.suid && again.noatime && again.foreground);
+	cr_assert(!again.dev && !again.read_only && !again.unsupervised);
+	options_format_free(argv);
+	options_release(&again);
+	options_release(&o);
+}

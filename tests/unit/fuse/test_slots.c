@@ -41,9 +41,15 @@ static size_t bytes_fake(const struct view *v)
 	return 100;
 }
 
+static void *memory; /* of a table that outlives its process; NULL: none */
+
 static struct slots *make(size_t bytes_max)
 {
-	struct slots_config cfg = {open_fake, close_fake, bytes_fake, NULL, bytes_max};
+	struct slots_config cfg = {.open = open_fake,
+				   .close = close_fake,
+				   .bytes = bytes_fake,
+				   .bytes_max = bytes_max,
+				   .mem = memory};
 	struct slots *s;
 
 	cr_assert_eq(slots_new(&cfg, &s), 0);
@@ -254,4 +260,34 @@ Test(slots, the_table_has_an_end)
 	cr_assert_eq(slots_take(s, 1, 5000, &slot), 0);
 	cr_assert_lt(slot, 2000);
 	slots_free(s);
+}
+
+/* A process that takes over finds every slot that the kernel has nodes of. */
+Test(slots, a_table_that_outlives_its_process)
+{
+	struct slots *s, *after;
+	struct view *v;
+	uint32_t a, b;
+
+	memory = calloc(1, slots_bytes());
+	s = make(1000);
+	a = take(s, 7, 1);
+	b = take(s, 8, 2);
+	slots_add(s, a, 2);
+	slots_drop(s, b, 1);
+	use(s, a, 7);
+
+	after = make(1000);
+	use(after, a, 7);
+	cr_assert_eq(slots_view(after, b, &v), -ESTALE);
+	cr_assert_eq(take(after, 7, 1), a);
+	cr_assert_eq(take(after, 9, 3), b);
+	slots_drop(after, a, 3);
+	use(after, a, 7);
+	slots_drop(after, a, 1);
+	cr_assert_eq(slots_view(after, a, &v), -ESTALE);
+	slots_free(after);
+	slots_free(s);
+	free(memory);
+	memory = NULL;
 }

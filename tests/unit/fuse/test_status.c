@@ -34,7 +34,10 @@ Test(status, of_a_view)
 			 "\"mode\": \"view\",\n"
 			 " \"head\": {\"number\": 7, \"position\": 100, \"end\": 123, "
 			 "\"time\": \"1970-01-01T00:00:01.500000000Z\"},\n"
-			 " \"log_end\": 123, \"durable_end\": 123,\n \"embassies\": []}\n");
+			 " \"log_end\": 123, \"durable_end\": 123,\n"
+			 " \"version\": \"" EMBASSYFS_VERSION "\", \"supervised\": false, "
+			 "\"takeovers\": 0, \"takeover_time\": \"\", \"upgrades\": 0, "
+			 "\"upgrade_failure\": \"\",\n \"embassies\": []}\n");
 	buf_release(&b);
 }
 
@@ -62,11 +65,22 @@ Test(status, of_a_live_volume)
 		 .bytes_per_second = 1e6,
 		 .eta_seconds = 2},
 	};
-	struct status_input in = {.volume = id, .live = &live, .embassies = r, .n_embassies = 2};
+	struct status_input in = {.volume = id,
+				  .live = &live,
+				  .embassies = r,
+				  .n_embassies = 2,
+				  .supervised = true,
+				  .takeovers = 3,
+				  .takeover_ns = 2,
+				  .upgrades = 1,
+				  .failure = "no"};
 	struct buf b = {0};
 	char *text = text_of(&in, &b);
 
 	cr_expect(strstr(text, "\"mode\": \"live\"") != NULL);
+	cr_expect(strstr(text, "\"supervised\": true, \"takeovers\": 3, \"takeover_time\": "
+			       "\"1970-01-01T00:00:00.000000002Z\", \"upgrades\": 1, "
+			       "\"upgrade_failure\": \"no\"") != NULL);
 	cr_expect(strstr(text, "\"log_end\": 300, \"durable_end\": 200") != NULL);
 	cr_expect(strstr(text, "\"writable\": true") != NULL);
 	cr_expect(strstr(text,

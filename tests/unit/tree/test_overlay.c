@@ -415,3 +415,46 @@ Test(overlay, a_reserve_beyond_all_memory_fails)
 	cr_assert_eq(overlay_reserve(ov, 1, SIZE_MAX - 10), -ENOMEM);
 	put(ov, "a", "still works");
 }
+
+/* What was traced, replayed, gives the same overlay and the same delta. */
+Test(overlay, a_trace_replayed_is_the_same)
+{
+	uint8_t mem[1000];
+	struct overlay_trace t = {.p = mem, .cap = sizeof(mem)};
+	struct overlay *again, *was = ov;
+	const char *d;
+	char text[200];
+
+	put(ov, "q", "1"); /* not traced: it was there */
+	overlay_trace(ov, &t);
+	put(ov, "a", "1");
+	put(ov, "b", "2");
+	put(ov, "c", "3");
+	del_range(ov, "a", "c");
+	del_range(ov, "x", "x");
+	put(ov, "b", "4");
+	put(ov, "c", "");
+	del(ov, "q");
+	del(ov, "never");
+	overlay_trace(ov, NULL);
+	put(ov, "z", "1");
+	del(ov, "z");
+	cr_assert_gt(t.len, 0);
+
+	OK(overlay_new(&again));
+	OK(overlay_replay(again, mem, t.len));
+	ov = again;
+	cr_assert_str_eq(at(ov, "a"), "-");
+	cr_assert_str_eq(at(ov, "b"), "4");
+	cr_assert_str_eq(at(ov, "c"), "");
+	cr_assert_str_eq(at(ov, "q"), "-");
+	cr_assert_str_eq(at(ov, "z"), "?");
+	d = delta(ov);
+	snprintf(text, sizeof(text), "%s", d);
+	cr_assert_str_eq(text, "[a,c) b=4 c= never- q-");
+	/* Once more changes nothing. */
+	OK(overlay_replay(ov, mem, t.len));
+	cr_assert_str_eq(delta(ov), text);
+	overlay_free(again);
+	ov = was;
+}

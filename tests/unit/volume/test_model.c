@@ -1,6 +1,8 @@
 /*
  * Random operations on a volume, and the same on a model in memory: equal after each reopening, at every head that was
  * noted, and, after the process was killed, equal to some prefix of the operations that holds all that was synced.
+ * Where the process that comes after takes over the memory of the dead one, the prefix is all of them, but for the one
+ * that was under way, which is there or not.
  */
 
 #include "fixture.h"
@@ -12,12 +14,16 @@
 #include "source.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+static const struct caller root_user = {0, 0};
 
 static uint64_t rng;
 
@@ -87,10 +93,8 @@ struct progress {
 	volatile unsigned done, synced;
 };
 
-static void run_until_killed(struct fixture *f, struct progress *p, unsigned first, struct model *m)
+static void run_until_killed(struct volume *v, struct progress *p, unsigned first, struct model *m, unsigned sync_every)
 {
-	struct volume *v = fixture_open(f);
-
 	for (unsigned i = first;; i++) {
 		struct op op = op_random(&rng);
 
@@ -101,7 +105,7 @@ static void run_until_killed(struct fixture *f, struct progress *p, unsigned fir
 			_exit(1);
 		}
 		p->done = i + 1;
-		if (op.fill % 16 == 0) {
+		if (op.fill % sync_every == 0) {
 			if (volume_sync(v) != 0)
 				_exit(2);
 			p->synced = i + 1;
@@ -151,7 +155,7 @@ Test(model, killed_at_random, .timeout = 300)
 		p->done = p->synced = at;
 		pid = fork();
 		if (pid == 0)
-			run_until_killed(&f, p, at, &model);
+			run_until_killed(fixture_open(&f), p, at, &model, 16);
 		while (p->done < at + (unsigned)rand() % 300 && waitpid(pid, &status, WNOHANG) == 0)
 			usleep(500);
 		kill(pid, SIGKILL);
@@ -172,4 +176,224 @@ Test(model, killed_at_random, .timeout = 300)
 	model_release(&model);
 	fixture_remove(&f);
 	munmap(p, sizeof(*p));
+}
+
+#define KEEP_ALIGN ((size_t)2 << 20)
+#define TAKEOVERS 40u
+
+/* What the changes under one tag were, as the callback tells. */
+struct told {
+	uint64_t number, n, made;
+};
+
+static void hear(void *ctx, uint64_t number, uint64_t tag, uint64_t made)
+{
+	struct told *t = ctx;
+
+	/* A number that was told is told again after a takeover only. */
+	if (tag != 7 || number <= t->number)
+		return;
+	t->number = number;
+	t->n++;
+	t->made = made ? made : t->made;
+}
+
+static struct volume *open_kept(struct fixture *f, struct volume_keep *keep)
+{
+	struct volume_config cfg = {
+		.dir = f->dir, .params = &f->params, .keys = &f->keys, .keep = keep};
+	struct volume *v;
+	int rc = volume_open(&cfg, &v);
+
+	cr_assert_eq(rc, 0, "volume_open: %s", err_detail(rc));
+	return v;
+}
+
+static void *keep_memory(void)
+{
+	uint8_t *p = mmap(NULL, volume_keep_bytes() + KEEP_ALIGN, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	cr_assert_neq((void *)p, MAP_FAILED);
+	return (void *)(((uintptr_t)p + KEEP_ALIGN - 1) & ~(KEEP_ALIGN - 1));
+}
+
+struct nameless {
+	uint64_t ino[64];
+	unsigned n;
+};
+
+static void note_nameless(void *ctx, uint64_t ino)
+{
+	struct nameless *l = ctx;
+
+	cr_assert_lt(l->n, 64);
+	l->ino[l->n++] = ino;
+}
+
+/* As a daemon does with what nobody holds open. */
+static void forget_nameless(struct volume *v)
+{
+	struct nameless l = {.n = 0};
+
+	volume_orphans(v, note_nameless, &l);
+	for (unsigned i = 0; i < l.n; i++)
+		volume_forget(v, l.ino[i]);
+}
+
+Test(model, taken_over_when_killed, .timeout = 300)
+{
+	uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (uint64_t)getpid();
+	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
+	unsigned at = 0, unsynced = 0;
+	struct model model;
+	struct fixture f;
+	struct volume *v;
+
+	fprintf(stderr, "SEED=%lu\n", (unsigned long)seed);
+	srand((unsigned)seed);
+	fixture_make(&f);
+	model_init(&model);
+	rng = seed;
+	for (unsigned round = 0; round < TAKEOVERS; round++) {
+		uint64_t rng_before = rng;
+		int status;
+		pid_t pid;
+
+		p->done = p->synced = at;
+		pid = fork();
+		if (pid == 0) {
+			v = open_kept(&f, &keep);
+			forget_nameless(v);
+			/* The one before was killed at any moment; now all it did must be there. */
+			if (round > 0 && !equal(volume_view(v), &model))
+				_exit(9);
+			run_until_killed(v, p, at, &model, 128);
+		}
+		while (p->done < at + (unsigned)rand() % 300 && waitpid(pid, &status, WNOHANG) == 0)
+			usleep(200);
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		cr_assert(WIFSIGNALED(status), "round %u: the child ended by itself: %d", round,
+			  WEXITSTATUS(status));
+		unsynced += p->done - p->synced;
+
+		rng = rng_before;
+		for (unsigned i = at; i < p->done; i++) {
+			struct op op = op_random(&rng);
+
+			cr_assert_eq(model_apply(&model, NULL, &op), 0);
+		}
+		keep.take_over = true;
+		/* A look by a process that dies without a trace leaves the next one the same. */
+		pid = fork();
+		if (pid == 0) {
+			v = open_kept(&f, &keep);
+			forget_nameless(v);
+			_exit(find_prefix(volume_view(v), &model, p->done, p->done, &at)
+				      ? at == p->done ? 0 : 1
+				      : 9);
+		}
+		waitpid(pid, &status, 0);
+		cr_assert(WIFEXITED(status) && WEXITSTATUS(status) <= 1,
+			  "round %u: not what the first %u operations gave", round, p->done);
+		at = p->done;
+		if (WEXITSTATUS(status) == 1) {
+			struct op op = op_random(&rng);
+
+			cr_assert_eq(model_apply(&model, NULL, &op), 0);
+			at++;
+		}
+	}
+	cr_assert_gt(unsynced, 0, "else nothing was shown");
+	v = open_kept(&f, &keep);
+	forget_nameless(v);
+	cr_assert(equal(volume_view(v), &model));
+	cr_assert_eq(volume_close(v), 0);
+	v = fixture_open(&f);
+	cr_assert(equal(volume_view(v), &model));
+	cr_assert_eq(volume_close(v), 0);
+	model_release(&model);
+	fixture_remove(&f);
+	munmap(p, sizeof(*p));
+}
+
+/* More changes than the journal has room for, all of one key: the delta would be small, the entries are not. */
+Test(model, journal_never_runs_over)
+{
+	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
+	struct attr a, want = {0};
+	struct fixture f;
+	struct volume *v;
+	int status;
+	pid_t pid;
+
+	fixture_make(&f);
+	pid = fork();
+	if (pid == 0) {
+		v = open_kept(&f, &keep);
+		if (volume_make_node(v, INO_ROOT, "file", S_IFREG | 0600, 0, NULL, &root_user, &a) != 0)
+			_exit(1);
+		for (unsigned i = 1; i <= 60000; i++) {
+			want.uid = i;
+			if (volume_setattr(v, a.ino, SET_UID, &want, &a) != 0)
+				_exit(2);
+		}
+		kill(getpid(), SIGKILL);
+	}
+	waitpid(pid, &status, 0);
+	cr_assert(WIFSIGNALED(status), "the child ended by itself: %d", status);
+	keep.take_over = true;
+	v = open_kept(&f, &keep);
+	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "file", &a), 0);
+	cr_assert_eq(a.uid, 60000);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
+
+/* Whoever asks whether a change was made is told, before and after a kill, once for each. */
+Test(model, changes_are_told_by_tag)
+{
+	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct volume_keep keep = {
+		.mem = keep_memory(), .lock_fd = -1, .changed = hear, .ctx = told};
+	struct told before;
+	struct attr a = {0};
+	struct fixture f;
+	struct volume *v;
+	int status;
+	pid_t pid;
+
+	fixture_make(&f);
+	pid = fork();
+	if (pid == 0) {
+		v = open_kept(&f, &keep);
+		for (uint64_t tag = 6; tag <= 8; tag++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "file-%u", (unsigned)tag);
+			volume_tag(tag);
+			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) != 0 ||
+			    volume_setxattr(v, a.ino, "user.x", "y", 1, 0) != 0)
+				_exit(1);
+			/* What fails changes nothing. */
+			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) != -EEXIST)
+				_exit(2);
+		}
+		/* As if killed between the journal and the callback. */
+		before = *told;
+		*told = (struct told){.number = before.number - 1, .n = 1, .made = before.made};
+		kill(getpid(), SIGKILL);
+	}
+	waitpid(pid, &status, 0);
+	cr_assert(WIFSIGNALED(status), "the child ended by itself: %d", status);
+	keep.take_over = true;
+	v = open_kept(&f, &keep);
+	cr_assert_eq(told->n, 2);
+	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "file-7", &a), 0);
+	cr_assert_eq(told->made, a.ino);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+	munmap(told, sizeof(*told));
 }

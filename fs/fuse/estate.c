@@ -1,0 +1,162 @@
+/*
+ * Memory that a daemon and its successors share.
+ *
+ * Key idea: memfds, since they outlive any one process, can be mapped by a program that was
+ * executed anew, and have no name that anybody could open.
+ */
+
+#include "estate.h"
+
+#include "err.h"
+#include "secret.h"
+#include "slots.h"
+#include "volume.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PAGE ((size_t)4096)
+#define HUGE_PAGE ((size_t)2 << 20)
+#define RING_SPAN ((size_t)16 << 20) /* the log's ring, which lies first */
+
+static size_t up(size_t len, size_t to)
+{
+	return (len + to - 1) & ~(to - 1);
+}
+
+static size_t slots_offset(bool live)
+{
+	return (live ? up(volume_keep_bytes(), PAGE) : 0) + up(sizeof(struct estate), PAGE);
+}
+
+static size_t total_bytes(bool live)
+{
+	return slots_offset(live) + (live ? up(slots_bytes(), PAGE) : 0);
+}
+
+/* At a multiple of 2 MiB, so that the kernel can use huge pages for what is written directly. */
+static int map_memory(int fd, size_t len, uint8_t **out)
+{
+	size_t room = len + HUGE_PAGE;
+	uint8_t *p = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *at;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	at = (uint8_t *)up((uintptr_t)p, HUGE_PAGE);
+	if (mmap(at, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+		int rc = -errno;
+
+		munmap(p, room);
+		return rc;
+	}
+	/* Names and attributes are in it: no core file, no swap where that is allowed. */
+	(void)madvise(at, len, MADV_DONTDUMP);
+	*out = at;
+	return 0;
+}
+
+static int map_keys(int fd, struct estate_keys **out)
+{
+	void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	if (mlock(p, PAGE) < 0 || madvise(p, PAGE, MADV_DONTDUMP) < 0) {
+		int rc = -errno;
+
+		munmap(p, PAGE);
+		return rc;
+	}
+	*out = p;
+	return 0;
+}
+
+static int map_all(bool live, struct estate_map *map)
+{
+	int rc = map_memory(map->fd, total_bytes(live), &map->mem);
+
+	if (rc == 0)
+		rc = map_keys(map->keys_fd, &map->keys);
+	if (rc < 0)
+		return rc;
+	map->estate = (struct estate *)(map->mem + slots_offset(live) -
+					up(sizeof(struct estate), PAGE));
+	map->slots = live ? map->mem + slots_offset(live) : NULL;
+	return 0;
+}
+
+int estate_make(bool live, struct estate_map *out)
+{
+	struct estate_map map = {
+		.fd = memfd_create("embassyfs", MFD_CLOEXEC),
+		.keys_fd = memfd_create("embassyfs keys", MFD_CLOEXEC),
+	};
+	int rc = map.fd < 0 || map.keys_fd < 0 ? -errno : 0;
+
+	if (rc == 0 && (ftruncate(map.fd, (off_t)total_bytes(live)) < 0 ||
+			ftruncate(map.keys_fd, (off_t)PAGE) < 0))
+		rc = -errno;
+	if (rc == 0)
+		rc = map_all(live, &map);
+	if (rc < 0) {
+		estate_wipe(&map);
+		return rc;
+	}
+	if (live) {
+		/* Best effort both: huge pages where shmem_enabled allows them, and no swap. */
+		(void)madvise(map.mem, RING_SPAN, MADV_HUGEPAGE);
+		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
+	}
+	map.estate->magic = ESTATE_MAGIC;
+	map.estate->version = ESTATE_VERSION;
+	map.estate->live = live;
+	*out = map;
+	return 0;
+}
+
+int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
+{
+	struct estate_map map = {.fd = fd, .keys_fd = keys_fd};
+	struct stat st;
+	int rc = fstat(fd, &st) < 0 ? -errno : 0;
+
+	if (rc == 0 && (size_t)st.st_size != total_bytes(live))
+		rc = err_say(-ERR_VERSION, "the running daemon's memory is laid out otherwise; "
+					   "unmount and mount instead");
+	if (rc == 0)
+		rc = map_all(live, &map);
+	if (rc == 0 &&
+	    (map.estate->magic != ESTATE_MAGIC || map.estate->version != ESTATE_VERSION))
+		rc = err_say(-ERR_VERSION, "the running daemon's memory is laid out otherwise; "
+					   "unmount and mount instead");
+	if (rc == 0) {
+		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
+		*out = map;
+	}
+	return rc;
+}
+
+void estate_drop_keys(struct estate_map *map)
+{
+	if (!map->keys)
+		return;
+	munmap(map->keys, PAGE);
+	close(map->keys_fd);
+	map->keys = NULL;
+	map->keys_fd = -1;
+}
+
+void estate_wipe(struct estate_map *map)
+{
+	if (map->keys)
+		secret_wipe(map->keys, sizeof(*map->keys));
+	estate_drop_keys(map);
+	if (map->mem)
+		munmap(map->mem, total_bytes(map->slots != NULL));
+	if (map->fd >= 0)
+		close(map->fd);
+	*map = (struct estate_map){.fd = -1, .keys_fd = -1};
+}

@@ -1,0 +1,50 @@
+/*
+ * What ps(1) shows of a process.
+ */
+
+#include "title.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct {
+	char *at, *copy;
+	size_t len;
+} area;
+
+int title_save(int argc, char **argv)
+{
+	char *end = argv[0];
+
+	/* The kernel lays them out one behind the other; getopt() may have changed their order. */
+	area.at = argv[0];
+	for (int i = 0; i < argc; i++) {
+		if (argv[i] < area.at)
+			area.at = argv[i];
+		if (argv[i] + strlen(argv[i]) + 1 > end)
+			end = argv[i] + strlen(argv[i]) + 1;
+	}
+	area.len = (size_t)(end - area.at);
+	area.copy = malloc(area.len + 1);
+	if (!area.copy)
+		return -ENOMEM;
+	memcpy(area.copy, area.at, area.len);
+	return 0;
+}
+
+void title_set(const char *text)
+{
+	size_t len = strlen(text);
+
+	if (area.len == 0)
+		return;
+	memset(area.at, 0, area.len);
+	memcpy(area.at, text, len < area.len ? len : area.len - 1);
+}
+
+void title_restore(void)
+{
+	if (area.len > 0)
+		memcpy(area.at, area.copy, area.len);
+}

@@ -1,0 +1,70 @@
+#ifndef KEEP_H_
+#define KEEP_H_
+
+/*
+ * What a log leaves to its successor when its process is killed: the ring, and which of its bytes
+ * are in no segment file yet.  Lies in memory that both processes share; the dead one's last
+ * stores are in it, whatever it was doing.
+ *
+ *	written  every byte below is in a segment file
+ *	filled   every block below is in the ring or in a file
+ *	old_end  while written <= old_end (and not 0): the segment before the newest ends here and
+ *		 its file is not finished
+ *	slots    blocks from filled on that have a place, by count: folded <= i < pushed; done:
+ *		 its bytes are in the ring.  A block may be done, and relied on, before one below it
+ *		 is: what the dead process left unfinished in between becomes a block that nothing
+ *		 points to, so that the walk finds the ones behind it.
+ *
+ * Order of stores, each after what it says is true: old_end before filled goes past it; written
+ * before the ring takes bytes in the place of those it releases; filled before folded.
+ */
+
+#include "compiler.h"
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct log_config;
+struct store;
+
+#define LOG_SLOTS 1024u /* blocks reserved and not yet folded */
+#define LOG_KEEP_VERSION 1u
+
+struct keep_slot {
+	uint64_t pos;
+	uint32_t len;
+	_Atomic uint32_t done;
+};
+
+struct log_keep {
+	uint32_t version;
+	uint32_t ring_offset; /* from this struct to the ring's memory; 0: the ring is elsewhere */
+	uint64_t ring_bytes;
+	_Atomic uint64_t written, filled, old_end;
+	_Atomic uint64_t pushed, folded;
+	struct keep_slot slots[LOG_SLOTS];
+};
+
+/* log_keep_bytes(ring_bytes): how much memory log_keep_init() needs, in whole huge pages. */
+size_t log_keep_bytes(size_t ring_bytes);
+
+/*
+ * log_keep_init(mem, ring_bytes): lay out a keep with nothing in it in log_keep_bytes() bytes at
+ * ${mem}, which is aligned to a huge page (2 MiB).  Returns it.  log_keep_at(): where it is.
+ */
+struct log_keep *log_keep_init(void *mem, size_t ring_bytes);
+struct log_keep *log_keep_at(void *mem, size_t ring_bytes);
+
+/* log_keep_reset(k): nothing is in it any more.  A kill in the middle leaves it as harmless. */
+void log_keep_reset(struct log_keep *k);
+
+/*
+ * log_rescue(cfg, st): write what cfg->keep holds into the segment files of ${st}, so that
+ * recovery finds every block that was whole.  Changes nothing in the keep but unfinished places,
+ * and can be done again if it is cut short.  Returns 0; -ERR_VERSION for a keep of another
+ * layout; -ERR_DAMAGED; -ENOSPC; -EIO; -ENOMEM.
+ */
+MUST_CHECK int log_rescue(const struct log_config *cfg, struct store *st);
+
+#endif /* !KEEP_H_ */

@@ -1,0 +1,226 @@
+/*
+ * From the ring of a process that was killed into the segment files.
+ *
+ * Key idea: SIGKILL stops a process between two of its stores, and what it shared stays.  All
+ * bytes from written to filled are in the ring; writing them again, at the places where they
+ * belong, does what the dead process would have done next.  Then the ordinary recovery finds
+ * whole blocks up to where the log ended.
+ *
+ * A place that was reserved and not filled is sealed as a block of zeros.  Its position gets a
+ * ciphertext for the first time: the dead process's attempt, if it had begun, was never beyond
+ * filled and so is in no file.
+ */
+
+#include "keep.h"
+
+#include "err.h"
+#include "format.h"
+#include "frame.h"
+#include "log.h"
+#include "ring.h"
+#include "seal.h"
+#include "store.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+struct rescue {
+	const struct log_config *cfg;
+	struct store *store;
+	struct log_keep *keep;
+	struct ring ring;
+	uint64_t written, old_end;
+	uint64_t end; /* every block below is whole */
+};
+
+static size_t huge_up(size_t len)
+{
+	return (len + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+}
+
+size_t log_keep_bytes(size_t ring_bytes)
+{
+	return huge_up(ring_bytes_whole(ring_bytes)) + huge_up(sizeof(struct log_keep));
+}
+
+/* The ring comes first, so that both begin at a huge page. */
+static size_t keep_offset(size_t ring_bytes)
+{
+	return huge_up(ring_bytes_whole(ring_bytes));
+}
+
+struct log_keep *log_keep_at(void *mem, size_t ring_bytes)
+{
+	return (struct log_keep *)((uint8_t *)mem + keep_offset(ring_bytes));
+}
+
+struct log_keep *log_keep_init(void *mem, size_t ring_bytes)
+{
+	struct log_keep *k = log_keep_at(mem, ring_bytes);
+
+	memset(k, 0, sizeof(*k));
+	k->version = LOG_KEEP_VERSION;
+	k->ring_offset = (uint32_t)keep_offset(ring_bytes);
+	k->ring_bytes = ring_bytes;
+	return k;
+}
+
+void log_keep_reset(struct log_keep *k)
+{
+	/* No slots, then nothing filled; then the rest means nothing. */
+	atomic_store(&k->pushed, atomic_load(&k->folded));
+	atomic_store(&k->filled, 0);
+	atomic_store(&k->old_end, 0);
+	atomic_store(&k->written, 0);
+	atomic_store(&k->folded, 0);
+	atomic_store(&k->pushed, 0);
+}
+
+/* The key of the segment that ${pos} lies in; its header is in the ring or in a file. */
+static int key_at(const struct rescue *r, uint64_t pos, struct segment_key **out)
+{
+	uint64_t start = segment_start(segment_of(pos));
+	uint8_t block[SEGMENT_BLOCK_LEN];
+	struct segment_header h;
+	int rc = 0;
+
+	if (start >= page_down(r->written))
+		ring_copy_out(&r->ring, start, sizeof(block), block);
+	else
+		rc = store_read(r->store, start, sizeof(block), block);
+	if (rc == 0)
+		rc = segment_header_decode(block, segment_of(pos), &h);
+	return rc < 0 ? rc : segment_key_new(r->cfg->log_key, &h, out);
+}
+
+static int seal_filler(struct rescue *r, const struct keep_slot *s)
+{
+	struct frame f = {.kind = BLOCK_DATA, .body_len = s->len - FRAME_LEN};
+	struct segment_key *key;
+	uint8_t *zeros;
+	int rc = key_at(r, s->pos, &key);
+
+	if (rc < 0)
+		return rc;
+	zeros = calloc(1, BLOCK_PLAIN_MAX);
+	rc = zeros ? seal_block(key, s->pos, &f, zeros, opened_len(f.body_len),
+				ring_at(&r->ring, s->pos))
+		   : -ENOMEM;
+	if (rc == 0)
+		ring_settle(&r->ring, s->pos, s->len);
+	free(zeros);
+	segment_key_free(key);
+	return rc;
+}
+
+/* Whether a slot is one: what shared memory says is checked, lest it be of another layout. */
+static bool slot_ok(const struct rescue *r, const struct keep_slot *s)
+{
+	return s->len > FRAME_LEN && s->len <= BLOCK_STORED_MAX && s->pos >= r->end &&
+	       s->pos + s->len - page_down(r->written) <= r->ring.size &&
+	       (s->pos == r->end || s->pos == segment_start(segment_of(s->pos)));
+}
+
+/* Go on from filled over the slots up to the last that is done, and fill the places between. */
+static int close_gaps(struct rescue *r)
+{
+	uint64_t from = atomic_load(&r->keep->folded), n = atomic_load(&r->keep->pushed);
+	uint64_t last = from;
+
+	if (n - from > LOG_SLOTS)
+		return -ERR_DAMAGED;
+	for (uint64_t i = from; i < n; i++)
+		if (atomic_load(&r->keep->slots[i % LOG_SLOTS].done))
+			last = i + 1;
+	for (uint64_t i = from; i < last; i++) {
+		struct keep_slot *s = &r->keep->slots[i % LOG_SLOTS];
+		int rc = 0;
+
+		if (s->pos + s->len <= r->end)
+			continue;
+		if (!slot_ok(r, s))
+			return -ERR_DAMAGED;
+		if (!atomic_load(&s->done))
+			rc = seal_filler(r, s);
+		if (rc < 0)
+			return rc;
+		r->end = s->pos + s->len;
+	}
+	return 0;
+}
+
+/* From ${from} to ${to}, in one segment that has its file. */
+static int write_out(const struct rescue *r, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		uint64_t len = to - from;
+		int rc;
+
+		if (len > ring_run(&r->ring, from))
+			len = ring_run(&r->ring, from);
+		rc = store_write(r->store, from, ring_at(&r->ring, from), len, false);
+		if (rc < 0)
+			return rc;
+		from += len;
+	}
+	return 0;
+}
+
+/* The segment before the newest: all of it, durable, no longer than its blocks. */
+static int finish_old(const struct rescue *r)
+{
+	uint64_t number = segment_of(r->old_end - 1);
+	uint64_t to = r->end < r->old_end ? r->end : r->old_end;
+	int rc = write_out(r, r->written, to);
+
+	if (rc < 0 || r->end <= r->old_end)
+		return rc;
+	rc = store_sync(r->store, number);
+	return rc < 0 ? rc : store_truncate(r->store, number, r->old_end - segment_start(number));
+}
+
+static int write_newest(const struct rescue *r, uint64_t from)
+{
+	uint64_t number, size;
+	int rc;
+
+	if (from >= r->end)
+		return 0;
+	number = segment_of(r->end - 1);
+	if (segment_of(from) != number)
+		return -ERR_DAMAGED;
+	rc = store_size(r->store, number, &size);
+	if (rc == -ERR_ABSENT)
+		rc = store_take_spare(r->store, number);
+	return rc < 0 ? rc : write_out(r, from, r->end);
+}
+
+int log_rescue(const struct log_config *cfg, struct store *st)
+{
+	struct log_keep *k = cfg->keep;
+	struct rescue r = {.cfg = cfg, .store = st, .keep = k};
+	int rc;
+
+	if (k->version != LOG_KEEP_VERSION || k->ring_offset == 0)
+		return err_say(-ERR_VERSION, "what the last daemon left is of another version");
+	ring_borrow(&r.ring, (uint8_t *)k - k->ring_offset, k->ring_bytes);
+	r.written = atomic_load(&k->written);
+	r.end = atomic_load(&k->filled);
+	r.old_end = atomic_load(&k->old_end);
+	rc = close_gaps(&r);
+	if (rc == 0 && r.end > r.written && r.old_end != 0 && r.written <= r.old_end) {
+		rc = finish_old(&r);
+		if (rc == 0 && r.end > r.old_end)
+			rc = write_newest(&r, segment_start(segment_of(r.end - 1)));
+	} else if (rc == 0) {
+		rc = write_newest(&r, r.written);
+	}
+	if (rc == -ERR_DAMAGED)
+		rc = err_say(rc, "%s: what the last daemon left of the log makes no sense",
+			     cfg->volume_dir);
+	return rc;
+}

@@ -1,0 +1,143 @@
+/* Requests under way: what a process that takes over is told of them. */
+
+#include "inflight.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <string.h>
+
+static struct inflight f;
+
+static void setup(void)
+{
+	memset(&f, 0, sizeof(f));
+	inflight_use(&f, 0);
+}
+
+TestSuite(inflight, .init = setup);
+
+static void count(void *ctx, uint64_t unique)
+{
+	(void)unique;
+	++*(unsigned *)ctx;
+}
+
+static unsigned under_way(void)
+{
+	unsigned n = 0;
+
+	inflight_each(count, &n);
+	return n;
+}
+
+Test(inflight, an_answered_one_is_forgotten)
+{
+	inflight_begin(10, false);
+	cr_assert_eq(under_way(), 1);
+	inflight_changed(NULL, 1, 10, 77);
+	cr_assert(inflight_has_made(77));
+	inflight_end(10);
+	cr_assert_eq(under_way(), 0);
+	cr_assert_not(inflight_has_made(77));
+	/* The entry is as new for the next. */
+	inflight_begin(10 + 2 * INFLIGHT_MAX, true);
+	cr_assert_eq(inflight_steps(), 0);
+	cr_assert_eq(inflight_made(), 0);
+}
+
+Test(inflight, the_successor_knows_the_changes)
+{
+	inflight_begin(10, false);
+	cr_assert_eq(inflight_steps(), 0);
+	inflight_changed(NULL, 5, 10, 77);
+	inflight_changed(NULL, 6, 10, 0);
+	/* What this process itself does is not what one before it did. */
+	cr_assert_eq(inflight_steps(), 0);
+
+	inflight_use(&f, 1);
+	inflight_begin(10, true);
+	cr_assert_eq(inflight_steps(), 2);
+	cr_assert_eq(inflight_made(), 77);
+	inflight_end(10);
+	inflight_begin(12, true);
+	cr_assert_eq(inflight_steps(), 0);
+	cr_assert_eq(inflight_made(), 0);
+}
+
+Test(inflight, a_change_told_twice_counts_once)
+{
+	inflight_begin(10, false);
+	inflight_changed(NULL, 5, 10, 77);
+	inflight_use(&f, 1);
+	/* The journal's entries, told when they are replayed: one known, one not. */
+	inflight_changed(NULL, 5, 10, 77);
+	inflight_changed(NULL, 6, 10, 0);
+	inflight_changed(NULL, 7, 99, 0); /* answered long ago */
+	inflight_begin(10, true);
+	cr_assert_eq(inflight_steps(), 2);
+}
+
+Test(inflight, a_mark_is_seen_by_the_successor)
+{
+	inflight_begin(10, false);
+	inflight_mark();
+	inflight_use(&f, 1);
+	inflight_begin(10, true);
+	cr_assert_eq(inflight_steps(), 1);
+}
+
+Test(inflight, a_full_table_does_no_harm)
+{
+	/* Numbers that all have the same place, more than there are. */
+	for (uint64_t i = 0; i < INFLIGHT_MAX + 10; i++)
+		inflight_begin(2 + i * 2 * INFLIGHT_MAX, false);
+	cr_assert_eq(under_way(), INFLIGHT_MAX);
+	inflight_changed(NULL, 1, 2 + (INFLIGHT_MAX + 9) * 2 * INFLIGHT_MAX, 0);
+	for (uint64_t i = 0; i < INFLIGHT_MAX + 10; i++)
+		inflight_end(2 + i * 2 * INFLIGHT_MAX);
+	cr_assert_eq(under_way(), 0);
+}
+
+Test(inflight, what_is_never_asked_again_is_dropped_in_time)
+{
+	inflight_begin(10, false);
+	inflight_use(&f, INFLIGHT_AGE_MAX);
+	cr_assert_eq(under_way(), 1);
+	inflight_use(&f, INFLIGHT_AGE_MAX + 1);
+	cr_assert_eq(under_way(), 0);
+}
+
+Test(inflight, without_a_table_nothing_is_noted)
+{
+	inflight_use(NULL, 0);
+	inflight_begin(10, true);
+	inflight_changed(NULL, 1, 10, 5);
+	cr_assert_eq(inflight_steps(), 0);
+	inflight_end(10);
+	cr_assert_eq(under_way(), 0);
+}
+
+static void *be_worker(void *arg)
+{
+	uint64_t first = (uint64_t)(uintptr_t)arg;
+
+	for (uint64_t i = 0; i < 100000; i++) {
+		uint64_t unique = first + i * 16;
+
+		inflight_begin(unique, false);
+		inflight_changed(NULL, unique, unique, 0);
+		inflight_end(unique);
+	}
+	return NULL;
+}
+
+Test(inflight, threads_do_not_lose_entries)
+{
+	pthread_t t[4];
+
+	for (uintptr_t i = 0; i < 4; i++)
+		cr_assert_eq(pthread_create(&t[i], NULL, be_worker, (void *)(2 * i + 2)), 0);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(t[i], NULL);
+	cr_assert_eq(under_way(), 0);
+}
