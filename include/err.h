@@ -13,25 +13,25 @@
 #include "compiler.h"
 
 /*    name               parent        exit  text */
-#define ERR_TABLE(X)                                                                           \
-	X(ERR_DAMAGED,      EIO,          20, "damaged")                                       \
-	X(ERR_TAMPERED,     EIO,          21, "tampered with")                                 \
-	X(ERR_FORKED,       EIO,          21, "forked: the two histories differ")              \
-	X(ERR_ROLLED_BACK,  EIO,          21, "rolled back: older than what was seen before")  \
-	X(ERR_ABSENT,       EIO,          20, "not in this copy")                              \
-	X(ERR_FORBIDDEN,    EACCES,       13, "forbidden")                                     \
-	X(ERR_WRONG_KEY,    EKEYREJECTED, 12, "wrong key or passphrase")                       \
-	X(ERR_NO_VOLUME,    ENOENT,       10, "no such volume")                                \
-	X(ERR_LOCKED,       EBUSY,        11, "locked by another process")                     \
-	X(ERR_UNREACHABLE,  EHOSTUNREACH, 30, "unreachable")                                   \
-	X(ERR_REFUSED,      ECONNREFUSED, 13, "refused by the other side")                     \
-	X(ERR_STALE,        ESTALE,       22, "older than was asked for")                      \
-	X(ERR_BAD_TIME,     EINVAL,        2, "not a time")                                    \
-	X(ERR_TOO_EARLY,    ENOENT,       22, "before the volume began")                       \
-	X(ERR_VERSION,      EPROTONOSUPPORT, 1, "of a format version that this program does not know") \
-	X(ERR_FORMAT,       EINVAL,       20, "malformed")                                     \
-	X(ERR_STUCK,        EIO,           1, "stopped by an earlier error")                   \
-	X(ERR_NEED_NODE,    EIO,           1, "a tree node must be loaded first")
+#define ERR_TABLE(X)                                                                               \
+	X(ERR_DAMAGED, EIO, 20, "damaged")                                                         \
+	X(ERR_TAMPERED, EIO, 21, "tampered with")                                                  \
+	X(ERR_FORKED, EIO, 21, "forked: the two histories differ")                                 \
+	X(ERR_ROLLED_BACK, EIO, 21, "rolled back: older than what was seen before")                \
+	X(ERR_ABSENT, EIO, 20, "not in this copy")                                                 \
+	X(ERR_FORBIDDEN, EACCES, 13, "forbidden")                                                  \
+	X(ERR_WRONG_KEY, EKEYREJECTED, 12, "wrong key or passphrase")                              \
+	X(ERR_NO_VOLUME, ENOENT, 10, "no such volume")                                             \
+	X(ERR_LOCKED, EBUSY, 11, "locked by another process")                                      \
+	X(ERR_UNREACHABLE, EHOSTUNREACH, 30, "unreachable")                                        \
+	X(ERR_REFUSED, ECONNREFUSED, 13, "refused by the other side")                              \
+	X(ERR_STALE, ESTALE, 22, "older than was asked for")                                       \
+	X(ERR_BAD_TIME, EINVAL, 2, "not a time")                                                   \
+	X(ERR_TOO_EARLY, ENOENT, 22, "before the volume began")                                    \
+	X(ERR_VERSION, EPROTONOSUPPORT, 1, "of a format version that this program does not know")  \
+	X(ERR_FORMAT, EINVAL, 20, "malformed")                                                     \
+	X(ERR_STUCK, EIO, 1, "stopped by an earlier error")                                        \
+	X(ERR_NEED_NODE, EIO, 1, "a tree node must be loaded first")
 
 enum err {
 	ERR_BASE = 10000,

@@ -16,7 +16,8 @@
 #define SEGMENT_SIZE (UINT64_C(64) << 20) /* positions per segment */
 #define FRAME_LEN 12u			  /* clear frame before each block's body */
 #define SEAL_TAG_LEN 16u		  /* AEAD tag at the end of each sealed chunk */
-#define SEAL_CHUNK (UINT32_C(16) << 10)	  /* bytes under one tag; a block's last chunk has what is left */
+#define SEAL_CHUNK                                                                                 \
+	(UINT32_C(16) << 10) /* bytes under one tag; a block's last chunk has what is left */
 #define BLOCK_PLAIN_MAX (UINT32_C(1) << 20)
 #define BLOCK_STORED_MAX (FRAME_LEN + BLOCK_PLAIN_MAX + BLOCK_PLAIN_MAX / SEAL_CHUNK * SEAL_TAG_LEN)
 #define EXTENT_MAX (UINT32_C(128) << 10) /* plaintext of a file-data block */
@@ -60,7 +61,9 @@ static inline uint32_t sealed_len(uint32_t len)
 	return len + (len + SEAL_CHUNK - 1) / SEAL_CHUNK * SEAL_TAG_LEN;
 }
 
-/* The other way round: the bytes under a sealed body of ${body_len}; 0 if no body has that length. */
+/*
+ * The other way round: the bytes under a sealed body of ${body_len}; 0 if no body has that length.
+ */
 static inline uint32_t opened_len(uint32_t body_len)
 {
 	uint32_t whole = body_len / (SEAL_CHUNK + SEAL_TAG_LEN);

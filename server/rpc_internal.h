@@ -95,6 +95,7 @@ bool call_count_appender(struct call *call);
 void call_uncount_appender(struct call *call);
 
 extern const struct method append_method, read_method, heads_method, get_volume_method,
-	put_volume_method, mend_method, list_volumes_method, health_check_method, health_watch_method;
+	put_volume_method, mend_method, list_volumes_method, health_check_method,
+	health_watch_method;
 
 #endif /* !RPC_INTERNAL_H_ */

@@ -27,7 +27,9 @@ static int lookup_in(struct place *n, const char *name, struct attr *out)
 
 	if (strcmp(name, ".") == 0) {
 		rc = view_getattr(n->view, n->ino, out);
-		/* The kernel asks for what it has forgotten: without a name it is on its way out. */
+		/*
+		 * The kernel asks for what it has forgotten: without a name it is on its way out.
+		 */
 		return rc == 0 && out->nlink == 0 ? -ENOENT : rc;
 	}
 	if (strcmp(name, "..") != 0)

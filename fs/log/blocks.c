@@ -314,7 +314,9 @@ static size_t count_run(const struct block_slice *s, size_t n, size_t *out_len)
 	return i;
 }
 
-/* What is wanted of a block that is not compressed: the chunks that hold the slices s[0..n) of it. */
+/*
+ * What is wanted of a block that is not compressed: the chunks that hold the slices s[0..n) of it.
+ */
 struct part {
 	uint32_t first, n; /* chunks */
 	uint64_t pos;	   /* where they are stored */

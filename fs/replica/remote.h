@@ -47,8 +47,8 @@ MUST_CHECK int remote_volume_status(const struct remote_config *cfg, struct remo
 
 /*
  * remote_mend(cfg, pos, leaf, data, len, out_blocks): send whole adjacent blocks once more, the
- * first of which is block number ${leaf} of the log; the server writes those that it does not have as it
- * once verified them.
+ * first of which is block number ${leaf} of the log; the server writes those that it does not have
+ * as it once verified them.
  * Returns 0; -ERR_FORBIDDEN (not ours, or not the bytes that it had verified); -ERR_ABSENT; as
  * source_open_remote().
  */

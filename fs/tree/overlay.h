@@ -3,10 +3,10 @@
 
 /*
  * Item changes in memory: an ordered map of key to value or tombstone, plus deleted key ranges, to
- * be laid over a tree.  Within one overlay, a range deletion acts on what lies below (older overlays
- * and the tree) and on the overlay's own earlier entries; later puts stand above it.  Not locked:
- * the caller's lock covers it.  Functions on a const overlay change nothing, so one that no longer
- * changes can be read by any number of threads.
+ * be laid over a tree.  Within one overlay, a range deletion acts on what lies below (older
+ * overlays and the tree) and on the overlay's own earlier entries; later puts stand above it.  Not
+ * locked: the caller's lock covers it.  Functions on a const overlay change nothing, so one that no
+ * longer changes can be read by any number of threads.
  *
  * An overlay remembers which changes are not yet in a delta ("pending"); overlay_take_delta() gives
  * their net effect.

@@ -34,7 +34,8 @@ void change_unlock(struct volume *v)
 		uint64_t next = v->view.counts.next_ino;
 
 		if (tag != 0 && v->keep.changed)
-			v->keep.changed(v->keep.ctx, number, tag, next > v->next_ino ? next - 1 : 0);
+			v->keep.changed(v->keep.ctx, number, tag,
+					next > v->next_ino ? next - 1 : 0);
 		v->next_ino = next;
 	}
 	view_unlock(&v->view);
@@ -62,7 +63,10 @@ int change_end(struct volume *v, int rc)
 	full = overlay_pending_bytes(v->view.map.live) > DELTA_FLUSH_BYTES ||
 	       journal_used(&v->journal) > JOURNAL_FLUSH_BYTES;
 	view_unlock(&v->view);
-	/* The change is made and stays pending if this fails; the next operation meets the failure, and so does fsync. */
+	/*
+	 * The change is made and stays pending if this fails; the next operation meets the failure,
+	 * and so does fsync.
+	 */
 	if (full && commit_flush(v) < 0)
 		atomic_store(&v->blocked, true);
 	return rc;

@@ -1,9 +1,11 @@
 /*
  * The clockwork of a live volume: two threads.
  *
- * The clock makes a head shortly before the end of each second in which there is news, or sooner when much has been written, so that
- * "as it was at 10:00:05" includes nearly all of that second and nothing after it.  The checkpointer merges the overlay into a new tree
- * when a minute has passed, the overlay has grown or heads have come to many, while operations go on in a fresh overlay.
+ * The clock makes a head shortly before the end of each second in which there is news, or sooner
+ * when much has been written, so that "as it was at 10:00:05" includes nearly all of that second
+ * and nothing after it.  The checkpointer merges the overlay into a new tree when a minute has
+ * passed, the overlay has grown or heads have come to many, while operations go on in a fresh
+ * overlay.
  */
 
 #include "volume_internal.h"
@@ -55,7 +57,8 @@ static void wait_ms(struct volume *v, pthread_cond_t *cond, uint64_t ms)
 	uint64_t ns;
 
 	ns = clock_mono_ns() + ms * NS_PER_MS;
-	until = (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S), .tv_nsec = (long)(ns % NS_PER_S)};
+	until = (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S),
+				  .tv_nsec = (long)(ns % NS_PER_S)};
 	pthread_cond_timedwait(cond, &v->clock_mu, &until);
 }
 
@@ -100,7 +103,9 @@ int clockwork_admit(struct volume *v)
 			return 0;
 		clockwork_want_checkpoint(v);
 
-		/* Full: wait for the checkpoint under way, or for the one asked for, to make room. */
+		/*
+		 * Full: wait for the checkpoint under way, or for the one asked for, to make room.
+		 */
 		pthread_mutex_lock(&v->clock_mu);
 		while (v->checkpoints == seen && !v->stopping)
 			pthread_cond_wait(&v->checkpoint_done, &v->clock_mu);
@@ -197,7 +202,10 @@ int checkpoint_take(struct volume *v)
 	if (rc < 0)
 		return rc;
 
-	/* Only this function changes the base and drops the frozen overlay, and one at a time: both can be read unlocked. */
+	/*
+	 * Only this function changes the base and drops the frozen overlay, and one at a time: both
+	 * can be read unlocked.
+	 */
 	rc = tree_merge(v->cache, &io, &v->view.map.base, v->view.map.frozen, &c.root);
 	if (rc < 0)
 		return rc;

@@ -1,12 +1,13 @@
 /*
  * From changes in memory to deltas in the log, and heads over them.
  *
- * A flush takes the net effect of all pending changes from the overlay, whole operations only since it holds the exclusive lock while
- * it does, and appends it as one delta.  flush_mu keeps deltas in the log in the order of their numbers.  A delta that could not be appended
- * is kept and goes first at the next try, so that a failure loses nothing and reorders nothing.
+ * A flush takes the net effect of all pending changes from the overlay, whole operations only since
+ * it holds the exclusive lock while it does, and appends it as one delta.  flush_mu keeps deltas in
+ * the log in the order of their numbers.  A delta that could not be appended is kept and goes first
+ * at the next try, so that a failure loses nothing and reorders nothing.
  *
- * A head is made with flush_mu held: every delta below it is in its list or in an earlier head's; recovery need only look above the
- * newest head for further ones.
+ * A head is made with flush_mu held: every delta below it is in its list or in an earlier head's;
+ * recovery need only look above the newest head for further ones.
  */
 
 #include "volume_internal.h"
@@ -22,7 +23,8 @@
 #include <string.h>
 
 #define ROLLUP_PIECE_BYTES (512u << 10)
-#define HEADS_TO_CHECKPOINT 1000u /* so that opening a view applies the deltas of few heads, also where snapshots are many */
+/* So that a view is opened by applying the deltas of few heads, also where snapshots are many. */
+#define HEADS_TO_CHECKPOINT 1000u
 
 int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len)
 {
@@ -128,7 +130,8 @@ static int append_unsent(struct volume *v)
 	if (v->unsent.len == 0)
 		return 0;
 	assert(v->unsent.len <= BLOCK_PLAIN_MAX);
-	rc = log_append(v->log, BLOCK_DELTA, v->unsent.p, v->unsent.len, v->cfg.params->compress, &ptr);
+	rc = log_append(v->log, BLOCK_DELTA, v->unsent.p, v->unsent.len, v->cfg.params->compress,
+			&ptr);
 	if (rc < 0) {
 		atomic_store(&v->blocked, true);
 		return rc;
@@ -210,8 +213,8 @@ static int append_piece(void *ctx, const void *records, size_t len)
 }
 
 /*
- * List the net effect of many small deltas in their stead: a view then reads a few blocks for each head, not thousands.
- * REQUIRES(flush_mu)
+ * List the net effect of many small deltas in their stead: a view then reads a few blocks for each
+ * head, not thousands. REQUIRES(flush_mu)
  */
 static int roll_up(struct volume *v, struct head *h)
 {

@@ -57,8 +57,8 @@ int delta_decode(const void *plain, size_t len, struct delta *out)
 	uint32_t zero = reader_le32(&r);
 
 	if (!r.bad && version > DELTA_VERSION)
-		return err_say(-ERR_VERSION, "a delta has version %u, this program knows %u", version,
-			       DELTA_VERSION);
+		return err_say(-ERR_VERSION, "a delta has version %u, this program knows %u",
+			       version, DELTA_VERSION);
 	out->first_seq = reader_le64(&r);
 	out->last_seq = reader_le64(&r);
 	out->counts = take_counts(&r);

@@ -4,9 +4,10 @@
 /*
  * The plaintext of BLOCK_DELTA and BLOCK_CHECKPOINT blocks.
  *
- * A delta covers the sequence numbers first..last of the flushes whose net effect it holds: one flush, or, where a head
- * rolls up many small ones, a run of them.  A checkpoint's tree holds every flush up to covers_seq; heads after
- * from_head list all deltas that it may lack.  Laying a delta over a state that has part of it already is harmless.
+ * A delta covers the sequence numbers first..last of the flushes whose net effect it holds: one
+ * flush, or, where a head rolls up many small ones, a run of them.  A checkpoint's tree holds every
+ * flush up to covers_seq; heads after from_head list all deltas that it may lack.  Laying a delta
+ * over a state that has part of it already is harmless.
  */
 
 #include "compiler.h"
@@ -52,7 +53,11 @@ struct checkpoint {
 
 void checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_LEN]);
 
-/* checkpoint_read(b, ptr, out): read and decode; its root must lie below ${ptr}.  0, -ERR_DAMAGED, -ERR_VERSION, or as blocks_read(). */
-MUST_CHECK int checkpoint_read(struct blocks *b, const struct block_ptr *ptr, struct checkpoint *out);
+/*
+ * checkpoint_read(b, ptr, out): read and decode; its root must lie below ${ptr}.  0, -ERR_DAMAGED,
+ * -ERR_VERSION, or as blocks_read().
+ */
+MUST_CHECK int checkpoint_read(struct blocks *b, const struct block_ptr *ptr,
+			       struct checkpoint *out);
 
 #endif /* !DELTA_H_ */

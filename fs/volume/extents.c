@@ -1,8 +1,9 @@
 /*
  * Changing which blocks hold a file's bytes.
  *
- * A file is a set of extents that do not overlap and do not reach beyond its size.  To write, punch or cut is to delete a range, keeping what
- * sticks out at either end, and perhaps to put new extents there.  Old blocks are never touched: views of the past still read them.
+ * A file is a set of extents that do not overlap and do not reach beyond its size.  To write, punch
+ * or cut is to delete a range, keeping what sticks out at either end, and perhaps to put new
+ * extents there.  Old blocks are never touched: views of the past still read them.
  */
 
 #include "volume_internal.h"
@@ -39,8 +40,9 @@ static void cut_count(struct cut *c, const struct extent *e)
 }
 
 /*
- * An attempt that meets a missing node keeps what it counted and goes on from there: the kernel lets one at a time cut a file, so nothing
- * changes in between, and counting a huge file from its start again for each node would never end.
+ * An attempt that meets a missing node keeps what it counted and goes on from there: the kernel
+ * lets one at a time cut a file, so nothing changes in between, and counting a huge file from its
+ * start again for each node would never end.
  */
 int cut_find(struct volume *v, uint64_t ino, struct need *need, struct cut *c)
 {

@@ -2,23 +2,25 @@
 #define ITEM_H_
 
 /*
- * The items of the tree: keys and values of inodes, entries, extents, attributes, snapshots.
- * A key is inode u64 BE, type u8, then what the type says; so all of an inode's items are neighbours, and a
- * folder's entries and a file's extents lie in order.  Inode 0 holds what belongs to no file.  proto/FORMAT.md, "Items".
+ * The items of the tree: keys and values of inodes, entries, extents, attributes, snapshots. A key
+ * is inode u64 BE, type u8, then what the type says; so all of an inode's items are neighbours, and
+ * a folder's entries and a file's extents lie in order.  Inode 0 holds what belongs to no file.
+ * proto/FORMAT.md, "Items".
  */
 
 #include "view.h"
 
 #include "format.h"
 
+/* What follows inode and type in the key, and the value. */
 enum item_type {
-	ITEM_INODE = 1,	   /* key: -                value: attributes, 104 bytes */
-	ITEM_XATTR = 2,	   /* key: name             value: u8 0 + bytes | u8 1 + block_ptr of a BLOCK_DATA */
-	ITEM_SYMLINK = 3,  /* key: -                value: target */
-	ITEM_ENTRY = 4,	   /* key: hash u64 BE      value: entries of that hash, one after the other */
-	ITEM_EXTENT = 5,   /* key: offset u64 BE    value: block_ptr, u32 offset in its plaintext, u32 length */
-	ITEM_ORPHAN = 6,   /* inode 0; key: inode u64 BE   value: -   an inode without a name that may still be open */
-	ITEM_SNAPSHOT = 7, /* inode 0; key: name    value: head u64, time i64, u8 hold */
+	ITEM_INODE = 1,	   /* - : attributes, 104 bytes */
+	ITEM_XATTR = 2,	   /* name : u8 0 + bytes, or u8 1 + block_ptr of a BLOCK_DATA */
+	ITEM_SYMLINK = 3,  /* - : target */
+	ITEM_ENTRY = 4,	   /* hash u64 BE : entries of that hash, one after the other */
+	ITEM_EXTENT = 5,   /* offset u64 BE : block_ptr, u32 offset in its plaintext, u32 length */
+	ITEM_ORPHAN = 6,   /* of inode 0; inode u64 BE : - ; it has no name, and may be open */
+	ITEM_SNAPSHOT = 7, /* of inode 0; name : head u64, time i64, u8 hold */
 };
 
 #define ITEM_KEY_MAX (9u + NAME_LEN_MAX)
@@ -32,13 +34,20 @@ struct item_key {
 	size_t len;
 };
 
-/* The key of an inode's item of ${type}; with a number (hash, offset, inode), or a name, after it. */
+/*
+ * The key of an inode's item of ${type}; with a number (hash, offset, inode), or a name, after it.
+ */
 void item_key(struct item_key *k, uint64_t ino, enum item_type type);
 void item_key_num(struct item_key *k, uint64_t ino, enum item_type type, uint64_t num);
-void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const char *name, size_t len);
+void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const char *name,
+		   size_t len);
 
-/* item_key_decode(key, len, ino, type): the first 9 bytes, checked.  Returns 0 or -ERR_DAMAGED.  What follows starts at key + 9. */
-MUST_CHECK int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino, enum item_type *out_type);
+/*
+ * item_key_decode(key, len, ino, type): the first 9 bytes, checked.  Returns 0 or -ERR_DAMAGED.
+ * What follows starts at key + 9.
+ */
+MUST_CHECK int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino,
+			       enum item_type *out_type);
 
 /* Attributes (ino is the key's).  decode: 0 or -ERR_DAMAGED. */
 void item_inode_encode(const struct attr *a, uint8_t out[ITEM_INODE_LEN]);
@@ -51,11 +60,14 @@ struct extent {
 	uint32_t block_off, len;
 };
 void item_extent_encode(const struct extent *e, uint8_t out[ITEM_EXTENT_LEN]);
-MUST_CHECK int item_extent_decode(const uint8_t *value, size_t len, uint64_t off, struct extent *out);
+MUST_CHECK int item_extent_decode(const uint8_t *value, size_t len, uint64_t off,
+				  struct extent *out);
 
 /*
- * Entries of one hash: each is inode u64 LE, type u8 (mode's S_IFMT >> 12), name_len u8, name.  Nearly always one.
- * item_entry_hash(name_key, name, len): SipHash-2-4 shifted to 62 bits, never below 3, so that it serves as the cookie of readdir.
+ * Entries of one hash: each is inode u64 LE, type u8 (mode's S_IFMT >> 12), name_len u8, name.
+ * Nearly always one.
+ * item_entry_hash(name_key, name, len): SipHash-2-4 shifted to 62 bits, never below 3, so that it
+ * serves as the cookie of readdir.
  */
 struct entry {
 	uint64_t ino;
@@ -64,7 +76,10 @@ struct entry {
 	size_t name_len;
 };
 uint64_t item_entry_hash(const uint8_t name_key[16], const char *name, size_t len);
-/* item_entry_next(value, len, at, out): the entry at offset ${*at}, which moves on.  0; -ENOENT at the end; -ERR_DAMAGED. */
+/*
+ * item_entry_next(value, len, at, out): the entry at offset ${*at}, which moves on.  0; -ENOENT at
+ * the end; -ERR_DAMAGED.
+ */
 MUST_CHECK int item_entry_next(const uint8_t *value, size_t len, size_t *at, struct entry *out);
 /* item_entry_encode(e, out): ${out} has ENTRY_LEN_MAX bytes; returns the length. */
 #define ENTRY_LEN_MAX (10u + NAME_LEN_MAX)

@@ -53,7 +53,8 @@ struct making {
 	const struct caller *caller;
 };
 
-static void fill_attr(struct volume *v, const struct making *m, const struct attr *dir, struct attr *a)
+static void fill_attr(struct volume *v, const struct making *m, const struct attr *dir,
+		      struct attr *a)
 {
 	*a = (struct attr){
 		.ino = v->view.counts.next_ino,

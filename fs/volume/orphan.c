@@ -1,7 +1,8 @@
 /*
- * Orphans: inodes without a name that the kernel may still refer to (an open file, a working folder). They live until the kernel forgets
- * them. The tree has an item for each, so that the next mount can drop what an unclean stop left; this set, in memory, makes forgetting
- * an inode that is no orphan (nearly all) cheap. Its size is bounded by what the kernel keeps open.
+ * Orphans: inodes without a name that the kernel may still refer to (an open file, a working
+ * folder). They live until the kernel forgets them. The tree has an item for each, so that the next
+ * mount can drop what an unclean stop left; this set, in memory, makes forgetting an inode that is
+ * no orphan (nearly all) cheap. Its size is bounded by what the kernel keeps open.
  */
 
 #include "volume_internal.h"

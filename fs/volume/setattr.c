@@ -69,7 +69,8 @@ static int set_locked(struct volume *v, struct setting *s, struct need *need, st
 		s->cutting = true;
 		/* All of it is known without looking. */
 		if (s->want->size == 0)
-			s->cut = (struct cut){.to = FILE_SIZE_MAX, .bytes = a->bytes, .any = a->bytes != 0};
+			s->cut = (struct cut){
+				.to = FILE_SIZE_MAX, .bytes = a->bytes, .any = a->bytes != 0};
 		else
 			rc = cut_find(v, s->ino, need, &s->cut);
 		if (rc < 0)

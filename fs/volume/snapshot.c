@@ -1,5 +1,6 @@
 /*
- * Snapshots: names for heads.  A name is an item like any other, so snapshots are replicated, versioned and durable as files are.
+ * Snapshots: names for heads.  A name is an item like any other, so snapshots are replicated,
+ * versioned and durable as files are.
  */
 
 #include "volume_internal.h"

@@ -1,8 +1,9 @@
 /*
  * Views: opening a namespace at a head, and finding the head that a time means.
  *
- * A view is a checkpoint's tree with the deltas of the heads after it laid over it.  Opening costs one checkpoint
- * and a bounded roll-forward, whatever the length of history: the writer takes checkpoints often enough.
+ * A view is a checkpoint's tree with the deltas of the heads after it laid over it.  Opening costs
+ * one checkpoint and a bounded roll-forward, whatever the length of history: the writer takes
+ * checkpoints often enough.
  */
 
 #include "view_internal.h"
@@ -87,7 +88,10 @@ free_plain:
 	return rc;
 }
 
-/* Lay over the view what heads from_head + 1 to last list.  The heads come in a few calls, since each may be a round trip. */
+/*
+ * Lay over the view what heads from_head + 1 to last list.  The heads come in a few calls, since
+ * each may be a round trip.
+ */
 static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
 {
 	struct source *src = v->cfg.source;
@@ -243,7 +247,8 @@ int view_resolve(const struct view_config *cfg, const struct when *when, struct 
 		rc = src->ops->head_at(src, end_of_second(when->time_ns), out);
 		if (rc == -ERR_TOO_EARLY) {
 			when_format(when->time_ns, text);
-			return err_say(rc, "%s is before the volume began; see 'embassy heads'", text);
+			return err_say(rc, "%s is before the volume began; see 'embassy heads'",
+				       text);
 		}
 		return rc;
 	case WHEN_HEAD:

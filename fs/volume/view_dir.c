@@ -92,8 +92,9 @@ static int lookup_locked(struct view *v, uint64_t parent, const char *name, stru
 		return rc;
 	rc = view_inode_locked(v, e.ino, need, out);
 	if (rc == -ENOENT)
-		return err_say(-ERR_DAMAGED, "'%s' in folder %llu names inode %llu, which is not there",
-			       name, (unsigned long long)parent, (unsigned long long)e.ino);
+		return err_say(-ERR_DAMAGED,
+			       "'%s' in folder %llu names inode %llu, which is not there", name,
+			       (unsigned long long)parent, (unsigned long long)e.ino);
 	return rc;
 }
 
@@ -177,8 +178,8 @@ static int batch_add(struct view *v, struct batch *b, const struct entry *e, uin
 }
 
 /* Add the entries of one hash: all of them, or none where they don't fit. */
-static int batch_add_bucket(struct view *v, struct batch *b, const struct map_cursor *mc, bool attrs,
-			    struct need *need)
+static int batch_add_bucket(struct view *v, struct batch *b, const struct map_cursor *mc,
+			    bool attrs, struct need *need)
 {
 	uint64_t cookie = get_be64(mc->key + 9);
 	size_t before = b->n;
@@ -222,7 +223,9 @@ static int fill_batch_locked(struct view *v, uint64_t ino, struct batch *b, bool
 			break;
 	}
 	map_cursor_release(&mc);
-	/* What was found before a missing node is good; the next batch begins with the node there. */
+	/*
+	 * What was found before a missing node is good; the next batch begins with the node there.
+	 */
 	if (rc == -ERR_NEED_NODE && b->n > 0)
 		rc = 0;
 	return rc > 0 ? 0 : rc;

@@ -1,6 +1,6 @@
 /*
- * Reading files.  The extents are taken under the lock, the bytes fetched without it: positions never change meaning,
- * so what was found stays readable whatever is written meanwhile.
+ * Reading files.  The extents are taken under the lock, the bytes fetched without it: positions
+ * never change meaning, so what was found stays readable whatever is written meanwhile.
  */
 
 #include "view_internal.h"
@@ -131,7 +131,10 @@ int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out,
 	return 0;
 }
 
-/* From ${*at}, which lies in data or a hole, to the next of the other kind, as far as one pass under the lock goes. */
+/*
+ * From ${*at}, which lies in data or a hole, to the next of the other kind, as far as one pass
+ * under the lock goes.
+ */
 static int seek_locked(struct view *v, uint64_t ino, uint64_t *at, bool hole, struct need *need)
 {
 	struct map_cursor mc;

@@ -21,26 +21,32 @@ struct view {
 	uint64_t seq;		   /* newest flush that the map holds.  Guarded by mu. */
 };
 
-/* view_init(v, cfg): an empty namespace with an empty live overlay.  view_release(): what view_init() made, and the overlays. */
+/*
+ * view_init(v, cfg): an empty namespace with an empty live overlay.  view_release(): what
+ * view_init() made, and the overlays.
+ */
 MUST_CHECK int view_init(struct view *v, const struct view_config *cfg);
 void view_release(struct view *v);
 
 /*
- * view_load(v, checkpoint, head): make ${v} (fresh from view_init) the state of ${head}: load ${checkpoint} (pos 0: begin empty), apply the deltas of
- * the heads after it.  ${out_checkpoint} tells what the checkpoint said.  No other thread sees ${v} yet.
+ * view_load(v, checkpoint, head): make ${v} (fresh from view_init) the state of ${head}: load
+ * ${checkpoint} (pos 0: begin empty), apply the deltas of the heads after it.  ${out_checkpoint}
+ * tells what the checkpoint said.  No other thread sees ${v} yet.
  */
-MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint, const struct head *head,
-			 struct checkpoint *out_checkpoint);
+MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint,
+			 const struct head *head, struct checkpoint *out_checkpoint);
 
 /*
- * view_apply_delta(v, ptr, out_plain): read one delta and lay it over ${v} unless the map has it already.  If ${out_plain} is not NULL it gets the plaintext
- * (the caller frees).  No other thread sees ${v} yet.
+ * view_apply_delta(v, ptr, out_plain): read one delta and lay it over ${v} unless the map has it
+ * already.  If ${out_plain} is not NULL it gets the plaintext (the caller frees).  No other thread
+ * sees ${v} yet.
  */
 MUST_CHECK int view_apply_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain);
 
 /*
  * An attempt under a lock that found a node missing is made again once the node is there:
- *	do { view_rdlock(v); rc = attempt(..., &need); view_unlock(v); } while (view_again(v, &need, &rc));
+ * 	do { view_rdlock(v); rc = attempt(..., &need); view_unlock(v); } while (view_again(v, &need,
+ * 	&rc));
  */
 static inline void view_rdlock(struct view *v)
 {
@@ -73,10 +79,14 @@ struct bucket {
 };
 
 /* All REQUIRES(v->mu); reads, so each may return -ERR_NEED_NODE and what map_get() returns. */
-MUST_CHECK int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out); /* -ENOENT */
-MUST_CHECK int view_folder_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out); /* -ENOENT, -ENOTDIR */
+/* -ENOENT */
+MUST_CHECK int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out);
+/* -ENOENT, -ENOTDIR */
+MUST_CHECK int view_folder_locked(struct view *v, uint64_t ino, struct need *need,
+				  struct attr *out);
 /* The bucket that ${name} belongs to; empty if there is none. */
-MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *name, struct need *need, struct bucket *out);
+MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *name,
+				  struct need *need, struct bucket *out);
 
 /* bucket_find(b, name, out): 0, -ENOENT or -ERR_DAMAGED. */
 MUST_CHECK int bucket_find(const struct bucket *b, const char *name, struct entry *out);

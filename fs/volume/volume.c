@@ -1,8 +1,9 @@
 /*
  * A live volume's life: make, open, close, status.
  *
- * Opening: lock, let the log recover its tail, load the newest checkpoint, lay the deltas over it (those that heads list, then those
- * above the newest head), drop orphans, start the clockwork.  Closing: a last checkpoint and head, so that the next opening rolls nothing.
+ * Opening: lock, let the log recover its tail, load the newest checkpoint, lay the deltas over it
+ * (those that heads list, then those above the newest head), drop orphans, start the clockwork.
+ * Closing: a last checkpoint and head, so that the next opening rolls nothing.
  */
 
 #include "volume_internal.h"
@@ -54,8 +55,10 @@ static int lock_refused(int fd, const char *dir)
 	if (len > 0 && sscanf(text, "%*s %ld", &pid) == 1)
 		return err_say(-ERR_LOCKED, "%s: in use by process %ld; unmount it there first, or "
 			       "mount with -o ro", dir, pid);
-	return err_say(-ERR_LOCKED, "%s: in use by another process; unmount it there first, or mount "
-		       "with -o ro", dir);
+	return err_say(-ERR_LOCKED,
+		       "%s: in use by another process; unmount it there first, or mount "
+		       "with -o ro",
+		       dir);
 }
 
 /*
@@ -86,7 +89,8 @@ int volume_lock(const char *dir, int *out_fd)
 		usleep(LOCK_POLL_MS * 1000);
 	}
 	if (rc < 0) {
-		rc = rc == -EAGAIN ? lock_refused(fd, dir) : err_say(rc, "%s: %s", path, strerror(-rc));
+		rc = rc == -EAGAIN ? lock_refused(fd, dir)
+				   : err_say(rc, "%s: %s", path, strerror(-rc));
 		file_close(fd);
 		return rc;
 	}
@@ -354,8 +358,14 @@ const struct view_config *volume_view_config(struct volume *v)
 /* The root folder, as the first delta of a volume. */
 static int append_root(struct log *log, uint32_t uid, uint32_t gid, struct head *h)
 {
-	struct delta d = {.first_seq = 1, .last_seq = 1, .counts = {.next_ino = INO_ROOT + 1, .inodes = 1}};
-	struct attr a = {.ino = INO_ROOT, .mode = S_IFDIR | 0755, .nlink = 2, .uid = uid, .gid = gid, .parent = INO_ROOT};
+	struct delta d = {
+		.first_seq = 1, .last_seq = 1, .counts = {.next_ino = INO_ROOT + 1, .inodes = 1}};
+	struct attr a = {.ino = INO_ROOT,
+			 .mode = S_IFDIR | 0755,
+			 .nlink = 2,
+			 .uid = uid,
+			 .gid = gid,
+			 .parent = INO_ROOT};
 	uint8_t value[ITEM_INODE_LEN];
 	struct overlay *ov;
 	struct item_key key;

@@ -2,10 +2,12 @@
 #define VOLUME_H_
 
 /*
- * A live volume: the one mutable view, its writer, and the clockwork that makes deltas durable, signs heads and takes checkpoints.
+ * A live volume: the one mutable view, its writer, and the clockwork that makes deltas durable,
+ * signs heads and takes checkpoints.
  *
- * An operation is whole or not at all, in memory and after any crash; it is durable after volume_sync(), or by itself within the second.
- * Every function: any thread, own locking.  Errors as in view.h; -ENOSPC when the disk is full; -EROFS never; -ERR_STUCK once a write to the log
+ * An operation is whole or not at all, in memory and after any crash; it is durable after
+ * volume_sync(), or by itself within the second. Every function: any thread, own locking.  Errors
+ * as in view.h; -ENOSPC when the disk is full; -EROFS never; -ERR_STUCK once a write to the log
  * failed in a way that can't be undone (the mount must be opened anew).
  */
 
@@ -46,37 +48,51 @@ struct volume_config {
 	const struct volume_keys *keys; /* borrowed, outlives the volume */
 	unsigned checkpoint_s;	 /* 0: 60 */
 	size_t memory_bytes;	 /* bound for all that grows; 0: 256 MiB */
-	void (*on_head)(void *ctx, const struct head *h); /* after each durable head, from the volume's own thread; may be NULL */
+	/* after each durable head, from the volume's own thread; may be NULL */
+	void (*on_head)(void *ctx, const struct head *h);
 	void *ctx;
 	const struct volume_keep *keep; /* copied; NULL: none */
 };
 
 /*
- * volume_lock(dir, out_fd): take the one writer's lock of a volume's folder; waits up to 30 s for a holder that is closing, 2 s for one that may be about to.
- * Held until the descriptor is closed.  Returns 0, -ERR_LOCKED with a detail naming the holder, or -errno.
+ * volume_lock(dir, out_fd): take the one writer's lock of a volume's folder; waits up to 30 s for a
+ * holder that is closing, 2 s for one that may be about to. Held until the descriptor is closed.
+ * Returns 0, -ERR_LOCKED with a detail naming the holder, or -errno.
  */
 MUST_CHECK int volume_lock(const char *dir, int *out_fd);
 
 /*
- * volume_make(dir, params, keys): write the first segment (root folder owned by uid:gid with mode 0755, first head) of a new volume whose volume.conf lies in ${dir}.
+ * volume_make(dir, params, keys): write the first segment (root folder owned by uid:gid with mode
+ * 0755, first head) of a new volume whose volume.conf lies in ${dir}.
  * Returns 0; -EEXIST if it has a log already; -errno.
  */
-MUST_CHECK int volume_make(const char *dir, const struct params *params, const struct volume_keys *keys, uint32_t uid, uint32_t gid);
+MUST_CHECK int volume_make(const char *dir, const struct params *params,
+			   const struct volume_keys *keys, uint32_t uid, uint32_t gid);
 
 /*
- * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked but open; start the clockwork.
- * With keep->take_over what was unlinked but open stays (volume_orphans()), and every change that the dead process made is there.
- * Returns 0; -ERR_LOCKED with a detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED; -ERR_TAMPERED; -ERR_VERSION; -errno.
+ * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked
+ * but open; start the clockwork. With keep->take_over what was unlinked but open stays
+ * (volume_orphans()), and every change that the dead process made is there.
+ * Returns 0; -ERR_LOCKED with a detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED;
+ * -ERR_TAMPERED; -ERR_VERSION; -errno.
  */
 MUST_CHECK int volume_open(const struct volume_config *cfg, struct volume **out);
 
-/* volume_close(v): everything durable, a last head and checkpoint, unlock.  Frees whatever it returns: 0 or the first error. */
+/*
+ * volume_close(v): everything durable, a last head and checkpoint, unlock.  Frees whatever it
+ * returns: 0 or the first error.
+ */
 MUST_CHECK int volume_close(struct volume *v);
 
-/* The mutable view, for all reading; the log, for replication and for views of the past.  Borrowed. */
+/*
+ * The mutable view, for all reading; the log, for replication and for views of the past.  Borrowed.
+ */
 struct view *volume_view(struct volume *v);
 struct log *volume_log(struct volume *v);
-/* volume_view_config(v): what view_open() needs for a view of the past that shares this volume's caches. */
+/*
+ * volume_view_config(v): what view_open() needs for a view of the past that shares this volume's
+ * caches.
+ */
 const struct view_config *volume_view_config(struct volume *v);
 
 /* Who does it: for the owner of what is made. */
@@ -85,35 +101,63 @@ struct caller {
 };
 
 /*
- * volume_make_node(v, parent, name, mode, rdev, target, c, out): a new file, folder, device, pipe, socket or (S_IFLNK, with ${target}) symbolic link.
- * ${mode} is final (umask applied); a setgid parent gives its group, and its bit to a folder.  -EEXIST, -ENOTDIR, -ENOENT, -ENAMETOOLONG, -EMLINK, -ENOSPC.
+ * volume_make_node(v, parent, name, mode, rdev, target, c, out): a new file, folder, device, pipe,
+ * socket or (S_IFLNK, with ${target}) symbolic link. ${mode} is final (umask applied); a setgid
+ * parent gives its group, and its bit to a folder.  -EEXIST, -ENOTDIR, -ENOENT, -ENAMETOOLONG,
+ * -EMLINK, -ENOSPC.
  */
-MUST_CHECK int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32_t mode, uint64_t rdev,
-				const char *target, const struct caller *c, struct attr *out);
+MUST_CHECK int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32_t mode,
+				uint64_t rdev, const char *target, const struct caller *c,
+				struct attr *out);
 
 /* volume_make_unnamed(): a file without a name (O_TMPFILE), gone when forgotten unless linked. */
-MUST_CHECK int volume_make_unnamed(struct volume *v, uint64_t parent, uint32_t mode, const struct caller *c, struct attr *out);
+MUST_CHECK int volume_make_unnamed(struct volume *v, uint64_t parent, uint32_t mode,
+				   const struct caller *c, struct attr *out);
 
-MUST_CHECK int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *name, struct attr *out);
-MUST_CHECK int volume_unlink(struct volume *v, uint64_t parent, const char *name); /* -EISDIR for a folder */
+MUST_CHECK int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *name,
+			   struct attr *out);
+/* -EISDIR for a folder */
+MUST_CHECK int volume_unlink(struct volume *v, uint64_t parent, const char *name);
 MUST_CHECK int volume_rmdir(struct volume *v, uint64_t parent, const char *name);
 
-/* volume_rename(v, ..., flags): flags 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT (or with NOREPLACE); else -EINVAL. */
-MUST_CHECK int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent, const char *new_name, unsigned flags, const struct caller *c);
+/*
+ * volume_rename(v, ..., flags): flags 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT (or
+ * with NOREPLACE); else -EINVAL.
+ */
+MUST_CHECK int volume_rename(struct volume *v, uint64_t parent, const char *name,
+			     uint64_t new_parent, const char *new_name, unsigned flags,
+			     const struct caller *c);
 
-/* volume_forget(v, ino): the kernel holds no more reference: if it has no name any more, its contents go.  Never fails the caller. */
+/*
+ * volume_forget(v, ino): the kernel holds no more reference: if it has no name any more, its
+ * contents go.  Never fails the caller.
+ */
 void volume_forget(struct volume *v, uint64_t ino);
 
-/* volume_orphans(v, fn, ctx): each inode without a name.  Any thread; ${fn} must not call into the volume. */
+/*
+ * volume_orphans(v, fn, ctx): each inode without a name.  Any thread; ${fn} must not call into the
+ * volume.
+ */
 void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx);
 
 enum {
-	SET_MODE = 1, SET_UID = 2, SET_GID = 4, SET_SIZE = 8, SET_ATIME = 16, SET_MTIME = 32, SET_CTIME = 64,
-	SET_KILL_PRIV = 128, /* clear setuid, and setgid where group-executable, and security.capability */
+	SET_MODE = 1,
+	SET_UID = 2,
+	SET_GID = 4,
+	SET_SIZE = 8,
+	SET_ATIME = 16,
+	SET_MTIME = 32,
+	SET_CTIME = 64,
+	/* clear setuid, and setgid where group-executable, and security.capability */
+	SET_KILL_PRIV = 128,
 };
 
-/* volume_setattr(v, ino, set, want, out): ${set} says which fields of ${want}; ctime becomes now unless set.  -EFBIG, -EINVAL. */
-MUST_CHECK int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want, struct attr *out);
+/*
+ * volume_setattr(v, ino, set, want, out): ${set} says which fields of ${want}; ctime becomes now
+ * unless set.  -EFBIG, -EINVAL.
+ */
+MUST_CHECK int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want,
+			      struct attr *out);
 
 /*
  * volume_accessed(v, ino, strict): its contents were read now.  The access time becomes now if
@@ -131,26 +175,43 @@ enum { WRITE_KILL_PRIV = 1, WRITE_KEEP_TIMES = 2 };
 MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len,
 			    const void *data, unsigned how);
 
-/* volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are -ENOSPC where the disk has less. */
-MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len);
+/*
+ * volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE,
+ * ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are
+ * -ENOSPC where the disk has less.
+ */
+MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off,
+			       uint64_t len);
 
-/* volume_copy_range(): shares extents, copies no data; up to ${len} bytes, ${*out_len} says how many.  -EINVAL where ranges of one file overlap. */
-MUST_CHECK int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t *out_len);
+/*
+ * volume_copy_range(): shares extents, copies no data; up to ${len} bytes, ${*out_len} says how
+ * many.  -EINVAL where ranges of one file overlap.
+ */
+MUST_CHECK int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
+				 uint64_t to_off, uint64_t len, uint64_t *out_len);
 
-/* volume_setxattr(v, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST, -ENODATA, -E2BIG, -ENAMETOOLONG. */
-MUST_CHECK int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void *value, size_t len, int flags);
+/*
+ * volume_setxattr(v, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST,
+ * -ENODATA, -E2BIG, -ENAMETOOLONG.
+ */
+MUST_CHECK int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void *value,
+			       size_t len, int flags);
 MUST_CHECK int volume_removexattr(struct volume *v, uint64_t ino, const char *name);
 
-/* volume_sync(v): everything done before the call is durable on return; callers at one time share one fdatasync. */
+/*
+ * volume_sync(v): everything done before the call is durable on return; callers at one time share
+ * one fdatasync.
+ */
 MUST_CHECK int volume_sync(struct volume *v);
 
 /* volume_add_head(v, out): the same, and a head that states it. */
 MUST_CHECK int volume_add_head(struct volume *v, struct head *out);
 
 /*
- * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL (empty, '.', '..', '/' or too long);
- * or as volume_add_head(), and there is no such snapshot.
- * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.  (volume_snapshot_release() takes a hold off.)
+ * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL
+ * (empty, '.', '..', '/' or too long); or as volume_add_head(), and there is no such snapshot.
+ * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.  (volume_snapshot_release() takes a
+ * hold off.)
  */
 MUST_CHECK int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out);
 MUST_CHECK int volume_snapshot_remove(struct volume *v, const char *name);

@@ -4,8 +4,9 @@
 /*
  * The live volume, as its files share it.
  *
- * Lock order: flush_mu, then view.mu, then orphan_mu; clock_mu and the log's locks are leaves.  No lock is held across I/O but flush_mu, which
- * orders deltas in the log and so is held while one is appended, and while a head is made.
+ * Lock order: flush_mu, then view.mu, then orphan_mu; clock_mu and the log's locks are leaves.  No
+ * lock is held across I/O but flush_mu, which orders deltas in the log and so is held while one is
+ * appended, and while a head is made.
  */
 
 #include "volume.h"
@@ -17,13 +18,16 @@
 #include <stdatomic.h>
 
 #define DELTA_FLUSH_BYTES (256u << 10)	 /* pending item changes beyond this are appended at once */
-#define SINCE_BYTES_MAX (8u << 20)	 /* deltas since the newest head beyond this ask for a head */
+#define SINCE_BYTES_MAX (8u << 20) /* deltas since the newest head beyond this ask for a head */
 #define SINCE_COUNT_MAX 4096u
 #define HEAD_LOG_BYTES SEGMENT_SIZE	 /* so do log bytes since the newest head */
 
 struct orphans;
 
-/* Deltas appended since the newest head: the next head lists them, or, if they are many, their net effect. */
+/*
+ * Deltas appended since the newest head: the next head lists them, or, if they are many, their net
+ * effect.
+ */
 struct since {
 	struct block_ptr *ptr; /* n of them */
 	size_t n, cap;
@@ -42,19 +46,23 @@ struct volume {
 	int dir_fd;
 
 	pthread_mutex_t flush_mu;
-	struct buf unsent;	/* a delta taken from the overlay, not yet in the log.  Guarded by flush_mu. */
+	/* a delta taken from the overlay, not yet in the log.  Guarded by flush_mu. */
+	struct buf unsent;
 	uint64_t unsent_seq;	/* its number.  Guarded by flush_mu. */
 	uint64_t delta_end;	/* position after the newest delta.  Guarded by flush_mu. */
 	struct since since;	/* Guarded by flush_mu. */
 	struct block_ptr checkpoint; /* newest whole one.  Guarded by flush_mu. */
-	uint64_t checkpoint_head;    /* it states the namespace of this head at least.  Guarded by flush_mu. */
-	struct checkpoint freezing;  /* what the frozen overlay's checkpoint will say, but for its root.  Guarded by flush_mu. */
+	/* it states the namespace of this head at least.  Guarded by flush_mu. */
+	uint64_t checkpoint_head;
+	/* what the frozen overlay's checkpoint will say, but for its root.  Guarded by flush_mu. */
+	struct checkpoint freezing;
 	bool checkpoint_news;	     /* no head names it yet.  Guarded by flush_mu. */
 	atomic_bool blocked;	     /* unsent could not be appended: operations try first */
 	_Atomic uint64_t head_end;   /* end of the newest head */
 
 	pthread_mutex_t orphan_mu;
-	struct orphans *orphans; /* inodes without a name, not yet forgotten.  Guarded by orphan_mu. */
+	/* inodes without a name, not yet forgotten.  Guarded by orphan_mu. */
+	struct orphans *orphans;
 
 	pthread_mutex_t clock_mu;
 	pthread_cond_t clock_wake;	/* to the clock and the checkpointer */
@@ -62,7 +70,8 @@ struct volume {
 	bool stopping, want_head, want_checkpoint; /* Guarded by clock_mu. */
 	uint64_t checkpoints;	  /* taken or failed so far.  Guarded by clock_mu. */
 	int checkpoint_rc;	  /* of the newest.  Guarded by clock_mu. */
-	char reason[256];	  /* why the newest head or checkpoint failed, or empty.  Guarded by clock_mu. */
+	/* why the newest head or checkpoint failed, or empty.  Guarded by clock_mu. */
+	char reason[256];
 	pthread_t clock, checkpointer;
 	size_t overlay_max;   /* bytes of one overlay */
 	size_t overlay_empty; /* bytes of an overlay without changes */
@@ -73,17 +82,33 @@ MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);
 
 /* commit.c */
 
-/* commit_flush(v): append what is pending as a delta.  Takes flush_mu.  0, -ENOSPC, -EIO, -ERR_STUCK, -ENOMEM; nothing is lost then. */
+/*
+ * commit_flush(v): append what is pending as a delta.  Takes flush_mu.  0, -ENOSPC, -EIO,
+ * -ERR_STUCK, -ENOMEM; nothing is lost then.
+ */
 MUST_CHECK int commit_flush(struct volume *v);
-/* The same with flush_mu held; ${freeze}: the live overlay becomes the frozen one in the same step (there is none). */
+/*
+ * The same with flush_mu held; ${freeze}: the live overlay becomes the frozen one in the same step
+ * (there is none).
+ */
 MUST_CHECK int commit_flush_locked(struct volume *v, bool freeze);
-/* commit_since_add(v, ptr, plain, len): note a delta that the log holds and no head lists.  REQUIRES(flush_mu).  0 or -ENOMEM. */
-MUST_CHECK int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len);
-/* commit_take_again(v): the pending changes are those of a delta that a dead process took and did not append.  0 or -ENOMEM. */
+/*
+ * commit_since_add(v, ptr, plain, len): note a delta that the log holds and no head lists.
+ * REQUIRES(flush_mu).  0 or -ENOMEM.
+ */
+MUST_CHECK int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
+				size_t len);
+/*
+ * commit_take_again(v): the pending changes are those of a delta that a dead process took and did
+ * not append.  0 or -ENOMEM.
+ */
 MUST_CHECK int commit_take_again(struct volume *v);
 void commit_release(struct volume *v);
 
-/* takeover.c: takeover_replay(v): v->view holds what the log does; add what v->keep does.  0, -ERR_DAMAGED, -ERR_VERSION or -ENOMEM. */
+/*
+ * takeover.c: takeover_replay(v): v->view holds what the log does; add what v->keep does.  0,
+ * -ERR_DAMAGED, -ERR_VERSION or -ENOMEM.
+ */
 MUST_CHECK int takeover_replay(struct volume *v);
 
 /* clockwork.c */
@@ -91,7 +116,10 @@ MUST_CHECK int clockwork_start(struct volume *v);
 void clockwork_stop(struct volume *v);
 void clockwork_want_head(struct volume *v);
 void clockwork_want_checkpoint(struct volume *v);
-/* Wait until an overlay has room; asks for a checkpoint where it gets full.  0 or why the checkpoint fails. */
+/*
+ * Wait until an overlay has room; asks for a checkpoint where it gets full.  0 or why the
+ * checkpoint fails.
+ */
 MUST_CHECK int clockwork_admit(struct volume *v);
 /* checkpoint_take(v): one checkpoint, in the calling thread; one at a time. */
 MUST_CHECK int checkpoint_take(struct volume *v);
@@ -112,32 +140,45 @@ MUST_CHECK int orphans_adopt(struct volume *v);
 /* change.c: what operations are made of */
 
 /*
- * An operation is tried under the exclusive lock: it reads first (any read may find a node missing: then it is tried again), checks,
- * reserves, and only then changes, which cannot fail:
- *	rc = change_begin(v);
- *	if (rc == 0) do { change_lock(..); rc = attempt; change_unlock(..); } while (view_again(..));
- *	return change_end(v, rc);
+ * An operation is tried under the exclusive lock: it reads first (any read may find a node missing:
+ * then it is tried again), checks, reserves, and only then changes, which cannot fail:
+ * 	rc = change_begin(v);
+ * 	if (rc == 0) do { change_lock(..); rc = attempt; change_unlock(..); } while (view_again(..));
+ * 	return change_end(v, rc);
  */
 MUST_CHECK int change_begin(struct volume *v);
 int change_end(struct volume *v, int rc);
-/* The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into the journal. */
+/*
+ * The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into
+ * the journal.
+ */
 void change_lock(struct volume *v);
 void change_unlock(struct volume *v);
 
 /* All REQUIRES(view.mu, exclusive) and room reserved. */
 void change_inode(struct volume *v, const struct attr *a);
 void change_bucket(struct volume *v, const struct bucket *b); /* an empty one is deleted */
-MUST_CHECK int change_reserve(struct volume *v, size_t n_items, size_t extra_bytes); /* ${extra_bytes} beyond 512 an item */
+/* ${extra_bytes} beyond 512 an item */
+MUST_CHECK int change_reserve(struct volume *v, size_t n_items, size_t extra_bytes);
 
-/* bucket_insert: -ENOSPC if the (never seen) bucket is full.  bucket_erase: the name is there (asserted). */
+/*
+ * bucket_insert: -ENOSPC if the (never seen) bucket is full.  bucket_erase: the name is there
+ * (asserted).
+ */
 MUST_CHECK int bucket_insert(struct bucket *b, const char *name, uint64_t ino, uint32_t type);
 void bucket_erase(struct bucket *b, const char *name);
 
 struct timespec change_now(void);
 
-/* name_dropped(v, a, now): one name of ${a} went; the last one makes it an orphan (orphan_reserve() was called).  2 changes. */
+/*
+ * name_dropped(v, a, now): one name of ${a} went; the last one makes it an orphan (orphan_reserve()
+ * was called).  2 changes.
+ */
 void name_dropped(struct volume *v, struct attr *a, const struct timespec *now);
-/* kill_priv(v, a): clear what a write by another must not leave: set-id bits and file capabilities.  1 change; ${a} is put by the caller. */
+/*
+ * kill_priv(v, a): clear what a write by another must not leave: set-id bits and file capabilities.
+ * 1 change; ${a} is put by the caller.
+ */
 void kill_priv(struct volume *v, struct attr *a);
 /* touch(a, now): mtime and ctime of a folder that changed. */
 static inline void touch(struct attr *a, const struct timespec *now)

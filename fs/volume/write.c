@@ -1,5 +1,6 @@
 /*
- * Writing file bytes: into the log first, by any number of threads at once; then, in one short step, the file's extents point there.
+ * Writing file bytes: into the log first, by any number of threads at once; then, in one short
+ * step, the file's extents point there.
  */
 
 #include "volume_internal.h"
@@ -96,7 +97,10 @@ int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const
 	rc = change_begin(v);
 	if (rc < 0)
 		return rc;
-	/* Cut at multiples of EXTENT_MAX, so that a later write of the same range replaces whole extents. */
+	/*
+	 * Cut at multiples of EXTENT_MAX, so that a later write of the same range replaces whole
+	 * extents.
+	 */
 	for (uint64_t at = off; at < w.end; at += e[w.n++].len) {
 		uint64_t border = (at / EXTENT_MAX + 1) * EXTENT_MAX;
 		uint32_t n = (uint32_t)((border < w.end ? border : w.end) - at);
@@ -217,7 +221,10 @@ static int collect_locked(struct volume *v, struct copying *c, struct need *need
 	return rc;
 }
 
-/* One step: extents of the source, up to COPY_EXTENTS_MAX, take the place of what the target has there. */
+/*
+ * One step: extents of the source, up to COPY_EXTENTS_MAX, take the place of what the target has
+ * there.
+ */
 static int copy_step(struct volume *v, struct copying *c, uint64_t to)
 {
 	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true};

@@ -29,7 +29,8 @@ static const char *folder;
 
 static void die(const char *what)
 {
-	fprintf(stderr, "load: %s: %s: %s\n", folder, what, errno ? strerror(errno) : "wrong content");
+	fprintf(stderr, "load: %s: %s: %s\n", folder, what,
+		errno ? strerror(errno) : "wrong content");
 	exit(1);
 }
 
@@ -359,7 +360,8 @@ static void make_heads(unsigned n)
 	int control = open_or_die(in_folder(".embassy"), O_RDONLY | O_DIRECTORY);
 
 	for (unsigned i = 0; i < n; i++) {
-		if (pwrite(fd, &i, sizeof(i), 0) != sizeof(i) || fsync(fd) < 0 || fsync(control) < 0)
+		if (pwrite(fd, &i, sizeof(i), 0) != sizeof(i) || fsync(fd) < 0 ||
+		    fsync(control) < 0)
 			die("head");
 	}
 	printf("heads %.0f /s\n", n / (now() - start));
@@ -369,11 +371,12 @@ static void make_heads(unsigned n)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: load WORKLOAD FOLDER SIZE\n"
-			"  write, write-text, read, read-text, random-write   SIZE in MiB\n"
-			"  random-read-1, random-read-4, fsync-1, fsync-8     SIZE in MiB\n"
-			"  create, list, stat, read-small, delete             SIZE in files, by 100\n"
-			"  heads                                              FOLDER is a mount\n");
+	fprintf(stderr,
+		"usage: load WORKLOAD FOLDER SIZE\n"
+		"  write, write-text, read, read-text, random-write   SIZE in MiB\n"
+		"  random-read-1, random-read-4, fsync-1, fsync-8     SIZE in MiB\n"
+		"  create, list, stat, read-small, delete             SIZE in files, by 100\n"
+		"  heads                                              FOLDER is a mount\n");
 	return 2;
 }
 

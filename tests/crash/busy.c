@@ -2,12 +2,12 @@
  * Writes to a mounted folder until it is stopped or the mount dies, and tells later whether what
  * the folder holds can be what was left then.
  *
- *	busy write DIR STATE SEED [OPS]   random operations, a few and then fsync of all, over and over
- *	busy verify DIR STATE SEED
+ * 	busy write DIR STATE SEED [OPS]   random operations, a few and then fsync of all, over and over
+ * 	busy verify DIR STATE SEED
  *
- * STATE is a file elsewhere: what the folder held at first, and how many operations were begun,
- * and were covered by fsync.  The kernel may keep what was written since; so after a kill a byte
- * may have any value that it had at the last fsync or after; what no operation touched since is as it
+ * STATE is a file elsewhere: what the folder held at first, and how many operations were begun, and
+ * were covered by fsync.  The kernel may keep what was written since; so after a kill a byte may
+ * have any value that it had at the last fsync or after; what no operation touched since is as it
  * was; and the names are those after some operation that was begun.
  *
  * Exit code 0; 1: the folder holds what can't be; 3: an operation failed.

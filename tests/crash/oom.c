@@ -379,7 +379,9 @@ static void trial_server(struct run *r)
 
 	armed = true;
 	TRY(vault_open(r->dir, &v), "opening the store");
-	/* A copy that could not be opened is not tried again at once, but by a store opened anew. */
+	/*
+	 * A copy that could not be opened is not tried again at once, but by a store opened anew.
+	 */
 	rc = put_conf(r, v, &c);
 	if (again(rc, "putting a volume")) {
 		vault_close(v);

@@ -3,10 +3,10 @@
  * turn, or for random ones of a bigger volume.
  *
  * What must hold each time: check reads it all and reports damage, unless the byte means nothing
- * (the catalog, which is rebuilt, and the lock); a block of file data that is damaged is told with the
- * file's name; reading gives an error for what is damaged and the right bytes for everything else,
- * never wrong ones; opening the volume either refuses or has all; and with a copy that is whole the
- * log is healed, byte for byte.
+ * (the catalog, which is rebuilt, and the lock); a block of file data that is damaged is told with
+ * the file's name; reading gives an error for what is damaged and the right bytes for everything
+ * else, never wrong ones; opening the volume either refuses or has all; and with a copy that is
+ * whole the log is healed, byte for byte.
  */
 
 #include "ground.h"

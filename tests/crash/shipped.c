@@ -98,7 +98,9 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 	size_t i = 0;
 	int rc;
 
-	/* A copy that recovers first may then stand elsewhere than it said: as a home, ask again. */
+	/*
+	 * A copy that recovers first may then stand elsewhere than it said: as a home, ask again.
+	 */
 	for (unsigned tries = 0;; tries++) {
 		copy_get_stand(copy, &stand);
 		o.position = stand.end;

@@ -154,7 +154,9 @@ static void drop(int i, enum farewell how)
 	for (int j = 0; j < 2; j++) {
 		if (how == RST)
 			setsockopt(fds[j], SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-		/* A socket that nobody reads or closes looks to its peer like a host that is gone. */
+		/*
+		 * A socket that nobody reads or closes looks to its peer like a host that is gone.
+		 */
 		if (how != SILENCE)
 			close(fds[j]);
 	}

@@ -174,8 +174,9 @@ Test(options, formatted_they_are_the_same)
 	char **argv;
 	int argc = 0;
 
-	cr_assert_eq(parse(&o, "key-file=/no/a\\,b\\\\c,embassy=a:1,embassy=b:2,flush=7,memory=512M,"
-			       "allow_other,suid,checkpoint=9,local=1G,tls=/no/t,noatime"),
+	cr_assert_eq(parse(&o,
+			   "key-file=/no/a\\,b\\\\c,embassy=a:1,embassy=b:2,flush=7,memory=512M,"
+			   "allow_other,suid,checkpoint=9,local=1G,tls=/no/t,noatime"),
 		     0);
 	cr_assert_eq(o.handover_fd, -1);
 	o.foreground = true;

@@ -125,7 +125,8 @@ Test(frame, rules)
 	cr_assert_eq(decode(BLOCK_DATA, 0, SEAL_TAG_LEN, 200), -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(BLOCK_PLAIN_MAX), 200), 0);
 	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(BLOCK_PLAIN_MAX) + 1, 200), -ERR_DAMAGED);
-	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(SEAL_CHUNK) + SEAL_TAG_LEN, 200), -ERR_DAMAGED);
+	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(SEAL_CHUNK) + SEAL_TAG_LEN, 200),
+		     -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_DATA, 0, UINT32_MAX, 200), -ERR_DAMAGED);
 	/* A segment's header, there and only there. */
 	cr_assert_eq(decode(BLOCK_SEGMENT, 0, SEGMENT_HEADER_LEN, SEGMENT_SIZE), 0);

@@ -43,7 +43,8 @@ static struct frame data_frame(size_t plain_len)
 
 static void check_round_trip(uint32_t cipher)
 {
-	static const size_t lens[] = {1, 15, 16, 17, 4096, SEAL_CHUNK, SEAL_CHUNK + 1, EXTENT_MAX, BLOCK_PLAIN_MAX};
+	static const size_t lens[] = {
+		1, 15, 16, 17, 4096, SEAL_CHUNK, SEAL_CHUNK + 1, EXTENT_MAX, BLOCK_PLAIN_MAX};
 	static uint8_t plain[BLOCK_PLAIN_MAX], block[BLOCK_STORED_MAX], out[BLOCK_PLAIN_MAX];
 	struct segment_header h = header(cipher);
 	struct segment_key *k = make_key(&h);
@@ -89,8 +90,10 @@ static void check_protection(uint32_t cipher)
 			if (i < FRAME_LEN) {
 				cr_assert_eq(frame_decode(block, POS, &seen), -ERR_DAMAGED);
 			} else {
-				cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED, "byte %zu", i);
-				cr_assert_eq(memcmp(out, zeros, sizeof(out)), 0, "plaintext got out");
+				cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED,
+					     "byte %zu", i);
+				cr_assert_eq(memcmp(out, zeros, sizeof(out)), 0,
+					     "plaintext got out");
 			}
 			block[i] ^= (uint8_t)(1u << bit);
 		}

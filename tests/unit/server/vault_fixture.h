@@ -30,8 +30,8 @@ int fix_begin(struct appender **out);
 void fix_no_cancel(void *ctx);
 
 /*
- * fix_feed(a, pos, limit, piece): give the log's bytes from ${pos} to ${limit}, in pieces.  Returns 0
- * or the first error.
+ * fix_feed(a, pos, limit, piece): give the log's bytes from ${pos} to ${limit}, in pieces.  Returns
+ * 0 or the first error.
  */
 int fix_feed(struct appender *a, uint64_t pos, uint64_t limit, size_t piece);
 

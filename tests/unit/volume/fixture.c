@@ -33,7 +33,8 @@ static void make_keys(struct fixture *f)
 	g->epoch = 1;
 	f->params.n_grants = 1;
 	params_grant_message(f->params.id, g, message);
-	crypto_sign_detached(g->signature, NULL, message, sizeof(message), f->keys.authority_secret);
+	crypto_sign_detached(g->signature, NULL, message, sizeof(message),
+			     f->keys.authority_secret);
 	f->params.serial = 1;
 	f->params.cipher = CIPHER_AES256GCM;
 	f->params.compress = 1;

@@ -577,7 +577,10 @@ Test(check, every_lie_is_found, .timeout = 300)
 	}
 }
 
-/* The newest head is damaged and no catalog knows it: neither check nor a mount takes it for a torn tail. */
+/*
+ * The newest head is damaged and no catalog knows it: neither check nor a mount takes it for a torn
+ * tail.
+ */
 Test(check, newest_head_without_catalog)
 {
 	struct volume_config cfg;

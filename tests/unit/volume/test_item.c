@@ -34,7 +34,8 @@ static void hex(const uint8_t *p, size_t len, char *out)
 
 Test(item, golden)
 {
-	struct extent e = {.off = 65536, .ptr = {0x4000000c, 131100, 131072}, .block_off = 4096, .len = 8192};
+	struct extent e = {
+		.off = 65536, .ptr = {0x4000000c, 131100, 131072}, .block_off = 4096, .len = 8192};
 	struct snapshot s = {.head = 7, .time_ns = 1, .hold = true};
 	uint8_t inode[ITEM_INODE_LEN], extent[ITEM_EXTENT_LEN], snap[ITEM_SNAPSHOT_LEN];
 	struct item_key key;
@@ -83,7 +84,8 @@ Test(item, extent_damage)
 
 	item_extent_encode(&e, value);
 	cr_assert_eq(item_extent_decode(value, sizeof(value), 0, &got), 0);
-	cr_assert_eq(item_extent_decode(value, sizeof(value), FILE_SIZE_MAX - 1, &got), -ERR_DAMAGED);
+	cr_assert_eq(item_extent_decode(value, sizeof(value), FILE_SIZE_MAX - 1, &got),
+		     -ERR_DAMAGED);
 	e.block_off = 1;
 	item_extent_encode(&e, value);
 	cr_assert_eq(item_extent_decode(value, sizeof(value), 0, &got), -ERR_DAMAGED);

@@ -1,8 +1,9 @@
 /*
- * Random operations on a volume, and the same on a model in memory: equal after each reopening, at every head that was
- * noted, and, after the process was killed, equal to some prefix of the operations that holds all that was synced.
- * Where the process that comes after takes over the memory of the dead one, the prefix is all of them, but for the one
- * that was under way, which is there or not.
+ * Random operations on a volume, and the same on a model in memory: equal after each reopening, at
+ * every head that was noted, and, after the process was killed, equal to some prefix of the
+ * operations that holds all that was synced. Where the process that comes after takes over the
+ * memory of the dead one, the prefix is all of them, but for the one that was under way, which is
+ * there or not.
  */
 
 #include "fixture.h"
@@ -93,7 +94,8 @@ struct progress {
 	volatile unsigned done, synced;
 };
 
-static void run_until_killed(struct volume *v, struct progress *p, unsigned first, struct model *m, unsigned sync_every)
+static void run_until_killed(struct volume *v, struct progress *p, unsigned first, struct model *m,
+			     unsigned sync_every)
 {
 	for (unsigned i = first;; i++) {
 		struct op op = op_random(&rng);
@@ -101,7 +103,8 @@ static void run_until_killed(struct volume *v, struct progress *p, unsigned firs
 		int rc = model_apply(m, v, &op);
 
 		if (rc != 0) {
-			fprintf(stderr, "operation %u, kind %u: %d %s\n", i, op.kind, rc, err_detail(rc));
+			fprintf(stderr, "operation %u, kind %u: %d %s\n", i, op.kind, rc,
+				err_detail(rc));
 			_exit(1);
 		}
 		p->done = i + 1;
@@ -115,7 +118,10 @@ static void run_until_killed(struct volume *v, struct progress *p, unsigned firs
 	}
 }
 
-/* Advance ${m} from the state that all synced operations gave to the one found; false if no prefix gives it. */
+/*
+ * Advance ${m} from the state that all synced operations gave to the one found; false if no prefix
+ * gives it.
+ */
 static bool find_prefix(struct view *view, struct model *m, unsigned synced, unsigned done,
 			unsigned *out_at)
 {
@@ -136,7 +142,8 @@ static bool find_prefix(struct view *view, struct model *m, unsigned synced, uns
 Test(model, killed_at_random, .timeout = 300)
 {
 	uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (uint64_t)getpid();
-	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct model model;
 	unsigned at = 0;
 	struct fixture f;
@@ -160,7 +167,8 @@ Test(model, killed_at_random, .timeout = 300)
 			usleep(500);
 		kill(pid, SIGKILL);
 		waitpid(pid, &status, 0);
-		cr_assert(WIFSIGNALED(status), "the child ended by itself: %d", WEXITSTATUS(status));
+		cr_assert(WIFSIGNALED(status), "the child ended by itself: %d",
+			  WEXITSTATUS(status));
 
 		rng = rng_before;
 		for (unsigned i = at; i < p->synced; i++) {
@@ -170,7 +178,8 @@ Test(model, killed_at_random, .timeout = 300)
 		}
 		v = fixture_open(&f);
 		cr_assert(find_prefix(volume_view(v), &model, p->synced, p->done, &at),
-			  "round %u: no prefix of the operations after %u of %u", round, p->synced, p->done);
+			  "round %u: no prefix of the operations after %u of %u", round, p->synced,
+			  p->done);
 		cr_assert_eq(volume_close(v), 0);
 	}
 	model_release(&model);
@@ -244,7 +253,8 @@ static void forget_nameless(struct volume *v)
 Test(model, taken_over_when_killed, .timeout = 300)
 {
 	uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (uint64_t)getpid();
-	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
 	unsigned at = 0, unsynced = 0;
 	struct model model;
@@ -319,7 +329,10 @@ Test(model, taken_over_when_killed, .timeout = 300)
 	munmap(p, sizeof(*p));
 }
 
-/* More changes than the journal has room for, all of one key: the delta would be small, the entries are not. */
+/*
+ * More changes than the journal has room for, all of one key: the delta would be small, the entries
+ * are not.
+ */
 Test(model, journal_never_runs_over)
 {
 	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
@@ -333,7 +346,8 @@ Test(model, journal_never_runs_over)
 	pid = fork();
 	if (pid == 0) {
 		v = open_kept(&f, &keep);
-		if (volume_make_node(v, INO_ROOT, "file", S_IFREG | 0600, 0, NULL, &root_user, &a) != 0)
+		if (volume_make_node(v, INO_ROOT, "file", S_IFREG | 0600, 0, NULL, &root_user,
+				     &a) != 0)
 			_exit(1);
 		for (unsigned i = 1; i <= 60000; i++) {
 			want.uid = i;
@@ -355,7 +369,8 @@ Test(model, journal_never_runs_over)
 /* Whoever asks whether a change was made is told, before and after a kill, once for each. */
 Test(model, changes_are_told_by_tag)
 {
-	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct volume_keep keep = {
 		.mem = keep_memory(), .lock_fd = -1, .changed = hear, .ctx = told};
 	struct told before;
@@ -374,11 +389,13 @@ Test(model, changes_are_told_by_tag)
 
 			snprintf(name, sizeof(name), "file-%u", (unsigned)tag);
 			volume_tag(tag);
-			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) != 0 ||
+			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) !=
+				    0 ||
 			    volume_setxattr(v, a.ino, "user.x", "y", 1, 0) != 0)
 				_exit(1);
 			/* What fails changes nothing. */
-			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) != -EEXIST)
+			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) !=
+			    -EEXIST)
 				_exit(2);
 		}
 		/* As if killed between the journal and the callback. */

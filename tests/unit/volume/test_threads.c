@@ -1,6 +1,6 @@
 /*
- * Many threads on one volume: each keeps files of its own and checks them, while others sync, take heads and checkpoints, open views and
- * list.  Run under the thread sanitizer too.
+ * Many threads on one volume: each keeps files of its own and checks them, while others sync, take
+ * heads and checkpoints, open views and list.  Run under the thread sanitizer too.
  */
 
 #include "fixture.h"

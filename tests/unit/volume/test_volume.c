@@ -42,7 +42,8 @@ static void reopen(void)
 static uint64_t make(uint64_t parent, const char *name, uint32_t mode)
 {
 	struct attr a;
-	int rc = volume_make_node(v, parent, name, mode, 0, S_ISLNK(mode) ? "target" : NULL, &user, &a);
+	int rc = volume_make_node(v, parent, name, mode, 0, S_ISLNK(mode) ? "target" : NULL, &user,
+				  &a);
 
 	cr_assert_eq(rc, 0, "%s: %s", name, err_detail(rc));
 	return a.ino;
@@ -60,7 +61,8 @@ TestSuite(volume, .init = setup, .fini = teardown, .timeout = 120);
 
 Test(volume, nodes_and_links)
 {
-	uint64_t dir = make(INO_ROOT, "dir", S_IFDIR | 0755), file = make(dir, "file", S_IFREG | 0600);
+	uint64_t dir = make(INO_ROOT, "dir", S_IFDIR | 0755),
+		 file = make(dir, "file", S_IFREG | 0600);
 	uint64_t sym = make(dir, "sym", S_IFLNK | 0777);
 	char target[SYMLINK_LEN_MAX + 1];
 	struct attr a;
@@ -98,22 +100,26 @@ Test(volume, names_up_to_255_bytes)
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), 0);
 	name[255] = 'n';
 	name[256] = '\0';
-	cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &user, &a), -ENAMETOOLONG);
+	cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &user, &a),
+		     -ENAMETOOLONG);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), -ENAMETOOLONG);
 	make(INO_ROOT, "\x01\xff\n*", S_IFREG | 0600);
 }
 
 Test(volume, rename_rules)
 {
-	uint64_t a_dir = make(INO_ROOT, "a", S_IFDIR | 0755), b_dir = make(INO_ROOT, "b", S_IFDIR | 0755);
-	uint64_t file = make(a_dir, "file", S_IFREG | 0600), sub = make(a_dir, "sub", S_IFDIR | 0755);
+	uint64_t a_dir = make(INO_ROOT, "a", S_IFDIR | 0755),
+		 b_dir = make(INO_ROOT, "b", S_IFDIR | 0755);
+	uint64_t file = make(a_dir, "file", S_IFREG | 0600),
+		 sub = make(a_dir, "sub", S_IFDIR | 0755);
 	struct attr a;
 
 	cr_assert_eq(volume_rename(v, a_dir, "none", b_dir, "x", 0, &user), -ENOENT);
 	cr_assert_eq(volume_rename(v, INO_ROOT, "b", INO_ROOT, "a", 0, &user), -ENOTEMPTY);
 	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", 0, &user), -EISDIR);
 	cr_assert_eq(volume_rename(v, a_dir, "sub", a_dir, "file", 0, &user), -ENOTDIR);
-	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", RENAME_NOREPLACE, &user), -EEXIST);
+	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", RENAME_NOREPLACE, &user),
+		     -EEXIST);
 	cr_assert_eq(volume_rename(v, a_dir, "sub", b_dir, "moved", 0, &user), 0);
 	cr_assert_eq(get(a_dir).nlink, 2);
 	cr_assert_eq(get(b_dir).nlink, 3);
@@ -282,11 +288,16 @@ Test(volume, large_folder_listed_while_it_changes)
 	for (uint64_t before = UINT64_MAX; state[0] != before; calls++) {
 		before = state[0];
 		state[2] = 37;
-		cr_assert_eq(view_readdir(volume_view(v), dir, state[1], true, take_cookie, state), 0);
+		cr_assert_eq(view_readdir(volume_view(v), dir, state[1], true, take_cookie, state),
+			     0);
 		/* Entries that come and go elsewhere move nothing. */
 		snprintf(name, sizeof(name), "other-%u", calls);
 		if (calls % 2)
-			cr_assert_eq(volume_unlink(v, dir, (snprintf(name, sizeof(name), "other-%u", calls - 1), name)), 0);
+			cr_assert_eq(
+				volume_unlink(v, dir,
+					      (snprintf(name, sizeof(name), "other-%u", calls - 1),
+					       name)),
+				0);
 		else if (calls < 130)
 			make(dir, name, S_IFREG | 0600);
 		if (calls >= 130)
@@ -388,7 +399,9 @@ Test(volume, many_heads_bring_a_checkpoint)
 	cr_assert_geq(head.number, from + 1000);
 }
 
-/* Pages from the kernel's cache come after it has set the time, and must not make the file newer. */
+/*
+ * Pages from the kernel's cache come after it has set the time, and must not make the file newer.
+ */
 Test(volume, late_pages_keep_the_times)
 {
 	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);

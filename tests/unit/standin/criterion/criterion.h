@@ -2,9 +2,10 @@
 #define CRITERION_STANDIN_H_
 
 /*
- * A stand-in for Criterion's few words that the tests use, for builds with the thread sanitizer: Criterion's shared arena wants addresses
- * that the sanitizer has taken.  Each test runs in a forked child, one after the other; a test that exits with
- * anything but 0 has failed.  Arguments: none needed; a file that includes it is a whole program.
+ * A stand-in for Criterion's few words that the tests use, for builds with the thread sanitizer:
+ * Criterion's shared arena wants addresses that the sanitizer has taken.  Each test runs in a
+ * forked child, one after the other; a test that exits with anything but 0 has failed.  Arguments:
+ * none needed; a file that includes it is a whole program.
  */
 
 #include <stdarg.h>
@@ -161,8 +162,8 @@ __attribute__((weak)) int main(void)
 		}
 		tested++;
 	}
-	fprintf(stderr, "[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: 0\n", tested,
-		tested - failed, failed);
+	fprintf(stderr, "[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: 0\n",
+		tested, tested - failed, failed);
 	return failed != 0;
 }
 
