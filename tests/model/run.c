@@ -140,11 +140,20 @@ static bool check(struct running *r, bool cold, struct counts *counts, struct di
 	return same;
 }
 
+/*
+ * An attribute without a value may have had none before.  Other systems leave ctime alone then; the
+ * kernel's FUSE stamps it itself, whatever the file system does.
+ */
+static bool sets_the_empty(const struct op *op)
+{
+	return (op->kind == OP_setxattr || op->kind == OP_fsetxattr) && op->arg[2] == 0;
+}
+
 static bool step(struct running *r, const struct op *op, struct counts *counts,
 		 struct difference *d)
 {
 	struct side *a = &r->side[0], *b = &r->side[1];
-	struct moment m = {.after_tick = r->after_tick,
+	struct moment m = {.after_tick = r->after_tick && !sets_the_empty(op),
 			   .set_atime = (op->kind == OP_utimens || op->kind == OP_futimens) &&
 					op->arg[1] != TIME_OMIT};
 	struct result ra, rb;
