@@ -261,9 +261,6 @@ static int request_call(struct rpc *r)
 	call->rpc = r;
 	atomic_init(&call->refs, 1);
 	pthread_mutex_init(&call->mu, NULL);
-	pthread_mutex_lock(&r->mu);
-	r->n_calls++;
-	pthread_mutex_unlock(&r->mu);
 	call->status_text = grpc_empty_slice();
 	grpc_call_details_init(&call->details);
 	grpc_metadata_array_init(&call->metadata);
@@ -272,6 +269,10 @@ static int request_call(struct rpc *r)
 	call->on_open = call->on_finish = (struct op){step_over, call};
 	call->on_receive = (struct op){received, call};
 	call->on_send = (struct op){sent, call};
+	/* After the fields above: turn_once() takes the same lock before it looks at them. */
+	pthread_mutex_lock(&r->mu);
+	r->n_calls++;
+	pthread_mutex_unlock(&r->mu);
 	pthread_mutex_lock(&call->mu);
 	rc = grpc_server_request_call(r->server, &call->core, &call->details, &call->metadata,
 				      r->cq, r->cq, &call->on_new);
@@ -349,8 +350,13 @@ static void matched(struct op *op, bool ok)
  * What the thread that started a step wrote before is seen by the thread that ends it: said by a
  * lock of ours, so that it does not hang on what gRPC's own queue orders.
  */
-static void see_starter(struct call *call)
+static void see_starter(struct rpc *r, const struct op *op)
 {
+	struct call *call;
+
+	pthread_mutex_lock(&r->mu);
+	call = op->call;
+	pthread_mutex_unlock(&r->mu);
 	if (call) {
 		pthread_mutex_lock(&call->mu);
 		pthread_mutex_unlock(&call->mu);
@@ -364,7 +370,7 @@ static bool turn_once(struct rpc *r)
 	struct op *op = ev.tag;
 
 	if (ev.type == GRPC_OP_COMPLETE) {
-		see_starter(op->call);
+		see_starter(r, op);
 		op->done(op, ev.success);
 	}
 	return ev.type != GRPC_QUEUE_SHUTDOWN;
