@@ -44,7 +44,7 @@ static void chain_head(struct log *log, struct head *h) /* REQUIRES(log->mu) */
  * Take the place of a head, which fixes pos, n_blocks and stored_len.  The key of its segment
  * lives until its slot is done.
  */
-static int reserve_head(struct log *log, struct head *h, struct slot **out_slot,
+static int reserve_head(struct log *log, struct head *h, struct keep_slot **out_slot,
 			const struct segment_key **out_key)
 {
 	struct buf text = {0};
@@ -56,7 +56,7 @@ static int reserve_head(struct log *log, struct head *h, struct slot **out_slot,
 		goto unlock;
 	chain_head(log, h);
 	h->pos = log->reserved;
-	h->n_blocks = log->hist.merkle.n + log->n_slots;
+	h->n_blocks = log->hist.merkle.n + log_n_slots_locked(log);
 	rc = head_encode_text(h, &text);
 	if (rc < 0)
 		goto unlock;
@@ -188,7 +188,7 @@ int log_add_head(struct log *log, struct head *h)
 {
 	uint8_t block[HEAD_BLOCK_MAX], leaf[HASH_LEN];
 	const struct segment_key *key;
-	struct slot *slot;
+	struct keep_slot *slot;
 	bool signed_head;
 	int rc, filler;
 

@@ -164,7 +164,8 @@ int log_close(struct log *log)
 	rc = log_sync(log, UINT64_MAX);
 	if (rc == 0 && log->pending.number)
 		rc = log_catalog_pending(log);
-	assert(!log->io_active && !log->making_spare && (log->n_slots == 0 || log->stuck));
+	assert(!log->io_active && !log->making_spare);
+	assert(log_n_slots_locked(log) == 0 || log->stuck);
 	/* Where something is not durable, recovery has to find the file as it is. */
 	if (log->has_segment && !log->rolling && log->durable == log->reserved) {
 		int cut = store_truncate(log->store, log->segment, log->reserved - start);
@@ -187,7 +188,7 @@ static bool flush_wanted(const struct log *log) /* REQUIRES(log->mu) */
 }
 
 /* Seal into the reserved place and count the block. */
-static int fill_slot(struct log *log, struct slot *slot, const struct segment_key *key,
+static int fill_slot(struct log *log, struct keep_slot *slot, const struct segment_key *key,
 		     const struct frame *f, const void *body, size_t body_len)
 {
 	uint8_t *at = ring_at(&log->ring, slot->pos);
@@ -219,7 +220,7 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 	struct frame f = {.kind = (uint8_t)kind};
 	const struct segment_key *key = NULL;
 	const void *body = plain;
-	struct slot *slot = NULL;
+	struct keep_slot *slot = NULL;
 	size_t body_len = len;
 	uint32_t stored_len;
 	int rc;

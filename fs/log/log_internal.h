@@ -59,14 +59,6 @@ struct store;
 #define LOG_ZERO_AHEAD ((uint64_t)1 << 20)
 #define LOG_ZERO_LOW ((uint64_t)128 << 10) /* zero further when less than this is left */
 
-/* A block on its way into the ring. */
-struct slot {
-	uint64_t pos;
-	uint32_t len;
-	bool done; /* its bytes are in the ring and leaf is right */
-	uint8_t leaf[HASH_LEN];
-};
-
 enum spare_state {
 	SPARE_UNKNOWN, /* not tried since the last one was used */
 	SPARE_READY,
@@ -89,7 +81,7 @@ struct log {
 	uint8_t *writer_secret; /* secret */
 	uint64_t epoch;
 	struct ring ring;
-	struct log_keep *keep;	  /* told of every mark that a successor needs */
+	struct log_keep *keep;	  /* the slots, and every mark that a successor needs */
 	struct log_keep own_keep; /* where nobody will: one without a ring */
 	uint64_t batch;		/* write out when so many bytes wait */
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
@@ -110,8 +102,7 @@ struct log {
 	uint64_t first; /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
 	uint64_t written, filled; /* by log_set_written(), log_set_filled() */
 	_Atomic uint64_t durable, reserved;
-	struct slot slots[LOG_SLOTS]; /* in order of position */
-	unsigned slot_head, n_slots;
+	uint8_t slot_leaf[LOG_SLOTS][HASH_LEN]; /* of the keep's slots that are done */
 	struct history hist;	 /* head: newest in the chain; merkle, leaves: of what is filled */
 	struct head newest;	 /* newest durable head in the catalog */
 	bool has_segment, rolling;
@@ -154,6 +145,15 @@ static inline void log_set_old_end(struct log *log, uint64_t pos)
 	atomic_store_explicit(&log->keep->old_end, pos, memory_order_release);
 }
 
+/* Blocks on their way into the ring. */
+static inline unsigned log_n_slots_locked(const struct log *log)
+{
+	const struct log_keep *k = log->keep;
+
+	return (unsigned)(atomic_load_explicit(&k->pushed, memory_order_relaxed) -
+			  atomic_load_explicit(&k->folded, memory_order_relaxed));
+}
+
 /*
  * log_reserve_locked(log, kind, len_max): wait until a block of up to ${len_max} bytes can begin at
  * log->reserved, rolling over to a new segment where needed.  May drop and retake mu.
@@ -165,13 +165,13 @@ MUST_CHECK int log_reserve_locked(struct log *log, enum block_kind kind, uint32_
  * log_push_slot_locked(log, len): take the position, after log_reserve_locked() and before mu
  * is dropped.
  */
-struct slot *log_push_slot_locked(struct log *log, uint32_t len);
+struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len);
 
 /*
  * log_slot_done_locked(log, slot, leaf): the block is in the ring; folds what has become
  * contiguous.
  */
-void log_slot_done_locked(struct log *log, struct slot *slot, const uint8_t leaf[HASH_LEN]);
+void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN]);
 
 /*
  * log_make_spare_locked(log): 0 when state may have changed (look again), or why there is none.

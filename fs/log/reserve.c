@@ -26,69 +26,54 @@
 
 void log_check_locked(struct log *log)
 {
+	unsigned n_slots = log_n_slots_locked(log);
+
 	assert(log->durable <= log->written && log->written <= log->filled);
 	assert(log->filled <= log->reserved);
 	assert(log->reserved - page_down(log->written) <= log->ring.size);
-	assert(log->n_slots <= LOG_SLOTS);
-	assert((log->filled == log->reserved) == (log->n_slots == 0));
+	assert(n_slots <= LOG_SLOTS);
+	assert((log->filled == log->reserved) == (n_slots == 0));
 	assert(!log->old_end || log->rolling);
 	assert(!log->rolling || log->has_segment);
 	assert((log->old_key != NULL) == (log->old_end != 0));
-	assert(log->hist.n_leaves + log->n_slots <= log->hist.cap_leaves || !log->n_slots);
+	assert(n_slots == 0 || log->hist.n_leaves + n_slots <= log->hist.cap_leaves);
 }
 
-/* Noted in the same order; a slot has the same place there, by count. */
-static void keep_push(struct log_keep *k, uint64_t pos, uint32_t len)
+struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len)
 {
+	struct log_keep *k = log->keep;
 	uint64_t n = atomic_load_explicit(&k->pushed, memory_order_relaxed);
 	struct keep_slot *s = &k->slots[n % LOG_SLOTS];
 
-	s->pos = pos;
+	assert(log_n_slots_locked(log) < LOG_SLOTS);
+	s->pos = log->reserved;
 	s->len = len;
 	atomic_store_explicit(&s->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&k->pushed, n + 1, memory_order_release);
-}
-
-static void keep_done(struct log *log, const struct slot *slot)
-{
-	struct log_keep *k = log->keep;
-	unsigned i = (unsigned)(slot - log->slots + LOG_SLOTS - log->slot_head) % LOG_SLOTS;
-	uint64_t n = atomic_load_explicit(&k->folded, memory_order_relaxed) + i;
-
-	atomic_store_explicit(&k->slots[n % LOG_SLOTS].done, 1, memory_order_release);
-}
-
-struct slot *log_push_slot_locked(struct log *log, uint32_t len)
-{
-	struct slot *s = &log->slots[(log->slot_head + log->n_slots) % LOG_SLOTS];
-
-	assert(log->n_slots < LOG_SLOTS);
-	s->pos = log->reserved;
-	s->len = len;
-	s->done = false;
-	log->n_slots++;
-	keep_push(log->keep, s->pos, len);
 	log->reserved += len;
 	return s;
 }
 
-void log_slot_done_locked(struct log *log, struct slot *slot, const uint8_t leaf[HASH_LEN])
+void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN])
 {
+	struct log_keep *k = log->keep;
 	struct history *h = &log->hist;
 	bool grew = false;
 
-	memcpy(slot->leaf, leaf, HASH_LEN);
-	slot->done = true;
-	keep_done(log, slot);
-	while (log->n_slots && log->slots[log->slot_head].done) {
-		slot = &log->slots[log->slot_head];
+	memcpy(log->slot_leaf[slot - k->slots], leaf, HASH_LEN);
+	atomic_store_explicit(&slot->done, 1, memory_order_release);
+	while (log_n_slots_locked(log) > 0) {
+		uint64_t n = atomic_load_explicit(&k->folded, memory_order_relaxed);
+		const uint8_t *next = log->slot_leaf[n % LOG_SLOTS];
+
+		slot = &k->slots[n % LOG_SLOTS];
+		if (!atomic_load_explicit(&slot->done, memory_order_relaxed))
+			break;
 		assert(h->n_leaves < h->cap_leaves);
-		memcpy(h->leaves[h->n_leaves++], slot->leaf, HASH_LEN);
-		merkle_add(&h->merkle, slot->leaf);
+		memcpy(h->leaves[h->n_leaves++], next, HASH_LEN);
+		merkle_add(&h->merkle, next);
 		log_set_filled(log, slot->pos + slot->len);
-		atomic_fetch_add_explicit(&log->keep->folded, 1, memory_order_release);
-		log->slot_head = (log->slot_head + 1) % LOG_SLOTS;
-		log->n_slots--;
+		atomic_store_explicit(&k->folded, n + 1, memory_order_release);
 		grew = true;
 	}
 	if (grew)
@@ -128,7 +113,7 @@ static int make_room_locked(struct log *log) /* REQUIRES(log->mu) */
 	if (log_flush_useful_locked(log))
 		return log_flush_locked(log, false);
 	/* What keeps the ring full is still being sealed. */
-	assert(log->n_slots > 0);
+	assert(log_n_slots_locked(log) > 0);
 	pthread_cond_wait(&log->filled_up, &log->mu);
 	return 0;
 }
@@ -137,7 +122,7 @@ static int make_room_locked(struct log *log) /* REQUIRES(log->mu) */
 static int reserve_leaves_locked(struct log *log) /* REQUIRES(log->mu) */
 {
 	struct history *h = &log->hist;
-	size_t need = h->n_leaves + log->n_slots + 2, cap;
+	size_t need = h->n_leaves + log_n_slots_locked(log) + 2, cap;
 	void *p;
 
 	if (need <= h->cap_leaves)
@@ -162,7 +147,7 @@ static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGME
 	struct segment_header h = {
 		.number = number,
 		.epoch = log->epoch,
-		.n_blocks_before = log->hist.merkle.n + log->n_slots,
+		.n_blocks_before = log->hist.merkle.n + log_n_slots_locked(log),
 		.created_ns = clock_wall_ns(),
 		.cipher = log->params->cipher,
 	};
@@ -229,7 +214,7 @@ int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
 			return rc;
 		if (kind == BLOCK_DATA && log->spare == SPARE_NONE)
 			rc = log_make_spare_locked(log);
-		else if (log->n_slots + 2 > LOG_SLOTS)
+		else if (log_n_slots_locked(log) + 2 > LOG_SLOTS)
 			pthread_cond_wait(&log->filled_up, &log->mu);
 		else if (!log->has_segment ||
 			 log->reserved + len_max > segment_start(log->segment + 1))
