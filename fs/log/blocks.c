@@ -330,23 +330,21 @@ struct part {
 static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 {
 	const struct block_ptr *ptr = &s[0].ptr;
-	uint32_t chunks = (ptr->plain_len + SEAL_CHUNK - 1) / SEAL_CHUNK, from, to;
+	uint32_t chunks = (ptr->plain_len + SEAL_CHUNK - 1) / SEAL_CHUNK, from = chunks, to = 0;
 	uint64_t end;
 
 	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len))
 		return false;
 	for (size_t i = 0; i < n; i++) {
+		uint32_t first, last;
+
 		if (s[i].len == 0 || s[i].off >= ptr->plain_len ||
 		    s[i].len > ptr->plain_len - s[i].off)
 			return false;
-	}
-	from = s[0].off / SEAL_CHUNK;
-	to = (s[0].off + s[0].len - 1) / SEAL_CHUNK;
-	for (size_t i = 1; i < n; i++) {
-		uint32_t x = s[i].off / SEAL_CHUNK, y = (s[i].off + s[i].len - 1) / SEAL_CHUNK;
-
-		from = x < from ? x : from;
-		to = y > to ? y : to;
+		first = s[i].off / SEAL_CHUNK;
+		last = (s[i].off + s[i].len - 1) / SEAL_CHUNK;
+		from = first < from ? first : from;
+		to = last > to ? last : to;
 	}
 	out->first = from;
 	out->n = to - from + 1;

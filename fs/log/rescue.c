@@ -42,15 +42,15 @@ static size_t huge_up(size_t len)
 	return (len + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
 }
 
-size_t log_keep_bytes(size_t ring_bytes)
-{
-	return huge_up(ring_bytes_whole(ring_bytes)) + huge_up(sizeof(struct log_keep));
-}
-
 /* The ring comes first, so that both begin at a huge page. */
 static size_t keep_offset(size_t ring_bytes)
 {
 	return huge_up(ring_bytes_whole(ring_bytes));
+}
+
+size_t log_keep_bytes(size_t ring_bytes)
+{
+	return keep_offset(ring_bytes) + huge_up(sizeof(struct log_keep));
 }
 
 struct log_keep *log_keep_at(void *mem, size_t ring_bytes)

@@ -21,6 +21,17 @@
 #include <errno.h>
 #include <inttypes.h>
 
+/* The log's part of the shared memory comes first, then the journal. */
+size_t volume_keep_bytes(void)
+{
+	return log_keep_bytes(LOG_RING_DEFAULT) + journal_bytes();
+}
+
+void *volume_journal_mem(const struct volume *v)
+{
+	return (uint8_t *)v->keep.mem + log_keep_bytes(LOG_RING_DEFAULT);
+}
+
 struct replay {
 	struct volume *v;
 	uint64_t n;
@@ -57,7 +68,7 @@ int takeover_replay(struct volume *v)
 	unsigned filling, other;
 	int rc;
 
-	rc = journal_attach(j, (uint8_t *)v->keep.mem + log_keep_bytes(LOG_RING_DEFAULT));
+	rc = journal_attach(j, volume_journal_mem(v));
 	if (rc < 0)
 		return rc;
 	filling = journal_filling(j);

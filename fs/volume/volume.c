@@ -198,9 +198,7 @@ static int open_journal(struct volume *v)
 	if (v->keep.take_over)
 		rc = takeover_replay(v);
 	else
-		journal_init(&v->journal,
-			     (uint8_t *)v->keep.mem + log_keep_bytes(LOG_RING_DEFAULT),
-			     v->view.seq + 1);
+		journal_init(&v->journal, volume_journal_mem(v), v->view.seq + 1);
 	v->next_ino = v->view.counts.next_ino;
 	if (rc == 0)
 		overlay_trace(v->view.map.live, &v->journal.trace);
@@ -250,11 +248,6 @@ static int close_log(struct volume *v)
 		rc = log_close(v->log);
 	commit_release(v);
 	return rc;
-}
-
-size_t volume_keep_bytes(void)
-{
-	return log_keep_bytes(LOG_RING_DEFAULT) + journal_bytes();
 }
 
 int volume_open(const struct volume_config *cfg, struct volume **out)

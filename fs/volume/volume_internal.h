@@ -110,6 +110,8 @@ void commit_release(struct volume *v);
  * -ERR_DAMAGED, -ERR_VERSION or -ENOMEM.
  */
 MUST_CHECK int takeover_replay(struct volume *v);
+/* volume_journal_mem(v): where in v->keep the journal lies. */
+void *volume_journal_mem(const struct volume *v);
 
 /* clockwork.c */
 MUST_CHECK int clockwork_start(struct volume *v);
