@@ -254,10 +254,8 @@ static bool take_data(struct served *s, const struct wire_append *a, uint64_t *a
 				    a->position - *at < SEGMENT_SIZE))
 		f->bad_data = true;
 	*at = a->position + a->data.len;
-	if (f->lie == FAKE_MUTE)
+	if (f->lie == FAKE_MUTE || f->lie == FAKE_ACK_TOO_MUCH)
 		return true;
-	if (f->lie == FAKE_ACK_TOO_MUCH)
-		return acknowledge(s, f->log->newest.number);
 	if (f->lie == FAKE_ACK_NONSENSE || f->lie == FAKE_ACK_GARBAGE)
 		return acknowledge(s, 1);
 	while (catalog_head(f->log->catalog, f->stand + 1, &ref) == 0 &&
@@ -283,6 +281,9 @@ static void serve_append(struct served *s, grpc_byte_buffer *bb)
 	    a.open.position != ref.pos + ref.stored_len)
 		f->bad_open = true;
 	at = a.open.position;
+	/* Before anything is taken, since what is sent can be all there is very soon. */
+	if (f->lie == FAKE_ACK_TOO_MUCH)
+		ok = acknowledge(s, f->log->newest.number);
 	while (ok && f->lie != FAKE_DROP) {
 		grpc_byte_buffer *more = receive(s);
 
