@@ -36,7 +36,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -520,26 +519,25 @@ static void on_abort(int sig)
 	raise(sig);
 }
 
+struct part {
+	void (*fn)(struct run *r);
+	struct run *r;
+};
+
+static void run_part(void *ctx)
+{
+	const struct part *p = ctx;
+
+	signal(SIGABRT, on_abort);
+	p->fn(p->r);
+}
+
 /* Run ${fn} in a process of its own; its exit code, or 128 and a signal. */
 static int apart(struct run *r, void (*fn)(struct run *), const char *words)
 {
-	int status, fd;
-	pid_t pid;
+	struct part p = {.fn = fn, .r = r};
 
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		fd = open(words, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-		if (fd < 0 || dup2(fd, 2) < 0)
-			_exit(9);
-		signal(SIGABRT, on_abort);
-		alarm(TRIAL_SECONDS);
-		fn(r);
-		exit(0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		ground_die("fork: %s", strerror(errno));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return ground_apart(run_part, &p, TRIAL_SECONDS, words);
 }
 
 static void copy_template(struct run *r)
@@ -553,17 +551,6 @@ static void copy_template(struct run *r)
 	}
 	disk_write(d, r->root);
 	disk_free(d);
-}
-
-static void show(const char *path)
-{
-	char line[4096];
-	FILE *f = fopen(path, "r");
-
-	while (f && fgets(line, sizeof(line), f))
-		fprintf(stderr, "    %s", line);
-	if (f)
-		fclose(f);
 }
 
 /* Returns 0; 1 if it failed; EXIT_UNTOUCHED after the last call. */
@@ -586,7 +573,7 @@ static int try_one(struct run *r)
 	if (code != 0) {
 		fprintf(stderr, "%s, call %llu: exit %d\n", how_names[r->how],
 			(unsigned long long)r->nth, code);
-		show(words);
+		ground_show(words);
 	}
 	ground_remove(r->root);
 	if (access(dir, F_OK) == 0)

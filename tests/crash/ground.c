@@ -143,11 +143,20 @@ void ground_recorder(struct recorder *out)
 	out->failed = (recorder_failed_fn *)dlsym(RTLD_DEFAULT, "recorder_failed");
 }
 
+/* The exit code of our child, or 128 and a signal. */
+static int await(pid_t pid)
+{
+	int status;
+
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		ground_die("fork: %s", strerror(errno));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
 int ground_run_recorded(char **argv)
 {
 	char self[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	int status;
 	pid_t pid;
 
 	if (len < 0)
@@ -159,9 +168,36 @@ int ground_run_recorded(char **argv)
 		execv(self, argv);
 		_exit(127);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		ground_die("fork: %s", strerror(errno));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return await(pid);
+}
+
+int ground_apart(void (*fn)(void *ctx), void *ctx, unsigned seconds, const char *words)
+{
+	pid_t pid;
+	int fd;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		fd = open(words, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+		if (fd < 0 || dup2(fd, 2) < 0)
+			_exit(9);
+		alarm(seconds);
+		fn(ctx);
+		exit(0);
+	}
+	return await(pid);
+}
+
+void ground_show(const char *words)
+{
+	char line[4096];
+	FILE *f = fopen(words, "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		fprintf(stderr, "    %s", line);
+	if (f)
+		fclose(f);
 }
 
 void ground_folder(char out[GROUND_PATH])

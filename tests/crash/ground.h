@@ -64,6 +64,14 @@ void ground_folder(char out[GROUND_PATH]);
 /* ground_path(out, dir, name): DIR/NAME. */
 void ground_path(char out[GROUND_PATH], const char *dir, const char *name);
 void ground_remove(const char *path);
+
+/*
+ * ground_apart(fn, ctx, seconds, words): run ${fn} in a process of its own, which has ${seconds}
+ * and whose standard error is added to the file ${words}.  Its exit code (0 when fn returns), or
+ * 128 and a signal.  ground_show(words): that file, on our standard error.
+ */
+int ground_apart(void (*fn)(void *ctx), void *ctx, unsigned seconds, const char *words);
+void ground_show(const char *words);
 void ground_die(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
 #endif /* !GROUND_H_ */

@@ -38,7 +38,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -430,28 +429,28 @@ static int make_template(struct run *r)
 	return rc == 0 ? volume_close(v) : rc;
 }
 
+struct part {
+	void (*fn)(struct run *r);
+	struct run *r;
+};
+
+static void run_part(void *ctx)
+{
+	const struct part *p = ctx;
+
+	live = asked = 0;
+	left = p->r->nth - 1;
+	p->fn(p->r);
+	p->r->told->asked = asked;
+	p->r->told->failed = failed;
+}
+
 static int apart(struct run *r, void (*fn)(struct run *), const char *words)
 {
-	int status, fd;
-	pid_t pid;
+	struct part p = {.fn = fn, .r = r};
 
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		fd = open(words, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		if (fd < 0 || dup2(fd, 2) < 0)
-			_exit(9);
-		alarm(TRIAL_SECONDS);
-		live = asked = 0;
-		left = r->nth - 1;
-		fn(r);
-		r->told->asked = asked;
-		r->told->failed = failed;
-		exit(0);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		ground_die("fork: %s", strerror(errno));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	(void)unlink(words);
+	return ground_apart(run_part, &p, TRIAL_SECONDS, words);
 }
 
 static void copy_template(struct run *r)
@@ -463,17 +462,6 @@ static void copy_template(struct run *r)
 	snprintf(command, sizeof(command), "cp -r --sparse=always '%s' '%s'", r->before, r->dir);
 	if (system(command) != 0)
 		ground_die("%s: failed", command);
-}
-
-static void show(const char *path)
-{
-	char line[4096];
-	FILE *f = fopen(path, "r");
-
-	while (f && fgets(line, sizeof(line), f))
-		fprintf(stderr, "    %s", line);
-	if (f)
-		fclose(f);
 }
 
 static unsigned series(struct run *r)
@@ -506,7 +494,7 @@ static unsigned series(struct run *r)
 		if (code != 0) {
 			fprintf(stderr, "%s, allocation %ld: exit %d\n", what_names[r->what],
 				r->nth, code);
-			show(words);
+			ground_show(words);
 			bad++;
 		}
 		if (r->nth > 0 && code == 0 && !r->told->failed)

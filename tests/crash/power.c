@@ -445,70 +445,56 @@ static void judge_server(struct run *r, const char *dir, uint64_t *dice)
 
 /* ---- states ---- */
 
-static void show(const char *path)
-{
-	char line[4096];
-	FILE *f = fopen(path, "r");
+struct state {
+	struct run *r;
+	struct disk *d;
+	enum cut cut;
+	uint64_t dice;
+};
 
-	while (f && fgets(line, sizeof(line), f))
-		fprintf(stderr, "    %s", line);
-	if (f)
-		fclose(f);
-}
-
-static void state(struct run *r, struct disk *d, enum cut cut, uint64_t dice, const char *words)
+static void judge_state(void *ctx)
 {
+	struct state *s = ctx;
+	struct run *r = s->r;
 	char dir[GROUND_PATH], volume[GROUND_PATH];
-	int fd;
 
 	ground_path(dir, r->base, "state");
-	fd = open(words, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd < 0 || dup2(fd, 2) < 0)
-		_exit(9);
-	alarm(STATE_SECONDS);
-	disk_cut(d, cut, &dice);
-	disk_write(d, dir);
+	disk_cut(s->d, s->cut, &s->dice);
+	disk_write(s->d, dir);
 	ground_path(volume, dir, r->what == SERVER ? "store" : "volume");
 	if (r->what == SERVER)
-		judge_server(r, volume, &dice);
+		judge_server(r, volume, &s->dice);
 	else if (access(volume, F_OK) == 0)
-		judge_home(r, volume, &dice);
-	exit(0);
+		judge_home(r, volume, &s->dice);
 }
 
 /* In a process of its own, so that an abort is one state's failure and the disk stays as it is. */
 static bool try_state(struct run *r, struct disk *d, enum cut cut, uint64_t dice)
 {
+	struct state s = {.r = r, .d = d, .cut = cut, .dice = dice};
 	char dir[GROUND_PATH], words[GROUND_PATH];
-	int status;
-	pid_t pid;
+	int code;
 
 	ground_path(dir, r->base, "state");
 	ground_path(words, r->base, "words");
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		state(r, d, cut, dice, words);
-	if (pid < 0 || waitpid(pid, &status, 0) < 0)
-		ground_die("fork: %s", strerror(errno));
-	if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_REFUSED) {
+	(void)unlink(words);
+	code = ground_apart(judge_state, &s, STATE_SECONDS, words);
+	if (code == EXIT_REFUSED) {
 		r->refused++;
-		status = 0;
+		code = 0;
 	}
-	if (status != 0) {
+	if (code != 0) {
 		fprintf(stderr,
-			"cut '%s' after record %llu (synced %llu, done %llu, head %llu): %s %d\n",
+			"cut '%s' after record %llu (synced %llu, done %llu, head %llu): exit %d\n",
 			cut_name(cut), (unsigned long long)r->record,
 			(unsigned long long)r->mark[MARK_SYNCED],
 			(unsigned long long)r->mark[MARK_DONE],
-			(unsigned long long)r->mark[MARK_ACKED],
-			WIFSIGNALED(status) ? "signal" : "exit",
-			WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-		show(words);
+			(unsigned long long)r->mark[MARK_ACKED], code);
+		ground_show(words);
 	}
-	if (access(dir, F_OK) == 0 && !(status != 0 && r->keep))
+	if (access(dir, F_OK) == 0 && !(code != 0 && r->keep))
 		ground_remove(dir);
-	return status == 0;
+	return code == 0;
 }
 
 static void take_mark(struct run *r, const struct record *rec)
