@@ -1,4 +1,5 @@
-# What quickstart and test share: packages of Debian 12, and building.  Sourced by bash.
+# What quickstart, test and the tests' scripts share: packages of Debian 12, building, and finding processes.  Sourced by
+# bash.
 # shellcheck shell=bash disable=SC2034 # used by those who source it
 
 packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev librocksdb-dev
@@ -60,6 +61,14 @@ pids_of() {
 			echo "${dir#/proc/}"
 		fi
 	done 2>/dev/null
+}
+
+# The process that serves a mount; its helper and its supervisor go by other names.
+daemon_of() { # daemon_of MOUNT
+	local pid
+	for pid in $(pgrep -x embassyfs); do
+		tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$1" && echo "$pid" && return
+	done
 }
 
 # The supervisors of daemons: kill these first, or they start other daemons.

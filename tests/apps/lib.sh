@@ -3,6 +3,8 @@
 # called as NAME.sh BUILD-FOLDER [--full].
 # shellcheck shell=bash disable=SC2034 # used by those who source it
 
+# shellcheck source=tools/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../../tools/lib.sh"
 app=$(basename "$0" .sh)
 [ $# -ge 1 ] && [ $# -le 2 ] && [ "${2:---full}" = --full ] || {
 	echo "usage: $app.sh BUILD-FOLDER [--full]" >&2
@@ -58,16 +60,6 @@ servers() { # servers PATTERN: of the name
 }
 daemon_pid() { servers embassyfs; }
 no_daemon() { [ -z "$(servers 'embassyfs*')" ]; }
-
-# wait_until SECONDS COMMAND...: until it succeeds; its arguments are expanded once.
-wait_until() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.05
-	done
-}
 
 # wait_lines N FILE PID: until the process has written so many; false if it ends before.
 wait_lines() {

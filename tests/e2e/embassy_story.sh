@@ -14,6 +14,8 @@
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tools/lib.sh
+. "$here/../../tools/lib.sh"
 build=$here/../../build
 scale=full
 server='' tls='' store=''
@@ -71,29 +73,6 @@ load_pid='' server_pid=''
 
 # --- what runs, and taking it down ------------------------------------------------------------------------------
 
-# Processes of program $1 with $2 in an argument.  Without a fork, since there may be many processes.
-pids_of() {
-	local dir argv
-	for dir in /proc/[0-9]*; do
-		mapfile -d '' -t argv 2>/dev/null <"$dir/cmdline" || continue
-		# A kernel thread has no arguments at all.
-		[ ${#argv[@]} -gt 0 ] || continue
-		if [ "${argv[0]##*/}" = "${1##*/}" ] && [[ " ${argv[*]:1}" == *"$2"* ]]; then
-			echo "${dir#/proc/}"
-		fi
-	done 2>/dev/null
-}
-
-# The supervisors of daemons: kill these first, or they start other daemons.
-supervisors_of() {
-	local pid parent comm
-	for pid in "$@"; do
-		parent=$(sed -n 's/^PPid:\t//p' "/proc/$pid/status" 2>/dev/null) || continue
-		{ read -r comm <"/proc/$parent/comm"; } 2>/dev/null || continue
-		[ "$comm" != embassyfs-super ] || echo "$parent"
-	done
-}
-
 # A PostgreSQL server and all its children, by its data folder.
 postgres_pids() {
 	local pid
@@ -113,7 +92,7 @@ kill_all() {
 # shellcheck disable=SC2046,SC2086 # lists of process ids
 cleanup() {
 	local m
-	kill_all $load_pid $(pids_of "$pg_bin/postgres" "$work") $(pids_of "$pg_bin/pgbench" "$work")
+	kill_all $load_pid $(pids_of "$pg_bin/postgres" "$work") $(pids_of pgbench "$work")
 	awk -v w="$work/" 'index($5, w) == 1 {print $5}' /proc/self/mountinfo | while read -r m; do
 		umount "$m" 2>/dev/null || umount -l "$m" 2>/dev/null || true
 	done
@@ -420,7 +399,7 @@ home_pids() {
 	supervisors_of $daemons
 	echo "$daemons"
 	postgres_pids "$mnt/land"
-	pids_of "$pg_bin/pgbench" "$work"
+	pids_of pgbench "$work"
 }
 at_home=$(home_pids)
 [ "$(wc -w <<<"$at_home")" -ge 3 ] || { echo "embassy_story: the home's processes are not to be found" >&2; exit 1; }

@@ -5,6 +5,8 @@
 set -uo pipefail
 
 here=$(realpath "$(dirname "$0")")
+# shellcheck source=tools/lib.sh
+. "$here/../../tools/lib.sh"
 build=$(realpath "${1:-$here/../../build}")
 seconds=${2:-15}
 embassy=$build/tools/embassy
@@ -19,13 +21,7 @@ seed=${SEED:-$RANDOM}
 passed=0 failed=0
 echo "SEED=$seed"
 
-# The process that serves the mount: its supervisor goes by another name and command line.
-daemon() {
-	local pid
-	for pid in $(pgrep -x embassyfs); do
-		tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$mnt" && echo "$pid"
-	done | head -1
-}
+daemon() { daemon_of "$mnt"; }
 
 cleanup() {
 	local sup=${supervisor:-}
@@ -51,15 +47,6 @@ t() { # t NAME COMMAND...: silent if it passes
 		echo "FAILED $name"
 		head -n 20 "$w/out"
 	fi
-}
-
-within() { # within SECONDS COMMAND...: it succeeds in that time
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.02
-	done
 }
 
 # status FILTER: a member of the mount's status.
@@ -100,12 +87,12 @@ upgrade() {
 	[ $rc = "$1" ] && grep -q "$2" "$w/out" || { echo "exit code $rc, expected $1, and '$2'"; return 1; }
 }
 
-unmount() { timeout 60 umount "$mnt" && within 20 gone && wait "$supervisor"; }
+unmount() { timeout 60 umount "$mnt" && wait_until 20 gone && wait "$supervisor"; }
 
 kill_daemon() {
 	local pid
 	pid=$(daemon)
-	[ -n "$pid" ] && kill -KILL "$pid" && within 20 another "$pid"
+	[ -n "$pid" ] && kill -KILL "$pid" && wait_until 20 another "$pid"
 }
 
 jobs_all=(append names unlinked locks mapped database past)
@@ -220,7 +207,7 @@ t "what was written is there" test "$(cat "$mnt/before")" = before
 
 # SIGTERM to the first supervisor comes to the daemon, through all that stand between.
 t "asked to end" kill -TERM "$supervisor"
-t "it ends" within 20 gone
+t "it ends" wait_until 20 gone
 t "and its supervisor, with 0" wait "$supervisor"
 t "it is no mount any more" bash -c "! grep -qs ' $mnt ' /proc/mounts"
 
@@ -232,11 +219,11 @@ for options in '' ro; do
 	pid=$(daemon)
 	first=$(ps -o ppid= -p "$pid" | tr -d ' ')
 	t "upgraded" upgrade 0 'goes on where'
-	t "the first supervisor has ended" within 5 bash -c "[ ! -d /proc/$first ]"
+	t "the first supervisor has ended" wait_until 5 bash -c "[ ! -d /proc/$first ]"
 	t "killed again" kill_daemon
 	t "what was written is there" test "$(cat "$mnt/before")" = before
 	t "unmount" bash -c "umount '$mnt'"
-	t "it ends" within 20 gone
+	t "it ends" wait_until 20 gone
 done
 unset foreground
 t "mount again" mount_it
@@ -265,7 +252,7 @@ t "unmount" unmount
 t "mount without a supervisor" mount_it nosupervise
 t "is one process" test "$(daemon)" = "$supervisor"
 t "killed" kill -KILL "$supervisor"
-t "it is dead" within 5 bash -c "! ls '$mnt' 2>/dev/null"
+t "it is dead" wait_until 5 bash -c "! ls '$mnt' 2>/dev/null"
 umount "$mnt"
 
 echo "$kills kills; $passed passed, $failed failed"

@@ -9,6 +9,9 @@
 # Needs root (it mounts).  Last line: "N passed, N failed".
 set -uo pipefail
 
+# shellcheck source=tools/lib.sh
+. "$(dirname "$0")/../../tools/lib.sh"
+
 usage() { sed -n '5,7s/^# //p' "$0"; exit "$1"; }
 
 build='' long=0
@@ -54,14 +57,6 @@ ask() {
 
 mount_it() { "$embassyfs" "$vol" "$mnt" -o "nosupervise,key-file=$work/key,allow_other,embassy=127.0.0.1:$proxy_port"; }
 
-daemon() {
-	local p
-	for p in /proc/[0-9]*; do
-		[ "$(readlink "$p/exe")" = "$embassyfs" ] && tr '\0' '\n' <"$p/cmdline" | grep -qxF "$mnt" &&
-			ls -l "$p/fd" 2>/dev/null | grep -q /dev/fuse && echo "${p#/proc/}" && return
-	done
-}
-
 cleanup() {
 	umount "$mnt" 2>/dev/null || umount -l "$mnt" 2>/dev/null
 	[ -n "$proxy_pid" ] && kill "$proxy_pid" 2>/dev/null
@@ -70,15 +65,6 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
-
-wait_until() { # wait_until SECONDS COMMAND...
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		sleep 0.05
-	done
-}
 
 # --- what must hold ---------------------------------------------------------------------------------------------
 
@@ -202,7 +188,7 @@ if [ $long = 1 ]; then
 	for part in 1 2 3; do
 		ok "outage, part $part: local writes go on" bulk "backlog$part" $((backlog * 1048576 / 3))
 		[ $part = 3 ] && break
-		kill -KILL "$(daemon)"
+		kill -KILL "$(daemon_of "$mnt")"
 		umount -l "$mnt"
 		ok "outage: home was killed and is mounted again" mount_it
 	done
@@ -211,7 +197,7 @@ if [ $long = 1 ]; then
 	ask accept
 	settle "outage" 1200
 	echo "caught up in $((SECONDS - t0)) s"
-	awk '/VmHWM/ {printf "daemon: %.0f MiB at most\n", $2 / 1024}' "/proc/$(daemon)/status"
+	awk '/VmHWM/ {printf "daemon: %.0f MiB at most\n", $2 / 1024}' "/proc/$(daemon_of "$mnt")/status"
 	awk '/VmHWM/ {printf "embassyd: %.0f MiB at most\n", $2 / 1024}' "/proc/$server_pid/status"
 fi
 

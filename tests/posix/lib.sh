@@ -2,7 +2,8 @@
 # For the scripts of this folder: a fresh volume, its mounts, its end.
 #
 # volume_begin NAME BUILD-FOLDER makes $work with an empty volume, and takes care that nothing is
-# left behind.  Needs root, /dev/fuse.
+# left behind; suite_begin NAME BUILD-FOLDER SUITE PROGRAM also finds a $suite that is built, with
+# that program in it.  Needs root, /dev/fuse.
 
 volume_begin() {
 	local program
@@ -18,6 +19,12 @@ volume_begin() {
 	mkdir "$work/mnt"
 	head -c 32 /dev/urandom >"$work/key"
 	volume_make "$work/vol"
+}
+
+suite_begin() {
+	suite=$(cd "$3" && pwd) || exit 2
+	[ -x "$suite/$4" ] || { echo "$1: $suite: not built there" >&2; exit 2; }
+	volume_begin "$1" "$2"
 }
 
 volume_make() { "$build/tools/embassy" init "$1" --key-file "$work/key" >/dev/null || exit 2; }

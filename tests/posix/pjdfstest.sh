@@ -11,9 +11,7 @@ here=$(dirname "$(realpath "$0")")
 # shellcheck source=tests/posix/lib.sh
 . "$here/lib.sh"
 usage="usage: pjdfstest.sh BUILD-FOLDER SUITE [DIRECTORY...]"
-suite=$(cd "${2:?$usage}" && pwd) || exit 2
-[ -x "$suite/pjdfstest" ] || { echo "pjdfstest: $suite: not built there" >&2; exit 2; }
-volume_begin pjdfstest "${1:?$usage}"
+suite_begin pjdfstest "${1:?$usage}" "${2:?$usage}" pjdfstest
 shift 2
 
 mkdir "$work/bin"

@@ -3,6 +3,8 @@
 # Needs root, /dev/fuse and python3.  Leaves nothing behind.  Last line: "N passed, N failed"; exit 1 if any failed.
 set -u
 
+# shellcheck source=tools/lib.sh
+. "$(dirname "$0")/../../tools/lib.sh"
 build=${1:?usage: smoke.sh BUILD-FOLDER}
 build=$(cd "$build" && pwd) || exit 2
 embassyfs=$build/fs/fuse/embassyfs
@@ -52,14 +54,6 @@ fails() {
 py() {
 	python3 -c "import os, sys, errno, mmap, stat, fcntl, ctypes, time, json
 $1" "$mnt" "${@:2}"
-}
-
-# The process that serves a mount; its helper goes by another name.
-daemon_of() {
-	local pid
-	for pid in $(pgrep -x embassyfs); do
-		tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$1" && echo "$pid"
-	done
 }
 
 # Neither daemon nor helper of a mount is left, or will be in a few seconds.

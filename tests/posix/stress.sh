@@ -11,9 +11,7 @@ here=$(dirname "$(realpath "$0")")
 # shellcheck source=tests/posix/lib.sh
 . "$here/lib.sh"
 usage="usage: stress.sh BUILD-FOLDER SUITE [OPERATIONS] [SEED]"
-suite=$(cd "${2:?$usage}" && pwd) || exit 2
-[ -x "$suite/ltp/fsx" ] || { echo "stress: $suite: not built there" >&2; exit 2; }
-volume_begin stress "${1:?$usage}"
+suite_begin stress "${1:?$usage}" "${2:?$usage}" ltp/fsx
 operations=${3:-1000000}
 seed=${4:-$RANDOM}
 echo "seed $seed"

@@ -12,9 +12,7 @@ here=$(dirname "$(realpath "$0")")
 # shellcheck source=tests/posix/lib.sh
 . "$here/lib.sh"
 usage="usage: xfstests.sh BUILD-FOLDER SUITE [NUMBER...]"
-suite=$(cd "${2:?$usage}" && pwd) || exit 2
-[ -x "$suite/ltp/fsx" ] || { echo "xfstests: $suite: not built there" >&2; exit 2; }
-volume_begin xfstests "${1:?$usage}"
+suite_begin xfstests "${1:?$usage}" "${2:?$usage}" ltp/fsx
 shift 2
 volume_make "$work/vol-scratch"
 mkdir "$work/scratch" "$work/bin"
