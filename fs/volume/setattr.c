@@ -4,12 +4,15 @@
 
 #include "volume_internal.h"
 
+#include "clock.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define CAPABILITY_XATTR "security.capability"
 #define ATIME_AGE_S_MAX (24 * 60 * 60)
+#define NS_PER_S INT64_C(1000000000)
 
 /* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
 void kill_priv(struct volume *v, struct attr *a)
@@ -142,14 +145,19 @@ static int accessed_locked(struct volume *v, uint64_t ino, const struct timespec
 
 void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 {
-	struct timespec now = change_now();
+	int64_t now_ns = clock_wall_ns();
+	struct timespec now = {.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
 	struct need need;
 	struct attr a;
 	int rc = view_getattr(&v->view, ino, &a);
 
-	/* Nearly always there is nothing to do, and the exclusive lock stays free. */
+	/*
+	 * Nearly always there is nothing to do: the kernel is asked for no stamp, and the exclusive
+	 * lock stays free.
+	 */
 	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
 		return;
+	now = change_now();
 	do {
 		change_lock(v);
 		rc = accessed_locked(v, ino, &now, strict, &need);
