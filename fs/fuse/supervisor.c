@@ -264,6 +264,13 @@ static void fail_upgrade(struct supervisor *s, const char *why)
 		  why);
 }
 
+static void end_child(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
 /* Kill what the new program left and wait until nothing of it lives. */
 static void end_new(pid_t pid, int fd)
 {
@@ -301,18 +308,14 @@ static void upgrade(struct supervisor *s)
 	}
 	if (handover_send(fd, HANDOVER_START, fds, 4, &start) < 0 ||
 	    handover_wait(fd, SUPERVISOR_HELLO_MS, &kind) < 0 || kind != HANDOVER_HELLO) {
-		kill(pid, SIGKILL);
+		end_child(pid);
 		close(fd);
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
 		fail_upgrade(s, "the new program does not start or does not know this one's "
 				"memory; unmount and mount instead");
 		return;
 	}
 
-	kill(s->child, SIGKILL);
-	while (waitpid(s->child, NULL, 0) < 0 && errno == EINTR)
-		;
+	end_child(s->child);
 	drop_fd(s);
 	s->child = 0;
 	s->map.estate->failure[0] = '\0';
