@@ -41,7 +41,7 @@ int credential_from_passphrase(const void *bytes, size_t len, struct credential 
 /* Up to ${cap} bytes of a file into fresh secret memory. */
 static int read_secret_file(const char *path, size_t cap, uint8_t **out, size_t *out_len)
 {
-	uint8_t *p;
+	uint8_t *p = NULL;
 	ssize_t n;
 	int fd;
 
@@ -67,8 +67,8 @@ static int read_secret_file(const char *path, size_t cap, uint8_t **out, size_t 
 int credential_from_passphrase_file(const char *path, struct credential *out)
 {
 	const uint8_t *end;
-	uint8_t *p;
-	size_t len;
+	uint8_t *p = NULL;
+	size_t len = 0;
 	int rc;
 
 	*out = (struct credential){0};
@@ -86,8 +86,8 @@ int credential_from_passphrase_file(const char *path, struct credential *out)
 
 int credential_from_key_file(const char *path, struct credential *out)
 {
-	uint8_t *p;
-	size_t len;
+	uint8_t *p = NULL;
+	size_t len = 0;
 	int rc;
 
 	*out = (struct credential){0};

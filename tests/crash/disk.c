@@ -152,11 +152,14 @@ static struct entry *find(struct entry *e, size_t n, const char *name)
 static void put_entry(struct entry **list, size_t *n, const char *name, struct object *o)
 {
 	struct entry *e = find(*list, *n, name);
+	size_t len = strlen(name) + 1;
 
 	if (!e) {
 		*list = grow(*list, *n + 1, sizeof(**list));
 		e = &(*list)[(*n)++];
-		snprintf(e->name, sizeof(e->name), "%s", name);
+		if (len > sizeof(e->name))
+			die("too long a name", name);
+		memcpy(e->name, name, len);
 	}
 	e->object = o;
 }
