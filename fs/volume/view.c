@@ -193,6 +193,7 @@ void view_usage(struct view *v, struct view_usage *out)
 	view_rdlock(v);
 	out->inodes = v->counts.inodes;
 	out->bytes = v->counts.bytes;
+	out->next_ino = v->counts.next_ino;
 	view_unlock(v);
 }
 

@@ -122,8 +122,9 @@ MUST_CHECK int view_getxattr(struct view *v, uint64_t ino, const char *name, voi
 MUST_CHECK int view_listxattr(struct view *v, uint64_t ino, char *out, size_t cap, size_t *out_len);
 
 struct view_usage {
-	uint64_t inodes; /* in use */
-	uint64_t bytes;	 /* file bytes that are not holes */
+	uint64_t inodes;   /* in use */
+	uint64_t bytes;	   /* file bytes that are not holes */
+	uint64_t next_ino; /* the lowest number never used */
 };
 void view_usage(struct view *v, struct view_usage *out);
 

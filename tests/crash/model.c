@@ -310,5 +310,5 @@ bool model_equal(struct view *view, const struct model *m, int *out_rc)
 	if (rc != 1)
 		return false;
 	view_usage(view, &usage);
-	return listed == there + 2 && usage.inodes == there + 1;
+	return listed == there + 2 && usage.inodes == there + 1 && usage.next_ino == m->next_ino;
 }

@@ -54,8 +54,9 @@ uint64_t model_random(uint64_t *random);
 int model_apply(struct model *m, struct volume *v, const struct op *op);
 
 /*
- * model_equal(view, m): whether names, sizes, bytes and counts are the model's.  Not so too when
- * anything can't be read; ${*out_rc}, which may be NULL, then gets the error, else 0.
+ * model_equal(view, m): whether names, sizes, bytes and counts are the model's, and the next inode
+ * number, which is all that a file that came and went leaves behind.  Not so too when anything
+ * can't be read; ${*out_rc}, which may be NULL, then gets the error, else 0.
  */
 bool model_equal(struct view *view, const struct model *m, int *out_rc);
 
