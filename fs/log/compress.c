@@ -3,6 +3,10 @@
  *
  * Key idea: the output buffer is one sixteenth smaller than the input, so zstd itself gives up
  * on what does not gain, and the buffer never has to hold more than a plain block.
+ *
+ * Level 1, the default, looks for matches of a large block in a table that the core's first cache
+ * holds beside the data (8 KiB; zstd's own level 1 has 32 KiB): a third faster on text for a tenth
+ * more space, a tenth faster on sources for a twentieth. tests/bench/README.md has the figures.
  */
 
 #include "compress.h"
@@ -16,8 +20,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define LEVEL_FAST 1
+#define FAST_FROM (32u << 10) /* bytes; below, zstd's tables are as small */
+#define FAST_HASH_LOG 11
+#define FAST_MATCH 6
+
 struct thread_state {
 	ZSTD_CCtx *cctx;
+	ZSTD_CCtx *fast; /* set up for LEVEL_FAST */
 	ZSTD_DCtx *dctx;
 	uint8_t *out; /* BLOCK_PLAIN_MAX bytes, from the first compression on */
 };
@@ -31,6 +41,7 @@ static void free_state(void *p)
 	struct thread_state *t = p;
 
 	ZSTD_freeCCtx(t->cctx);
+	ZSTD_freeCCtx(t->fast);
 	ZSTD_freeDCtx(t->dctx);
 	free(t->out);
 	free(t);
@@ -54,21 +65,38 @@ static struct thread_state *state(void)
 	return mine;
 }
 
+/* A setting that zstd does not know leaves its own, which is as good. */
+static ZSTD_CCtx *make_fast(void)
+{
+	ZSTD_CCtx *c = ZSTD_createCCtx();
+
+	if (!c)
+		return NULL;
+	ZSTD_CCtx_setParameter(c, ZSTD_c_compressionLevel, LEVEL_FAST);
+	ZSTD_CCtx_setParameter(c, ZSTD_c_hashLog, FAST_HASH_LOG);
+	ZSTD_CCtx_setParameter(c, ZSTD_c_minMatch, FAST_MATCH);
+	return c;
+}
+
 bool compress_block(const void *plain, size_t len, int level, const void **out, size_t *out_len)
 {
+	bool fast = level == LEVEL_FAST && len >= FAST_FROM;
 	struct thread_state *t = state();
-	size_t n;
+	size_t n, cap = len - len / 16;
 
 	if (!t)
 		return false;
-	if (!t->cctx)
+	if (fast && !t->fast)
+		t->fast = make_fast();
+	if (!fast && !t->cctx)
 		t->cctx = ZSTD_createCCtx();
 	if (!t->out)
 		t->out = malloc(BLOCK_PLAIN_MAX);
-	if (!t->cctx || !t->out)
+	if (!(fast ? t->fast : t->cctx) || !t->out)
 		return false;
 
-	n = ZSTD_compressCCtx(t->cctx, t->out, len - len / 16, plain, len, level);
+	n = fast ? ZSTD_compress2(t->fast, t->out, cap, plain, len)
+		 : ZSTD_compressCCtx(t->cctx, t->out, cap, plain, len, level);
 	if (ZSTD_isError(n))
 		return false;
 	*out = t->out;
