@@ -96,6 +96,14 @@ int client_reconnect(struct client *c)
 	return ok ? 0 : -ENOMEM;
 }
 
+void client_connect(struct client *c)
+{
+	pthread_mutex_lock(&c->mu);
+	for (int i = 0; i < N_CHANNELS; i++)
+		(void)grpc_channel_check_connectivity_state(c->channels[i], 1);
+	pthread_mutex_unlock(&c->mu);
+}
+
 static int creds_new(const char *tls_dir, grpc_channel_credentials **out)
 {
 	if (tls_dir)

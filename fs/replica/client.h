@@ -39,6 +39,12 @@ void client_free(struct client *c);
 const char *client_address(const struct client *c);
 
 /*
+ * client_connect(c): begin to connect both channels now, side by side, where each would else begin
+ * with its first call.  Does not wait.
+ */
+void client_connect(struct client *c);
+
+/*
  * client_reconnect(c): drop the connections and their back-off; the next call connects anew.
  * Calls under way are not touched.
  */

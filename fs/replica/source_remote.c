@@ -358,6 +358,7 @@ int source_open_remote(const struct remote_config *cfg, struct source **out)
 		free(r);
 		return rc;
 	}
+	client_connect(r->client);
 	r->timeout_ms = cfg->timeout_ms ? cfg->timeout_ms : TIMEOUT_MS;
 	a = attempt_begin(r);
 	do {
