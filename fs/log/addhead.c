@@ -150,6 +150,16 @@ static int put_into_catalog(struct log *log, const uint8_t (*leaves)[HASH_LEN], 
 	return revive_catalog(log);
 }
 
+static bool shrink_spare(struct log *log)
+{
+	bool shrunk;
+
+	pthread_mutex_lock(&log->mu);
+	shrunk = log_shrink_spare_locked(log);
+	pthread_mutex_unlock(&log->mu);
+	return shrunk;
+}
+
 int log_catalog_pending(struct log *log)
 {
 	const struct head *h = &log->pending;
@@ -170,7 +180,9 @@ int log_catalog_pending(struct log *log)
 	pthread_mutex_unlock(&log->mu);
 	if (!leaves)
 		return -ENOMEM;
-	rc = put_into_catalog(log, (const uint8_t(*)[HASH_LEN])leaves, n);
+	do {
+		rc = put_into_catalog(log, (const uint8_t(*)[HASH_LEN])leaves, n);
+	} while (rc == -ENOSPC && shrink_spare(log));
 	free(leaves);
 	if (rc < 0)
 		return rc;

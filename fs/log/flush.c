@@ -169,7 +169,7 @@ static int write_batch(struct log *log) /* REQUIRES(log->mu, io_active) */
 static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) */
 {
 	uint64_t after = page_down(to + RING_PAGE - 1);
-	uint64_t end = segment_start(segment_of(to - 1) + 1);
+	uint64_t end = log->allocated;
 
 	if (to - log->durable >= LOG_SMALL_SYNC)
 		log->small_syncs = 0;

@@ -76,6 +76,17 @@ static int say_error(const struct kv *kv, char *text)
 	return rc;
 }
 
+/* On a full disk it must not take more room than it fills. */
+static void set_no_fallocate(rocksdb_options_t *o)
+{
+	rocksdb_options_t *base = rocksdb_options_create_copy(o);
+	char *err = NULL;
+
+	rocksdb_get_options_from_string(base, "allow_fallocate=false", o, &err);
+	assert(!err);
+	rocksdb_options_destroy(base);
+}
+
 static rocksdb_options_t *make_options(bool create)
 {
 	rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
@@ -100,6 +111,7 @@ static rocksdb_options_t *make_options(bool create)
 	rocksdb_options_set_keep_log_file_num(o, 1);
 	rocksdb_options_set_stats_dump_period_sec(o, 0);
 	rocksdb_options_set_stats_persist_period_sec(o, 0);
+	set_no_fallocate(o);
 	return o;
 }
 

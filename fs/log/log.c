@@ -162,8 +162,6 @@ int log_close(struct log *log)
 	int rc;
 
 	rc = log_sync(log, UINT64_MAX);
-	if (rc == 0 && log->pending.number)
-		rc = log_catalog_pending(log);
 	assert(!log->io_active && !log->making_spare);
 	assert(log_n_slots_locked(log) == 0 || log->stuck);
 	/* Where something is not durable, recovery has to find the file as it is. */
@@ -173,7 +171,14 @@ int log_close(struct log *log)
 		rc = rc < 0 ? rc : cut;
 		log_keep_reset(log->keep);
 	}
-	store_drop_spare(log->store);
+	/* On a full disk the cut has made the room for this. */
+	if (rc == 0 && log->pending.number)
+		rc = log_catalog_pending(log);
+	catalog_close(log->catalog);
+	log->catalog = NULL;
+	/* Last, so that these have had the room.  A mount that wrote nothing leaves no trace. */
+	if (log->has_segment)
+		store_rest_spare(log->store);
 	log_free(log);
 	return rc;
 }
@@ -258,7 +263,7 @@ void log_prepare(struct log *log)
 	pthread_mutex_lock(&log->mu);
 	/* A mount that writes nothing leaves no trace; a roll uses up the spare first. */
 	if (log->has_segment && !log->rolling && !log->stuck && !log->making_spare &&
-	    log->spare != SPARE_READY)
+	    log->spare != SPARE_WHOLE)
 		(void)!log_make_spare_locked(log); /* the append that needs it meets the error */
 	pthread_mutex_unlock(&log->mu);
 }

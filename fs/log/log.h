@@ -63,8 +63,8 @@ struct log_tail {
 MUST_CHECK int log_open(const struct log_config *cfg, struct log **out, struct log_tail *out_tail);
 
 /*
- * log_close(log): make all durable, cut the last segment to its length, drop the spare.  No other
- * thread may be using ${log}.  Frees it whatever it returns: 0 or the first error.
+ * log_close(log): make all durable, cut the last segment to its length, leave a short spare.  No
+ * other thread may be using ${log}.  Frees it whatever it returns: 0 or the first error.
  */
 MUST_CHECK int log_close(struct log *log);
 
@@ -73,7 +73,7 @@ MUST_CHECK int log_close(struct log *log);
  * where it gains at least 1/16), seal, append the 1 to BLOCK_PLAIN_MAX bytes of a sealed
  * ${kind}.  Readable on return, durable after log_sync().  Blocks when the ring is full.
  * Any thread.
- * Returns 0; -ENOSPC (BLOCK_DATA is refused while there is no spare segment, so that metadata still
+ * Returns 0; -ENOSPC (BLOCK_DATA is refused while there is no whole spare, so that metadata still
  * has room; goes on by itself when there is space); -ENOMEM; -EIO; -ERR_STUCK after a failed write
  * or sync whose effect is unknown, or when no head was added for HISTORY_LEAVES_MAX blocks.
  */

@@ -61,8 +61,9 @@ struct store;
 
 enum spare_state {
 	SPARE_UNKNOWN, /* not tried since the last one was used */
-	SPARE_READY,
-	SPARE_NONE, /* could not be made; spare_rc says why, retry at spare_retry_ns */
+	SPARE_WHOLE,
+	SPARE_SHORT, /* no file data until it is whole: retry at spare_retry_ns */
+	SPARE_NONE,  /* could not be made; spare_rc says why; retry likewise */
 };
 
 struct log_source {
@@ -107,12 +108,14 @@ struct log {
 	struct head newest;	 /* newest durable head in the catalog */
 	bool has_segment, rolling;
 	uint64_t segment;	 /* where reservations go */
+	uint64_t allocated;	 /* up to here the segment has its space on the disk */
+	uint64_t allocate_retry_ns;
 	uint64_t gap_from;	 /* end of the segment before it, or its own start */
 	struct segment_key *key; /* of segment */
 	uint64_t old_end;	 /* while rolling: end of the segment to finish; 0: none */
 	struct segment_key *old_key; /* while old_end */
 	bool io_active, stuck;
-	bool making_spare;
+	bool making_spare; /* or giving it back, or allocating more of the segment */
 	enum spare_state spare;
 	int spare_rc;
 	uint64_t spare_retry_ns;
@@ -174,10 +177,16 @@ struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len);
 void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN]);
 
 /*
- * log_make_spare_locked(log): 0 when state may have changed (look again), or why there is none.
- * May drop and retake mu.
+ * log_make_spare_locked(log): 0 when state may have changed (look again), or why there is no whole
+ * one.  May drop and retake mu.
  */
 MUST_CHECK int log_make_spare_locked(struct log *log);
+
+/*
+ * log_shrink_spare_locked(log): make room on a full disk for what the caller could not write.
+ * Drops and retakes mu.  False: there is none to be had.
+ */
+MUST_CHECK bool log_shrink_spare_locked(struct log *log);
 
 /*
  * log_flush_locked(log, sync): be the I/O owner for one round: finish a roll if it can be, then

@@ -299,7 +299,10 @@ static int resume(struct recovery *r)
 	struct head_ref known = {0};
 	int rc;
 
-	rc = catalog_open(cfg->volume_dir, cfg->params->id, CATALOG_WRITE, &r->catalog);
+	/* On a full disk the spare makes the room that opening the catalog takes. */
+	do
+		rc = catalog_open(cfg->volume_dir, cfg->params->id, CATALOG_WRITE, &r->catalog);
+	while (rc == -ENOSPC && store_shrink_spare(r->store, 0));
 	if (rc == -ERR_DAMAGED)
 		return rebuild_catalog(r);
 	if (rc == 0)
@@ -372,7 +375,6 @@ int log_recover(const struct log_config *cfg, struct store *store, struct catalo
 		return rc;
 	}
 
-	store_drop_spare(store);
 	*out_catalog = r.catalog;
 	tail->head = hist->head;
 	tail->end = hist->end;

@@ -80,27 +80,55 @@ void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t
 		pthread_cond_broadcast(&log->filled_up);
 }
 
+static bool spare_lacks(const struct log *log) /* REQUIRES(log->mu) */
+{
+	return log->spare == SPARE_SHORT || log->spare == SPARE_NONE;
+}
+
 int log_make_spare_locked(struct log *log)
 {
+	uint64_t len = 0;
 	int rc;
 
 	if (log->making_spare) {
 		pthread_cond_wait(&log->io_free, &log->mu);
 		return 0;
 	}
-	if (log->spare == SPARE_NONE && clock_mono_ns() < log->spare_retry_ns)
+	if (spare_lacks(log) && clock_mono_ns() < log->spare_retry_ns)
 		return log->spare_rc;
 
 	log->making_spare = true;
 	pthread_mutex_unlock(&log->mu);
-	rc = store_make_spare(log->store);
+	rc = store_make_spare(log->store, &len);
 	pthread_mutex_lock(&log->mu);
 	log->making_spare = false;
-	log->spare = rc == 0 ? SPARE_READY : SPARE_NONE;
+	log->spare = rc < 0 ? SPARE_NONE : len < SEGMENT_SIZE ? SPARE_SHORT : SPARE_WHOLE;
+	if (log->spare == SPARE_SHORT)
+		rc = -ENOSPC;
 	log->spare_rc = rc == 0 || rc == -ENOSPC ? rc : -EIO;
 	log->spare_retry_ns = clock_mono_ns() + LOG_SPARE_RETRY_NS;
 	pthread_cond_broadcast(&log->io_free);
 	return log->spare_rc;
+}
+
+bool log_shrink_spare_locked(struct log *log)
+{
+	bool shrunk;
+
+	if (log->rolling || log->making_spare || (log->spare != SPARE_WHOLE && !spare_lacks(log)))
+		return false;
+	log->making_spare = true;
+	pthread_mutex_unlock(&log->mu);
+	shrunk = store_shrink_spare(log->store, STORE_SPARE_MIN);
+	pthread_mutex_lock(&log->mu);
+	log->making_spare = false;
+	if (shrunk) {
+		log->spare = SPARE_SHORT;
+		log->spare_rc = -ENOSPC;
+		log->spare_retry_ns = clock_mono_ns() + LOG_SPARE_RETRY_NS;
+	}
+	pthread_cond_broadcast(&log->io_free);
+	return shrunk;
 }
 
 /* Wait for, or do, the I/O that lets the ring take more.  0: look again. */
@@ -116,6 +144,36 @@ static int make_room_locked(struct log *log) /* REQUIRES(log->mu) */
 	assert(log_n_slots_locked(log) > 0);
 	pthread_cond_wait(&log->filled_up, &log->mu);
 	return 0;
+}
+
+/* More space for a segment that began with a short spare.  0: look again. */
+static int allocate_more_locked(struct log *log, enum block_kind kind) /* REQUIRES(log->mu) */
+{
+	uint64_t from = log->allocated, end = segment_start(log->segment + 1);
+	uint64_t to = from + STORE_SPARE_STEP < end ? from + STORE_SPARE_STEP : end;
+	int rc;
+
+	if (log->rolling) /* it has no file yet */
+		return make_room_locked(log);
+	if (log->making_spare) {
+		pthread_cond_wait(&log->io_free, &log->mu);
+		return 0;
+	}
+	if (clock_mono_ns() < log->allocate_retry_ns)
+		return -ENOSPC;
+	log->making_spare = true;
+	pthread_mutex_unlock(&log->mu);
+	rc = store_allocate(log->store, log->segment, from, to);
+	pthread_mutex_lock(&log->mu);
+	log->making_spare = false;
+	pthread_cond_broadcast(&log->io_free);
+	if (rc == 0)
+		log->allocated = to;
+	if (rc == -ENOSPC && kind != BLOCK_DATA && log_shrink_spare_locked(log))
+		return 0;
+	if (rc == -ENOSPC)
+		log->allocate_retry_ns = clock_mono_ns() + LOG_SPARE_RETRY_NS;
+	return rc;
 }
 
 /* Room for the leaves of all slots, and of two more, so that folding cannot fail. */
@@ -170,8 +228,10 @@ static int begin_segment_locked(struct log *log) /* REQUIRES(log->mu) */
 	/* One at a time: the segment before has to have its file. */
 	if (log->rolling || (log->has_segment && !fits(log, start + SEGMENT_BLOCK_LEN)))
 		return make_room_locked(log);
-	if (log->spare != SPARE_READY || log->making_spare)
-		return log_make_spare_locked(log);
+	if ((log->spare != SPARE_WHOLE && log->spare != SPARE_SHORT) || log->making_spare) {
+		rc = log_make_spare_locked(log);
+		return log->spare == SPARE_SHORT ? 0 : rc;
+	}
 	rc = new_segment_key(log, number, block, &key);
 	if (rc < 0)
 		return rc;
@@ -189,6 +249,7 @@ static int begin_segment_locked(struct log *log) /* REQUIRES(log->mu) */
 	log->gap_from = log->reserved;
 	log->key = key;
 	log->segment = number;
+	log->allocated = start + (log->spare == SPARE_WHOLE ? SEGMENT_SIZE : STORE_SPARE_MIN);
 	log->has_segment = true;
 	log->rolling = true;
 	log->spare = SPARE_UNKNOWN;
@@ -212,13 +273,18 @@ int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
 		rc = reserve_leaves_locked(log);
 		if (rc < 0)
 			return rc;
-		if (kind == BLOCK_DATA && log->spare == SPARE_NONE)
+		if (kind == BLOCK_DATA && spare_lacks(log))
 			rc = log_make_spare_locked(log);
+		else if (kind == BLOCK_DATA && log->rolling && !log->old_end)
+			/* Only then is it known whether there is room for more than metadata. */
+			rc = make_room_locked(log);
 		else if (log_n_slots_locked(log) + 2 > LOG_SLOTS)
 			pthread_cond_wait(&log->filled_up, &log->mu);
 		else if (!log->has_segment ||
 			 log->reserved + len_max > segment_start(log->segment + 1))
 			rc = begin_segment_locked(log);
+		else if (log->reserved + len_max > log->allocated)
+			rc = allocate_more_locked(log, kind);
 		else if (!fits(log, log->reserved + len_max))
 			rc = make_room_locked(log);
 		else

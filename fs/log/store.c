@@ -6,7 +6,7 @@
  * the one longest unused making room; one that is in use is never closed.
  *
  * Invariants:
- *  1. A segment gets its name when it is allocated as a whole (take), or empty (create); the
+ *  1. A segment gets its name when it is allocated (store_take_spare), or empty (create); the
  *     name is durable before anybody is told that the segment exists.
  *  2. A descriptor in the table belongs to the file that has the name now, or is stale: stale
  *     ones are never given out again and go with their last user.
@@ -14,7 +14,7 @@
  * Locks: mu guards the table.  It is held over open and close, never over reads, writes or syncs.
  */
 
-#include "store.h"
+#include "store_internal.h"
 
 #include "file.h"
 #include "frame.h"
@@ -24,47 +24,22 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SPARE "spare"
-#define SPARE_NEW "spare.new"
-#define NAME_LEN 21u /* 16 hex digits, ".seg", NUL */
-#define FILL_LEN (UINT32_C(1) << 20)
 #define DIRECT_ALIGN 4096u
 
-struct handle {
-	uint64_t number;
-	uint64_t used; /* st->clock when last given out */
-	unsigned refs;
-	int fd; /* -1: free */
-	bool direct, stale;
-};
-
-struct store {
-	int dirfd;
-	bool writable;
-	_Atomic bool no_direct; /* the filesystem refused O_DIRECT */
-	pthread_mutex_t mu;
-	pthread_cond_t released;
-	/* Guarded by mu. */
-	struct handle handles[STORE_OPEN_MAX];
-	uint64_t clock;
-};
-
-static void segment_name(uint64_t number, char out[NAME_LEN])
+void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN])
 {
-	snprintf(out, NAME_LEN, "%016llx.seg", (unsigned long long)number);
+	snprintf(out, SEGMENT_NAME_LEN, "%016llx.seg", (unsigned long long)number);
 }
 
 static bool segment_parse(const char *name, uint64_t *out)
 {
 	uint64_t number = 0;
 
-	if (strlen(name) != NAME_LEN - 1 || strcmp(name + 16, ".seg") != 0)
+	if (strlen(name) != SEGMENT_NAME_LEN - 1 || strcmp(name + 16, ".seg") != 0)
 		return false;
 	for (unsigned i = 0; i < 16; i++) {
 		const char *digits = "0123456789abcdef";
@@ -157,12 +132,12 @@ static struct handle *find_handle_locked(struct store *st, uint64_t number, bool
 static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
 	/* REQUIRES(st->mu) */
 {
-	char name[NAME_LEN];
+	char name[SEGMENT_NAME_LEN];
 	int fd;
 
 	if (number > SEGMENT_NUMBER_MAX)
 		return -ERR_ABSENT;
-	segment_name(number, name);
+	store_segment_name(number, name);
 	fd = file_open(st->dirfd, name,
 		       (st->writable ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0), 0);
 	if (fd < 0)
@@ -325,100 +300,13 @@ int store_last(struct store *st, uint64_t *out_number)
 	return search_folder(st, 0, true, out_number);
 }
 
-bool store_has_spare(struct store *st)
-{
-	int fd = file_open(st->dirfd, SPARE, O_RDONLY, 0);
-
-	file_close(fd);
-	return fd >= 0;
-}
-
-/* Zeros all over, where the filesystem cannot allocate without writing. */
-static int fill_with_zeros(int fd)
-{
-	uint8_t *zeros = calloc(1, FILL_LEN);
-	int rc = zeros ? 0 : -ENOMEM;
-
-	for (uint64_t off = 0; rc == 0 && off < SEGMENT_SIZE; off += FILL_LEN)
-		rc = file_write_at(fd, zeros, FILL_LEN, off);
-	free(zeros);
-	return rc;
-}
-
-int store_make_spare(struct store *st)
-{
-	int fd, rc;
-
-	assert(st->writable);
-	if (store_has_spare(st))
-		return 0;
-	/* Under another name until it is whole, so that one cut short by a crash is never used. */
-	fd = file_open(st->dirfd, SPARE_NEW, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	if (fd < 0)
-		return fd;
-	rc = file_allocate(fd, 0, SEGMENT_SIZE);
-	if (rc == -EOPNOTSUPP)
-		rc = fill_with_zeros(fd);
-	if (rc == 0)
-		rc = file_sync(fd);
-	file_close(fd);
-	if (rc == 0)
-		rc = file_rename(st->dirfd, SPARE_NEW, SPARE);
-	if (rc < 0)
-		goto remove_new;
-	rc = file_sync(st->dirfd);
-	if (rc < 0)
-		store_drop_spare(st);
-	return rc;
-
-remove_new:
-	/* A leftover is overwritten by the next attempt. */
-	(void)!file_unlink(st->dirfd, SPARE_NEW);
-	return rc;
-}
-
-int store_take_spare(struct store *st, uint64_t number)
-{
-	char name[NAME_LEN];
-	uint64_t len;
-	int rc;
-
-	assert(st->writable && number <= SEGMENT_NUMBER_MAX);
-	rc = store_size(st, number, &len);
-	if (rc == 0)
-		return -EEXIST;
-	if (rc != -ERR_ABSENT)
-		return rc;
-	rc = store_make_spare(st);
-	if (rc < 0)
-		return rc;
-	segment_name(number, name);
-	rc = file_rename(st->dirfd, SPARE, name);
-	if (rc < 0)
-		return rc;
-	rc = file_sync(st->dirfd);
-	if (rc < 0)
-		goto name_back;
-	return 0;
-
-name_back:
-	/* If that fails too, the caller's next attempt gets -EEXIST, never a second file. */
-	(void)!file_rename(st->dirfd, name, SPARE);
-	return rc;
-}
-
-void store_drop_spare(struct store *st)
-{
-	(void)!file_unlink(st->dirfd, SPARE);
-}
-
 int store_create(struct store *st, uint64_t number)
 {
-	char name[NAME_LEN];
+	char name[SEGMENT_NAME_LEN];
 	int fd, rc;
 
 	assert(st->writable && number <= SEGMENT_NUMBER_MAX);
-	segment_name(number, name);
+	store_segment_name(number, name);
 	fd = file_open(st->dirfd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)
 		return fd;
@@ -486,13 +374,13 @@ int store_truncate(struct store *st, uint64_t number, uint64_t len)
 
 int store_remove(struct store *st, uint64_t number)
 {
-	char name[NAME_LEN];
+	char name[SEGMENT_NAME_LEN];
 	int rc;
 
 	assert(st->writable);
 	if (number > SEGMENT_NUMBER_MAX)
 		return -ERR_ABSENT;
-	segment_name(number, name);
+	store_segment_name(number, name);
 	rc = file_unlink(st->dirfd, name);
 	if (rc < 0)
 		return rc == -ENOENT ? -ERR_ABSENT : rc;

@@ -49,18 +49,38 @@ MUST_CHECK int store_next(struct store *st, uint64_t from, uint64_t *out_number)
 /* store_last(st, out): the highest existing segment number, or -ERR_ABSENT if there is none. */
 MUST_CHECK int store_last(struct store *st, uint64_t *out_number);
 
+#define STORE_SPARE_MIN (UINT64_C(2) << 20)    /* a shorter spare is none */
+#define STORE_SPARE_STEP STORE_SPARE_MIN
+#define STORE_SPARE_SHORT (UINT64_C(16) << 20) /* kept while no writer has the volume open */
+
 /*
- * For a writer: store_make_spare() makes VOLUME/log/spare, of SEGMENT_SIZE allocated bytes,
- * durably, unless it exists.
- * store_take_spare() renames it to segment ${number} and makes the name durable; if no spare
- * exists it is made first.  Both return 0, -ENOSPC, -EEXIST (take: that segment exists already)
- * or -errno; nothing is changed on error.
- * store_drop_spare() removes it (clean unmount).
+ * For a writer: VOLUME/log/spare is space allocated ahead for the segment to come.
+ *
+ * store_make_spare(st, out_len): have a spare of SEGMENT_SIZE allocated bytes, durably; or, where
+ * the disk has less, of up to STORE_SPARE_SHORT.  One that exists and is shorter is lengthened.
+ * ${*out_len}: how long it is.
+ * store_take_spare(st, number): make it segment ${number}, durably in name, with a file of
+ * SEGMENT_SIZE bytes; made first where there is none.  Of a short one only STORE_SPARE_MIN bytes go
+ * into the segment, which store_allocate() adds to; the rest is free for the next spare.
+ * Both return 0, -ENOSPC (not even STORE_SPARE_MIN), -EEXIST (take: that segment exists already) or
+ * -errno; nothing is changed on error.
+ *
+ * store_rest_spare(st): the volume is closed: leave STORE_SPARE_SHORT of it, or what there is room
+ * for.
+ * store_shrink_spare(st, least): give STORE_SPARE_STEP of it back to the disk, for what else must
+ * be written, if ${least} bytes stay.  False: there is none, or not enough.
  */
-MUST_CHECK int store_make_spare(struct store *st);
+MUST_CHECK int store_make_spare(struct store *st, uint64_t *out_len);
 MUST_CHECK int store_take_spare(struct store *st, uint64_t number);
-void store_drop_spare(struct store *st);
-bool store_has_spare(struct store *st);
+void store_rest_spare(struct store *st);
+bool store_shrink_spare(struct store *st, uint64_t least);
+
+/*
+ * store_allocate(st, number, from, to): space on the disk for these positions of a segment that a
+ * short spare became.  Nothing else may be writing there.
+ * Returns 0, -ENOSPC, -ERR_ABSENT or -errno.
+ */
+MUST_CHECK int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to);
 
 /*
  * store_create(st, number): an empty segment file (for a copy that grows as it receives),

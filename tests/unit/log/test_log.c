@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define RING ((size_t)4 << 20)
@@ -72,6 +73,15 @@ static bool holds(struct log *log, enum block_kind kind, const struct block_ptr 
 	return same;
 }
 
+static uint64_t spare_len(const char *dir)
+{
+	char path[512];
+	struct stat s;
+
+	snprintf(path, sizeof(path), "%s/log/spare", dir);
+	return stat(path, &s) == 0 ? (uint64_t)s.st_size : 0;
+}
+
 Test(log, opens_empty_and_leaves_no_trace)
 {
 	struct log_fixture f;
@@ -97,7 +107,7 @@ Test(log, opens_empty_and_leaves_no_trace)
 	}
 	cr_assert_eq(store_open(f.dir, false, &st), 0);
 	cr_assert_eq(store_last(st, &number), -ERR_ABSENT);
-	cr_assert(!store_has_spare(st));
+	cr_assert_eq(spare_len(f.dir), 0);
 	store_close(st);
 	log_fixture_release(&f);
 }
@@ -234,7 +244,7 @@ static void check_files(struct log_fixture *f, uint64_t heads, uint64_t end)
 	cr_assert_eq(number, segment_of(end - 1));
 	cr_assert_eq(store_size(st, number, &len), 0);
 	cr_assert_eq(segment_start(number) + len, end, "the last file ends where the log does");
-	cr_assert(!store_has_spare(st));
+	cr_assert_eq(spare_len(f->dir), STORE_SPARE_SHORT);
 	catalog_close(w.catalog);
 	store_close(st);
 }
@@ -432,7 +442,7 @@ Test(log, full_disk, .timeout = 120)
 	char dir[64], ballast[80];
 	int fd, rc;
 
-	if (!mount_small(dir, "size=220m"))
+	if (!mount_small(dir, "size=228m"))
 		cr_skip_test("no tmpfs here");
 	snprintf(ballast, sizeof(ballast), "%s/ballast", dir);
 	fd = file_open(AT_FDCWD, ballast, O_RDWR | O_CREAT, 0600);
@@ -469,6 +479,83 @@ Test(log, full_disk, .timeout = 120)
 	cr_assert_eq(tail.n_deltas, n_delta + 1);
 	log_tail_release(&tail);
 	cr_assert_eq(log_close(log), 0);
+	log_fixture_release(&f);
+	cr_assert_eq(umount(dir), 0);
+	rmdir(dir);
+}
+
+/* All that the disk still has. */
+static void fill(int fd)
+{
+	static const uint8_t zeros[4096];
+	uint64_t len;
+
+	cr_assert_eq(file_size(fd, &len), 0);
+	while (file_write_at(fd, zeros, sizeof(zeros), len) == 0)
+		len += sizeof(zeros);
+}
+
+/* A delta and a head over it, and no data. */
+static void change_on_full_disk(struct log *log)
+{
+	struct head h = {.time_ns = 1};
+
+	cr_assert_eq(append_rc(log, BLOCK_DATA), -ENOSPC);
+	cr_assert_eq(append_rc(log, BLOCK_DELTA), 0);
+	cr_assert_eq(log_sync(log, UINT64_MAX), 0);
+	cr_assert_eq(log_add_head(log, &h), 0);
+}
+
+/*
+ * Others fill the disk while the volume is closed, and again each time that it is: what needs no
+ * data goes on, since the spare stays.
+ */
+Test(log, full_disk_when_opened, .timeout = 120)
+{
+	struct log_fixture f;
+	struct log_tail tail;
+	struct log *log;
+	uint64_t tries = UINT64_C(500000000);
+	char dir[64], ballast[80];
+	int fd, rc;
+
+	if (!mount_small(dir, "size=228m"))
+		cr_skip_test("no tmpfs here");
+	snprintf(ballast, sizeof(ballast), "%s/ballast", dir);
+	fd = file_open(AT_FDCWD, ballast, O_RDWR | O_CREAT, 0600);
+	cr_assert_geq(fd, 0);
+	log_fixture_init(&f, dir);
+	f.ring_bytes = RING;
+	log = open_ok(&f, &tail);
+	log_tail_release(&tail);
+	cr_assert_eq(append_rc(log, BLOCK_DATA), 0);
+	cr_assert_eq(log_close(log), 0);
+
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_geq(spare_len(f.dir), STORE_SPARE_MIN);
+		fill(fd);
+		log = open_ok(&f, &tail);
+		cr_assert_eq(tail.head.number, i);
+		log_tail_release(&tail);
+		change_on_full_disk(log);
+		cr_assert_eq(log_close(log), 0);
+	}
+
+	fill(fd);
+	log = open_ok(&f, &tail);
+	log_tail_release(&tail);
+	change_on_full_disk(log);
+	file_close(fd);
+	cr_assert_eq(unlink(ballast), 0);
+	while ((rc = append_rc(log, BLOCK_DATA)) == -ENOSPC && --tries)
+		;
+	cr_assert_eq(rc, 0);
+	cr_assert_eq(log_close(log), 0);
+	log = open_ok(&f, &tail);
+	cr_assert_eq(tail.head.number, 4);
+	log_tail_release(&tail);
+	cr_assert_eq(log_close(log), 0);
+	cr_assert_eq(spare_len(f.dir), STORE_SPARE_SHORT);
 	log_fixture_release(&f);
 	cr_assert_eq(umount(dir), 0);
 	rmdir(dir);

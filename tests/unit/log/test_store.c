@@ -122,23 +122,45 @@ Test(store, walk_by_number)
 	cr_assert_eq(n, 0x1f);
 }
 
+static uint64_t spare_len(void)
+{
+	char path[512];
+	struct stat s;
+
+	snprintf(path, sizeof(path), "%s/log/spare", dir);
+	return stat(path, &s) == 0 ? (uint64_t)s.st_size : 0;
+}
+
 Test(store, spare)
 {
 	uint64_t len;
 
-	cr_assert_not(store_has_spare(st));
-	cr_assert_eq(store_make_spare(st), 0);
-	cr_assert_eq(store_make_spare(st), 0);
-	cr_assert(store_has_spare(st));
+	cr_assert_eq(spare_len(), 0);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(store_make_spare(st, &len), 0);
+		cr_assert_eq(len, SEGMENT_SIZE);
+		cr_assert_eq(spare_len(), SEGMENT_SIZE);
+	}
 	cr_assert_eq(store_take_spare(st, 7), 0);
-	cr_assert_not(store_has_spare(st));
+	cr_assert_eq(spare_len(), 0);
 	cr_assert_eq(store_size(st, 7, &len), 0);
 	cr_assert_eq(len, SEGMENT_SIZE);
 	cr_assert_eq(store_take_spare(st, 7), -EEXIST);
 	cr_assert_eq(store_take_spare(st, 8), 0);
-	cr_assert_eq(store_make_spare(st), 0);
-	store_drop_spare(st);
-	cr_assert_not(store_has_spare(st));
+	cr_assert_eq(store_make_spare(st, &len), 0);
+	store_rest_spare(st);
+	cr_assert_eq(spare_len(), STORE_SPARE_SHORT);
+	for (len = STORE_SPARE_SHORT; len > STORE_SPARE_MIN; len -= STORE_SPARE_STEP) {
+		cr_assert_eq(spare_len(), len);
+		cr_assert(store_shrink_spare(st, STORE_SPARE_MIN));
+	}
+	cr_assert_eq(spare_len(), STORE_SPARE_MIN);
+	cr_assert_not(store_shrink_spare(st, STORE_SPARE_MIN));
+	cr_assert(store_shrink_spare(st, 0));
+	cr_assert_not(store_shrink_spare(st, 0));
+	cr_assert_eq(spare_len(), 0);
+	store_rest_spare(st);
+	cr_assert_eq(spare_len(), STORE_SPARE_SHORT);
 	cr_assert_eq(store_truncate(st, 8, 100), 0);
 	cr_assert_eq(store_size(st, 8, &len), 0);
 	cr_assert_eq(len, 100);
@@ -273,13 +295,26 @@ Test(store, spare_without_space_or_fallocate)
 {
 	struct stat s;
 	char path[512];
+	uint64_t len;
 
 	file_set_fault(no_space, NULL);
-	cr_assert_eq(store_make_spare(st), -ENOSPC);
-	cr_assert_not(store_has_spare(st));
-	cr_assert_not(exists("spare.new"));
+	cr_assert_eq(store_make_spare(st, &len), -ENOSPC);
+	cr_assert_not(exists("spare"));
+	store_rest_spare(st);
+	cr_assert_not(exists("spare"));
+
+	/* A short one is not lost when it can't be lengthened, and is a segment of whole length. */
+	file_set_fault(NULL, NULL);
+	store_rest_spare(st);
+	file_set_fault(no_space, NULL);
+	cr_assert_eq(store_make_spare(st, &len), 0);
+	cr_assert_eq(len, STORE_SPARE_SHORT);
+	cr_assert_eq(store_take_spare(st, 3), 0);
+	cr_assert_eq(store_size(st, 3, &len), 0);
+	cr_assert_eq(len, SEGMENT_SIZE);
+
 	file_set_fault(no_allocate, NULL);
-	cr_assert_eq(store_make_spare(st), 0);
+	cr_assert_eq(store_make_spare(st, &len), 0);
 	file_set_fault(NULL, NULL);
 	snprintf(path, sizeof(path), "%s/log/spare", dir);
 	cr_assert_eq(stat(path, &s), 0);

@@ -1,0 +1,217 @@
+/*
+ * The spare: space on the disk that is the log's before it is needed.
+ *
+ * Key idea: a file named "spare" whose length says how much of it is allocated.  It stays while no
+ * writer has the volume open, so that a mount can begin its segment on a disk that others have
+ * filled since.  It is whole, or, on a disk that is nearly full, short: enough for names, sizes and
+ * deletions, little enough to leave alone what others may be about to use.
+ *
+ * Invariants:
+ *  1. All below the spare's length is allocated and reads as zeros.  (A copy of it may have holes:
+ *     then writes to the segment meet the full disk themselves.)
+ *  2. A segment's file has its whole length until it is closed, whatever of it is allocated:
+ *     history_may_be_torn() relies on that.
+ */
+
+#include "file.h"
+#include "format.h"
+#include "frame.h"
+#include "store_internal.h"
+
+#include "err.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#define SPARE "spare"
+#define FILL_LEN (UINT32_C(1) << 20)
+#define PAGE_LEN UINT64_C(4096)
+#define CATALOG_ROOM (UINT64_C(4) << 20)
+
+_Static_assert(STORE_SPARE_MIN > BLOCK_STORED_MAX + (64 << 10), "any block fits a short segment");
+
+/* Zeros all over, where the filesystem cannot allocate without writing. */
+static int fill_with_zeros(int fd, uint64_t from, uint64_t to)
+{
+	uint8_t *zeros = calloc(1, FILL_LEN);
+	int rc = zeros ? 0 : -ENOMEM;
+
+	for (uint64_t off = from; rc == 0 && off < to; off += FILL_LEN)
+		rc = file_write_at(fd, zeros, to - off < FILL_LEN ? to - off : FILL_LEN, off);
+	free(zeros);
+	return rc;
+}
+
+/* From ${len} to ${goal} bytes, durably; the name too, which may be new. */
+static int lengthen(struct store *st, int fd, uint64_t len, uint64_t goal)
+{
+	int rc = file_allocate(fd, 0, goal);
+
+	if (rc == -EOPNOTSUPP)
+		rc = fill_with_zeros(fd, len, goal);
+	if (rc == 0)
+		rc = file_sync(fd);
+	if (rc == 0)
+		rc = file_sync(st->dirfd);
+	/* Whatever became of it: what was there before stays. */
+	if (rc < 0)
+		(void)!file_truncate(fd, len);
+	return rc;
+}
+
+/* How long a spare of ${len} bytes, which is to have ${want}, can be. */
+static int find_goal(int fd, uint64_t len, uint64_t want, uint64_t *out)
+{
+	uint64_t room, leave = want == SEGMENT_SIZE ? CATALOG_ROOM : 0;
+	int rc = file_free_space(fd, &room);
+
+	if (rc < 0)
+		return rc;
+	if (len + room < want + leave)
+		want = len + room < STORE_SPARE_SHORT ? (len + room) & ~(PAGE_LEN - 1)
+						      : STORE_SPARE_SHORT;
+	*out = want;
+	return 0;
+}
+
+/* Have a spare of ${want} bytes, or a short one. */
+static int make_spare(struct store *st, uint64_t want, uint64_t *out_len)
+{
+	int fd = file_open(st->dirfd, SPARE, O_RDWR | O_CREAT, 0600);
+	uint64_t len = 0, goal = 0;
+	int rc;
+
+	assert(st->writable);
+	if (fd < 0)
+		return fd;
+	rc = file_size(fd, &len);
+	if (rc == 0 && len < want)
+		rc = find_goal(fd, len, want, &goal);
+	if (rc == 0 && goal > len && goal >= STORE_SPARE_MIN) {
+		rc = lengthen(st, fd, len, goal);
+		if (rc == 0)
+			len = goal;
+		/* Others were faster: as long as it was, it is still good. */
+		if (rc == -ENOSPC)
+			rc = 0;
+	}
+	file_close(fd);
+	if (rc == 0 && len < STORE_SPARE_MIN)
+		rc = -ENOSPC;
+	if (len == 0)
+		(void)!file_unlink(st->dirfd, SPARE);
+	*out_len = len;
+	return rc;
+}
+
+int store_make_spare(struct store *st, uint64_t *out_len)
+{
+	return make_spare(st, SEGMENT_SIZE, out_len);
+}
+
+/* What is a segment next: all of a whole spare, the first part of a short one in a whole file. */
+static int cut_out_segment(struct store *st)
+{
+	int fd = file_open(st->dirfd, SPARE, O_RDWR, 0);
+	uint64_t len;
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = file_size(fd, &len);
+	if (rc == 0 && len < SEGMENT_SIZE) {
+		rc = file_truncate(fd, STORE_SPARE_MIN);
+		if (rc == 0)
+			rc = file_truncate(fd, SEGMENT_SIZE);
+		if (rc == 0)
+			rc = file_sync(fd);
+		if (rc < 0)
+			(void)!file_truncate(fd, STORE_SPARE_MIN);
+	}
+	file_close(fd);
+	return rc;
+}
+
+int store_take_spare(struct store *st, uint64_t number)
+{
+	char name[SEGMENT_NAME_LEN];
+	uint64_t len;
+	int rc;
+
+	assert(st->writable && number <= SEGMENT_NUMBER_MAX);
+	rc = store_size(st, number, &len);
+	if (rc == 0)
+		return -EEXIST;
+	if (rc != -ERR_ABSENT)
+		return rc;
+	rc = store_make_spare(st, &len);
+	if (rc == 0)
+		rc = cut_out_segment(st);
+	if (rc < 0)
+		return rc;
+	store_segment_name(number, name);
+	rc = file_rename(st->dirfd, SPARE, name);
+	if (rc < 0)
+		return rc;
+	rc = file_sync(st->dirfd);
+	if (rc < 0)
+		goto name_back;
+	return 0;
+
+name_back:
+	/* If that fails too, the caller's next attempt gets -EEXIST, never a second file. */
+	(void)!file_rename(st->dirfd, name, SPARE);
+	return rc;
+}
+
+void store_rest_spare(struct store *st)
+{
+	uint64_t len;
+	int fd;
+
+	if (make_spare(st, STORE_SPARE_SHORT, &len) < 0 || len <= STORE_SPARE_SHORT)
+		return;
+	fd = file_open(st->dirfd, SPARE, O_RDWR, 0);
+	if (fd >= 0)
+		(void)!file_truncate(fd, STORE_SPARE_SHORT);
+	file_close(fd);
+}
+
+bool store_shrink_spare(struct store *st, uint64_t least)
+{
+	int fd = file_open(st->dirfd, SPARE, O_RDWR, 0);
+	uint64_t len;
+	int rc;
+
+	if (fd < 0)
+		return false;
+	rc = file_size(fd, &len);
+	if (rc == 0 && len < least + STORE_SPARE_STEP)
+		rc = -ENOSPC;
+	if (rc == 0)
+		rc = file_truncate(fd, len - STORE_SPARE_STEP);
+	file_close(fd);
+	return rc == 0;
+}
+
+int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to)
+{
+	char name[SEGMENT_NAME_LEN];
+	uint64_t start = segment_start(number);
+	int fd, rc;
+
+	assert(st->writable && number <= SEGMENT_NUMBER_MAX);
+	store_segment_name(number, name);
+	fd = file_open(st->dirfd, name, O_RDWR, 0);
+	if (fd < 0)
+		return fd == -ENOENT ? -ERR_ABSENT : fd;
+	rc = file_allocate(fd, from - start, to - from);
+	if (rc == -EOPNOTSUPP)
+		rc = fill_with_zeros(fd, from - start, to - start);
+	if (rc == 0)
+		rc = file_sync(fd);
+	file_close(fd);
+	return rc;
+}
