@@ -56,6 +56,13 @@ int64_t clock_stamp_ns(void)
 	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
+int64_t clock_onward_ns(int64_t last_ns, uint64_t last_mono_ns, int64_t wall_ns, uint64_t mono_ns)
+{
+	int64_t slow_ns = last_ns + (int64_t)((mono_ns - last_mono_ns) / 2);
+
+	return wall_ns > slow_ns ? wall_ns : slow_ns;
+}
+
 uint64_t clock_mono_ns(void)
 {
 	struct timespec ts;

@@ -264,7 +264,7 @@ static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const c
 static int parse_time(struct mount *m, uint64_t node, const char *name, struct when *out,
 		      bool *out_fixed)
 {
-	int64_t now = clock_wall_ns(), ago;
+	int64_t now = volume_now_ns(m->volume), ago;
 	struct when later;
 	struct head newest;
 	int rc;

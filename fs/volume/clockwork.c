@@ -62,6 +62,24 @@ static void wait_ms(struct volume *v, pthread_cond_t *cond, uint64_t ms)
 	pthread_cond_timedwait(cond, &v->clock_mu, &until);
 }
 
+void clockwork_head_made(struct volume *v, int64_t time_ns)
+{
+	pthread_mutex_lock(&v->clock_mu);
+	v->head_ns = time_ns;
+	v->head_mono_ns = clock_mono_ns();
+	pthread_mutex_unlock(&v->clock_mu);
+}
+
+int64_t volume_now_ns(struct volume *v)
+{
+	int64_t now_ns;
+
+	pthread_mutex_lock(&v->clock_mu);
+	now_ns = clock_onward_ns(v->head_ns, v->head_mono_ns, clock_wall_ns(), clock_mono_ns());
+	pthread_mutex_unlock(&v->clock_mu);
+	return now_ns;
+}
+
 void clockwork_want_head(struct volume *v)
 {
 	pthread_mutex_lock(&v->clock_mu);

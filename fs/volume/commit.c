@@ -13,7 +13,6 @@
 #include "volume_internal.h"
 
 #include "bytes.h"
-#include "clock.h"
 #include "log.h"
 #include "params.h"
 
@@ -257,7 +256,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 		return 0;
 	}
 	memset(out, 0, sizeof(*out));
-	out->time_ns = clock_wall_ns();
+	out->time_ns = volume_now_ns(v);
 	out->checkpoint = v->checkpoint;
 	if (v->since.n <= HEAD_DELTAS_MAX) {
 		for (size_t i = 0; i < v->since.n; i++)
@@ -274,6 +273,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 	buf_reset(&v->since.plain);
 	v->checkpoint_news = false;
 	atomic_store(&v->head_end, head_end(out));
+	clockwork_head_made(v, out->time_ns);
 	return 1;
 }
 

@@ -181,6 +181,7 @@ static int load(struct volume *v, const struct log_tail *tail)
 	v->checkpoint = *ptr;
 	v->checkpoint_head = c.from_head;
 	v->delta_end = tail->end;
+	clockwork_head_made(v, tail->head.time_ns);
 	if (tail->head.number != 0)
 		atomic_store(&v->head_end, head_end(&tail->head));
 	if (tail->dropped_bytes != 0)

@@ -88,6 +88,12 @@ MUST_CHECK int volume_close(struct volume *v);
  * The mutable view, for all reading; the log, for replication and for views of the past.  Borrowed.
  */
 struct view *volume_view(struct volume *v);
+/*
+ * volume_now_ns(v): the time as the heads tell it, to reckon back from: the wall clock's, but never
+ * before the newest head (clock_onward_ns()).  Any thread.
+ */
+int64_t volume_now_ns(struct volume *v);
+
 struct log *volume_log(struct volume *v);
 /*
  * volume_view_config(v): what view_open() needs for a view of the past that shares this volume's

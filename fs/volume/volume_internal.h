@@ -72,10 +72,15 @@ struct volume {
 	int checkpoint_rc;	  /* of the newest.  Guarded by clock_mu. */
 	/* why the newest head or checkpoint failed, or empty.  Guarded by clock_mu. */
 	char reason[256];
+	int64_t head_ns;       /* the newest head's time.  Guarded by clock_mu. */
+	uint64_t head_mono_ns; /* when it was made, or the volume opened.  Guarded by clock_mu. */
 	pthread_t clock, checkpointer;
 	size_t overlay_max;   /* bytes of one overlay */
 	size_t overlay_empty; /* bytes of an overlay without changes */
 };
+
+/* clockwork_head_made(v, time_ns): the newest head says ${time_ns}, now. */
+void clockwork_head_made(struct volume *v, int64_t time_ns);
 
 /* volume_disk_free(v, out): bytes that the disk under the log has for us.  0 or -errno. */
 MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);

@@ -16,6 +16,20 @@ Test(clock, wall_agrees_with_time)
 	cr_assert_leq(now_s, (int64_t)time(NULL) + 1);
 }
 
+Test(clock, onward_never_goes_back)
+{
+	const int64_t s = 1000000000, last = 5000 * s;
+
+	/* As the wall clock goes, where it goes on. */
+	cr_assert_eq(clock_onward_ns(last, 7, last + 3, 10), last + 3);
+	cr_assert_eq(clock_onward_ns(last, 7, last + 1000 * s, 10), last + 1000 * s);
+	/* At half speed while it is behind, until it is not. */
+	cr_assert_eq(clock_onward_ns(last, 7, 10 * s, 7), last);
+	cr_assert_eq(clock_onward_ns(last, 7, 18 * s, 7 + 8 * s), last + 4 * s);
+	cr_assert_eq(clock_onward_ns(last, 7, last - 2 * s, 7 + 8 * s), last + 4 * s);
+	cr_assert_eq(clock_onward_ns(last, 7, last + 5 * s, 7 + 8 * s), last + 5 * s);
+}
+
 /* Neither of the two is ever behind the other, whoever comes first. */
 Test(clock, stamps_are_the_kernels)
 {
