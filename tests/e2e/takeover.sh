@@ -95,14 +95,14 @@ kill_daemon() {
 	[ -n "$pid" ] && kill -KILL "$pid" && wait_until 20 another "$pid"
 }
 
-jobs_all=(append names unlinked locks mapped database past)
+jobs_all=(append names unlinked locks mapped database past held)
 declare -A pids
 
 start_load() {
 	rm -f "$w/stop"*
 	mkdir "$mnt/load"
 	for j in "${jobs_all[@]}"; do
-		if [ "$j" = past ]; then
+		if [ "$j" = past ] || [ "$j" = held ]; then
 			python3 "$here/takeover_load.py" "$mnt" "$w/stop" "$seed" "$j" 2>"$w/err.$j" &
 		else
 			python3 "$here/takeover_load.py" "$mnt/load" "$w/stop" "$seed" "$j" 2>"$w/err.$j" &
@@ -116,7 +116,7 @@ job_ended() { wait "${pids[$1]}" || { cat "$w/err.$1"; return 1; }; }
 
 job_after() {
 	local at=$mnt/load
-	[ "$1" = past ] && at=$mnt
+	[ "$1" = past ] || [ "$1" = held ] && at=$mnt
 	timeout 60 python3 "$here/takeover_load.py" "$at" "$w/stop" "$seed" "$1" --after
 }
 

@@ -282,6 +282,37 @@ def past_after(n):
         need(read_file(path) == str(i).encode(), 'the past differs')
 
 
+def held():
+    """Files of the past that stay open are read on, by time and by age; folders of it are listed."""
+    want = rng.randbytes(3000000)
+    with open(here, 'wb') as f:
+        f.write(want)
+        f.flush()
+        os.fsync(f.fileno())
+    os.mkdir(os.path.join(folder, '.embassy/snapshots', job))
+    with open(os.path.join(folder, '.embassy/status')) as f:
+        time_of = json.load(f)['head']['time']
+    os.unlink(here)
+    dirs = [os.open(os.path.join(folder, '.embassy', d), os.O_RDONLY)
+            for d in ('at/' + time_of, 'snapshots/' + job)]
+    files = [os.open(job, os.O_RDONLY, dir_fd=d) for d in dirs]
+    n = 0
+    while not stopped():
+        for d, fd in zip(dirs, files):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)  # so that the daemon is asked
+            at = rng.randrange(len(want))
+            need(os.pread(fd, 300000, at) == want[at:at + 300000], 'the past differs at', at)
+            need(job in os.listdir(d), 'the folder has lost', job)
+            n += 1
+    return n
+
+
+def held_after(n):
+    need(n > 10, 'too few reads')
+    refused(errno.ENOENT, os.stat, here)
+    need(len(read_file(os.path.join(folder, '.embassy/snapshots', job, job))) == 3000000, 'held')
+
+
 try:
     if after:
         with open(notes) as f:
