@@ -18,6 +18,10 @@ _embassy() {
 		return
 		;;
 	--from | --to)
+		if [ "${COMP_WORDS[1]}" = check ]; then # a copy: a folder, or an address
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+			return
+		fi
 		mapfile -t COMPREPLY < <(compgen -W '5m 2h 3d yesterday latest head: snapshot:' -- "$cur")
 		return
 		;;

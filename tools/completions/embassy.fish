@@ -24,14 +24,15 @@ complete -c embassy -n "__fish_seen_subcommand_from init" -l compress -xa '(seq 
 complete -c embassy -n "__fish_seen_subcommand_from init keys" -l label -x -d 'shown in the list of keys'
 complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads" -l json
 complete -c embassy -n "__fish_seen_subcommand_from status" -l watch -d 'every second'
-complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads" -l tls -xa '(__fish_complete_directories)'
+complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads check" -l tls -xa '(__fish_complete_directories)'
 complete -c embassy -n "__fish_seen_subcommand_from drain" -l timeout -x -d 'seconds'
 complete -c embassy -n "__fish_seen_subcommand_from snapshot" -l hold -d 'can not be taken away'
 complete -c embassy -n "__fish_seen_subcommand_from heads" -l from -xa '5m 2h 3d yesterday'
 complete -c embassy -n "__fish_seen_subcommand_from heads" -l to -xa '5m 2h 3d yesterday latest'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l read-data -d 'open data blocks, or a percentage of them'
-complete -c embassy -n "__fish_seen_subcommand_from check" -l repair -d 'replace what is damaged by what --from has'
-complete -c embassy -n "__fish_seen_subcommand_from check" -l from -x -d 'HOST:PORT[/VOLUME-ID] or a folder'
+complete -c embassy -n "__fish_seen_subcommand_from check" -l repair -d 'replace what is damaged by what --from has, or at --to'
+complete -c embassy -n "__fish_seen_subcommand_from check" -l from -xa '(__fish_complete_directories)' -d 'HOST:PORT[/VOLUME-ID] or a folder'
+complete -c embassy -n "__fish_seen_subcommand_from check" -l to -x -d 'HOST:PORT[/VOLUME-ID]'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l log-only -d 'without the key'
 complete -c embassy -n "__fish_seen_subcommand_from keys" -a 'list add remove rotate'
 complete -c embassy -n "__fish_seen_subcommand_from keys" -l new-passphrase-file -rF
