@@ -10,6 +10,7 @@
 
 #include "catalog.h"
 #include "err.h"
+#include "msg.h"
 #include "store.h"
 
 #include <assert.h>
@@ -30,9 +31,11 @@ void appender_check(const struct appender *a)
 static int disk_failed(struct appender *a, int rc)
 {
 	a->failed = a->disk_failed = true;
-	return err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
-		       rc == -ENOSPC || rc == -EDQUOT ? "the server's disk is full, make room there"
-						      : "look at the server's disk");
+	rc = err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
+		     rc == -ENOSPC || rc == -EDQUOT ? "the server's disk is full, make room there"
+						    : "look at the server's disk");
+	msg_error("%s: %s", a->copy->dir, err_detail(rc));
+	return rc;
 }
 
 /* Write the whole pages below end; they leave mem, and what follows them moves up. */

@@ -68,6 +68,13 @@ MUST_CHECK int copy_cut(struct copy *c, uint64_t end);
  */
 MUST_CHECK int copy_recover(struct copy *c);
 
+/*
+ * copy_revive(c): for whoever found no catalog, since it could not be opened anew: recover the
+ * copy, in the place of the one appender.  What that could not do the next look at the catalog
+ * meets.
+ */
+void copy_revive(struct copy *c);
+
 /* copy_must_recover(c): the next appender recovers the copy before anything else. */
 void copy_must_recover(struct copy *c);
 

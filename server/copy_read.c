@@ -117,15 +117,31 @@ static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
 	return w;
 }
 
+/* Hold the gate for reading, whatever is returned: 0, or -EIO: there is no catalog. */
+static int enter(struct copy *c)
+{
+	pthread_rwlock_rdlock(&c->gate);
+	if (c->catalog)
+		return 0;
+	pthread_rwlock_unlock(&c->gate);
+	/* A home asks before it appends: only recovering here gets out of this. */
+	copy_revive(c);
+	pthread_rwlock_rdlock(&c->gate);
+	if (c->catalog)
+		return 0;
+	return err_say(-EIO, "%s: the catalog can't be opened since an error; look at the server's disk",
+		       c->dir);
+}
+
 int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
 {
 	struct walk *w = walk_new(c, fn, ctx);
-	int rc = -EIO;
+	int rc;
 
 	if (!w)
 		return -ENOMEM;
-	pthread_rwlock_rdlock(&c->gate);
-	if (c->catalog)
+	rc = enter(c);
+	if (rc == 0)
 		rc = catalog_heads(c->catalog, first, visit, w);
 	pthread_rwlock_unlock(&c->gate);
 	free(w);
@@ -136,12 +152,12 @@ int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
 {
 	struct walk *w = walk_new(c, fn, ctx);
 	struct head_ref ref;
-	int rc = -EIO;
+	int rc;
 
 	if (!w)
 		return -ENOMEM;
-	pthread_rwlock_rdlock(&c->gate);
-	if (c->catalog)
+	rc = enter(c);
+	if (rc == 0)
 		rc = catalog_head_at(c->catalog, time_ns, &ref);
 	/* The catalog may be a head or more ahead of what is served. */
 	while (rc == 0 && ref.pos >= w->end && ref.number > 1)

@@ -18,6 +18,7 @@
 
 #include "copy_internal.h"
 
+#include "appender.h"
 #include "catalog.h"
 #include "err.h"
 #include "history.h"
@@ -227,6 +228,28 @@ int copy_recover(struct copy *c)
 	c->must_recover = rc < 0;
 	pthread_mutex_unlock(&c->mu);
 	return rc;
+}
+
+static void go_on(void *ctx)
+{
+	(void)ctx; /* it is over soon */
+}
+
+void copy_revive(struct copy *c)
+{
+	struct appender_opening o = {.cancel = go_on};
+	struct conf *conf = copy_conf(c);
+	struct copy_stand s;
+	struct appender *place;
+
+	copy_get_stand(c, &s);
+	o.epoch = params_epoch(&conf->params);
+	o.position = s.end;
+	o.head = s.head;
+	conf_put(conf);
+	/* It recovers first.  If more was found than the stand, it then refuses the position. */
+	if (appender_begin(c, c->owner, &o, &place) == 0)
+		appender_end(place);
 }
 
 void copy_must_recover(struct copy *c)
