@@ -67,4 +67,14 @@ typedef void recorder_fail_fn(uint64_t nth, int error, enum recorder_fail how);
 typedef uint64_t recorder_calls_fn(void);
 typedef int recorder_failed_fn(void);
 
+/*
+ * For a program that knows nothing of all this: RECORDER_ROOT names the folder, as for
+ * recorder_start() with no recording, and RECORDER_CONTROL a file with this struct, by which another
+ * process does what recorder_fail() does: it fills in how, error and nth, then changes turn.
+ */
+struct recorder_control {
+	uint64_t turn, nth, error, how; /* written by the other process */
+	uint64_t calls, failed;		/* by the recorder, of this turn */
+};
+
 #endif /* !RECORDER_H_ */
