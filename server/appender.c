@@ -37,27 +37,23 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Wait until no other appender is left and take its place.  The newest to come wins. */
 static int take_place(struct appender *a)
 {
 	struct copy *c = a->copy;
 	struct appender *former;
-	struct timespec until;
+	uint64_t until_ns = clock_mono_ns() + UINT64_C(1000000) * APPENDER_WAIT_MS;
 	int rc = 0;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += APPENDER_WAIT_MS / 1000;
 	pthread_mutex_lock(&c->mu);
 	former = c->appender;
 	while (c->appender && rc == 0) {
 		/* Under mu, so that it cannot end and be freed meanwhile. */
 		if (c->appender == former)
 			former->cancel(former->ctx);
-		rc = c->appender == former
-			     ? -pthread_cond_timedwait(&c->free_to_append, &c->mu, &until)
-			     : -EBUSY;
+		rc = c->appender == former ? clock_wait(&c->free_to_append, &c->mu, until_ns)
+					   : -EBUSY;
 	}
 	if (rc == 0)
 		c->appender = a;

@@ -17,6 +17,7 @@
 
 #include "buf.h"
 #include "catalog.h"
+#include "clock.h"
 #include "err.h"
 #include "file.h"
 #include "msg.h"
@@ -201,7 +202,7 @@ int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct cop
 	pthread_mutex_init(&c->conf_mu, NULL);
 	pthread_rwlock_init(&c->gate, NULL);
 	pthread_mutex_init(&c->mu, NULL);
-	pthread_cond_init(&c->free_to_append, NULL);
+	clock_cond_init(&c->free_to_append);
 	volume_id_format(id, name);
 	c->dir = join(vault_dir, "", name);
 	if (!c->dir)

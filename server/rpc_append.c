@@ -24,6 +24,7 @@
 #include "rpc_internal.h"
 
 #include "appender.h"
+#include "clock.h"
 #include "copy.h"
 #include "embassy.pb-c.h"
 #include "err.h"
@@ -36,10 +37,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define QUEUE_MAX 4u /* messages that wait; with one that is judged, 20 MiB at most */
-#define LINGER_S 5   /* how long the last reply may take */
+#define LINGER_NS (UINT64_C(5) * 1000000000) /* how long the last reply may take */
 #define DETAIL_MAX 1024u
 
 struct stream {
@@ -182,16 +182,14 @@ static void sent(struct call *call, bool ok)
 /* Wait until no reply is under way.  A client that does not take its replies is cut off. */
 static void drain_replies(struct stream *s)
 {
-	struct timespec until;
+	uint64_t until_ns = clock_mono_ns() + LINGER_NS;
 	bool cut = false;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += LINGER_S;
 	pthread_mutex_lock(&s->mu);
 	while (s->sending) {
 		if (cut) {
 			pthread_cond_wait(&s->change, &s->mu);
-		} else if (pthread_cond_timedwait(&s->change, &s->mu, &until) != 0) {
+		} else if (clock_wait(&s->change, &s->mu, until_ns) < 0) {
 			cut = true;
 			pthread_mutex_unlock(&s->mu);
 			call_cancel(s->call);
@@ -345,7 +343,7 @@ static struct stream *stream_new(struct call *call)
 	if (s) {
 		s->call = call;
 		pthread_mutex_init(&s->mu, NULL);
-		pthread_cond_init(&s->change, NULL);
+		clock_cond_init(&s->change);
 	}
 	return s;
 }

@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,4 +70,22 @@ uint64_t clock_mono_ns(void)
 	assert(rc == 0);
 	(void)rc;
 	return (uint64_t)ts.tv_sec * (uint64_t)NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+void clock_cond_init(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns)
+{
+	struct timespec ts = {.tv_sec = (time_t)(until_ns / (uint64_t)NS_PER_S),
+			      .tv_nsec = (long)(until_ns % (uint64_t)NS_PER_S)};
+
+	return -pthread_cond_timedwait(cond, mu, &ts);
 }

@@ -3,6 +3,9 @@
 
 /* Time: the only callers of the OS for it. */
 
+#include "compiler.h"
+
+#include <pthread.h>
 #include <stdint.h>
 
 /* clock_wall_ns(): nanoseconds since 1970-01-01 UTC; may jump either way. */
@@ -24,5 +27,14 @@ int64_t clock_onward_ns(int64_t last_ns, uint64_t last_mono_ns, int64_t wall_ns,
 
 /* clock_mono_ns(): nanoseconds of a clock that never jumps; only differences mean anything. */
 uint64_t clock_mono_ns(void);
+
+/*
+ * clock_cond_init(cond): a condition to be waited for with clock_wait().
+ * clock_wait(cond, mu, until_ns): as pthread_cond_timedwait(), until clock_mono_ns() says
+ * ${until_ns}, so that no jump of the wall clock makes a wait longer or shorter.
+ * Returns 0, also for no reason, or -ETIMEDOUT.
+ */
+void clock_cond_init(pthread_cond_t *cond);
+MUST_CHECK int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns);
 
 #endif /* !CLOCK_H_ */

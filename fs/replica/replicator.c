@@ -99,16 +99,12 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 {
 	struct client_config client = {.address = cfg->address, .tls_dir = cfg->tls_dir};
 	struct replicator *r = calloc(1, sizeof(*r));
-	pthread_condattr_t attr;
 	uint64_t seed;
 	int rc;
 
 	if (!r)
 		return -ENOMEM;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&r->news, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&r->news);
 	pthread_mutex_init(&r->mu, NULL);
 	r->cfg = *cfg;
 	r->ahead_tail = &r->ahead;

@@ -415,15 +415,13 @@ static void take_events(struct replicator *r, const struct inbox *in)
 /* Empty the inbox, after waiting for news until ${until_ns}.  Returns false to stop. */
 static bool wait_for_news(struct replicator *r, uint64_t until_ns, struct inbox *out)
 {
-	struct timespec ts = {.tv_sec = (time_t)(until_ns / SECOND_NS),
-			      .tv_nsec = (long)(until_ns % SECOND_NS)};
 	const struct inbox *in = &r->inbox;
-	int err = 0;
+	int rc = 0;
 
 	pthread_mutex_lock(&r->mu);
-	while (err == 0 && !in->stop && !in->woken && !in->sent && !in->has_ack && !in->malformed &&
+	while (rc == 0 && !in->stop && !in->woken && !in->sent && !in->has_ack && !in->malformed &&
 	       !in->ended)
-		err = pthread_cond_timedwait(&r->news, &r->mu, &ts);
+		rc = clock_wait(&r->news, &r->mu, until_ns);
 	*out = r->inbox;
 	r->inbox = (struct inbox){.stop = in->stop};
 	pthread_mutex_unlock(&r->mu);

@@ -3,6 +3,7 @@
 #include "clock.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,4 +62,23 @@ Test(clock, mono_never_goes_back)
 		cr_assert_geq(now, last);
 		last = now;
 	}
+}
+
+Test(clock, wait_is_by_the_clock_that_never_jumps)
+{
+	pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
+	uint64_t until_ns = clock_mono_ns() + 5000000;
+	pthread_cond_t cond;
+	int rc = 0;
+
+	clock_cond_init(&cond);
+	pthread_mutex_lock(&mu);
+	while (rc == 0)
+		rc = clock_wait(&cond, &mu, until_ns);
+	cr_assert_eq(rc, -ETIMEDOUT);
+	cr_assert_geq(clock_mono_ns(), until_ns);
+	until_ns = clock_mono_ns() - 1;
+	cr_assert_eq(clock_wait(&cond, &mu, until_ns), -ETIMEDOUT, "what is past is not waited for");
+	pthread_mutex_unlock(&mu);
+	pthread_cond_destroy(&cond);
 }
