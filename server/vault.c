@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define DETAIL_MAX 1024u
 
@@ -118,22 +117,26 @@ static int no_volume(const uint8_t id[VOLUME_ID_LEN])
 		       name);
 }
 
-/* Whether the volume's folder is there. */
-static bool folder_exists(const struct vault *v, const uint8_t id[VOLUME_ID_LEN])
+/* Whether the volume's folder is there: 1, 0, or an error, which tells neither. */
+static int folder_exists(const struct vault *v, const uint8_t id[VOLUME_ID_LEN])
 {
 	char name[VOLUME_ID_TEXT_LEN], path[4096];
+	int rc;
 
 	volume_id_format(id, name);
-	return snprintf(path, sizeof(path), "%s/%s", v->dir, name) < (int)sizeof(path) &&
-	       access(path, F_OK) == 0;
+	if (snprintf(path, sizeof(path), "%s/%s", v->dir, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	rc = file_exists(AT_FDCWD, path);
+	return rc < 0 ? err_say(rc, "%s: %s", path, err_text(rc)) : rc;
 }
 
 static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
 {
 	struct slot *slot;
+	int rc = folder_exists(v, id);
 
-	if (!folder_exists(v, id))
-		return no_volume(id);
+	if (rc <= 0)
+		return rc < 0 ? rc : no_volume(id);
 	if (v->n_slots == VAULT_VOLUMES_MAX)
 		return err_say(-ENOSPC, "this server holds %u volumes, its limit",
 			       VAULT_VOLUMES_MAX);
@@ -222,10 +225,11 @@ int vault_put(struct vault *v, const void *text, size_t len, const char *who, st
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&v->create_mu);
-	if (!folder_exists(v, p.id))
+	rc = folder_exists(v, p.id);
+	if (rc == 0)
 		rc = create(v, &p, text, len, who);
 	pthread_mutex_unlock(&v->create_mu);
-	if (rc == 0)
+	if (rc >= 0)
 		rc = vault_find(v, p.id, out);
 	params_release(&p);
 	if (rc < 0)

@@ -160,6 +160,21 @@ int file_size(int fd, uint64_t *out_size)
 	return 0;
 }
 
+int file_exists(int dirfd, const char *path)
+{
+	int rc;
+
+	CALL(rc, "stat", faccessat(dirfd, path, F_OK, 0));
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		return 0;
+	return rc < 0 ? rc : 1;
+}
+
+void file_advise(int fd, uint64_t off, uint64_t len, int advice)
+{
+	(void)posix_fadvise(fd, (off_t)off, (off_t)len, advice);
+}
+
 int file_free_space(int fd, uint64_t *out_bytes)
 {
 	struct statvfs st;

@@ -41,6 +41,7 @@ MUST_CHECK int file_truncate(int fd, uint64_t size);
 /* file_allocate(): fallocate() that extends the size; -EOPNOTSUPP passes through. */
 MUST_CHECK int file_allocate(int fd, uint64_t off, uint64_t len);
 MUST_CHECK int file_size(int fd, uint64_t *out_size);
+MUST_CHECK int file_exists(int dirfd, const char *path); /* 1, 0 or -errno; folders too */
 MUST_CHECK int file_rename(int dirfd, const char *from, const char *to);
 MUST_CHECK int file_unlink(int dirfd, const char *path); /* -ENOENT if it was not there */
 MUST_CHECK int file_mkdir(int dirfd, const char *path, mode_t mode); /* -EEXIST if it was there */
@@ -85,6 +86,9 @@ MUST_CHECK int file_list(int dirfd, const char *path, int (*fn)(void *ctx, const
  * -EOPNOTSUPP passes through.
  */
 MUST_CHECK int file_punch(int fd, uint64_t off, uint64_t len);
+
+/* file_advise(fd, off, len, advice): posix_fadvise(), a hint that may do nothing. */
+void file_advise(int fd, uint64_t off, uint64_t len, int advice);
 
 /*
  * file_free_space(fd, out): bytes that an ordinary user may still write to the filesystem of

@@ -224,7 +224,7 @@ static void advise(struct store *st, uint64_t pos, size_t len, int advice)
 
 	if (acquire(st, segment_of(pos), false, &h) < 0)
 		return;
-	(void)posix_fadvise(h->fd, (off_t)(pos % SEGMENT_SIZE), (off_t)len, advice);
+	file_advise(h->fd, pos % SEGMENT_SIZE, len, advice);
 	release(st, h);
 }
 

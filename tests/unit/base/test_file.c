@@ -112,6 +112,33 @@ Test(file, names)
 	cr_assert_eq(file_rename(dirfd, "no", "b"), -ENOENT);
 }
 
+Test(file, exists)
+{
+	char name[300];
+
+	cr_assert_eq(file_exists(dirfd, "f"), 0);
+	cr_assert_eq(file_replace(dirfd, "f", "x", 1, 0600), 0);
+	cr_assert_eq(file_exists(dirfd, "f"), 1);
+	cr_assert_eq(file_exists(dirfd, "."), 1);
+	cr_assert_eq(file_exists(dirfd, "f/g"), 0);
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	cr_assert_eq(file_exists(dirfd, name), -ENAMETOOLONG);
+}
+
+/* A hint: nothing is seen of it but that it changes nothing. */
+Test(file, advise)
+{
+	int fd = file_open(dirfd, "f", O_RDWR | O_CREAT, 0600);
+	char got[5];
+
+	cr_assert_eq(file_write_at(fd, "hello", 5, 0), 0);
+	file_advise(fd, 0, 5, POSIX_FADV_DONTNEED);
+	cr_assert_eq(file_read_at(fd, got, 5, 0), 5);
+	cr_assert_eq(memcmp(got, "hello", 5), 0);
+	file_close(fd);
+}
+
 Test(file, replace_and_read_all)
 {
 	char path[400];

@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,6 +42,28 @@ Test(vault, a_damaged_volume_is_an_error_of_its_own)
 	cr_expect_eq(vault_find(vault, other.id, &copy), 0);
 	buf_release(&conf);
 	synth_release(&other);
+}
+
+static int fail_stat(void *ctx, const char *op)
+{
+	(void)ctx;
+	return strcmp(op, "stat") == 0 ? -EIO : 0;
+}
+
+/* A home that hears "no such volume" would have it created. */
+Test(vault, a_folder_that_cannot_be_looked_at_is_not_absent)
+{
+	struct buf conf = {0};
+
+	synth_conf(&log_, 1, 1, &conf);
+	fix_close();
+	cr_assert_eq(vault_open(dir, &vault), 0);
+	file_set_fault(fail_stat, NULL);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), -EIO);
+	cr_expect_eq(vault_put(vault, conf.p, conf.len, WHO, &copy), -EIO);
+	file_set_fault(NULL, NULL);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), 0);
+	buf_release(&conf);
 }
 
 Test(vault, volume_conf)
