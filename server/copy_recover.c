@@ -119,6 +119,9 @@ static int resume(struct copy *c, const struct params *p, struct history *h)
 	if (rc < 0)
 		return rc;
 	msg_warn("%s: the catalog does not fit the log; rebuilding it", c->dir);
+	rc = store_settle(c->store, 0);
+	if (rc < 0)
+		return rc;
 	history_release(h);
 	history_init(h, p);
 	rc = catalog_rebuild(c->dir, p, c->store, NULL, NULL);
@@ -135,17 +138,12 @@ struct tail {
 	struct copy *copy;
 	struct history *history;
 	struct copy_stand stand;
-	uint64_t segment; /* of the block before */
 };
 
-/* Bytes of a killed server may be in the page cache only: they count when they are durable. */
 static int take_head(struct tail *t, const struct scan_block *b)
 {
-	int rc = store_sync(t->copy->store, segment_of(b->pos));
+	int rc = history_commit(t->history, t->copy->catalog);
 
-	if (rc < 0)
-		return rc;
-	rc = history_commit(t->history, t->copy->catalog);
 	if (rc < 0)
 		return rc;
 	t->stand = (struct copy_stand){
@@ -164,12 +162,6 @@ static int visit(void *ctx, const struct scan_block *b)
 	bool is_head = false;
 	int rc;
 
-	if (segment_of(b->pos) != t->segment) {
-		rc = store_sync(t->copy->store, t->segment);
-		if (rc < 0 && rc != -ERR_ABSENT && rc != -ENOENT)
-			return rc;
-		t->segment = segment_of(b->pos);
-	}
 	rc = history_step(t->history, b, &is_head);
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
 		return SCAN_STOP;
@@ -194,7 +186,13 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 					      ref.pos, ref.stored_len};
 	else if (rc != -ERR_ABSENT)
 		return rc;
-	t.segment = segment_of(h->end > 0 ? h->end - 1 : 0);
+	/*
+	 * Bytes of a killed server, or of one whose sync failed, may be in the page cache only: they
+	 * count when they are durable.
+	 */
+	rc = store_settle(c->store, h->end);
+	if (rc < 0)
+		return rc;
 	rc = scan_blocks(c->store, h->end, visit, &t, &found);
 	if (rc < 0)
 		return rc;

@@ -252,8 +252,7 @@ static int cut_tail(struct recovery *r, uint64_t end, uint64_t *out_dropped)
 		return store_remove(r->store, r->last);
 	if (size != end - start)
 		return store_truncate(r->store, r->last, end - start);
-	/* What a dead process wrote may be in the page cache only. */
-	return store_sync(r->store, r->last);
+	return 0;
 }
 
 /* The catalog holds durable heads only.  If its newest is not in the log, the log has lost it. */
@@ -282,6 +281,9 @@ static int rebuild_catalog(struct recovery *r)
 	int rc;
 
 	r->rebuilt = true;
+	rc = store_settle(r->store, 0);
+	if (rc < 0)
+		return rc;
 	catalog_close(r->catalog);
 	r->catalog = NULL;
 	history_release(r->hist);
@@ -344,6 +346,9 @@ static int walk(struct recovery *r, struct log_tail *tail)
 	rc = store_last(r->store, &r->last);
 	if (rc == -ERR_ABSENT)
 		return 0;
+	/* Heads that are found go into the catalog, which must not be newer than the disk. */
+	if (rc == 0)
+		rc = store_settle(r->store, r->hist->end);
 	if (rc == 0)
 		rc = scan_blocks(r->store, r->hist->end, take_block, r, &result);
 	if (rc == 0)

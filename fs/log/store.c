@@ -29,6 +29,7 @@
 #include <string.h>
 
 #define DIRECT_ALIGN 4096u
+#define SETTLE_LEN (UINT32_C(1) << 20) /* read at once */
 
 void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN])
 {
@@ -352,6 +353,59 @@ int store_sync(struct store *st, uint64_t number)
 	if (rc < 0)
 		return rc;
 	rc = file_sync_data(h->fd);
+	release(st, h);
+	return rc;
+}
+
+/* Write what is at ${off} again, but for long zeros, which are no block. */
+static int write_again(int fd, uint64_t off, const uint8_t *buf, size_t len)
+{
+	static const uint8_t zeros[DIRECT_ALIGN];
+	int rc = 0;
+
+	for (size_t at = 0, n; rc == 0 && at < len; at += n) {
+		n = len - at < DIRECT_ALIGN ? len - at : DIRECT_ALIGN;
+		if (memcmp(buf + at, zeros, n) != 0)
+			rc = file_write_at(fd, buf + at, n, off + at);
+	}
+	return rc;
+}
+
+static int settle_file(int fd, uint64_t off)
+{
+	uint8_t *buf = malloc(SETTLE_LEN);
+	int rc = buf ? 0 : -ENOMEM;
+	ssize_t n = 0;
+
+	do {
+		if (rc == 0)
+			n = file_read_at(fd, buf, SETTLE_LEN, off);
+		if (rc == 0 && n < 0)
+			rc = (int)n;
+		if (rc == 0)
+			rc = write_again(fd, off, buf, (size_t)n);
+		off += SETTLE_LEN;
+	} while (rc == 0 && n == SETTLE_LEN);
+	free(buf);
+	return rc < 0 ? rc : file_sync_data(fd);
+}
+
+int store_settle(struct store *st, uint64_t from)
+{
+	uint64_t last, off = 0;
+	struct handle *h;
+	int rc;
+
+	assert(st->writable);
+	rc = store_last(st, &last);
+	if (rc < 0)
+		return rc == -ERR_ABSENT ? 0 : rc;
+	if (from > segment_start(last))
+		off = from - segment_start(last);
+	rc = acquire(st, last, false, &h);
+	if (rc < 0)
+		return rc;
+	rc = settle_file(h->fd, off);
 	release(st, h);
 	return rc;
 }

@@ -373,3 +373,59 @@ Test(store, a_folder_whose_sync_failed_is_synced_by_the_next)
 	cr_assert_eq(n, 2);
 	store_close(other);
 }
+
+/* Counts writes, and fails what is asked for. */
+struct settling {
+	const char *fail;
+	int writes, syncs;
+};
+
+static int watch(void *ctx, const char *op)
+{
+	struct settling *s = ctx;
+
+	s->writes += strcmp(op, "write") == 0;
+	s->syncs += strcmp(op, "sync_data") == 0;
+	return s->fail && strcmp(op, s->fail) == 0 ? -EIO : 0;
+}
+
+static int settle(uint64_t from, const char *fail, struct settling *s)
+{
+	int rc;
+
+	*s = (struct settling){.fail = fail};
+	file_set_fault(watch, s);
+	rc = store_settle(st, from);
+	file_set_fault(NULL, NULL);
+	return rc;
+}
+
+/* Written again are the last segment's pages from there on that hold anything. */
+Test(store, settle)
+{
+	static uint8_t bytes[10000], got[sizeof(bytes)];
+	const uint64_t start = segment_start(1);
+	struct settling s;
+
+	cr_assert_eq(settle(0, NULL, &s), 0, "nothing is there");
+	memset(bytes, 7, sizeof(bytes));
+	cr_assert_eq(store_create(st, 0), 0);
+	cr_assert_eq(store_write(st, 0, bytes, sizeof(bytes), false), 0);
+	cr_assert_eq(store_create(st, 1), 0);
+	cr_assert_eq(store_write(st, start, bytes, sizeof(bytes), false), 0);
+	cr_assert_eq(store_truncate(st, 1, 3 << 20), 0);
+	cr_assert_eq(store_write(st, start + (3 << 20) - 100, bytes, 100, false), 0);
+
+	cr_assert_eq(settle(0, NULL, &s), 0);
+	cr_assert_eq(s.writes, 4);
+	cr_assert_eq(s.syncs, 1);
+	cr_assert_eq(settle(start + 5000, NULL, &s), 0);
+	cr_assert_eq(s.writes, 3);
+	cr_assert_eq(settle(start + (3 << 20), NULL, &s), 0);
+	cr_assert_eq(s.writes, 0);
+	cr_assert_eq(settle(0, "read", &s), -EIO);
+	cr_assert_eq(settle(0, "write", &s), -EIO);
+	cr_assert_eq(settle(0, "sync_data", &s), -EIO);
+	cr_assert_eq(store_read(st, start, sizeof(got), got), 0);
+	cr_assert_arr_eq(got, bytes, sizeof(got));
+}

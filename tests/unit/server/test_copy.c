@@ -351,3 +351,50 @@ Test(copy, mending)
 	fix_append_all();
 	fix_expect_holds(4);
 }
+
+/* Counts calls of one kind and, past the first so many, fails them. */
+struct failing {
+	const char *op;
+	int count, from;
+};
+
+static int fail_from(void *ctx, const char *op)
+{
+	struct failing *f = ctx;
+
+	if (strcmp(op, f->op) != 0)
+		return 0;
+	return ++f->count > f->from ? -EIO : 0;
+}
+
+/* After a sync that failed, a server that is started again sees what is not on the disk. */
+Test(copy, what_no_catalog_vouches_for_is_written_again)
+{
+	struct failing f = {.op = "write", .from = 1000};
+	char path[512];
+
+	synth_segment(&log_, 0);
+	synth_block(&log_, 9000);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("catalog", path);
+	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	cr_assert_eq(vault_open(dir, &vault), 0);
+	file_set_fault(fail_from, &f);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), 0);
+	file_set_fault(NULL, NULL);
+	cr_expect_geq(f.count, 3);
+	fix_expect_holds(1);
+	fix_close();
+
+	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	cr_assert_eq(vault_open(dir, &vault), 0);
+	f = (struct failing){.op = "sync_data"};
+	file_set_fault(fail_from, &f);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), -EIO);
+	file_set_fault(NULL, NULL);
+	fix_close();
+	fix_open();
+	fix_expect_holds(1);
+}
