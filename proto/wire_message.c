@@ -262,7 +262,7 @@ static int decode_open(const struct wire_bytes *bytes, struct wire_append *out)
 int wire_append_decode(const grpc_byte_buffer *bb, struct wire_append *out)
 {
 	struct cursor c = {0};
-	struct field f;
+	struct field f = {0};
 	int rc;
 
 	memset(out, 0, sizeof(*out));
@@ -285,7 +285,7 @@ int wire_append_decode(const grpc_byte_buffer *bb, struct wire_append *out)
 int wire_read_decode(const grpc_byte_buffer *bb, struct wire_bytes *out)
 {
 	struct cursor c = {0};
-	struct field f;
+	struct field f = {0};
 	int rc;
 
 	memset(out, 0, sizeof(*out));
