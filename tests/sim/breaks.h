@@ -1,0 +1,22 @@
+#ifndef BREAKS_H_
+#define BREAKS_H_
+
+/*
+ * Mistakes made on purpose, to show that the simulation finds them: each changes one step of the
+ * code under test, at the place where its modules meet.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* breaks_set(name): false if there is none of that name.  breaks_name(i): NULL after the last. */
+bool breaks_set(const char *name);
+const char *breaks_name(size_t i);
+
+/* breaks_any(): whether one is set. */
+bool breaks_any(void);
+
+/* breaks_begin(): at a history's begin. */
+void breaks_begin(void);
+
+#endif /* !BREAKS_H_ */
