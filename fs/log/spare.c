@@ -31,6 +31,8 @@
 #define CATALOG_ROOM (UINT64_C(4) << 20)
 
 _Static_assert(STORE_SPARE_MIN > BLOCK_STORED_MAX + (64 << 10), "any block fits a short segment");
+_Static_assert(STORE_SPARE_SHORT >= STORE_SPARE_MIN && STORE_SPARE_SHORT < SEGMENT_SIZE,
+	       "a short spare is one, and is short");
 
 /* Zeros all over, where the filesystem cannot allocate without writing. */
 static int fill_with_zeros(int fd, uint64_t from, uint64_t to)

@@ -49,9 +49,9 @@ MUST_CHECK int store_next(struct store *st, uint64_t from, uint64_t *out_number)
 /* store_last(st, out): the highest existing segment number, or -ERR_ABSENT if there is none. */
 MUST_CHECK int store_last(struct store *st, uint64_t *out_number);
 
-#define STORE_SPARE_MIN (UINT64_C(2) << 20)    /* a shorter spare is none */
+#define STORE_SPARE_MIN (UINT64_C(2) << 20) /* a shorter spare is none */
 #define STORE_SPARE_STEP STORE_SPARE_MIN
-#define STORE_SPARE_SHORT (UINT64_C(16) << 20) /* kept while no writer has the volume open */
+#define STORE_SPARE_SHORT (SEGMENT_SIZE / 4) /* kept while no writer has the volume open */
 
 /*
  * For a writer: VOLUME/log/spare is space allocated ahead for the segment to come.
