@@ -107,9 +107,11 @@ static int build_filler(const struct segment_key *key, const struct head *h,
 			uint8_t block[HEAD_BLOCK_MAX])
 {
 	static const uint8_t zeros[HEAD_BLOCK_MAX];
-	struct frame f = {.kind = BLOCK_DATA, .body_len = h->stored_len - FRAME_LEN};
+	uint32_t body_len = h->stored_len - FRAME_LEN;
+	struct frame f = {
+		.kind = BLOCK_DATA, .flags = (uint8_t)filler_flags(body_len), .body_len = body_len};
 
-	return seal_block(key, h->pos, &f, zeros, opened_len(f.body_len), block);
+	return seal_block(key, h->pos, &f, zeros, opened_len(f.body_len, f.flags), block);
 }
 
 static void place_block(struct log *log, const struct head *h, const uint8_t *block)

@@ -233,7 +233,8 @@ static int check_frame(const struct block_ptr *ptr, enum block_kind kind, const 
 		return damaged(ptr, "it is of another kind than the pointer to it");
 	if (FRAME_LEN + out->body_len != ptr->stored_len)
 		return damaged(ptr, "it has another length than the pointer to it");
-	if (!(out->flags & BLOCK_FLAG_ZSTD) && opened_len(out->body_len) != ptr->plain_len)
+	if (!(out->flags & BLOCK_FLAG_ZSTD) &&
+	    opened_len(out->body_len, out->flags) != ptr->plain_len)
 		return damaged(ptr, "it holds another length than the pointer to it");
 	return 0;
 }
@@ -260,7 +261,7 @@ static int open_block(struct blocks *b, struct scratch *t, const struct block_pt
 		return damaged(ptr, "its seal does not verify");
 	if (rc < 0 || !packed)
 		return rc;
-	rc = decompress_block(t->body, opened_len(f.body_len), out, ptr->plain_len);
+	rc = decompress_block(t->body, opened_len(f.body_len, f.flags), out, ptr->plain_len);
 	if (rc == -ERR_DAMAGED)
 		return damaged(ptr, "its compression is not valid");
 	return rc;
@@ -318,6 +319,7 @@ static size_t count_run(const struct block_slice *s, size_t n, size_t *out_len)
  * What is wanted of a block that is not compressed: the chunks that hold the slices s[0..n) of it.
  */
 struct part {
+	unsigned flags;	   /* of the block */
 	uint32_t first, n; /* chunks */
 	uint64_t pos;	   /* where they are stored */
 	size_t len;
@@ -330,26 +332,31 @@ struct part {
 static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 {
 	const struct block_ptr *ptr = &s[0].ptr;
-	uint32_t chunks = (ptr->plain_len + SEAL_CHUNK - 1) / SEAL_CHUNK, from = chunks, to = 0;
+	uint32_t chunk, chunks, from = UINT32_MAX, to = 0;
 	uint64_t end;
 
-	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len))
+	out->flags = block_data_flags(ptr->plain_len);
+	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len, out->flags))
+		out->flags = 0; /* of an older version */
+	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len, out->flags))
 		return false;
+	chunk = seal_chunk_len(out->flags);
+	chunks = (ptr->plain_len + chunk - 1) / chunk;
 	for (size_t i = 0; i < n; i++) {
 		uint32_t first, last;
 
 		if (s[i].len == 0 || s[i].off >= ptr->plain_len ||
 		    s[i].len > ptr->plain_len - s[i].off)
 			return false;
-		first = s[i].off / SEAL_CHUNK;
-		last = (s[i].off + s[i].len - 1) / SEAL_CHUNK;
+		first = s[i].off / chunk;
+		last = (s[i].off + s[i].len - 1) / chunk;
 		from = first < from ? first : from;
 		to = last > to ? last : to;
 	}
 	out->first = from;
 	out->n = to - from + 1;
-	out->pos = ptr->pos + FRAME_LEN + (uint64_t)from * (SEAL_CHUNK + SEAL_TAG_LEN);
-	end = out->pos + (uint64_t)out->n * (SEAL_CHUNK + SEAL_TAG_LEN);
+	out->pos = ptr->pos + FRAME_LEN + (uint64_t)from * (chunk + SEAL_TAG_LEN);
+	end = out->pos + (uint64_t)out->n * (chunk + SEAL_TAG_LEN);
 	if (end > ptr->pos + ptr->stored_len)
 		end = ptr->pos + ptr->stored_len;
 	out->len = (size_t)(end - out->pos);
@@ -360,7 +367,9 @@ static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 static int read_part(struct blocks *b, struct scratch *t, const struct block_ptr *ptr,
 		     const struct part *part, uint8_t *out)
 {
-	struct frame f = {.kind = BLOCK_DATA, .body_len = ptr->stored_len - FRAME_LEN};
+	struct frame f = {.kind = BLOCK_DATA,
+			  .flags = (uint8_t)part->flags,
+			  .body_len = ptr->stored_len - FRAME_LEN};
 	struct cached_key *k;
 	int rc;
 
@@ -378,7 +387,7 @@ static int read_part(struct blocks *b, struct scratch *t, const struct block_ptr
 static void read_part_slices(struct blocks *b, struct scratch *t, struct block_slice *s, size_t n,
 			     const struct part *part)
 {
-	uint32_t base = part->first * SEAL_CHUNK;
+	uint32_t base = part->first * seal_chunk_len(part->flags);
 	int rc = read_part(b, t, &s[0].ptr, part, t->plain);
 
 	for (size_t i = 0; i < n; i++) {

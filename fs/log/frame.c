@@ -48,15 +48,33 @@ void frame_encode(const struct frame *f, uint64_t pos, uint8_t out[FRAME_LEN])
 	put_le32(out + FRAME_CRC_OFF, frame_crc(out, pos));
 }
 
-static bool body_len_fits(unsigned kind, uint32_t len)
+static bool body_len_fits(const struct frame *f)
 {
-	switch (kind) {
+	uint32_t len = f->body_len, plain = opened_len(len, f->flags);
+
+	switch (f->kind) {
 	case BLOCK_SEGMENT:
 		return len == SEGMENT_HEADER_LEN;
 	case BLOCK_HEAD:
 		return len > 0 && len <= HEAD_NOTE_MAX;
 	default:
-		return opened_len(len) > 0 && opened_len(len) <= BLOCK_PLAIN_MAX;
+		if (f->flags & BLOCK_FLAG_FINE)
+			return plain > SEAL_CHUNK_FINE && plain <= EXTENT_MAX;
+		return plain > 0 && plain <= BLOCK_PLAIN_MAX;
+	}
+}
+
+static bool flags_fit(const struct frame *f)
+{
+	switch (f->flags) {
+	case 0:
+		return true;
+	case BLOCK_FLAG_ZSTD:
+		return !block_kind_is_clear(f->kind);
+	case BLOCK_FLAG_FINE:
+		return f->kind == BLOCK_DATA;
+	default:
+		return false;
 	}
 }
 
@@ -69,11 +87,11 @@ int frame_decode(const uint8_t in[FRAME_LEN], uint64_t pos, struct frame *out)
 		return -ERR_DAMAGED;
 	if (f.kind == 0 || f.kind >= BLOCK_KIND_END || get_le16(in + 6) != 0)
 		return -ERR_DAMAGED;
-	if (f.flags & ~(block_kind_is_clear(f.kind) ? 0u : BLOCK_FLAG_ZSTD))
+	if (!flags_fit(&f))
 		return -ERR_DAMAGED;
 	if ((f.kind == BLOCK_SEGMENT) != (off == 0))
 		return -ERR_DAMAGED;
-	if (!body_len_fits(f.kind, f.body_len) || off + FRAME_LEN + f.body_len > SEGMENT_SIZE)
+	if (!body_len_fits(&f) || off + FRAME_LEN + f.body_len > SEGMENT_SIZE)
 		return -ERR_DAMAGED;
 	*out = f;
 	return 0;
@@ -86,7 +104,7 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_B
 
 	frame_encode(&f, segment_start(h->number), out);
 	memcpy(p, SEGMENT_MAGIC, SEGMENT_MAGIC_LEN);
-	put_le32(p + 8, FORMAT_VERSION);
+	put_le32(p + 8, SEGMENT_VERSION);
 	put_le32(p + 12, h->cipher);
 	memcpy(p + 16, h->volume, VOLUME_ID_LEN);
 	put_le64(p + 32, h->number);
@@ -111,7 +129,7 @@ int segment_header_decode(const uint8_t in[SEGMENT_BLOCK_LEN], uint64_t number,
 		return -ERR_DAMAGED;
 	if (memcmp(p, SEGMENT_MAGIC, SEGMENT_MAGIC_LEN) != 0)
 		return -ERR_DAMAGED;
-	if (version > FORMAT_VERSION)
+	if (version > SEGMENT_VERSION)
 		return -ERR_VERSION;
 	if (version == 0 || get_le64(p + 32) != number || get_le32(p + 52) != 0)
 		return -ERR_DAMAGED;

@@ -41,6 +41,7 @@ struct segment_header {
 	uint8_t salt[SALT_LEN];
 };
 
+#define SEGMENT_VERSION 2u /* 1 had no BLOCK_FLAG_FINE, and is read as well */
 #define SEGMENT_NUMBER_MAX (UINT64_MAX / SEGMENT_SIZE - 1) /* so that every position fits 64 bits */
 #define SEGMENT_HEADER_LEN 104u				    /* body */
 #define SEGMENT_BLOCK_LEN (FRAME_LEN + SEGMENT_HEADER_LEN) /* whole block */

@@ -239,7 +239,9 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 	if (level != 0 && len >= COMPRESS_MIN &&
 	    compress_block(plain, len, level, &body, &body_len))
 		f.flags = BLOCK_FLAG_ZSTD;
-	f.body_len = sealed_len((uint32_t)body_len);
+	else if (kind == BLOCK_DATA)
+		f.flags = (uint8_t)block_data_flags((uint32_t)len);
+	f.body_len = sealed_len((uint32_t)body_len, f.flags);
 	stored_len = FRAME_LEN + f.body_len;
 
 	pthread_mutex_lock(&log->mu);

@@ -105,7 +105,7 @@ static int open_sealed(struct recovery *r, const struct scan_block *b, uint32_t 
 		rc = seal_open(r->key, b->pos, &b->frame, b->bytes, r->plain);
 	if (rc < 0)
 		return rc;
-	len = opened_len(b->frame.body_len);
+	len = opened_len(b->frame.body_len, b->frame.flags);
 	if (b->frame.flags & BLOCK_FLAG_ZSTD)
 		return compress_plain_len(r->plain, len, out_plain_len);
 	*out_plain_len = (uint32_t)len;

@@ -99,7 +99,9 @@ static int key_at(const struct rescue *r, uint64_t pos, struct segment_key **out
 
 static int seal_filler(struct rescue *r, const struct keep_slot *s)
 {
-	struct frame f = {.kind = BLOCK_DATA, .body_len = s->len - FRAME_LEN};
+	uint32_t body_len = s->len - FRAME_LEN;
+	struct frame f = {
+		.kind = BLOCK_DATA, .flags = (uint8_t)filler_flags(body_len), .body_len = body_len};
 	struct segment_key *key;
 	uint8_t *zeros;
 	int rc = key_at(r, s->pos, &key);
@@ -107,7 +109,7 @@ static int seal_filler(struct rescue *r, const struct keep_slot *s)
 	if (rc < 0)
 		return rc;
 	zeros = calloc(1, BLOCK_PLAIN_MAX);
-	rc = zeros ? seal_block(key, s->pos, &f, zeros, opened_len(f.body_len),
+	rc = zeros ? seal_block(key, s->pos, &f, zeros, opened_len(f.body_len, f.flags),
 				ring_at(&r->ring, s->pos))
 		   : -ENOMEM;
 	if (rc == 0)

@@ -189,9 +189,11 @@ int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
 {
 	struct thread_contexts *t = contexts();
 	const uint8_t *from = plain;
+	size_t chunk_len = seal_chunk_len(f->flags);
 	uint8_t aad[AAD_LEN];
 
-	assert(plain_len <= BLOCK_PLAIN_MAX && f->body_len == sealed_len((uint32_t)plain_len));
+	assert(plain_len <= BLOCK_PLAIN_MAX &&
+	       f->body_len == sealed_len((uint32_t)plain_len, f->flags));
 	assert(!block_kind_is_clear(f->kind));
 	if (!t)
 		return -ENOMEM;
@@ -199,7 +201,7 @@ int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
 	make_aad(k, pos, f, aad);
 	out += FRAME_LEN;
 	for (uint32_t chunk = 0; plain_len > 0; chunk++) {
-		size_t len = plain_len < SEAL_CHUNK ? plain_len : SEAL_CHUNK;
+		size_t len = plain_len < chunk_len ? plain_len : chunk_len;
 
 		if (!context_ready(&t->seal, k, pos, chunk, 1))
 			return -EIO;
@@ -234,7 +236,8 @@ int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct fra
 		     uint32_t first, uint32_t n, const uint8_t *sealed, void *out)
 {
 	struct thread_contexts *t = contexts();
-	uint32_t len = opened_len(f->body_len), from = first * SEAL_CHUNK, at = from, end;
+	uint32_t len = opened_len(f->body_len, f->flags), chunk_len = seal_chunk_len(f->flags);
+	uint32_t from = first * chunk_len, at = from, end;
 	uint8_t aad[AAD_LEN];
 	int rc = 0;
 
@@ -242,11 +245,11 @@ int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct fra
 		return -ERR_DAMAGED;
 	if (!t)
 		return -ENOMEM;
-	assert(n > 0 && first < BLOCK_PLAIN_MAX / SEAL_CHUNK && from < len);
-	end = n < (len - from + SEAL_CHUNK - 1) / SEAL_CHUNK ? from + n * SEAL_CHUNK : len;
+	assert(n > 0 && first < BLOCK_PLAIN_MAX / chunk_len && from < len);
+	end = n < (len - from + chunk_len - 1) / chunk_len ? from + n * chunk_len : len;
 	make_aad(k, pos, f, aad);
 	for (uint32_t chunk = first; rc == 0 && at < end; chunk++) {
-		uint32_t step = end - at < SEAL_CHUNK ? end - at : SEAL_CHUNK;
+		uint32_t step = end - at < chunk_len ? end - at : chunk_len;
 
 		if (!context_ready(&t->open, k, pos, chunk, 0))
 			rc = -EIO;

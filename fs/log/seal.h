@@ -4,8 +4,8 @@
 /*
  * Sealing: AES-256-GCM or ChaCha20-Poly1305 (RFC 8439) by libcrypto.  A segment's key is
  * derived from the volume's log key and the segment's salt, so one key seals one segment
- * written by one mount.  A block is sealed in chunks of SEAL_CHUNK bytes, each followed by its
- * tag, so that a few bytes of a large block can be read without the rest.  A chunk's nonce is
+ * written by one mount.  A block is sealed in chunks of seal_chunk_len() bytes, each followed by
+ * its tag, so that a few bytes of a large block can be read without the rest.  A chunk's nonce is
  * the block's position plus the chunk's number (u64 LE, then 4 zero bytes), which is used once
  * under that key; the associated data are the volume id, the position and the first 8 bytes of
  * the frame, whose length tells a block that lost its last chunks.  The server does not link this.
@@ -38,7 +38,7 @@ MUST_CHECK int seal_ready(void);
 
 /*
  * seal_block(k, pos, f, plain, plain_len, out): write the whole block (frame, ciphertext, tags)
- * to ${out}; f->body_len must be sealed_len(plain_len).  ${plain} is what is sealed
+ * to ${out}; f->body_len must be sealed_len(plain_len, f->flags).  ${plain} is what is sealed
  * (compressed already if flagged).  In place is not allowed.  Must be called once only for a
  * key and position: a second plaintext under the same nonce would give both away.
  * Any thread; keeps a cipher context per thread.  Returns 0; -EIO (libcrypto failed); -ENOMEM.
@@ -48,7 +48,7 @@ MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struc
 
 /*
  * seal_open(k, pos, f, block, out): verify the whole block at ${block}, whose frame decodes to
- * ${f}, and decrypt its opened_len(body_len) bytes into ${out}, which is zeroed on failure.
+ * ${f}, and decrypt its opened_len(body_len, flags) bytes into ${out}, which is zeroed on failure.
  * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows where it looked); -EIO
  * (libcrypto failed); or -ENOMEM.
  */

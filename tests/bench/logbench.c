@@ -64,7 +64,7 @@ static void run(unsigned n, void *(*fn)(void *))
 static void bench_seal(const struct log_fixture *f)
 {
 	struct segment_header h = {.cipher = CIPHER_AES256GCM};
-	struct frame frame = {.body_len = sealed_len(BLOCK), .kind = BLOCK_DATA};
+	struct frame frame = {.body_len = sealed_len(BLOCK, 0), .kind = BLOCK_DATA};
 	uint8_t *plain = calloc(1, BLOCK), *out = calloc(2, BLOCK), leaf[HASH_LEN];
 	struct segment_key *k;
 	uint64_t start;

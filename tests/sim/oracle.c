@@ -287,7 +287,7 @@ static int visit(void *ctx, const struct scan_block *b)
 	if (w->next > n_ops)
 		fail("home: a delta at %llu that nobody wrote", (ull)b->pos);
 	op = &ops[w->next - 1];
-	ptr.plain_len = opened_len(b->frame.body_len);
+	ptr.plain_len = opened_len(b->frame.body_len, b->frame.flags);
 	len = oracle_op_encode(op, w->want);
 	rc = blocks_read(w->blocks, &ptr, BLOCK_DELTA, w->plain);
 	if (rc < 0 || ptr.plain_len != len || memcmp(w->plain, w->want, len) != 0)

@@ -14,13 +14,13 @@
 /* Made by an independent implementation; proto/FORMAT.md shows the same bytes. */
 #define GOLDEN_FRAME "e803000003010000a25e923b"
 #define GOLDEN_FRAME_POS UINT64_C(0x4000074)
-#define GOLDEN_SEGMENT                                                                         \
-	"68000000010000006ece3b8a"                                                             \
-	"454d425345474d310100000001000000101112131415161718191a1b1c1d1e1f"                     \
-	"030000000000000002000000000000000000000000000000d204000000000000"                     \
-	"15cd853dfe9c9717404142434445464748494a4b4c4d4e4f5051525354555657"                     \
+#define GOLDEN_SEGMENT                                                                             \
+	"68000000010000006ece3b8a"                                                                 \
+	"454d425345474d310200000001000000101112131415161718191a1b1c1d1e1f"                         \
+	"030000000000000002000000000000000000000000000000d204000000000000"                         \
+	"15cd853dfe9c9717404142434445464748494a4b4c4d4e4f5051525354555657"                         \
 	"58595a5b5c5d5e5f"
-#define GOLDEN_LEAF "fb6630d893a3c6d7f6232588e2fec70a9e57a3abc74ef871862b8773fe814e8a"
+#define GOLDEN_LEAF "c474f919c93058f1868a3e908ebbaf34095119a16c2ba5b79beb8993440aaca2"
 
 static void assert_hex(const void *p, size_t len, const char *hex)
 {
@@ -101,6 +101,8 @@ Test(frame, every_bit_counts)
 	cr_assert_eq(frame_decode(out, GOLDEN_FRAME_POS, &back), -ERR_DAMAGED);
 }
 
+#define FINE BLOCK_FLAG_FINE
+
 static int decode(unsigned kind, unsigned flags, uint32_t len, uint64_t pos)
 {
 	struct frame f = {.body_len = len, .kind = (uint8_t)kind, .flags = (uint8_t)flags}, back;
@@ -116,18 +118,27 @@ Test(frame, rules)
 
 	cr_assert_eq(decode(0, 0, 100, 200), -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_KIND_END, 0, 100, 200), -ERR_DAMAGED);
-	cr_assert_eq(decode(BLOCK_DATA, 0x02, 100, 200), -ERR_DAMAGED);
+	cr_assert_eq(decode(BLOCK_DATA, 0x04, 100, 200), -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_HEAD, BLOCK_FLAG_ZSTD, 100, 200), -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_HEAD, 0, 100, 200), 0);
 	cr_assert_eq(decode(BLOCK_HEAD, 0, 0, 200), -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_HEAD, 0, HEAD_NOTE_MAX, 200), 0);
 	cr_assert_eq(decode(BLOCK_HEAD, 0, HEAD_NOTE_MAX + 1, 200), -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_DATA, 0, SEAL_TAG_LEN, 200), -ERR_DAMAGED);
-	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(BLOCK_PLAIN_MAX), 200), 0);
-	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(BLOCK_PLAIN_MAX) + 1, 200), -ERR_DAMAGED);
-	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(SEAL_CHUNK) + SEAL_TAG_LEN, 200),
+	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(BLOCK_PLAIN_MAX, 0), 200), 0);
+	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(BLOCK_PLAIN_MAX, 0) + 1, 200), -ERR_DAMAGED);
+	cr_assert_eq(decode(BLOCK_DATA, 0, sealed_len(SEAL_CHUNK, 0) + SEAL_TAG_LEN, 200),
 		     -ERR_DAMAGED);
 	cr_assert_eq(decode(BLOCK_DATA, 0, UINT32_MAX, 200), -ERR_DAMAGED);
+	/* Fine chunks are of data that has more than one of them. */
+	cr_assert_eq(decode(BLOCK_DATA, FINE, sealed_len(EXTENT_MAX, FINE), 200), 0);
+	cr_assert_eq(decode(BLOCK_DATA, FINE, sealed_len(EXTENT_MAX, FINE) + 1, 200), -ERR_DAMAGED);
+	cr_assert_eq(decode(BLOCK_DATA, FINE, sealed_len(SEAL_CHUNK_FINE + 1, FINE), 200), 0);
+	cr_assert_eq(decode(BLOCK_DATA, FINE, sealed_len(SEAL_CHUNK_FINE, FINE), 200),
+		     -ERR_DAMAGED);
+	cr_assert_eq(decode(BLOCK_DATA, FINE | BLOCK_FLAG_ZSTD, sealed_len(8192, FINE), 200),
+		     -ERR_DAMAGED);
+	cr_assert_eq(decode(BLOCK_NODE, FINE, sealed_len(8192, FINE), 200), -ERR_DAMAGED);
 	/* A segment's header, there and only there. */
 	cr_assert_eq(decode(BLOCK_SEGMENT, 0, SEGMENT_HEADER_LEN, SEGMENT_SIZE), 0);
 	cr_assert_eq(decode(BLOCK_SEGMENT, 0, SEGMENT_HEADER_LEN + 1, SEGMENT_SIZE), -ERR_DAMAGED);
@@ -152,8 +163,10 @@ Test(frame, segment_errors)
 	bad[FRAME_LEN] = 'X'; /* magic */
 	cr_assert_eq(segment_header_decode(bad, 3, &back), -ERR_DAMAGED);
 	memcpy(bad, good, sizeof(bad));
-	put_le32(bad + FRAME_LEN + 8, FORMAT_VERSION + 1);
+	put_le32(bad + FRAME_LEN + 8, SEGMENT_VERSION + 1);
 	cr_assert_eq(segment_header_decode(bad, 3, &back), -ERR_VERSION);
+	put_le32(bad + FRAME_LEN + 8, 1);
+	cr_assert_eq(segment_header_decode(bad, 3, &back), 0, "what was written before");
 	put_le32(bad + FRAME_LEN + 8, 0);
 	cr_assert_eq(segment_header_decode(bad, 3, &back), -ERR_DAMAGED);
 	memcpy(bad, good, sizeof(bad));

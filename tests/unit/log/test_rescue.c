@@ -228,7 +228,8 @@ Test(rescue, unfinished_places_hide_nothing)
 			if (log_reserve_locked(log, BLOCK_DATA, holes[i]) < 0)
 				_exit(3);
 			(void)log_push_slot_locked(
-				log, sealed_len(opened_len(holes[i] - FRAME_LEN)) + FRAME_LEN);
+				log,
+				sealed_len(opened_len(holes[i] - FRAME_LEN, 0), 0) + FRAME_LEN);
 			pthread_mutex_unlock(&log->mu);
 		}
 		append_noted(log, &notes[0], seed + 9);

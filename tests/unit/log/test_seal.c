@@ -36,9 +36,16 @@ static struct segment_key *make_key(const struct segment_header *h)
 	return k;
 }
 
+static struct frame flagged_frame(size_t plain_len, unsigned flags)
+{
+	return (struct frame){.body_len = sealed_len((uint32_t)plain_len, flags),
+			      .kind = BLOCK_DATA,
+			      .flags = (uint8_t)flags};
+}
+
 static struct frame data_frame(size_t plain_len)
 {
-	return (struct frame){.body_len = sealed_len((uint32_t)plain_len), .kind = BLOCK_DATA};
+	return flagged_frame(plain_len, 0);
 }
 
 static void check_round_trip(uint32_t cipher)
@@ -52,7 +59,8 @@ static void check_round_trip(uint32_t cipher)
 	for (size_t i = 0; i < sizeof(plain); i++)
 		plain[i] = (uint8_t)(i * 7 + (i >> 8));
 	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
-		struct frame f = data_frame(lens[i]), seen;
+		uint32_t len = (uint32_t)lens[i];
+		struct frame f = flagged_frame(len, block_data_flags(len)), seen;
 
 		cr_assert_eq(seal_block(k, POS, &f, plain, lens[i], block), 0);
 		cr_assert_eq(frame_decode(block, POS, &seen), 0);
@@ -129,7 +137,7 @@ Test(seal, impossible_frames)
 
 	f.body_len = SEAL_TAG_LEN - 1;
 	cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED);
-	f.body_len = sealed_len(BLOCK_PLAIN_MAX) + 1;
+	f.body_len = sealed_len(BLOCK_PLAIN_MAX, 0) + 1;
 	cr_assert_eq(seal_open(k, POS, &f, block, out), -ERR_DAMAGED);
 	f = data_frame(8);
 	f.kind = BLOCK_HEAD;
@@ -138,42 +146,46 @@ Test(seal, impossible_frames)
 }
 
 /* A chunk opens by itself, in its place only, and no chunk can be missing. */
-static void check_chunks(uint32_t cipher)
+static void check_chunks(uint32_t cipher, unsigned flags)
 {
-	enum { LEN = 3 * SEAL_CHUNK + 100, STEP = SEAL_CHUNK + SEAL_TAG_LEN };
-	static uint8_t plain[LEN], block[FRAME_LEN + LEN + 4 * SEAL_TAG_LEN], out[LEN];
+	enum { LEN_MAX = 3 * SEAL_CHUNK + 100 };
+	static uint8_t plain[LEN_MAX], block[FRAME_LEN + LEN_MAX + 4 * SEAL_TAG_LEN], out[LEN_MAX];
+	const size_t chunk = seal_chunk_len(flags), step = chunk + SEAL_TAG_LEN;
+	const size_t whole = 3 * chunk + 100;
 	struct segment_header h = header(cipher);
 	struct segment_key *k = make_key(&h);
-	struct frame f = data_frame(LEN), shorter = data_frame(3 * SEAL_CHUNK);
+	struct frame f = flagged_frame(whole, flags), shorter = flagged_frame(3 * chunk, flags);
 	const uint8_t *body = block + FRAME_LEN;
 
-	for (size_t i = 0; i < LEN; i++)
+	for (size_t i = 0; i < whole; i++)
 		plain[i] = (uint8_t)(i >> 3);
-	cr_assert_eq(seal_block(k, POS, &f, plain, LEN, block), 0);
+	cr_assert_eq(seal_block(k, POS, &f, plain, whole, block), 0);
 	for (uint32_t i = 0; i < 4; i++) {
 		for (uint32_t n = 1; n <= 5 - i; n++) {
-			size_t end = (i + n) * SEAL_CHUNK < LEN ? (i + n) * SEAL_CHUNK : LEN;
+			size_t end = (i + n) * chunk < whole ? (i + n) * chunk : whole;
 
-			memset(out, 0xee, LEN);
-			cr_assert_eq(seal_open_chunks(k, POS, &f, i, n, body + i * STEP, out), 0);
-			cr_assert_eq(memcmp(out, plain + i * SEAL_CHUNK, end - i * SEAL_CHUNK), 0);
-			cr_assert(end == LEN || out[end - i * SEAL_CHUNK] == 0xee);
+			memset(out, 0xee, whole);
+			cr_assert_eq(seal_open_chunks(k, POS, &f, i, n, body + i * step, out), 0);
+			cr_assert_eq(memcmp(out, plain + i * chunk, end - i * chunk), 0);
+			cr_assert(end == whole || out[end - i * chunk] == 0xee);
 		}
 	}
-	cr_assert_eq(seal_open_chunks(k, POS, &f, 0, 1, body + STEP, out), -ERR_DAMAGED);
+	cr_assert_eq(seal_open_chunks(k, POS, &f, 0, 1, body + step, out), -ERR_DAMAGED);
 	cr_assert_eq(seal_open_chunks(k, POS, &f, 1, 1, body, out), -ERR_DAMAGED);
 	cr_assert_eq(seal_open(k, POS, &shorter, block, out), -ERR_DAMAGED, "cut short");
-	block[FRAME_LEN + 2 * STEP + 5] ^= 1;
+	block[FRAME_LEN + 2 * step + 5] ^= 1;
 	cr_assert_eq(seal_open_chunks(k, POS, &f, 0, 2, body, out), 0);
-	cr_assert_eq(seal_open_chunks(k, POS, &f, 1, 2, body + STEP, out), -ERR_DAMAGED);
-	cr_assert(out[0] == 0 && out[SEAL_CHUNK] == 0, "plaintext got out");
+	cr_assert_eq(seal_open_chunks(k, POS, &f, 1, 2, body + step, out), -ERR_DAMAGED);
+	cr_assert(out[0] == 0 && out[chunk] == 0, "plaintext got out");
 	segment_key_free(k);
 }
 
 Test(seal, chunks)
 {
-	check_chunks(CIPHER_AES256GCM);
-	check_chunks(CIPHER_CHACHA20POLY1305);
+	check_chunks(CIPHER_AES256GCM, 0);
+	check_chunks(CIPHER_AES256GCM, BLOCK_FLAG_FINE);
+	check_chunks(CIPHER_CHACHA20POLY1305, 0);
+	check_chunks(CIPHER_CHACHA20POLY1305, BLOCK_FLAG_FINE);
 }
 
 /* Whatever goes into the derivation makes another key. */
@@ -281,7 +293,7 @@ static void check_golden(uint32_t cipher, const char *want)
 Test(seal, golden)
 {
 	check_golden(CIPHER_AES256GCM, "17000000030000008068fb14427a85e156ed2349"
-		     "d88ec8910be5e461cbe4a1f1cfa698");
+				       "d88ec8910be5e461cbe4a1f1cfa698");
 	check_golden(CIPHER_CHACHA20POLY1305, "17000000030000008068fb14a01b6c3a6e2699b8"
-		     "90f9726305da0d4a20b057b7645f14");
+					      "90f9726305da0d4a20b057b7645f14");
 }

@@ -166,7 +166,7 @@ static uint64_t place(struct synth *s, size_t len)
 static void add_data(struct synth *s, size_t plain_len)
 {
 	static uint8_t block[BLOCK_STORED_MAX];
-	struct frame f = {.body_len = sealed_len((uint32_t)plain_len), .kind = BLOCK_DATA};
+	struct frame f = {.body_len = sealed_len((uint32_t)plain_len, 0), .kind = BLOCK_DATA};
 	uint64_t pos = place(s, FRAME_LEN + f.body_len);
 
 	frame_encode(&f, pos, block);
