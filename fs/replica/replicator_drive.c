@@ -32,6 +32,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #define AHEAD_MAX 8u
 #define ASK_TIMEOUT_MS 10000
@@ -39,6 +41,7 @@
 #define BACKLOG_FAR (UINT64_C(256) << 20)
 #define SECOND_NS UINT64_C(1000000000)
 #define CURSOR_LEN 24u /* number, end, time; 8 bytes each */
+#define NICE 5 /* a third of a thread of an application, if there is no core for both */
 
 /* ---- state ---- */
 
@@ -473,6 +476,8 @@ void *replicator_thread(void *arg)
 	struct inbox in;
 	uint64_t until_ns;
 
+	/* Where all cores are busy, what applications do goes first. */
+	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	look_at_newest(r);
 	do {
 		until_ns = take_step(r);
