@@ -129,7 +129,8 @@ static int enter(struct copy *c)
 	pthread_rwlock_rdlock(&c->gate);
 	if (c->catalog)
 		return 0;
-	return err_say(-EIO, "%s: the catalog can't be opened since an error; look at the server's disk",
+	return err_say(-EIO,
+		       "%s: the catalog can't be opened since an error; look at the server's disk",
 		       c->dir);
 }
 

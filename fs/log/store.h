@@ -102,10 +102,10 @@ MUST_CHECK int store_sync(struct store *st, uint64_t number);
 
 /*
  * store_settle(st, from): make durable what readers see of the last segment from position ${from}
- * on, whatever went before: it is written again, but for zeros, and synced.  After a sync that failed, readers see
- * bytes that are not on the disk, and the next sync may not write them, since the kernel takes them
- * for clean.  For a recovery, before it believes such bytes.  An earlier segment was durable
- * before the next was begun.
+ * on, whatever went before: it is written again, but for zeros, and synced.  After a sync that
+ * failed, readers see bytes that are not on the disk, and the next sync may not write them, since
+ * the kernel takes them for clean.  For a recovery, before it believes such bytes.  An earlier
+ * segment was durable before the next was begun.
  * Returns 0, also where there is nothing; -ENOMEM; or -errno.
  */
 MUST_CHECK int store_settle(struct store *st, uint64_t from);

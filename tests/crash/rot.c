@@ -158,6 +158,9 @@ static int take_name(void *ctx, const char *name)
 	char path[GROUND_PATH];
 	struct stat st;
 
+	/* What is allocated ahead holds nothing yet. */
+	if (strcmp(name, "spare") == 0)
+		return 0;
 	ground_path(path, l->folder, name);
 	if (stat(path, &st) < 0)
 		ground_die("%s: %s", path, strerror(errno));

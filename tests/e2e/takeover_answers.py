@@ -29,21 +29,30 @@ def daemon():
     return None
 
 
-def kill_after_change():
-    """Have the daemon die once a thread has made a change, before it answers."""
-    pid = daemon()
-    ready = f'{scratch}/ready.{pid}'
-    debugger = subprocess.Popen(
+def attach(pid, ready):
+    return subprocess.Popen(
         ['gdb', '-q', '-nx', '-batch', '-p', str(pid), '-ex', 'handle SIGUSR1 nostop noprint',
          '-ex', 'break inflight_changed', '-ex', f'shell touch {ready}', '-ex', 'continue',
          '-ex', 'finish', '-ex', 'kill'],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def kill_after_change():
+    """Have the daemon die once a thread has made a change, before it answers."""
     end = time.monotonic() + 60
-    while not os.path.exists(ready):
-        if time.monotonic() > end or debugger.poll() is not None:
-            sys.exit('gdb does not attach')
-        time.sleep(0.02)
-    return pid, debugger
+    while time.monotonic() < end:
+        pid = daemon()
+        if pid is None:
+            time.sleep(0.02)
+            continue
+        ready = f'{scratch}/ready.{pid}'
+        debugger = attach(pid, ready)
+        while debugger.poll() is None and time.monotonic() < end:
+            if os.path.exists(ready):
+                return pid, debugger
+            time.sleep(0.02)
+        # A helper that has not yet got its own name, say: look again.
+    sys.exit('gdb does not attach')
 
 
 def renameat2(a, b, flags):
