@@ -81,6 +81,22 @@ supervisors_of() {
 	done
 }
 
+# t NAME COMMAND...: one check of a script that has a folder $w, counted in $passed or $failed; silent if it passes.
+# Else the end of what it printed is shown, and what the script's explain() adds.  $about goes before each name.
+t() {
+	local name=${about:-}$1
+	shift
+	if "$@" >"${w:?}/out" 2>&1; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "FAILED $name"
+		tail -n 10 "$w/out" | cut -c -200
+		explain
+	fi
+}
+explain() { :; }
+
 # wait_until SECONDS COMMAND...: until it succeeds.
 wait_until() {
 	local end=$((SECONDS + $1))

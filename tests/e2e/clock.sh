@@ -37,18 +37,6 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-t() { # t NAME COMMAND...: silent if it passes
-	local name=$1
-	shift
-	if "$@" >"$w/out" 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED $name"
-		tail -n 5 "$w/out" | cut -c -200
-	fi
-}
-
 set_clock() { # set_clock WHOSE SECONDS: so much from what it is
 	python3 -c 'import struct, sys
 with open(sys.argv[1], "r+b") as f: f.write(struct.pack("<q", int(sys.argv[2]) * 10**9))' "$w/$1.clock" "$2"

@@ -31,17 +31,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-t() { # t NAME COMMAND...: silent if it passes
-	local name="$kind: $1"
-	shift
-	if "$@" >"$w/out" 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED $name"
-		tail -qn 3 "$w/out" "$w/log" | cut -c -200
-	fi
-}
+explain() { tail -n 3 "$w/log" | cut -c -200; }
 
 daemon() { daemon_of "$mnt"; }
 gone() { [ -z "$(daemon)" ] && ! mountpoint -q "$mnt"; }
@@ -140,6 +130,7 @@ play() {
 echo "correct horse" >"$w/pass"
 : >"$w/log"
 for kind in tmpfs ext4; do
+	about="$kind: "
 	if make_disk; then play; else echo "no $kind here: left out"; fi
 done
 echo "$passed passed, $failed failed"

@@ -37,18 +37,6 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-t() { # t NAME COMMAND...: silent if it passes
-	local name=$1
-	shift
-	if "$@" >"$w/out" 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED $name"
-		head -n 20 "$w/out"
-	fi
-}
-
 # status FILTER: a member of the mount's status.
 status() { timeout 30 python3 -c 'import json, sys
 print(json.load(open(sys.argv[1] + "/.embassy/status"))[sys.argv[2]])' "$mnt" "$1"; }

@@ -46,18 +46,6 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-t() { # t NAME COMMAND...: silent if it passes
-	local name=$1
-	shift
-	if "$@" >"$w/out" 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED $name"
-		tail -n 8 "$w/out" | cut -c -200
-	fi
-}
-
 as_postgres() {
 	setpriv --reuid=postgres --regid=postgres --init-groups env -i PATH="$pg_bin:/usr/bin:/bin" HOME="$w" \
 		LC_ALL=C.UTF-8 timeout 120 "$@"
