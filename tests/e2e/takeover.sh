@@ -216,6 +216,21 @@ done
 unset foreground
 t "mount again" mount_it
 
+# A kernel that gives no request again: what is under way fails, all else goes on.
+t "unmount" unmount
+export LD_PRELOAD=$build/tests/e2e/libold_kernel.so
+t "mount as on a kernel before 6.9" mount_it
+unset LD_PRELOAD
+echo open >"$mnt/open"
+exec 7<"$mnt/open"
+t "changes without an answer fail" timeout 100 python3 "$here/takeover_answers.py" "$mnt" "$w" --no-resend
+t "an open file goes on" bash -c 'read -r x <&7 && [ "$x" = open ]'
+exec 7<&-
+t "it is said why" grep -q 'those under way fail' "$w/log"
+t "unmount" unmount
+t "mount again" mount_it
+t "they were made all the same" python3 "$here/takeover_answers.py" "$mnt" "$w" --after --no-resend
+
 # A crash loop ends, with words.
 crash_loop() {
 	local i pid

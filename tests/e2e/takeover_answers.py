@@ -4,10 +4,12 @@
 gdb kills the daemon when it has noted a change, so the change is made, the caller waits, and the
 next daemon is given the request again.  It must answer as the first would have.  Prints how many
 daemons died so, and ends with 0 if no caller noticed.  With --after it only looks at what was done,
-for a mount made anew, since this one's kernel believes the answers.
+for a mount made anew, since this one's kernel believes the answers.  With --no-resend the kernel
+gives nothing again, and each caller must get EIO.
 """
 
 import ctypes
+import errno
 import os
 import subprocess
 import sys
@@ -124,9 +126,12 @@ operations = {
     'removing a snapshot': (snapshot, remove_snapshot, lambda p: snapshot_is(p, False)),
 }
 
+no_resend = '--no-resend' in sys.argv
+if no_resend:
+    operations = {name: operations[name] for name in ('mkdir', 'unlink', 'rename', 'setxattr')}
 bad = 0
 for number, (name, (before, act, after)) in enumerate(operations.items()):
-    path = f'{mnt}/o{number}'
+    path = f'{mnt}/{"e" if no_resend else "o"}{number}'
     if '--after' in sys.argv:
         if not after(path):
             print(f'{name}: not what it should be')
@@ -147,7 +152,11 @@ for number, (name, (before, act, after)) in enumerate(operations.items()):
         kills += 1
     debugger.terminate()
     debugger.wait()
-    if failure or not after(path):
+    if no_resend:
+        if not isinstance(failure, OSError) or failure.errno != errno.EIO:
+            print(f'{name}: {failure or "success"}, not EIO')
+            bad += 1
+    elif failure or not after(path):
         print(f'{name}: {failure or "not what it should be"}')
         bad += 1
     # Ten deaths in ten seconds would be taken for a crash loop.
