@@ -20,8 +20,9 @@ int64_t clock_stamp_ns(void);
 
 /*
  * clock_onward_ns(last_ns, last_mono_ns, wall_ns, mono_ns): what a clock shows that never goes
- * back: the time ${wall_ns}, unless that is behind what it showed last (${last_ns}, when clock_mono_ns()
- * was ${last_mono_ns}): then it goes at half speed until the wall clock has caught up.
+ * back: the time ${wall_ns}, unless that is behind what it showed last (${last_ns}, when
+ * clock_mono_ns() was ${last_mono_ns}): then it goes at half speed until the wall clock has caught
+ * up.
  */
 int64_t clock_onward_ns(int64_t last_ns, uint64_t last_mono_ns, int64_t wall_ns, uint64_t mono_ns);
 

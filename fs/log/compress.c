@@ -83,20 +83,20 @@ bool compress_block(const void *plain, size_t len, int level, const void **out, 
 	bool fast = level == LEVEL_FAST && len >= FAST_FROM;
 	struct thread_state *t = state();
 	size_t n, cap = len - len / 16;
+	ZSTD_CCtx **c;
 
 	if (!t)
 		return false;
-	if (fast && !t->fast)
-		t->fast = make_fast();
-	if (!fast && !t->cctx)
-		t->cctx = ZSTD_createCCtx();
+	c = fast ? &t->fast : &t->cctx;
+	if (!*c)
+		*c = fast ? make_fast() : ZSTD_createCCtx();
 	if (!t->out)
 		t->out = malloc(BLOCK_PLAIN_MAX);
-	if (!(fast ? t->fast : t->cctx) || !t->out)
+	if (!*c || !t->out)
 		return false;
 
-	n = fast ? ZSTD_compress2(t->fast, t->out, cap, plain, len)
-		 : ZSTD_compressCCtx(t->cctx, t->out, cap, plain, len, level);
+	n = fast ? ZSTD_compress2(*c, t->out, cap, plain, len)
+		 : ZSTD_compressCCtx(*c, t->out, cap, plain, len, level);
 	if (ZSTD_isError(n))
 		return false;
 	*out = t->out;

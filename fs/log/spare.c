@@ -46,15 +46,35 @@ static int fill_with_zeros(int fd, uint64_t from, uint64_t to)
 	return rc;
 }
 
+/* Have the bytes ${from} to ${to}, which are holes or zeros, allocated, durably. */
+static int allocate(int fd, uint64_t from, uint64_t to)
+{
+	int rc = file_allocate(fd, from, to - from);
+
+	if (rc == -EOPNOTSUPP)
+		rc = fill_with_zeros(fd, from, to);
+	return rc < 0 ? rc : file_sync(fd);
+}
+
+/* The spare, and how long it is.  Returns its descriptor or -errno. */
+static int open_spare(struct store *st, int flags, uint64_t *out_len)
+{
+	int fd = file_open(st->dirfd, SPARE, O_RDWR | flags, 0600), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = file_size(fd, out_len);
+	if (rc == 0)
+		return fd;
+	file_close(fd);
+	return rc;
+}
+
 /* From ${len} to ${goal} bytes, durably; the name too, which may be new. */
 static int lengthen(struct store *st, int fd, uint64_t len, uint64_t goal)
 {
-	int rc = file_allocate(fd, 0, goal);
+	int rc = allocate(fd, 0, goal);
 
-	if (rc == -EOPNOTSUPP)
-		rc = fill_with_zeros(fd, len, goal);
-	if (rc == 0)
-		rc = file_sync(fd);
 	if (rc == 0)
 		rc = file_sync(st->dirfd);
 	/* Whatever became of it: what was there before stays. */
@@ -81,15 +101,13 @@ static int find_goal(int fd, uint64_t len, uint64_t want, uint64_t *out)
 /* Have a spare of ${want} bytes, or a short one. */
 static int make_spare(struct store *st, uint64_t want, uint64_t *out_len)
 {
-	int fd = file_open(st->dirfd, SPARE, O_RDWR | O_CREAT, 0600);
 	uint64_t len = 0, goal = 0;
-	int rc;
+	int fd = open_spare(st, O_CREAT, &len), rc = 0;
 
 	assert(st->writable);
 	if (fd < 0)
 		return fd;
-	rc = file_size(fd, &len);
-	if (rc == 0 && len < want)
+	if (len < want)
 		rc = find_goal(fd, len, want, &goal);
 	if (rc == 0 && goal > len && goal >= STORE_SPARE_MIN) {
 		rc = lengthen(st, fd, len, goal);
@@ -116,14 +134,12 @@ int store_make_spare(struct store *st, uint64_t *out_len)
 /* What is a segment next: all of a whole spare, the first part of a short one in a whole file. */
 static int cut_out_segment(struct store *st)
 {
-	int fd = file_open(st->dirfd, SPARE, O_RDWR, 0);
 	uint64_t len;
-	int rc;
+	int fd = open_spare(st, 0, &len), rc = 0;
 
 	if (fd < 0)
 		return fd;
-	rc = file_size(fd, &len);
-	if (rc == 0 && len < SEGMENT_SIZE) {
+	if (len < SEGMENT_SIZE) {
 		rc = file_truncate(fd, STORE_SPARE_MIN);
 		if (rc == 0)
 			rc = file_truncate(fd, SEGMENT_SIZE);
@@ -183,19 +199,15 @@ void store_rest_spare(struct store *st)
 
 bool store_shrink_spare(struct store *st, uint64_t least)
 {
-	int fd = file_open(st->dirfd, SPARE, O_RDWR, 0);
 	uint64_t len;
-	int rc;
+	int fd = open_spare(st, 0, &len);
+	bool shrunk;
 
 	if (fd < 0)
 		return false;
-	rc = file_size(fd, &len);
-	if (rc == 0 && len < least + STORE_SPARE_STEP)
-		rc = -ENOSPC;
-	if (rc == 0)
-		rc = file_truncate(fd, len - STORE_SPARE_STEP);
+	shrunk = len >= least + STORE_SPARE_STEP && file_truncate(fd, len - STORE_SPARE_STEP) == 0;
 	file_close(fd);
-	return rc == 0;
+	return shrunk;
 }
 
 int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to)
@@ -209,11 +221,7 @@ int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to
 	fd = file_open(st->dirfd, name, O_RDWR, 0);
 	if (fd < 0)
 		return fd == -ENOENT ? -ERR_ABSENT : fd;
-	rc = file_allocate(fd, from - start, to - from);
-	if (rc == -EOPNOTSUPP)
-		rc = fill_with_zeros(fd, from - start, to - start);
-	if (rc == 0)
-		rc = file_sync(fd);
+	rc = allocate(fd, from - start, to - start);
 	file_close(fd);
 	return rc;
 }

@@ -53,13 +53,7 @@ static void note_success(struct volume *v)
 /* Wait on ${cond} for at most ${ms}.  REQUIRES(clock_mu) */
 static void wait_ms(struct volume *v, pthread_cond_t *cond, uint64_t ms)
 {
-	struct timespec until;
-	uint64_t ns;
-
-	ns = clock_mono_ns() + ms * NS_PER_MS;
-	until = (struct timespec){.tv_sec = (time_t)(ns / NS_PER_S),
-				  .tv_nsec = (long)(ns % NS_PER_S)};
-	pthread_cond_timedwait(cond, &v->clock_mu, &until);
+	(void)!clock_wait(cond, &v->clock_mu, clock_mono_ns() + ms * NS_PER_MS);
 }
 
 void clockwork_head_made(struct volume *v, int64_t time_ns)

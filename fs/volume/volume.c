@@ -116,16 +116,11 @@ static int lock_or_inherit(struct volume *v)
 
 static void init_locks(struct volume *v)
 {
-	pthread_condattr_t attr;
-
 	pthread_mutex_init(&v->flush_mu, NULL);
 	pthread_mutex_init(&v->orphan_mu, NULL);
 	pthread_mutex_init(&v->clock_mu, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&v->clock_wake, &attr);
-	pthread_cond_init(&v->checkpoint_done, &attr);
-	pthread_condattr_destroy(&attr);
+	clock_cond_init(&v->clock_wake);
+	clock_cond_init(&v->checkpoint_done);
 }
 
 static void destroy_locks(struct volume *v)

@@ -31,10 +31,10 @@ for p in "$embassyfs" "$embassy" "$embassyd" "$proxy"; do
 	[ -x "$p" ] || { echo "net: $p: not built; run ninja first" >&2; exit 2; }
 done
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/embassyfs-net.XXXXXX") || exit 2
-mnt=$work/mnt vol=$work/vol
-mkdir "$mnt" "$work/store"
-head -c 32 /dev/urandom >"$work/key"
+w=$(mktemp -d "${TMPDIR:-/tmp}/embassyfs-net.XXXXXX") || exit 2
+mnt=$w/mnt vol=$w/vol
+mkdir "$mnt" "$w/store"
+head -c 32 /dev/urandom >"$w/key"
 passed=0 failed=0 server_pid='' proxy_pid=''
 seed=${SEED:-$(date +%s)}
 RANDOM=$((seed % 32768))
@@ -43,10 +43,10 @@ echo "seed $seed"
 # --- what runs --------------------------------------------------------------------------------------------------
 
 start_server() {
-	"$embassyd" --store "$work/store" --listen "127.0.0.1:${server_port:-0}" --insecure >"$work/server.log" 2>&1 &
+	"$embassyd" --store "$w/store" --listen "127.0.0.1:${server_port:-0}" --insecure >"$w/server.log" 2>&1 &
 	server_pid=$!
-	wait_until 10 grep -q listening "$work/server.log" || { cat "$work/server.log" >&2; exit 1; }
-	server_port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$work/server.log" | head -1)
+	wait_until 10 grep -q listening "$w/server.log" || { cat "$w/server.log" >&2; exit 1; }
+	server_port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$w/server.log" | head -1)
 }
 
 # A line to the proxy; its answer is left in $answer.
@@ -55,31 +55,20 @@ ask() {
 	read -r answer <&"${link[0]}"
 }
 
-mount_it() { "$embassyfs" "$vol" "$mnt" -o "nosupervise,key-file=$work/key,allow_other,embassy=127.0.0.1:$proxy_port"; }
+mount_it() { "$embassyfs" "$vol" "$mnt" -o "nosupervise,key-file=$w/key,allow_other,embassy=127.0.0.1:$proxy_port"; }
 
 cleanup() {
 	umount "$mnt" 2>/dev/null || umount -l "$mnt" 2>/dev/null
 	[ -n "$proxy_pid" ] && kill "$proxy_pid" 2>/dev/null
 	[ -n "$server_pid" ] && kill "$server_pid" 2>/dev/null && wait "$server_pid" 2>/dev/null
-	rm -rf --one-file-system "$work"
+	rm -rf --one-file-system "$w"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
 # --- what must hold ---------------------------------------------------------------------------------------------
 
-ok() { # ok WORDS COMMAND...
-	local words=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAILED $words"
-		tail -5 "$work/out"
-		"$embassy" status "$mnt"
-	fi
-}
+explain() { "$embassy" status "$mnt"; }
 
 field() { "$embassy" status "$mnt" --json | jq -r "$1"; }
 state() { field '.embassies[0].state'; }
@@ -102,7 +91,7 @@ caught_up() { "$embassy" drain "$mnt" --timeout "${1:-60}"; }
 # The embassy's segments are what home's are, byte for byte.
 same_bytes() {
 	local copy f
-	copy=$(echo "$work"/store/*/volume.conf)
+	copy=$(echo "$w"/store/*/volume.conf)
 	copy=${copy%/*}/log
 	for f in "$copy"/*; do
 		cmp -n "$(stat -c %s "$f")" "$f" "$vol/log/${f##*/}" || return 1
@@ -111,65 +100,65 @@ same_bytes() {
 }
 
 settle() {
-	ok "$1: the embassy catches up" caught_up "${2:-60}"
-	ok "$1: its bytes are home's" same_bytes
+	t "$1: the embassy catches up" caught_up "${2:-60}"
+	t "$1: its bytes are home's" same_bytes
 }
 
-"$embassy" init "$vol" --key-file "$work/key" >/dev/null || exit 1
+"$embassy" init "$vol" --key-file "$w/key" >/dev/null || exit 1
 start_server
 coproc link { exec "$proxy" 0 "$server_port"; }
 proxy_pid=$link_PID
 read -r _ proxy_port <&"${link[0]}"
 
 ask stall
-ok "a link that takes connections and passes nothing on: the mount comes up" mount_it
-ok "black hole: local work goes on" local_work hole
-ok "black hole: status says that it is not connected" state_is connecting
+t "a link that takes connections and passes nothing on: the mount comes up" mount_it
+t "black hole: local work goes on" local_work hole
+t "black hole: status says that it is not connected" state_is connecting
 ask go
 settle "black hole"
 
 for i in 1 2 3 4 5; do
 	ask reset-after $((RANDOM * 200 + 1))
-	ok "reset $i in the middle of a message: local work goes on" bulk reset 8000000
+	t "reset $i in the middle of a message: local work goes on" bulk reset 8000000
 	settle "reset $i"
 done
 ask bytes
 # What is under way at a reset is sent again; more than that would be starting over.
-ok "resets: nothing is sent over from the start (${answer} bytes)" [ "$answer" -lt 120000000 ]
+t "resets: nothing is sent over from the start (${answer} bytes)" [ "$answer" -lt 120000000 ]
 
 ask stall
-ok "stall: local work goes on" local_work stall
+t "stall: local work goes on" local_work stall
 ask go
 settle "stall"
 
 bulk dup 4000000
 ask duplicate
-ok "a connection doubled: local work goes on" local_work dup2
+t "a connection doubled: local work goes on" local_work dup2
 settle "a connection doubled"
 
 ask slow
-ok "a reader of one byte at a time: local work goes on" local_work slow
+t "a reader of one byte at a time: local work goes on" local_work slow
 ask go
 settle "slow reader"
 
 ask refuse
 ask reset
-ok "refused: local work goes on" local_work refused
-ok "refused: status says so" wait_until 20 state_is connecting
-ok "refused: and why" sh -c "'$embassy' status '$mnt' --json | jq -re '.embassies[0].reason' | grep -qi refused"
+t "refused: local work goes on" local_work refused
+t "refused: status says so" wait_until 20 state_is connecting
+t "refused: and why" sh -c "'$embassy' status '$mnt' --json | jq -re '.embassies[0].reason' | grep -qi refused"
 ask accept
 settle "refused"
 
 kill -KILL "$server_pid"
 wait "$server_pid" 2>/dev/null
-ok "server killed: local work goes on" local_work killed
+t "server killed: local work goes on" local_work killed
 start_server
 settle "server killed"
 
 ask delay 40
 ask rate 12500000
 t0=$(date +%s%N)
-ok "100 Mbit/s, 80 ms there and back: local work goes on" bulk thin 40000000
+t "100 Mbit/s, 80 ms there and back: local work goes on" bulk thin 40000000
 settle "thin link" 120
 t1=$(date +%s%N)
 echo "thin link: 40 MB in $(((t1 - t0) / 1000000)) ms, $((40000 * 100 * 1000 / 12500 / ((t1 - t0) / 1000000))) % of the link"
@@ -179,18 +168,18 @@ ask rate 0
 if [ $long = 1 ]; then
 	bulk half 4000000
 	ask half-open
-	ok "connections that die unnoticed: local work goes on" local_work half2
+	t "connections that die unnoticed: local work goes on" local_work half2
 	settle "half-open" 300
 
 	backlog=${BACKLOG_MIB:-8192}
 	ask refuse
 	ask reset
 	for part in 1 2 3; do
-		ok "outage, part $part: local writes go on" bulk "backlog$part" $((backlog * 1048576 / 3))
+		t "outage, part $part: local writes go on" bulk "backlog$part" $((backlog * 1048576 / 3))
 		[ $part = 3 ] && break
 		kill -KILL "$(daemon_of "$mnt")"
 		umount -l "$mnt"
-		ok "outage: home was killed and is mounted again" mount_it
+		t "outage: home was killed and is mounted again" mount_it
 	done
 	echo "backlog $(($(field '.embassies[0].lag_bytes') / 1048576)) MiB"
 	t0=$SECONDS
@@ -201,12 +190,12 @@ if [ $long = 1 ]; then
 	awk '/VmHWM/ {printf "embassyd: %.0f MiB at most\n", $2 / 1024}' "/proc/$server_pid/status"
 fi
 
-ok "home unmounts" umount "$mnt"
+t "home unmounts" umount "$mnt"
 kill "$server_pid"
 wait "$server_pid" 2>/dev/null
 server_pid=''
-ok "the embassy's copy is sound" "$embassy" check "$(dirname "$work"/store/*/volume.conf)" --read-data --key-file "$work/key"
-ok "home's volume is sound" "$embassy" check "$vol" --read-data --key-file "$work/key"
+t "the embassy's copy is sound" "$embassy" check "$(dirname "$w"/store/*/volume.conf)" --read-data --key-file "$w/key"
+t "home's volume is sound" "$embassy" check "$vol" --read-data --key-file "$w/key"
 
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -432,6 +432,19 @@ static int append_rc(struct log *log, enum block_kind kind)
 	return log_append(log, kind, p, sizeof(p), 0, &ptr);
 }
 
+/* A file without a name, whose bytes the disk has back when it is closed. */
+static int make_ballast(const char *dir)
+{
+	char path[80];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/ballast", dir);
+	fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(unlink(path), 0);
+	return fd;
+}
+
 Test(log, full_disk, .timeout = 120)
 {
 	struct log_fixture f;
@@ -439,14 +452,12 @@ Test(log, full_disk, .timeout = 120)
 	struct log *log;
 	uint64_t tries = UINT64_C(500000000);
 	unsigned n_data = 0, n_delta = 0;
-	char dir[64], ballast[80];
+	char dir[64];
 	int fd, rc;
 
 	if (!mount_small(dir, "size=228m"))
 		cr_skip_test("no tmpfs here");
-	snprintf(ballast, sizeof(ballast), "%s/ballast", dir);
-	fd = file_open(AT_FDCWD, ballast, O_RDWR | O_CREAT, 0600);
-	cr_assert_geq(fd, 0);
+	fd = make_ballast(dir);
 	cr_assert_eq(file_allocate(fd, 0, UINT64_C(80) << 20), 0);
 	log_fixture_init(&f, dir);
 	f.ring_bytes = RING;
@@ -468,7 +479,6 @@ Test(log, full_disk, .timeout = 120)
 
 	/* It goes on by itself. */
 	file_close(fd);
-	cr_assert_eq(unlink(ballast), 0);
 	while ((rc = append_rc(log, BLOCK_DATA)) == -ENOSPC && --tries)
 		;
 	cr_assert_eq(rc, 0);
@@ -516,14 +526,12 @@ Test(log, full_disk_when_opened, .timeout = 120)
 	struct log_tail tail;
 	struct log *log;
 	uint64_t tries = UINT64_C(500000000);
-	char dir[64], ballast[80];
+	char dir[64];
 	int fd, rc;
 
 	if (!mount_small(dir, "size=228m"))
 		cr_skip_test("no tmpfs here");
-	snprintf(ballast, sizeof(ballast), "%s/ballast", dir);
-	fd = file_open(AT_FDCWD, ballast, O_RDWR | O_CREAT, 0600);
-	cr_assert_geq(fd, 0);
+	fd = make_ballast(dir);
 	log_fixture_init(&f, dir);
 	f.ring_bytes = RING;
 	log = open_ok(&f, &tail);
@@ -546,7 +554,6 @@ Test(log, full_disk_when_opened, .timeout = 120)
 	log_tail_release(&tail);
 	change_on_full_disk(log);
 	file_close(fd);
-	cr_assert_eq(unlink(ballast), 0);
 	while ((rc = append_rc(log, BLOCK_DATA)) == -ENOSPC && --tries)
 		;
 	cr_assert_eq(rc, 0);
