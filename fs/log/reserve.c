@@ -85,6 +85,13 @@ static bool spare_lacks(const struct log *log) /* REQUIRES(log->mu) */
 	return log->spare == SPARE_SHORT || log->spare == SPARE_NONE;
 }
 
+/* The segment began with a short spare: what it has is for metadata until there is a whole one. */
+static bool is_short(const struct log *log) /* REQUIRES(log->mu) */
+{
+	return log->has_segment && !log->rolling &&
+	       log->allocated < segment_start(log->segment + 1);
+}
+
 int log_make_spare_locked(struct log *log)
 {
 	uint64_t len = 0;
@@ -278,6 +285,9 @@ int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
 		else if (kind == BLOCK_DATA && log->rolling && !log->old_end)
 			/* Only then is it known whether there is room for more than metadata. */
 			rc = make_room_locked(log);
+		else if (kind == BLOCK_DATA && is_short(log) && log->spare == SPARE_UNKNOWN)
+			/* Whoever finished the roll is looking for the next. */
+			rc = log_make_spare_locked(log);
 		else if (log_n_slots_locked(log) + 2 > LOG_SLOTS)
 			pthread_cond_wait(&log->filled_up, &log->mu);
 		else if (!log->has_segment ||

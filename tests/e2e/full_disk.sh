@@ -61,7 +61,10 @@ refused() { # a write gets ENOSPC, and says so
 	! python3 -c 'import os, sys
 f = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 os.write(f, os.urandom(300000))
-os.fsync(f)' "$mnt/new" 2>"$w/refused" && grep -q 'Errno 28' "$w/refused"
+os.fsync(f)' "$mnt/new" 2>"$w/refused" && grep -q 'Errno 28' "$w/refused" && return
+	df -k "$disk"
+	tail -n 1 "$w/refused"
+	return 1
 }
 
 # Names, a truncation, and an fsync that makes them durable.

@@ -513,6 +513,8 @@ static void change_on_full_disk(struct log *log)
 	cr_assert_eq(append_rc(log, BLOCK_DATA), -ENOSPC);
 	cr_assert_eq(append_rc(log, BLOCK_DELTA), 0);
 	cr_assert_eq(log_sync(log, UINT64_MAX), 0);
+	/* Also now that there is a segment, before anybody has looked for the next spare. */
+	cr_assert_eq(append_rc(log, BLOCK_DATA), -ENOSPC);
 	cr_assert_eq(log_add_head(log, &h), 0);
 }
 
