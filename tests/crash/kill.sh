@@ -54,7 +54,7 @@ fail() {
 }
 
 start_server() {
-	rm -f "$socket"
+	rm -f "$socket" "$work/d.log" # what the last one said is not what this one says
 	"$embassyd" --store "$store" --listen "unix:$socket" --insecure >"$work/d.log" 2>&1 &
 	d_pid=$!
 	until grep -q 'listening on' "$work/d.log"; do
