@@ -1,19 +1,22 @@
 /*
  * Recovery of a copy.
  *
- * Key idea: the catalog says where the newest acknowledged head lies, give or take what a power cut
- * took from the catalog's unsynced writes; from there the log itself is judged block by block,
+ * Key idea: a whole catalog says where the newest acknowledged head lies, give or take what a power
+ * cut took from the catalog's unsynced writes; from there the log itself is judged block by block,
  * exactly as when it arrived.
  *
- *   catalog missing or not fitting the log  ->  rebuilt from the whole log, once
+ *   catalog missing, or not fitting the log ->  an empty one in its place
+ *   catalog not whole                       ->  made whole from the log; a head in it that lacks
+ *                                               what it covers is damage then
  *   complete verified heads after it        ->  made durable and taken in
  *   anything after the newest head          ->  cut off; it was never acknowledged, and the home
- *   sends it again
+ *                                               sends it again
  *
  * Invariants:
  *  1. Nothing below the newest verified head is ever cut.
  *  2. Bytes that are no block in a segment that is not the last are damage, and nothing is cut
  *     then: an appender finishes a segment durably before it begins the next.
+ *  3. Nothing is cut, and nothing is appended, beside a catalog that is not whole.
  */
 
 #include "copy_internal.h"
@@ -21,6 +24,7 @@
 #include "appender.h"
 #include "catalog.h"
 #include "err.h"
+#include "file.h"
 #include "history.h"
 #include "msg.h"
 #include "scan.h"
@@ -28,6 +32,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 
 int copy_cut(struct copy *c, uint64_t end)
 {
@@ -57,23 +62,16 @@ int copy_cut(struct copy *c, uint64_t end)
 }
 
 /*
- * Open the catalog and stand at its newest head; -ERR_DAMAGED or -ERR_ABSENT if it must be rebuilt.
+ * Open the catalog and stand at its newest head; -ERR_DAMAGED, -ERR_TAMPERED or -ERR_VERSION if it
+ * is of no use.
  */
 static int try_resume(struct copy *c, struct history *h)
 {
-	uint64_t last;
-	int rc;
+	int rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &c->catalog);
 
-	rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &c->catalog);
 	if (rc < 0)
 		return rc;
 	rc = history_resume(h, c->catalog, c->store);
-	/*
-	 * A log with blocks beside an empty catalog: one that was lost, or a copy that was cut off
-	 * early.
-	 */
-	if (rc == 0 && h->head.number == 0 && store_last(c->store, &last) == 0)
-		rc = -ERR_DAMAGED;
 	if (rc < 0) {
 		catalog_close(c->catalog);
 		c->catalog = NULL;
@@ -109,27 +107,69 @@ static int check_known_head(struct copy *c, const struct params *p)
 		       c->dir);
 }
 
+static bool is_of_no_use(int rc)
+{
+	return rc == -ERR_DAMAGED || rc == -ERR_VERSION || rc == -ERR_TAMPERED;
+}
+
+/* Begin an empty catalog in the place of one that is of no use. */
+static int begin_anew(struct copy *c, const struct params *p)
+{
+	int rc = check_known_head(c, p);
+
+	if (rc < 0)
+		return rc;
+	rc = catalog_remove(c->dir);
+	return rc < 0 ? rc : catalog_open(c->dir, c->id, CATALOG_WRITE, &c->catalog);
+}
+
+/*
+ * Nothing tells what of the log was acknowledged.  So all heads that it holds count, and all that
+ * they cover must be there.
+ */
+static int refuse(const struct copy *c, int why)
+{
+	return err_say(-ERR_DAMAGED,
+		       "%s: %s; the catalog was lost, so nothing tells whether that was "
+		       "acknowledged; the copy is left as it is: stop the server and heal the folder "
+		       "with 'embassy check %s --log-only --repair --from' another copy",
+		       c->dir, err_detail(why), c->dir);
+}
+
+/* Make a catalog whole whose newest head is the one that ends at ${from}. */
+static int complete(struct copy *c, const struct params *p, uint64_t from)
+{
+	uint64_t last;
+	int rc;
+
+	if (store_last(c->store, &last) == 0)
+		msg_warn("%s: the catalog is not whole; making it from the log", c->dir);
+	rc = store_settle(c->store, from);
+	if (rc == 0)
+		rc = catalog_catch_up(c->catalog, p, c->store, NULL, NULL);
+	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
+		return refuse(c, rc);
+	if (rc == 0)
+		rc = file_sync_dir(AT_FDCWD, c->dir);
+	return rc < 0 ? rc : catalog_set_whole(c->catalog);
+}
+
+/* Stand at the newest head of a catalog that is whole. */
 static int resume(struct copy *c, const struct params *p, struct history *h)
 {
 	int rc = try_resume(c, h);
 
-	if (rc != -ERR_DAMAGED && rc != -ERR_VERSION && rc != -ERR_TAMPERED)
-		return rc;
-	rc = check_known_head(c, p);
-	if (rc < 0)
-		return rc;
-	msg_warn("%s: the catalog does not fit the log; rebuilding it", c->dir);
-	rc = store_settle(c->store, 0);
+	if (is_of_no_use(rc))
+		rc = begin_anew(c, p);
+	if (rc == 0)
+		rc = catalog_is_whole(c->catalog);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rc = complete(c, p, h->end);
 	if (rc < 0)
 		return rc;
 	history_release(h);
 	history_init(h, p);
-	rc = catalog_rebuild(c->dir, p, c->store, NULL, NULL);
-	if (rc < 0)
-		return rc;
-	rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &c->catalog);
-	if (rc < 0)
-		return rc;
 	return history_resume(h, c->catalog, c->store);
 }
 

@@ -145,6 +145,20 @@ void catalog_close(struct catalog *c)
 	free(c);
 }
 
+int catalog_remove(const char *volume_dir)
+{
+	char *dir;
+	int rc;
+
+	if (asprintf(&dir, "%s/catalog", volume_dir) < 0)
+		return -ENOMEM;
+	rc = kv_remove(dir);
+	if (rc < 0)
+		err_say(rc, "%s: can't be removed: %s", dir, err_text(rc));
+	free(dir);
+	return rc;
+}
+
 int catalog_refresh(struct catalog *c)
 {
 	return kv_refresh(c->kv);
@@ -163,6 +177,26 @@ int catalog_reopen(struct catalog *c)
 		return rc;
 	rc = kv_reopen(c->kv, true);
 	return rc == 0 ? check_about(c) : rc;
+}
+
+int catalog_set_whole(struct catalog *c)
+{
+	struct kv_batch *b = kv_batch_new();
+
+	assert(c->mode == CATALOG_WRITE);
+	kv_batch_put(b, "W", 1, "", 0);
+	return kv_batch_write_durable(c->kv, b);
+}
+
+int catalog_is_whole(struct catalog *c)
+{
+	uint8_t value[KV_KEY_MAX];
+	size_t len;
+	int rc = kv_get(c->kv, "W", 1, value, sizeof(value), &len);
+
+	if (rc == -ERR_ABSENT)
+		return 0;
+	return rc < 0 ? rc : 1;
 }
 
 int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out)

@@ -4,7 +4,7 @@
 /*
  * The catalog: an index over a log, in RocksDB, under VOLUME/catalog.  Nothing is true because
  * the catalog says so: it can be deleted and rebuilt from the log (catalog_rebuild), and its
- * writes are never synced, so after a crash it may be older than the log, and the log's tail is
+ * heads are not synced, so after a crash it may be older than the log, and the log's tail is
  * scanned from its newest head.  It is never newer: only durable heads are put in.  RocksDB
  * itself is behind kv.h.
  *
@@ -14,6 +14,7 @@
  *         last of a level may be partial)
  *       'C' name -> a cursor's bytes (per embassy: what it has acknowledged)
  *       'V' -> format version u32, volume id
+ *       'W' -> nothing; there if it is whole, see catalog_set_whole()
  */
 
 #include "compiler.h"
@@ -71,6 +72,17 @@ MUST_CHECK int catalog_add_head(struct catalog *c, const struct head *h,
 				const uint8_t (*leaves)[HASH_LEN], size_t n_leaves);
 
 /*
+ * A catalog is whole if it was begun together with its log, or was made anew from all of it: then
+ * what a power cut took from it are its newest heads at most, and what follows its newest head in
+ * the log is what its writer had under way.  Of one that is not, nothing is known.
+ * catalog_set_whole(c): say so, durably, and with it all that the catalog holds (CATALOG_WRITE).
+ * Returns 0, -ENOSPC, -EIO, -ERR_DAMAGED.
+ * catalog_is_whole(c): 1, 0, -ERR_DAMAGED or -EIO.  Any thread.
+ */
+MUST_CHECK int catalog_set_whole(struct catalog *c);
+MUST_CHECK int catalog_is_whole(struct catalog *c);
+
+/*
  * catalog_newest(), catalog_head() by number, catalog_head_at(): the newest with time <= time_ns.
  * Each returns 0; -ERR_ABSENT if there is none; -EIO or -ERR_DAMAGED.  Any thread.
  */
@@ -120,9 +132,12 @@ MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struc
 				void (*progress)(void *ctx, uint64_t pos), void *ctx);
 
 /*
- * catalog_rebuild(volume_dir, p, st, progress, ctx): remove VOLUME/catalog, make it anew and
- * catch up from the log's start.  Returns as that.
+ * catalog_remove(volume_dir): VOLUME/catalog is gone, or empty and not whole if power goes
+ * meanwhile.  Nobody has it open.  Returns 0, also if there is none, or -errno.
+ * catalog_rebuild(volume_dir, p, st, progress, ctx): remove it, make it anew and catch up from the
+ * log's start.  Returns as that.
  */
+MUST_CHECK int catalog_remove(const char *volume_dir);
 MUST_CHECK int catalog_rebuild(const char *volume_dir, const struct params *p, struct store *st,
 			       void (*progress)(void *ctx, uint64_t pos), void *ctx);
 

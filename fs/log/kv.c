@@ -42,7 +42,7 @@ struct kv {
 	char *dir; /* owned */
 	rocksdb_options_t *options;
 	rocksdb_readoptions_t *read;
-	rocksdb_writeoptions_t *write;
+	rocksdb_writeoptions_t *write, *write_durable;
 	pthread_mutex_t renew;
 	pthread_rwlock_t swap;
 	rocksdb_t *db; /* guarded by swap; NULL: it could not be opened again */
@@ -216,6 +216,8 @@ int kv_open(const char *dir, bool writable, struct kv **out)
 	kv->options = make_options(writable);
 	kv->read = rocksdb_readoptions_create();
 	kv->write = rocksdb_writeoptions_create();
+	kv->write_durable = rocksdb_writeoptions_create();
+	rocksdb_writeoptions_set_sync(kv->write_durable, 1);
 	pthread_mutex_init(&kv->renew, NULL);
 	pthread_rwlock_init(&kv->swap, NULL);
 	rc = writable ? open_writable(kv, &kv->db) : open_view(kv, &kv->db);
@@ -237,6 +239,7 @@ void kv_close(struct kv *kv)
 	rocksdb_options_destroy(kv->options);
 	rocksdb_readoptions_destroy(kv->read);
 	rocksdb_writeoptions_destroy(kv->write);
+	rocksdb_writeoptions_destroy(kv->write_durable);
 	pthread_rwlock_destroy(&kv->swap);
 	pthread_mutex_destroy(&kv->renew);
 	free(kv->dir);
@@ -246,6 +249,23 @@ void kv_close(struct kv *kv)
 static int no_db(const struct kv *kv)
 {
 	return err_say(-EIO, "%s: could not be opened again after an error", kv->dir);
+}
+
+/* Without CURRENT RocksDB takes what else is there for rubbish. */
+int kv_remove(const char *dir)
+{
+	char *path;
+	int rc;
+
+	if (asprintf(&path, "%s/CURRENT", dir) < 0)
+		return -ENOMEM;
+	rc = file_unlink(AT_FDCWD, path);
+	free(path);
+	if (rc == 0)
+		rc = file_sync_dir(AT_FDCWD, dir);
+	if (rc < 0 && rc != -ENOENT && rc != -ENOTDIR)
+		return rc;
+	return file_remove_tree(AT_FDCWD, dir);
 }
 
 int kv_reopen(struct kv *kv, bool fresh)
@@ -258,7 +278,7 @@ int kv_reopen(struct kv *kv, bool fresh)
 		rocksdb_close(kv->db);
 	kv->db = NULL;
 	if (fresh)
-		rc = file_remove_tree(AT_FDCWD, kv->dir);
+		rc = kv_remove(kv->dir);
 	if (rc == 0)
 		rc = open_writable(kv, &kv->db);
 	if (rc < 0)
@@ -372,7 +392,7 @@ void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const voi
 	rocksdb_writebatch_put((rocksdb_writebatch_t *)b, key, key_len, value, len);
 }
 
-int kv_batch_write(struct kv *kv, struct kv_batch *b)
+static int write_with(struct kv *kv, const rocksdb_writeoptions_t *how, struct kv_batch *b)
 {
 	char *err = NULL;
 	int rc = 0;
@@ -380,10 +400,20 @@ int kv_batch_write(struct kv *kv, struct kv_batch *b)
 	assert(kv->writable);
 	pthread_rwlock_rdlock(&kv->swap);
 	if (kv->db)
-		rocksdb_write(kv->db, kv->write, (rocksdb_writebatch_t *)b, &err);
+		rocksdb_write(kv->db, how, (rocksdb_writebatch_t *)b, &err);
 	else
 		rc = no_db(kv);
 	pthread_rwlock_unlock(&kv->swap);
 	rocksdb_writebatch_destroy((rocksdb_writebatch_t *)b);
 	return err ? say_error(kv, err) : rc;
+}
+
+int kv_batch_write(struct kv *kv, struct kv_batch *b)
+{
+	return write_with(kv, kv->write, b);
+}
+
+int kv_batch_write_durable(struct kv *kv, struct kv_batch *b)
+{
+	return write_with(kv, kv->write_durable, b);
 }

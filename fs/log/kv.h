@@ -3,8 +3,8 @@
 
 /*
  * Ordered keys and values in a folder: as much of RocksDB as the catalog needs, and the
- * one place that includes it.  Keys are ordered by memcmp().  Writes are never synced: a kill loses
- * none of them, a power cut may lose the newest, whole batches at a time.
+ * one place that includes it.  Keys are ordered by memcmp().  Writes are not synced but where it is
+ * said: a kill loses none of them, a power cut may lose the newest, whole batches at a time.
  */
 
 #include "compiler.h"
@@ -52,11 +52,21 @@ MUST_CHECK int kv_get(struct kv *kv, const void *key, size_t key_len, void *out,
 MUST_CHECK int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t out[KV_KEY_MAX],
 		       size_t *out_len);
 
+/*
+ * kv_remove(dir): after a power cut meanwhile, what is left holds no key.  Nobody has it open.
+ * Returns 0, also if there is none, or -errno.
+ */
+MUST_CHECK int kv_remove(const char *dir);
+
 /* Changes that become visible all at once, or not at all.  kv_batch_new() never returns NULL. */
 struct kv_batch *kv_batch_new(void);
 void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value,
 		  size_t len);
-/* kv_batch_write(kv, b): takes ${b}.  Any thread.  Returns 0, -ENOSPC, -EIO, -ERR_DAMAGED. */
+/*
+ * kv_batch_write(kv, b): takes ${b}.  kv_batch_write_durable(): and no power cut loses it, nor what
+ * was written before it.  Any thread.  Return 0, -ENOSPC, -EIO, -ERR_DAMAGED.
+ */
 MUST_CHECK int kv_batch_write(struct kv *kv, struct kv_batch *b);
+MUST_CHECK int kv_batch_write_durable(struct kv *kv, struct kv_batch *b);
 
 #endif /* !KV_H_ */

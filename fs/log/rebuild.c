@@ -19,8 +19,6 @@
 #include "scan.h"
 #include "store.h"
 
-#include "file.h"
-
 #include "err.h"
 
 #include <errno.h>
@@ -134,13 +132,8 @@ int catalog_rebuild(const char *volume_dir, const struct params *p, struct store
 		    void (*progress)(void *ctx, uint64_t pos), void *ctx)
 {
 	struct catalog *c;
-	char *dir;
-	int rc;
+	int rc = catalog_remove(volume_dir);
 
-	if (asprintf(&dir, "%s/catalog", volume_dir) < 0)
-		return -ENOMEM;
-	rc = file_remove_tree(AT_FDCWD, dir);
-	free(dir);
 	if (rc == 0)
 		rc = catalog_open(volume_dir, p->id, CATALOG_WRITE, &c);
 	if (rc < 0)

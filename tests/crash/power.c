@@ -420,8 +420,7 @@ static void judge_server(struct run *r, const char *dir, uint64_t *dice)
 	 * The index was lost, and a head lies beyond a hole: only the index knew whether it was
 	 * acknowledged.  So the copy must be left as it is.
 	 */
-	if (rc == -ERR_DAMAGED && way < 2 &&
-	    strstr(err_detail(rc), "not all that this head covers")) {
+	if (rc == -ERR_DAMAGED && way < 2 && strstr(err_detail(rc), "nothing tells whether")) {
 		REQUIRE(shipped_folder_holds(&r->shipped, folder, r->mark[MARK_ACKED]),
 			"refused, and not left as it was");
 		exit(EXIT_REFUSED);

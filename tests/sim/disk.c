@@ -385,8 +385,8 @@ static void crash_inode(struct inode *in, unsigned of_eight)
 	names_copy(&in->seen, &in->kept);
 	for (size_t i = 0; i < in->seen.n; i++)
 		crash_inode(in->seen.e[i].in, of_eight);
-	if (in->table && table_crash(in->table))
-		lost_catalog[in->machine] = true;
+	if (in->table)
+		table_crash(in->table);
 }
 
 static void unlock_all(struct inode *in)

@@ -57,7 +57,7 @@ size_t disk_file_size(const char *path);
 
 /*
  * disk_drop_catalogs(m): after a crash: what kv.h keeps in the machine's folders is gone.
- * disk_lost_catalog(m): whether that ever happened, here or by a crash that left nothing of it.
+ * disk_lost_catalog(m): whether that ever happened.
  */
 void disk_drop_catalogs(unsigned machine);
 bool disk_lost_catalog(unsigned machine);
@@ -72,7 +72,7 @@ struct table **inode_table(struct inode *in);
 unsigned inode_machine(const struct inode *in);
 
 /* What a table (kv.c) becomes in a crash, and a copy of one. */
-bool table_crash(struct table *t); /* true: nothing is left of it */
+void table_crash(struct table *t);
 struct table *table_copy(const struct table *t);
 
 /* disk_fault(m): the error that the next call on that disk fails with, or 0. */

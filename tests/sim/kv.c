@@ -122,16 +122,14 @@ static void cut_back(struct table *t, size_t n)
 	t->n_durable = n;
 }
 
-bool table_crash(struct table *t)
+void table_crash(struct table *t)
 {
 	size_t lost = t->n_batches - t->n_durable;
-	bool had_any = t->n_batches > 0;
 
 	t->writer = NULL;
 	if (lost > 0 && !prng_one_in(&world_random, 8))
 		lost = (size_t)prng_below(&world_random, lost + 1);
 	cut_back(t, t->n_batches - lost);
-	return had_any && t->n_batches == 0;
 }
 
 struct table *table_copy(const struct table *from)
@@ -217,6 +215,11 @@ int kv_refresh(struct kv *kv)
 	return 0;
 }
 
+int kv_remove(const char *dir)
+{
+	return file_remove_tree(AT_FDCWD, dir);
+}
+
 int kv_reopen(struct kv *kv, bool fresh)
 {
 	int rc = 0;
@@ -224,7 +227,7 @@ int kv_reopen(struct kv *kv, bool fresh)
 	assert(kv->writable);
 	let_go(kv);
 	if (fresh)
-		rc = file_remove_tree(AT_FDCWD, kv->dir);
+		rc = kv_remove(kv->dir);
 	return rc == 0 ? open_table(kv) : rc;
 }
 
@@ -327,4 +330,13 @@ int kv_batch_write(struct kv *kv, struct kv_batch *b)
 	if (prng_one_in(&world_random, FLUSH_ONE_IN))
 		kv->table->n_durable = kv->table->n_batches;
 	return 0;
+}
+
+int kv_batch_write_durable(struct kv *kv, struct kv_batch *b)
+{
+	int rc = kv_batch_write(kv, b);
+
+	if (rc == 0)
+		kv->table->n_durable = kv->table->n_batches;
+	return rc;
 }

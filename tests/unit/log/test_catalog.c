@@ -312,6 +312,9 @@ Test(catalog, stored_bytes)
 
 	cr_assert_eq(catalog_add_head(c, &h, leaves, 2), 0);
 	cr_assert_eq(catalog_put_cursor(c, "home", "\x07", 1), 0);
+	cr_assert_eq(catalog_is_whole(c), 0);
+	cr_assert_eq(catalog_set_whole(c), 0);
+	cr_assert_eq(catalog_is_whole(c), 1);
 	catalog_close(c);
 	snprintf(path, sizeof(path), "%s/catalog", dir);
 	cr_assert_eq(kv_open(path, false, &kv), 0);
@@ -323,7 +326,25 @@ Test(catalog, stored_bytes)
 	assert_stored(kv, "T\x97\x97\x9c\xfe\x3d\x85\xcd\x15\0\0\0\0\0\0\0\x01", 17, "", 0);
 	assert_stored(kv, "M\0\0\0\0\0\0\0\0\0", 10, leaves, 64);
 	assert_stored(kv, "Chome", 5, "\x07", 1);
+	assert_stored(kv, "W", 1, "", 0);
 	kv_close(kv);
+}
+
+Test(catalog, removed_and_made_anew_it_is_not_whole)
+{
+	struct catalog *c = open_or_fail(CATALOG_WRITE);
+	struct head_ref ref;
+
+	cr_assert_eq(add(c, 1, 3), 0);
+	cr_assert_eq(catalog_set_whole(c), 0);
+	catalog_close(c);
+	cr_assert_eq(catalog_remove(dir), 0);
+	cr_assert_eq(catalog_remove(dir), 0);
+	cr_assert_eq(catalog_open(dir, id, CATALOG_READ, &c), -ERR_ABSENT);
+	c = open_or_fail(CATALOG_WRITE);
+	cr_assert_eq(catalog_is_whole(c), 0);
+	cr_assert_eq(catalog_newest(c, &ref), -ERR_ABSENT);
+	catalog_close(c);
 }
 
 Test(catalog, open_errors)

@@ -2,6 +2,7 @@
 
 #include "vault_fixture.h"
 
+#include "catalog.h"
 #include "err.h"
 #include "file.h"
 
@@ -180,6 +181,67 @@ Test(copy, the_catalog_can_be_lost)
 	synth_head(&log_);
 	fix_append_all();
 	fix_expect_holds(3);
+}
+
+/*
+ * Three heads, the second and the third beyond a hole, and a catalog that lost them all.
+ */
+static void three_heads_and_a_hole(bool whole)
+{
+	static const uint8_t zeros[4096];
+	char path[512];
+	struct catalog *c;
+	uint64_t hole;
+	int fd;
+
+	synth_segment(&log_, 0);
+	synth_block(&log_, 40);
+	synth_head(&log_);
+	hole = log_.end + 100;
+	synth_block(&log_, 9000);
+	synth_head(&log_);
+	synth_block(&log_, 60);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("log/0000000000000000.seg", path);
+	fd = file_open(AT_FDCWD, path, O_WRONLY, 0);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(file_write_at(fd, zeros, sizeof(zeros), hole), 0);
+	file_close(fd);
+	fix_path("", path);
+	cr_assert_eq(catalog_remove(path), 0);
+	cr_assert_eq(catalog_open(path, log_.id, CATALOG_WRITE, &c), 0);
+	if (whole)
+		cr_assert_eq(catalog_set_whole(c), 0);
+	catalog_close(c);
+}
+
+/* A catalog that was there from the start lost its newest heads only: none that was acknowledged. */
+Test(copy, an_empty_catalog_that_is_whole_says_where_to_cut)
+{
+	three_heads_and_a_hole(true);
+	fix_open();
+	fix_expect_holds(1);
+	fix_append_all();
+	fix_expect_holds(3);
+	fix_close();
+	fix_open();
+	fix_expect_holds(3);
+}
+
+/* Of one that is not whole nothing is known, however often it is asked. */
+Test(copy, beside_a_catalog_that_is_not_whole_nothing_is_cut)
+{
+	three_heads_and_a_hole(false);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(vault_open(dir, &vault), 0);
+		cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), "nothing tells whether"));
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair"));
+		cr_expect_eq(fix_file_len(0), (long)log_.end);
+		fix_close();
+	}
 }
 
 Test(copy, a_torn_tail_is_cut)
