@@ -181,22 +181,36 @@ static void serve(int fd, const struct start *s, dev_t dev)
 	}
 }
 
+/*
+ * Which device is mounted there, without asking the daemon: it may take its time, and as long as it
+ * does the mount would be busy.
+ */
+static int find_device(const char *mount_point, dev_t *out)
+{
+	struct statx st;
+
+	if (statx(AT_FDCWD, mount_point, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return -errno;
+	*out = makedev(st.stx_dev_major, st.stx_dev_minor);
+	return 0;
+}
+
 static void run(int fd)
 {
 	struct start s;
-	struct stat st;
 	int32_t rc = 0;
 	ssize_t n;
+	dev_t dev = 0;
 
 	do {
 		n = recv(fd, &s, sizeof(s), 0);
 	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(s) || stat(s.mount_point, &st) < 0)
+	if (n != (ssize_t)sizeof(s) || find_device(s.mount_point, &dev) < 0)
 		return;
-	lift_limits(st.st_dev);
+	lift_limits(dev);
 	if (send(fd, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
 		return;
-	serve(fd, &s, st.st_dev);
+	serve(fd, &s, dev);
 }
 
 static void be_helper(int fd)

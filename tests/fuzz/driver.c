@@ -33,7 +33,7 @@ static void run_file(const char *path)
 {
 	FILE *f = fopen(path, "rb");
 	uint8_t *bytes;
-	long len;
+	long len = -1;
 
 	if (!f || fseek(f, 0, SEEK_END) < 0 || (len = ftell(f)) < 0)
 		fail(path);
