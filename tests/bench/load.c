@@ -1,5 +1,6 @@
 /*
- * A load generator: one workload on one folder, timed, its figures printed as "METRIC VALUE UNIT".
+ * A load generator: one workload on one folder, timed, its figures printed as
+ * "METRIC VALUE UNIT [AMOUNT]", where AMOUNT is how many bytes or operations were timed.
  *
  *	load WORKLOAD FOLDER [SIZE]	see usage()
  *
@@ -108,7 +109,8 @@ static void write_big(uint64_t bytes, int text)
 	if (fdatasync(fd) < 0)
 		die("fdatasync");
 	spent += now() - start;
-	printf("write%s %.0f MB/s\n", text ? "-text" : "", (double)bytes / spent / 1e6);
+	printf("write%s %.0f MB/s %llu\n", text ? "-text" : "", (double)bytes / spent / 1e6,
+	       (unsigned long long)bytes);
 	close(fd);
 	free(buf);
 }
@@ -129,7 +131,8 @@ static void read_big(uint64_t bytes, int text)
 		if (memcmp(buf, want, PAGE) != 0)
 			die("read");
 	}
-	printf("read%s %.0f MB/s\n", text ? "-text" : "", (double)bytes / spent / 1e6);
+	printf("read%s %.0f MB/s %llu\n", text ? "-text" : "", (double)bytes / spent / 1e6,
+	       (unsigned long long)bytes);
 	close(fd);
 	free(buf);
 }
@@ -150,7 +153,43 @@ static void random_writes(uint64_t bytes, unsigned n)
 	}
 	if (fdatasync(fd) < 0)
 		die("fdatasync");
-	printf("random-write %.0f /s\n", n / (now() - start));
+	printf("random-write %.0f /s %u\n", n / (now() - start), n);
+	close(fd);
+}
+
+/*
+ * One block in eight of 8 KiB, at random, gets other bytes; or they are read and compared, and
+ * what read_big() compares isn't there any more.
+ */
+static void blocks_8k(const char *metric, uint64_t bytes, int reading)
+{
+	uint8_t block[2 * PAGE], want[2 * PAGE];
+	uint64_t n_blocks = bytes / sizeof(block);
+	unsigned n = (unsigned)(n_blocks / 8);
+	double start, spent = 0;
+	int fd = open_or_die(in_folder("big"), O_RDWR);
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t at = mix(i) % n_blocks;
+		off_t off = (off_t)(at * sizeof(block));
+
+		/* The seeds are those of pages that the file doesn't have. */
+		fill_page(2 * (n_blocks + at), 0, want);
+		fill_page(2 * (n_blocks + at) + 1, 0, want + PAGE);
+		start = now();
+		if (reading ? pread(fd, block, sizeof(block), off) != sizeof(block)
+			    : pwrite(fd, want, sizeof(want), off) != sizeof(want))
+			die(metric);
+		spent += now() - start;
+		errno = 0;
+		if (reading && memcmp(block, want, sizeof(block)) != 0)
+			die(metric);
+	}
+	start = now();
+	if (fdatasync(fd) < 0)
+		die("fdatasync");
+	spent += now() - start;
+	printf("%s %.0f /s %u\n", metric, n / spent, n);
 	close(fd);
 }
 
@@ -233,7 +272,7 @@ static void run_threads(const char *metric, unsigned n, uint64_t bytes, void *(*
 		free(w[i].latency_us);
 	}
 	spent = now() - start;
-	printf("%s-%u %.0f /s\n", metric, n, (double)total / spent);
+	printf("%s-%u %.0f /s %llu\n", metric, n, (double)total / spent, (unsigned long long)total);
 	if (sync && total > 0) {
 		qsort(all, total, sizeof(*all), by_value);
 		printf("%s-%u-p99 %u us\n", metric, n, all[total * 99 / 100]);
@@ -256,7 +295,7 @@ static void small_files(const char *metric, unsigned n, void (*each)(unsigned i)
 
 	for (unsigned i = 0; i < n; i++)
 		each(i);
-	printf("%s %.0f files/s\n", metric, n / (now() - start));
+	printf("%s %.0f files/s %u\n", metric, n / (now() - start), n);
 }
 
 static void create_small(unsigned i)
@@ -320,7 +359,7 @@ static void create_and_sync(unsigned n)
 	fd = open_or_die(folder, O_RDONLY | O_DIRECTORY);
 	if (syncfs(fd) < 0)
 		die("syncfs");
-	printf("create+syncfs %.0f files/s\n", n / (now() - start));
+	printf("create+syncfs %.0f files/s %u\n", n / (now() - start), n);
 	close(fd);
 }
 
@@ -349,7 +388,7 @@ static void list_small(unsigned n)
 	errno = 0;
 	if (seen != n)
 		die("list");
-	printf("list %.0f files/s\n", n / (now() - start));
+	printf("list %.0f files/s %u\n", n / (now() - start), n);
 }
 
 /* A head for each change: fsync of the folder .embassy makes one. */
@@ -364,7 +403,7 @@ static void make_heads(unsigned n)
 		    fsync(control) < 0)
 			die("head");
 	}
-	printf("heads %.0f /s\n", n / (now() - start));
+	printf("heads %.0f /s %u\n", n / (now() - start), n);
 	close(control);
 	close(fd);
 }
@@ -374,6 +413,7 @@ static int usage(void)
 	fprintf(stderr,
 		"usage: load WORKLOAD FOLDER SIZE\n"
 		"  write, write-text, read, read-text, random-write   SIZE in MiB\n"
+		"  overwrite-8k, read-8k (what that wrote)            SIZE in MiB\n"
 		"  random-read-1, random-read-4, fsync-1, fsync-8     SIZE in MiB\n"
 		"  create, list, stat, read-small, delete             SIZE in files, by 100\n"
 		"  heads                                              FOLDER is a mount\n");
@@ -397,6 +437,8 @@ int main(int argc, char **argv)
 		read_big(bytes, w[4] != 0);
 	else if (strcmp(w, "random-write") == 0)
 		random_writes(bytes, 20000);
+	else if (strcmp(w, "overwrite-8k") == 0 || strcmp(w, "read-8k") == 0)
+		blocks_8k(w, bytes, w[0] == 'r');
 	else if (strcmp(w, "random-read-1") == 0 || strcmp(w, "random-read-4") == 0)
 		run_threads("random-read", (unsigned)(w[12] - '0'), bytes, read_at_random);
 	else if (strcmp(w, "fsync-1") == 0 || strcmp(w, "fsync-8") == 0)
