@@ -110,7 +110,7 @@ ended() { # ended PIDS: what waits to be reaped has.
 
 # --- while its workloads run ------------------------------------------------------------------------------------
 
-# A snapshot each second, until there is something to read or nobody to write it.
+# A snapshot each second, until its input has ended.  A line to read would not do: what comes as the time is up is lost.
 snapshots() {
 	local all
 	while :; do
@@ -130,7 +130,8 @@ begin() {
 
 pause() {
 	[ -n "$snapshots_pid" ] || return 0
-	{ echo >&"$snapshots_fd"; wait "$snapshots_pid"; } 2>/dev/null
+	exec {snapshots_fd}>&-
+	wait "$snapshots_pid" 2>/dev/null
 	snapshots_pid=''
 }
 
