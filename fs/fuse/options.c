@@ -371,12 +371,13 @@ static int add_word(char **list, const char *name, const char *value)
 
 static int format_spec(const struct options *o, const struct spec *sp, char **list)
 {
-	const void *field = (const char *)o + sp->field;
+	const void *field;
 	char number[24];
 	int rc = 0;
 
 	if (sp->field == IGNORED)
 		return 0;
+	field = (const char *)o + sp->field;
 	switch (sp->value) {
 	case VALUE_NONE:
 		return sp->flag && *(const bool *)field ? add_word(list, sp->name, NULL) : 0;

@@ -88,6 +88,7 @@ struct piece *piece_get(struct piece_pool *pool)
 		p->pool = pool;
 		p->next = NULL;
 		p->pos = p->len = 0;
+		atomic_store_explicit(&p->handed, false, memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&pool->mu);
 	return p;
