@@ -254,7 +254,7 @@ static bool take_data(struct served *s, const struct wire_append *a, uint64_t *a
 				    a->position - *at < SEGMENT_SIZE))
 		f->bad_data = true;
 	*at = a->position + a->data.len;
-	if (f->lie == FAKE_MUTE || f->lie == FAKE_ACK_TOO_MUCH)
+	if (f->lie == FAKE_MUTE)
 		return true;
 	if (f->lie == FAKE_ACK_NONSENSE || f->lie == FAKE_ACK_GARBAGE)
 		return acknowledge(s, 1);
@@ -281,10 +281,10 @@ static void serve_append(struct served *s, grpc_byte_buffer *bb)
 	    a.open.position != ref.pos + ref.stored_len)
 		f->bad_open = true;
 	at = a.open.position;
-	/* Before anything is taken, since what is sent can be all there is very soon. */
+	/* Nothing is taken, since what is sent could then be all there is very soon. */
 	if (f->lie == FAKE_ACK_TOO_MUCH)
 		ok = acknowledge(s, f->log->newest.number);
-	while (ok && f->lie != FAKE_DROP) {
+	while (ok && f->lie != FAKE_DROP && f->lie != FAKE_ACK_TOO_MUCH) {
 		grpc_byte_buffer *more = receive(s);
 
 		if (!more)
