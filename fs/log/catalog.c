@@ -112,14 +112,22 @@ static int check_about(struct catalog *c)
 	return 0;
 }
 
+/* The catalog's folder as owned text, or NULL. */
+static char *folder_of(const char *volume_dir)
+{
+	char *dir;
+
+	return asprintf(&dir, "%s/catalog", volume_dir) < 0 ? NULL : dir;
+}
+
 int catalog_open(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN], enum catalog_mode mode,
 		 struct catalog **out)
 {
+	char *dir = folder_of(volume_dir);
 	struct catalog *c;
-	char *dir;
 	int rc;
 
-	if (asprintf(&dir, "%s/catalog", volume_dir) < 0)
+	if (!dir)
 		return -ENOMEM;
 	c = calloc(1, sizeof(*c));
 	rc = c ? kv_open(dir, mode == CATALOG_WRITE, &c->kv) : -ENOMEM;
@@ -147,10 +155,10 @@ void catalog_close(struct catalog *c)
 
 int catalog_remove(const char *volume_dir)
 {
-	char *dir;
+	char *dir = folder_of(volume_dir);
 	int rc;
 
-	if (asprintf(&dir, "%s/catalog", volume_dir) < 0)
+	if (!dir)
 		return -ENOMEM;
 	rc = kv_remove(dir);
 	if (rc < 0)

@@ -121,6 +121,14 @@ struct manifest {
 	uint64_t size;
 };
 
+/* ${dir}/${name} as owned text, or NULL. */
+static char *path_in(const char *dir, const char *name)
+{
+	char *path;
+
+	return asprintf(&path, "%s/%s", dir, name) < 0 ? NULL : path;
+}
+
 static int read_manifest(const struct kv *kv, struct manifest *out)
 {
 	char *path;
@@ -129,7 +137,8 @@ static int read_manifest(const struct kv *kv, struct manifest *out)
 	int fd, rc;
 
 	memset(out, 0, sizeof(*out));
-	if (asprintf(&path, "%s/CURRENT", kv->dir) < 0)
+	path = path_in(kv->dir, "CURRENT");
+	if (!path)
 		return -ENOMEM;
 	rc = file_read_all(AT_FDCWD, path, MANIFEST_NAME_MAX - 1, &name, &len);
 	free(path);
@@ -138,7 +147,8 @@ static int read_manifest(const struct kv *kv, struct manifest *out)
 	memcpy(out->name, name, len);
 	out->name[strcspn(out->name, "\n")] = '\0';
 	free(name);
-	if (asprintf(&path, "%s/%s", kv->dir, out->name) < 0)
+	path = path_in(kv->dir, out->name);
+	if (!path)
 		return -ENOMEM;
 	fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
 	free(path);
@@ -184,10 +194,10 @@ static int open_view(struct kv *kv, rocksdb_t **out)
 /* There is a database where RocksDB's CURRENT is. */
 static int check_exists(const char *dir)
 {
-	char *path;
+	char *path = path_in(dir, "CURRENT");
 	int fd;
 
-	if (asprintf(&path, "%s/CURRENT", dir) < 0)
+	if (!path)
 		return -ENOMEM;
 	fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
 	free(path);
@@ -254,10 +264,10 @@ static int no_db(const struct kv *kv)
 /* Without CURRENT RocksDB takes what else is there for rubbish. */
 int kv_remove(const char *dir)
 {
-	char *path;
+	char *path = path_in(dir, "CURRENT");
 	int rc;
 
-	if (asprintf(&path, "%s/CURRENT", dir) < 0)
+	if (!path)
 		return -ENOMEM;
 	rc = file_unlink(AT_FDCWD, path);
 	free(path);

@@ -8,19 +8,20 @@
  * Prints "METRIC VALUE UNIT".  tests/bench/scale calls it.
  */
 
+#include "clock.h"
 #include "credential.h"
 #include "err.h"
 #include "keys.h"
 #include "params.h"
+#include "prng.h"
 #include "secret.h"
 #include "volume.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define PER_FOLDER UINT64_C(1000)
 #define LOOKUPS 20000u
@@ -34,10 +35,7 @@ struct bench {
 
 static double now(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return (double)clock_mono_ns() / 1e9;
 }
 
 static void must(int rc, const char *what)
@@ -89,16 +87,10 @@ static uint64_t make_node(struct bench *b, uint64_t parent, const char *prefix, 
 /* Largest memory of this process so far. */
 static void print_memory(const char *metric)
 {
-	FILE *f = fopen("/proc/self/status", "r");
-	char line[256];
-	long kib;
+	struct rusage u;
 
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "VmHWM: %ld kB", &kib) == 1)
-			printf("%s %ld MiB\n", metric, kib / 1024);
-	}
-	if (f)
-		fclose(f);
+	must(getrusage(RUSAGE_SELF, &u), "getrusage");
+	printf("%s %ld MiB\n", metric, u.ru_maxrss / 1024);
 }
 
 /* File number i is fI in folder dJ of folder gK, a thousand of each. */
@@ -144,15 +136,11 @@ static void look_up(struct bench *b, uint64_t i)
 
 static void look_at_random(struct bench *b, uint64_t n, const char *metric)
 {
-	uint64_t random = 88172645463325252u;
+	struct prng random = {0};
 	double start = now();
 
-	for (unsigned i = 0; i < LOOKUPS; i++) {
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
-		look_up(b, random % n);
-	}
+	for (unsigned i = 0; i < LOOKUPS; i++)
+		look_up(b, prng_below(&random, n));
 	printf("%s %.1f us\n", metric, (now() - start) * 1e6 / LOOKUPS);
 }
 

@@ -183,9 +183,7 @@ Test(copy, the_catalog_can_be_lost)
 	fix_expect_holds(3);
 }
 
-/*
- * Three heads, the second and the third beyond a hole, and a catalog that lost them all.
- */
+/* Three heads, the second and the third beyond a hole, and a catalog that lost them all. */
 static void three_heads_and_a_hole(bool whole)
 {
 	static const uint8_t zeros[4096];
