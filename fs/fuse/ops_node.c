@@ -162,6 +162,17 @@ static unsigned translate(int to_set)
 	return set;
 }
 
+static void set_now(int to_set, struct attr *want)
+{
+	int64_t ns = clock_stamp_ns();
+	struct timespec now = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+
+	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
+		want->atime = now;
+	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
+		want->mtime = now;
+}
+
 static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, int to_set,
 			  struct attr *out)
 {
@@ -173,18 +184,12 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 			    .mtime = st->st_mtim,
 			    .ctime = st->st_ctim};
 	unsigned set = translate(to_set);
-	struct timespec now;
-	int64_t now_ns;
 	int rc = 0;
 
 	if ((to_set & FUSE_SET_ATTR_SIZE) && st->st_size < 0)
 		return -EINVAL;
-	now_ns = clock_stamp_ns();
-	now = (struct timespec){.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
-	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
-		want.atime = now;
-	if (to_set & FUSE_SET_ATTR_MTIME_NOW)
-		want.mtime = now;
+	if (to_set & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW))
+		set_now(to_set, &want);
 
 	/*
 	 * A new owner must not inherit a program's privileges.  For a folder these bits mean
