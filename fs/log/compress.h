@@ -12,7 +12,8 @@
 /*
  * compress_block(plain, len, level, out, out_len): compress at ${level} and say whether it gains at
  * least 1/16.  If so, ${*out} is borrowed from the thread until its next call here.  False also
- * where memory lacks: the block is then stored as it is.  Any thread.
+ * where memory lacks, and without a try where a sample of it looks random: the block is then stored
+ * as it is.  Any thread.
  */
 bool compress_block(const void *plain, size_t len, int level, const void **out, size_t *out_len);
 

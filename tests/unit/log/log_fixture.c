@@ -98,7 +98,7 @@ void log_fixture_pattern(uint64_t seed, uint8_t *p, size_t len, bool random)
 			x ^= x >> 7;
 			x ^= x << 17;
 		}
-		put_le64(word, x);
+		put_le64(word, random ? x : x & UINT64_C(0x0f0f0f0f0f0f0f0f));
 		memcpy(p + i, word, len - i < 8 ? len - i : 8);
 	}
 }

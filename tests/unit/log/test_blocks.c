@@ -121,6 +121,25 @@ Test(blocks, compression_is_kept_where_it_gains)
 	setup_release(&s);
 }
 
+/* Records whose first half is random: what a sample shows must not depend on their alignment. */
+Test(blocks, half_random_records_are_compressed)
+{
+	uint8_t records[32 << 10];
+	struct setup s;
+	struct block_ptr p;
+
+	setup_init(&s);
+	for (size_t width = 2; width <= 4096; width *= 2) {
+		log_fixture_pattern(width, records, sizeof(records), true);
+		for (size_t i = 0; i < sizeof(records); i++)
+			if (i % width >= width / 2)
+				records[i] = 0;
+		cr_assert_eq(log_append(s.log, BLOCK_DATA, records, sizeof(records), 1, &p), 0);
+		cr_assert_lt(p.stored_len, sizeof(records), "records of %zu", width);
+	}
+	setup_release(&s);
+}
+
 Test(blocks, pointers_that_lie)
 {
 	struct setup s;
