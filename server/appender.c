@@ -29,6 +29,7 @@
 #include "err.h"
 #include "file.h"
 #include "frame.h"
+#include "huge.h"
 #include "msg.h"
 #include "scan.h"
 #include "store.h"
@@ -191,7 +192,7 @@ int appender_begin(struct copy *c, const char *who, const struct appender_openin
 	a->ctx = o->ctx;
 	a->epoch = o->epoch;
 	a->heads = malloc(APPENDER_HEADS_MAX * sizeof(*a->heads));
-	a->mem = aligned_alloc(APPENDER_PAGE, APPENDER_MEM_LEN);
+	a->mem = huge_alloc(APPENDER_MEM_LEN);
 	a->page = aligned_alloc(APPENDER_PAGE, APPENDER_PAGE);
 	if (!a->heads || !a->mem || !a->page)
 		goto free_appender;

@@ -8,6 +8,7 @@
 #include "estate.h"
 
 #include "err.h"
+#include "huge.h"
 #include "secret.h"
 #include "slots.h"
 #include "volume.h"
@@ -19,7 +20,6 @@
 #include <unistd.h>
 
 #define PAGE ((size_t)4096)
-#define HUGE_PAGE ((size_t)2 << 20)
 #define RING_SPAN ((size_t)16 << 20) /* the log's ring, which lies first */
 
 static size_t up(size_t len, size_t to)
@@ -37,7 +37,7 @@ static size_t total_bytes(bool live)
 	return slots_offset(live) + (live ? up(slots_bytes(), PAGE) : 0);
 }
 
-/* At a multiple of 2 MiB, so that the kernel can use huge pages for what is written directly. */
+/* At a multiple of a huge page, for what is written directly. */
 static int map_memory(int fd, size_t len, uint8_t **out)
 {
 	size_t room = len + HUGE_PAGE;
@@ -106,8 +106,8 @@ int estate_make(bool live, struct estate_map *out)
 		return rc;
 	}
 	if (live) {
-		/* Best effort both: huge pages where shmem_enabled allows them, and no swap. */
-		(void)madvise(map.mem, RING_SPAN, MADV_HUGEPAGE);
+		huge_shared(map.mem, RING_SPAN);
+		/* No swap, where that is allowed. */
 		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
 	}
 	map.estate->magic = ESTATE_MAGIC;

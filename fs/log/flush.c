@@ -184,7 +184,7 @@ static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) *
 static int zero_ahead(struct log *log, uint64_t from, uint64_t to)
 {
 	while (from < to) {
-		uint64_t len = to - from < LOG_SMALL_SYNC ? to - from : LOG_SMALL_SYNC;
+		uint64_t len = to - from < LOG_ZERO_AHEAD ? to - from : LOG_ZERO_AHEAD;
 		int rc = store_write(log->store, from, log->zeros, len, true);
 
 		if (rc < 0)

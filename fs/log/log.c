@@ -16,6 +16,7 @@
 #include "compress.h"
 #include "err.h"
 #include "frame.h"
+#include "huge.h"
 #include "log_internal.h"
 #include "params.h"
 #include "seal.h"
@@ -42,7 +43,6 @@ static void log_free(struct log *log)
 	secret_free(log->log_key);
 	secret_free(log->writer_secret);
 	ring_release(&log->ring);
-	free(log->tail);
 	free(log->zeros);
 	pthread_cond_destroy(&log->filled_up);
 	pthread_cond_destroy(&log->io_free);
@@ -89,11 +89,11 @@ static int log_init(struct log *log, const struct log_config *cfg)
 	log->batch = ring_bytes / 4 < LOG_BATCH_MAX ? ring_bytes / 4 : LOG_BATCH_MAX;
 	log->log_key = secret_copy(cfg->log_key, LOG_KEY_LEN);
 	log->writer_secret = secret_copy(cfg->writer_secret, 64);
-	log->tail = aligned_alloc(RING_PAGE, LOG_TAIL_MAX + RING_PAGE);
-	log->zeros = aligned_alloc(RING_PAGE, LOG_SMALL_SYNC);
-	if (!log->log_key || !log->writer_secret || !log->tail || !log->zeros)
+	log->zeros = huge_alloc(LOG_ZERO_AHEAD + LOG_TAIL_MAX + RING_PAGE);
+	if (!log->log_key || !log->writer_secret || !log->zeros)
 		return -ENOMEM;
-	memset(log->zeros, 0, LOG_SMALL_SYNC);
+	memset(log->zeros, 0, LOG_ZERO_AHEAD);
+	log->tail = log->zeros + LOG_ZERO_AHEAD;
 	log->keep = cfg->keep ? cfg->keep : &log->own_keep;
 	if (cfg->keep)
 		ring_borrow(&log->ring, (uint8_t *)cfg->keep - cfg->keep->ring_offset, ring_bytes);

@@ -88,8 +88,8 @@ struct log {
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
 	/* The I/O owner's (who set io_active). */
+	uint8_t *zeros; /* LOG_ZERO_AHEAD zero bytes, and behind them the tail */
 	uint8_t *tail;	/* the last pages of a sync, padded */
-	uint8_t *zeros; /* LOG_SMALL_SYNC zero bytes */
 
 	/* Used by log_add_head() only, which has one caller at a time. */
 	struct head pending;	/* in the log, not yet in the catalog; number 0: none */

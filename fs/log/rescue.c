@@ -16,6 +16,7 @@
 #include "err.h"
 #include "format.h"
 #include "frame.h"
+#include "huge.h"
 #include "log.h"
 #include "ring.h"
 #include "seal.h"
@@ -26,8 +27,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 struct rescue {
 	const struct log_config *cfg;
 	struct store *store;
@@ -36,11 +35,6 @@ struct rescue {
 	uint64_t written, old_end;
 	uint64_t end; /* every block below is whole */
 };
-
-static size_t huge_up(size_t len)
-{
-	return (len + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-}
 
 /* The ring comes first, so that both begin at a huge page. */
 static size_t keep_offset(size_t ring_bytes)

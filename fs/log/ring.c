@@ -9,12 +9,12 @@
 #include "ring.h"
 
 #include "format.h"
+#include "huge.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 size_t ring_bytes_whole(size_t size)
 {
@@ -23,15 +23,11 @@ size_t ring_bytes_whole(size_t size)
 
 int ring_init(struct ring *r, size_t size)
 {
-	size_t whole = ring_bytes_whole(size);
-
 	assert(size >= 2 * BLOCK_STORED_MAX && (size & (size - 1)) == 0);
 	assert(SEGMENT_SIZE % size == 0);
-	r->mem = aligned_alloc((size_t)2 << 20, (whole + (2 << 20) - 1) >> 21 << 21);
+	r->mem = huge_alloc(ring_bytes_whole(size));
 	if (!r->mem)
 		return -ENOMEM;
-	/* Fewer pages to pin for each direct write; no matter if refused. */
-	(void)madvise(r->mem, whole, MADV_HUGEPAGE);
 	r->size = size;
 	r->borrowed = false;
 	return 0;
