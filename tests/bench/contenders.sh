@@ -1,9 +1,10 @@
 # The contenders of compare: one has the folder $work/NAME and is mounted at its mnt.  Sourced by bash.
 # shellcheck shell=bash disable=SC2154,SC2034 # shared with compare
 
-built_in=(gocryptfs btrfs embassyfs embassyfs-history embassyfs-replicating)
-declare -A also=() # NAME of one that is not in the project: COMMAND
-embassyd_pid='' snapshots_pid='' snapshots_fd=''
+built_in=(gocryptfs btrfs embassyfs embassyfs-history embassyfs-replicating embassyfs-apart)
+declare -A also=()				# NAME of one that is not in the project: COMMAND
+declare -A store_of=() embassyd_of=()		# NAME of one with an embassy: its folder, its process
+snapshots_pid='' snapshots_fd=''
 snapshots_kept=20
 
 # add_outsider NAME=COMMAND
@@ -19,8 +20,11 @@ installed() {
 	gocryptfs) [ -n "$(command -v gocryptfs)" ] ;;
 	btrfs) [ -n "$(command -v mkfs.btrfs)" ] ;;
 	embassyfs-history) [ "$n_heads" -gt 0 ] ;;
+	embassyfs-apart) [ "$(findmnt -no FSTYPE -T /dev/shm)" = tmpfs ] ;;
 	esac
 }
+
+replicates() { [ -n "${embassyd_of[$1]:-}" ]; }
 
 # outside NAME VERB: one that is not in the project does it.
 outside() {
@@ -36,8 +40,8 @@ up() {
 	gocryptfs) gocryptfs -q -allow_other -passfile "$work/pw" "$d/cipher" "$d/mnt" >/dev/null 2>&1 ;;
 	btrfs) mount -o loop,compress=zstd "$d/image" "$d/mnt" ;;
 	embassyfs | embassyfs-history) "$build/fs/fuse/embassyfs" "$d/vol" "$d/mnt" -o "$options" ;;
-	embassyfs-replicating)
-		"$build/fs/fuse/embassyfs" "$d/vol" "$d/mnt" -o "$options,embassy=unix:$work/socket" ;;
+	embassyfs-replicating | embassyfs-apart)
+		"$build/fs/fuse/embassyfs" "$d/vol" "$d/mnt" -o "$options,embassy=unix:$d/socket" ;;
 	*) outside "$1" up ;;
 	esac
 }
@@ -48,7 +52,7 @@ down() {
 	pids=$(daemons_of "$1")
 	case $1 in
 	disk) ;;
-	gocryptfs | btrfs | embassyfs | embassyfs-history | embassyfs-replicating) umount "$work/$1/mnt" ;;
+	gocryptfs | btrfs | embassyfs*) umount "$work/$1/mnt" ;;
 	*) outside "$1" down ;;
 	esac && wait_until 60 ended "$pids"
 }
@@ -65,7 +69,10 @@ make_empty() {
 	gocryptfs) mkdir "$d/cipher" && gocryptfs -q -init -passfile "$work/pw" "$d/cipher" >/dev/null 2>&1 ;;
 	btrfs) truncate -s 16G "$d/image" && mkfs.btrfs -q "$d/image" >/dev/null ;;
 	embassyfs | embassyfs-history) init_volume "$d" ;;
-	embassyfs-replicating) start_embassyd && init_volume "$d" ;;
+	embassyfs-replicating)
+		store_of[$1]=$work/store && mkdir "$work/store" && start_embassyd "$1" && init_volume "$d" ;;
+	embassyfs-apart)
+		store_of[$1]=$(mktemp -d /dev/shm/embassyfs-bench.XXXXXX) && start_embassyd "$1" && init_volume "$d" ;;
 	esac
 }
 
@@ -79,12 +86,11 @@ make_history() {
 
 init_volume() { "$build/tools/embassy" init "$1/vol" --key-file "$work/key" >/dev/null; }
 
-start_embassyd() {
-	mkdir "$work/store"
-	"$build/server/embassyd" --store "$work/store" --listen "unix:$work/socket" --insecure \
-		>"$work/embassyd.log" 2>&1 &
-	embassyd_pid=$!
-	wait_until 10 test -S "$work/socket"
+start_embassyd() { # start_embassyd NAME
+	"$build/server/embassyd" --store "${store_of[$1]}" --listen "unix:$work/$1/socket" --insecure \
+		>"$work/$1/embassyd.log" 2>&1 &
+	embassyd_of[$1]=$!
+	wait_until 10 test -S "$work/$1/socket"
 }
 
 # The processes that serve a contender's mount: who has /dev/fuse open and names the folder, and their children.
@@ -147,7 +153,7 @@ end() {
 # All that was written is on the disk, and at the embassy.
 settle() {
 	sync -f "$work/$name/mnt"
-	[ "$name" != embassyfs-replicating ] ||
+	! replicates "$name" ||
 		"$build/tools/embassy" drain "$work/$name/mnt" --timeout 600 >/dev/null ||
 		die "$name: the embassy falls behind"
 	sync -f "$work"
@@ -202,7 +208,7 @@ cleanup() {
 		! mountpoint -q "$work/$n/mnt" || outside "$n" down
 	done
 	mounts | while read -r m; do umount "$m" 2>/dev/null || umount -l "$m"; done
-	[ -n "$embassyd_pid" ] && kill "$embassyd_pid" 2>/dev/null && wait "$embassyd_pid" 2>/dev/null
+	for pid in "${embassyd_of[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done
 	wait_until 60 no_process || echo "compare: still running: $(pgrep -f "$work/" | xargs)" >&2
-	rm -rf --one-file-system "$work"
+	rm -rf --one-file-system "$work" "${store_of[@]}"
 }

@@ -32,10 +32,10 @@ counters() {
 	elif [ ${#served_by[@]} -gt 0 ]; then
 		cat "${served_by[@]/%//io}" | awk '/^write_bytes/ {n += $2} END {printf "disk %.0f\n", n}'
 	fi
-	[ "$name" = embassyfs-replicating ] || return 0
-	cpu_of embassyd "/proc/$embassyd_pid"
+	replicates "$name" || return 0
+	cpu_of embassyd "/proc/${embassyd_of[$name]}"
 	# Not by positions in the log: a mount begins at the next multiple of 64 MiB.
-	find "$work"/store/*/log -name '*.seg' -printf '%s\n' | awk '{n += $1} END {printf "sent %.0f\n", n}'
+	find "${store_of[$name]}"/*/log -name '*.seg' -printf '%s\n' | awk '{n += $1} END {printf "sent %.0f\n", n}'
 }
 
 costs_begin() {
