@@ -12,6 +12,8 @@
 #include "source.h"
 #include "store.h"
 
+#include "../sampled.h"
+
 #include <criterion/criterion.h>
 
 #include <errno.h>
@@ -722,7 +724,7 @@ static void fail_each(const char *op, int rc, int times)
 	struct promise p;
 	bool hit = true;
 
-	for (int n = 0; hit; n += n < 24 ? 1 : 7) {
+	for (int n = 0; hit; n += (n < 24 ? 1 : 7) * (int)sampled(5)) {
 		struct fault fault = {.op = op, .left = n, .times = times, .rc = rc};
 
 		log_fixture_init(&f, NULL);
