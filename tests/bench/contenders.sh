@@ -20,7 +20,7 @@ installed() {
 	gocryptfs) [ -n "$(command -v gocryptfs)" ] ;;
 	btrfs) [ -n "$(command -v mkfs.btrfs)" ] ;;
 	embassyfs-history) [ "$n_heads" -gt 0 ] ;;
-	embassyfs-apart) [ "$(findmnt -no FSTYPE -T /dev/shm)" = tmpfs ] ;;
+	embassyfs-apart) [ "$(stat -f -c %T /dev/shm)" = tmpfs ] ;;
 	esac
 }
 
