@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define NS_PER_S INT64_C(1000000000)
-#define HEADS_PER_CALL 64u
+#define HEADS_PER_CALL 1024u /* with as many heads there is a new checkpoint */
 #define FIRST_INO (INO_ROOT + 1)
 
 int view_init(struct view *v, const struct view_config *cfg)
@@ -95,14 +95,18 @@ free_plain:
 static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
 {
 	struct source *src = v->cfg.source;
+	uint64_t left = last - from_head;
+	size_t room = left < HEADS_PER_CALL ? (size_t)left : HEADS_PER_CALL;
 	struct head *heads;
 	int rc = 0;
 
-	heads = malloc(HEADS_PER_CALL * sizeof(*heads));
+	if (left == 0)
+		return 0;
+	heads = malloc(room * sizeof(*heads));
 	if (heads == NULL)
 		return -ENOMEM;
 	for (uint64_t next = from_head + 1; rc == 0 && next <= last;) {
-		size_t want = last - next + 1 < HEADS_PER_CALL ? last - next + 1 : HEADS_PER_CALL;
+		size_t want = last - next + 1 < room ? (size_t)(last - next + 1) : room;
 		size_t n = 0;
 
 		rc = src->ops->heads(src, next, want, heads, &n);
