@@ -42,14 +42,15 @@ install_packages() {
 	}
 }
 
-# build_in DIR LOG [MESON-OPTION]...: configure ${root} where needed, and build.  CC says the compiler.
+# build_in DIR LOG [MESON-OPTION]...: configure ${root} where needed, and build all, or ${build_target}.  CC says the
+# compiler.
 build_in() {
 	local dir=$1 log=$2
 	shift 2
 	if [ ! -f "$dir/build.ninja" ]; then
 		meson setup "$dir" "${root:?}" "$@" >"$log" 2>&1 || return
 	fi
-	ninja -C "$dir" >>"$log" 2>&1
+	ninja -C "$dir" "${build_target:-all}" >>"$log" 2>&1
 }
 
 # Processes of program $1 with $2 in an argument.  Without a fork, since there may be many processes.
