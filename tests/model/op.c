@@ -6,6 +6,7 @@
 
 #include "op.h"
 
+#include <assert.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>
@@ -66,9 +67,15 @@ static void make_paths(void)
 {
 	for (int64_t i = 0; i < N_PLAIN; i++) {
 		int64_t parent = path_parent(i);
+		size_t n = 0;
 
-		snprintf(plain[i], sizeof(plain[i]), "%.5s%s%c", parent < 0 ? "" : plain[parent],
-			 parent < 0 ? "" : "/", (char)('a' + i % N_NAMES));
+		if (parent >= 0) {
+			n = strlen(plain[parent]);
+			memcpy(plain[i], plain[parent], n);
+			plain[i][n++] = '/';
+		}
+		assert(n + 1 < sizeof(plain[i]));
+		plain[i][n] = (char)('a' + i % N_NAMES);
 	}
 	for (size_t i = 0; i < N_ODD; i++) {
 		const char *at = odd[i].label ? strchr(odd[i].label, '@') : NULL;
