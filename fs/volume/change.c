@@ -50,6 +50,14 @@ int change_begin(struct volume *v)
 		if (rc < 0)
 			return rc;
 	}
+	/* The thread that makes heads is behind, and would not come to an end. */
+	if (atomic_load(&v->since_full)) {
+		struct head head;
+		int rc = volume_add_head(v, &head);
+
+		if (rc < 0)
+			return rc;
+	}
 	return clockwork_admit(v);
 }
 

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROLLUP_PIECE_BYTES (512u << 10)
+#define ROLLUP_PIECE_BYTES (960u << 10)
 /* So that a view is opened by applying the deltas of few heads, also where snapshots are many. */
 #define HEADS_TO_CHECKPOINT 1000u
 
@@ -159,6 +159,8 @@ int commit_flush_locked(struct volume *v, bool freeze)
 	if (v->since.plain.len > SINCE_BYTES_MAX || v->since.n > SINCE_COUNT_MAX ||
 	    log_end(v->log) - atomic_load(&v->head_end) > HEAD_LOG_BYTES)
 		clockwork_want_head(v);
+	if (v->since.plain.len > SINCE_BYTES_FULL)
+		atomic_store(&v->since_full, true);
 	return rc;
 }
 
@@ -271,6 +273,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 		return rc;
 	v->since.n = 0;
 	buf_reset(&v->since.plain);
+	atomic_store(&v->since_full, false);
 	v->checkpoint_news = false;
 	atomic_store(&v->head_end, head_end(out));
 	clockwork_head_made(v, out->time_ns);

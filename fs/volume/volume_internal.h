@@ -20,6 +20,8 @@
 #define DELTA_FLUSH_BYTES (256u << 10)	 /* pending item changes beyond this are appended at once */
 #define SINCE_BYTES_MAX (8u << 20) /* deltas since the newest head beyond this ask for a head */
 #define SINCE_COUNT_MAX 4096u
+/* Beyond this changes wait for the head: a head lists no more than 64 blocks of their net effect. */
+#define SINCE_BYTES_FULL (16u << 20)
 #define HEAD_LOG_BYTES SEGMENT_SIZE	 /* so do log bytes since the newest head */
 
 struct orphans;
@@ -51,6 +53,7 @@ struct volume {
 	uint64_t unsent_seq;	/* its number.  Guarded by flush_mu. */
 	uint64_t delta_end;	/* position after the newest delta.  Guarded by flush_mu. */
 	struct since since;	/* Guarded by flush_mu. */
+	atomic_bool since_full;	/* beyond SINCE_BYTES_FULL: operations make a head first */
 	struct block_ptr checkpoint; /* newest whole one.  Guarded by flush_mu. */
 	/* it states the namespace of this head at least.  Guarded by flush_mu. */
 	uint64_t checkpoint_head;

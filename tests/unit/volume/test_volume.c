@@ -426,3 +426,31 @@ Test(volume, one_writer)
 	cfg.dir = "/nonexistent";
 	cr_assert_lt(volume_open(&cfg, &second), 0);
 }
+
+/* More between two heads than one can list: changes wait for a head instead of going on without. */
+Test(volume, heads_keep_up_with_changes)
+{
+	enum { N = 40000 };
+	char target[SYMLINK_LEN_MAX + 1], got[SYMLINK_LEN_MAX + 1], name[32];
+	struct head first, last;
+	struct attr a;
+
+	memset(target, 'x', SYMLINK_LEN_MAX);
+	target[SYMLINK_LEN_MAX] = '\0';
+	cr_assert_eq(volume_add_head(v, &first), 0);
+	for (unsigned i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFLNK | 0777, 0, target, &user,
+					      &a), 0);
+	}
+	cr_assert_eq(volume_add_head(v, &last), 0, "%s", err_detail(-E2BIG));
+	cr_assert_geq(last.number, first.number + 5, "%u heads",
+		      (unsigned)(last.number - first.number));
+	reopen();
+	for (unsigned i = 0; i < N; i += N - 1) {
+		snprintf(name, sizeof(name), "s%u", i);
+		cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), 0);
+		cr_assert_eq(view_readlink(volume_view(v), a.ino, got), 0);
+		cr_assert_str_eq(got, target);
+	}
+}
