@@ -20,7 +20,7 @@
 #define DELTA_FLUSH_BYTES (256u << 10)	 /* pending item changes beyond this are appended at once */
 #define SINCE_BYTES_MAX (8u << 20) /* deltas since the newest head beyond this ask for a head */
 #define SINCE_COUNT_MAX 4096u
-/* Beyond this changes wait for the head: a head lists no more than 64 blocks of their net effect. */
+/* Beyond this changes wait for a head, which lists no more than 64 blocks of their net effect. */
 #define SINCE_BYTES_FULL (16u << 20)
 #define HEAD_LOG_BYTES SEGMENT_SIZE	 /* so do log bytes since the newest head */
 
