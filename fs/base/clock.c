@@ -40,7 +40,7 @@ static void make_stamped(void)
  * No clock says what the kernel would stamp: the last tick's is behind where the kernel gave out a
  * finer one for another file.  So let it stamp something.  If it won't, the tick has to do.
  */
-int64_t clock_stamp_ns(void)
+struct timespec clock_stamp(void)
 {
 	struct timespec ts;
 	struct stat st;
@@ -48,11 +48,11 @@ int64_t clock_stamp_ns(void)
 
 	pthread_once(&stamped_once, make_stamped);
 	if (stamped >= 0 && futimens(stamped, NULL) == 0 && fstat(stamped, &st) == 0)
-		return (int64_t)st.st_mtim.tv_sec * NS_PER_S + st.st_mtim.tv_nsec;
+		return st.st_mtim;
 	rc = clock_gettime(CLOCK_REALTIME_COARSE, &ts);
 	assert(rc == 0);
 	(void)rc;
-	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+	return ts;
 }
 
 int64_t clock_onward_ns(int64_t last_ns, uint64_t last_mono_ns, int64_t wall_ns, uint64_t mono_ns)

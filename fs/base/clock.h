@@ -7,16 +7,17 @@
 
 #include <pthread.h>
 #include <stdint.h>
+#include <time.h>
 
 /* clock_wall_ns(): nanoseconds since 1970-01-01 UTC; may jump either way. */
 int64_t clock_wall_ns(void);
 
 /*
- * clock_stamp_ns(): the same as the kernel stamps files with: as of its last tick, or of a finer
+ * clock_stamp(): the time that the kernel stamps files with: as of its last tick, or of a finer
  * stamp that it gave since.  A file's times come from both sides: with any other clock on ours, a
  * file that was made first and written later could be older than it was.
  */
-int64_t clock_stamp_ns(void);
+struct timespec clock_stamp(void);
 
 /*
  * clock_onward_ns(last_ns, last_mono_ns, wall_ns, mono_ns): what a clock shows that never goes

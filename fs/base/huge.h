@@ -2,9 +2,9 @@
 #define HUGE_H_
 
 /*
- * Memory in huge pages, for what is written past the page cache: a disk takes one piece of memory in
- * one go, and each scattered page of 4 KiB by itself.  Where the kernel has no huge page to give,
- * the memory is as good, and slower to write from.
+ * Memory in huge pages, for what is written past the page cache: a disk takes one piece of memory
+ * in one go, and each scattered page of 4 KiB by itself.  Where the kernel has no huge page to
+ * give, the memory is as good, and slower to write from.
  */
 
 #include <stddef.h>

@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "huge.h"
+#include "log.h"
 #include "secret.h"
 #include "slots.h"
 #include "volume.h"
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 #define PAGE ((size_t)4096)
-#define RING_SPAN ((size_t)16 << 20) /* the log's ring, which lies first */
 
 static size_t up(size_t len, size_t to)
 {
@@ -106,7 +106,7 @@ int estate_make(bool live, struct estate_map *out)
 		return rc;
 	}
 	if (live) {
-		huge_shared(map.mem, RING_SPAN);
+		huge_shared(map.mem, LOG_RING_DEFAULT); /* the log's ring lies first */
 		/* No swap, where that is allowed. */
 		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
 	}

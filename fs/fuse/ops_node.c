@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define NS_PER_S INT64_C(1000000000)
 
 /* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
 static int lookup_in(struct place *n, const char *name, struct attr *out)
@@ -164,8 +163,7 @@ static unsigned translate(int to_set)
 
 static void set_now(int to_set, struct attr *want)
 {
-	int64_t ns = clock_stamp_ns();
-	struct timespec now = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+	struct timespec now = clock_stamp();
 
 	if (to_set & FUSE_SET_ATTR_ATIME_NOW)
 		want->atime = now;

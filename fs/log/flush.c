@@ -165,7 +165,7 @@ static int write_batch(struct log *log) /* REQUIRES(log->mu, io_active) */
 	return 0;
 }
 
-/* How far to write zeros after ${to}, or 0 for not at all. */
+/* How far to write zeros after ${to}, at most LOG_ZERO_AHEAD of them, or 0 for not at all. */
 static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) */
 {
 	uint64_t after = page_down(to + RING_PAGE - 1);
@@ -179,19 +179,6 @@ static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) *
 	    log->zeroed_end >= after + LOG_ZERO_LOW || log->zeroed_end == end || after == end)
 		return 0;
 	return after + LOG_ZERO_AHEAD < end ? after + LOG_ZERO_AHEAD : end;
-}
-
-static int zero_ahead(struct log *log, uint64_t from, uint64_t to)
-{
-	while (from < to) {
-		uint64_t len = to - from < LOG_ZERO_AHEAD ? to - from : LOG_ZERO_AHEAD;
-		int rc = store_write(log->store, from, log->zeros, len, true);
-
-		if (rc < 0)
-			return rc;
-		from += len;
-	}
-	return 0;
 }
 
 static int write_and_sync(struct log *log) /* REQUIRES(log->mu, io_active) */
@@ -209,7 +196,7 @@ static int write_and_sync(struct log *log) /* REQUIRES(log->mu, io_active) */
 	pthread_mutex_unlock(&log->mu);
 	rc = from < to ? write_range(log, from, to) : 0;
 	if (rc == 0 && zero_to)
-		zero_rc = zero_ahead(log, zero_from, zero_to);
+		zero_rc = store_write(log->store, zero_from, log->zeros, zero_to - zero_from, true);
 	if (rc == 0) {
 		rc = store_sync(log->store, segment_of(to - 1));
 		/* Lack of space in a sync is no different: what it lost is not known. */

@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define NS_PER_S INT64_C(1000000000)
 #define ITEM_ROOM 512u /* reserved for each change: the longest key and a usual value */
 
 static _Thread_local uint64_t tag;
@@ -50,7 +49,7 @@ int change_begin(struct volume *v)
 		if (rc < 0)
 			return rc;
 	}
-	/* The thread that makes heads is behind, and would not come to an end. */
+	/* The thread that makes heads is behind: more than its head could list would pile up. */
 	if (atomic_load(&v->since_full)) {
 		struct head head;
 		int rc = volume_add_head(v, &head);
@@ -131,7 +130,5 @@ void bucket_erase(struct bucket *b, const char *name)
 
 struct timespec change_now(void)
 {
-	int64_t ns = clock_stamp_ns();
-
-	return (struct timespec){.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+	return clock_stamp();
 }

@@ -8,6 +8,7 @@
 #include "disk.h"
 #include "err.h"
 #include "file.h"
+#include "huge.h"
 #include "keep.h"
 #include "log.h"
 #include "net.h"
@@ -282,7 +283,7 @@ static void prepare_keep(void)
 
 	if (rescue || !home_knobs.supervised)
 		return;
-	mem = aligned_alloc((size_t)2 << 20, log_keep_bytes(RING));
+	mem = huge_alloc(log_keep_bytes(RING));
 	assert(mem);
 	appended = 0; /* nothing in it yet */
 	keep = log_keep_init(mem, RING);

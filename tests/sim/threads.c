@@ -193,11 +193,6 @@ int64_t clock_wall_ns(void)
 	return world_wall(fiber_machine());
 }
 
-int64_t clock_stamp_ns(void)
-{
-	return world_wall(fiber_machine());
-}
-
 uint64_t clock_mono_ns(void)
 {
 	return world_now();

@@ -6,6 +6,7 @@
 #include "blocks.h"
 #include "err.h"
 #include "frame.h"
+#include "huge.h"
 #include "keep.h"
 #include "log.h"
 #include "log_fixture.h"
@@ -25,7 +26,6 @@
 #include <unistd.h>
 
 #define RING ((size_t)4 << 20)
-#define HUGE ((size_t)2 << 20)
 #define THREADS 3u
 #define NOTES_MAX 60000u
 #define KILLS 40u
@@ -48,11 +48,11 @@ static uint64_t seed;
 
 static void *shared(size_t len)
 {
-	uint8_t *p = mmap(NULL, len + HUGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-			  0);
+	uint8_t *p = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	cr_assert_neq((void *)p, MAP_FAILED);
-	return (void *)(((uintptr_t)p + HUGE - 1) & ~(HUGE - 1));
+	return (void *)huge_up((uintptr_t)p);
 }
 
 static int open_with(bool rescue, struct log **out, struct log_tail *tail)

@@ -11,6 +11,7 @@
 #include "model.h"
 
 #include "err.h"
+#include "huge.h"
 #include "log.h"
 #include "source.h"
 
@@ -222,7 +223,6 @@ Test(model, killed_at_random, .timeout = 300)
 	munmap(p, sizeof(*p));
 }
 
-#define KEEP_ALIGN ((size_t)2 << 20)
 #define TAKEOVERS 40u
 
 /* What the changes under one tag were, as the callback tells. */
@@ -244,11 +244,11 @@ static void hear(void *ctx, uint64_t number, uint64_t tag, uint64_t made)
 
 static void *keep_memory(void)
 {
-	uint8_t *p = mmap(NULL, volume_keep_bytes() + KEEP_ALIGN, PROT_READ | PROT_WRITE,
+	uint8_t *p = mmap(NULL, volume_keep_bytes() + HUGE_PAGE, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	cr_assert_neq((void *)p, MAP_FAILED);
-	return (void *)(((uintptr_t)p + KEEP_ALIGN - 1) & ~(KEEP_ALIGN - 1));
+	return (void *)huge_up((uintptr_t)p);
 }
 
 struct nameless {
