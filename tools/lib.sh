@@ -107,3 +107,11 @@ wait_until() {
 		sleep 0.05
 	done
 }
+
+# Change the byte of a file at an offset: a byte that is written could be the one that is there.
+flip_byte() { # flip_byte FILE OFFSET
+	local byte
+	byte=$(od -An -tu1 -j "$2" -N 1 "$1") && [ -n "$byte" ] || return
+	# shellcheck disable=SC2059 # the format is an octal escape
+	printf "\\$(printf %03o $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}

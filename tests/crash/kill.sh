@@ -10,6 +10,8 @@
 # usage: kill.sh BUILD-FOLDER [--kills N] [--seed N] [--spoil]
 # --spoil changes a byte of the home's log in the middle of the run: it must fail.  Needs root, to mount.
 set -u
+# shellcheck source=tools/lib.sh
+. "$(dirname "$0")/../../tools/lib.sh"
 
 build=$(cd "${1:?usage: kill.sh BUILD-FOLDER [--kills N] [--seed N] [--spoil]}" && pwd) || exit 2
 shift
@@ -150,7 +152,7 @@ for ((n = 1; n <= kills; n++)); do
 	fi
 	if [ -n "$spoil" ] && [ $n -ge $((kills / 2)) ]; then
 		spoil=''
-		printf x | dd of="$vol/log/0000000000000000.seg" bs=1 seek=3000 conv=notrunc status=none
+		flip_byte "$vol/log/0000000000000000.seg" 3000
 	fi
 	[ $((n % 4)) = 0 ] && check_sound "$vol" "the home"
 	start_home

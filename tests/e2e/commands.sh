@@ -3,6 +3,8 @@
 #
 # usage: commands.sh [BUILD-DIR]
 set -uo pipefail
+# shellcheck source=tools/lib.sh
+. "$(dirname "$0")/../../tools/lib.sh"
 
 build=$(realpath "${1:-$(dirname "$0")/../../build}")
 embassy=$build/tools/embassy
@@ -201,7 +203,7 @@ done
 
 	# Healed from the embassy: a changed byte, a lost segment, volume.conf; and what can't be asked for.
 	segment=$(find "$w/vol/log" -size +1000c -name '*.seg' | sort | head -1)
-	printf x | dd of="$segment" bs=1 seek=700 conv=notrunc status=none
+	flip_byte "$segment" 700
 	expect 20 'heal it with --repair --from' "$embassy" check "$w/vol" $with
 	expect 2 'belong together' "$embassy" check "$w/vol" $with --repair
 	expect 0 'blocks healed' "$embassy" check "$w/vol" $with --read-data --repair --from "$address" --tls "$w/tls/home"
@@ -212,7 +214,7 @@ done
 	# The head that unmounting made has not reached the embassy: what is lost for good is told.
 	expect 20 'was missing; made anew' "$embassy" check "$w/vol" $with --repair --from "$address/$id" --tls "$w/tls/home"
 	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data --repair --from "$w/vol.saved"
-	printf x | dd of="$w/vol/volume.conf" bs=1 seek=60 conv=notrunc status=none
+	flip_byte "$w/vol/volume.conf" 60
 	expect 10 'HOST:PORT/VOLUME-ID' "$embassy" check "$w/vol" $with --repair --from "$address" --tls "$w/tls/home"
 	expect 0 'volume.conf: healed' "$embassy" check "$w/vol" $with --repair --from "$address/$id" --tls "$w/tls/home"
 	expect 0 ' 0 blocks healed' "$embassy" check "$w/vol" $with --repair --from "$w/store/$id"
@@ -221,8 +223,8 @@ done
 
 	# And the embassy from home, which has to own the volume.
 	segment=$w/store/$id/log/${segment##*/}
-	printf x | dd of="$segment" bs=1 seek=700 conv=notrunc status=none
-	printf x | dd of="$segment" bs=1 seek=9000 conv=notrunc status=none
+	flip_byte "$segment" 700
+	flip_byte "$segment" 9000
 	expect 20 'problems' "$embassy" check "$w/store/$id" $with --read-data
 	expect 20 'could not be healed' "$embassy" check "$w/vol" $with --repair --to "$address" --tls "$w/tls/embassy"
 	expect 0 '2 blocks healed there' "$embassy" check "$w/vol" $with --repair --to "$address" --tls "$w/tls/home"

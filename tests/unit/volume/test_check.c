@@ -596,10 +596,10 @@ Test(check, newest_head_without_catalog)
 	snprintf(command, sizeof(command), "rm -r %s/catalog", f.dir);
 	cr_assert_eq(system(command), 0);
 	fd = open_segment(&f, 1, &size);
-	cr_assert_eq(pwrite(fd, "x", 1, size - 20), 1);
+	flip(fd, size - 20);
 	cfg = (struct volume_config){.dir = f.dir, .params = &f.params, .keys = &f.keys};
 	rc = volume_open(&cfg, &v);
-	cr_assert_eq(rc, -ERR_DAMAGED);
+	cr_assert_eq(rc, -ERR_DAMAGED, "%s", err_text(rc));
 	cr_assert(strstr(err_detail(rc), "--repair"), "%s", err_detail(rc));
 	cr_assert((after = lseek(fd, 0, SEEK_END)) == size, "cut to %ld", (long)after);
 	cr_assert(check(&f, 100, &w, &n) < 0);
