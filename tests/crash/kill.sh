@@ -152,7 +152,7 @@ for ((n = 1; n <= kills; n++)); do
 	fi
 	if [ -n "$spoil" ] && [ $n -ge $((kills / 2)) ]; then
 		spoil=''
-		flip_byte "$vol/log/0000000000000000.seg" 3000
+		flip_byte "$vol/log/0000000000000001.seg" 3000 || fail "nothing to spoil"
 	fi
 	[ $((n % 4)) = 0 ] && check_sound "$vol" "the home"
 	start_home
