@@ -11,7 +11,7 @@
 #include "copy.h"
 
 #define APPENDER_DATA_MAX (UINT32_C(4) << 20)	  /* bytes of one step */
-#define APPENDER_BEHIND_MAX (UINT64_C(1) << 30)	  /* bytes after the newest committed head */
+#define APPENDER_BEHIND_MAX (UINT64_C(4) << 30)	  /* bytes after the newest committed head */
 #define APPENDER_BLOCKS_MAX (UINT64_C(1) << 20)	  /* blocks after it */
 #define APPENDER_SEGMENTS_MAX 1024u		  /* segments begun after it */
 #define APPENDER_POSITION_MAX (UINT64_C(1) << 62) /* where any log must end */

@@ -42,22 +42,16 @@ void change_unlock(struct volume *v)
 
 int change_begin(struct volume *v)
 {
+	int rc;
+
 	/* A delta that could not be appended goes first: nothing may pile up behind it. */
 	if (atomic_load(&v->blocked) || journal_used(&v->journal) > JOURNAL_HIGH_BYTES) {
-		int rc = commit_flush(v);
-
+		rc = commit_flush(v);
 		if (rc < 0)
 			return rc;
 	}
-	/* The thread that makes heads is behind: more than its head could list would pile up. */
-	if (atomic_load(&v->since_full)) {
-		struct head head;
-		int rc = volume_add_head(v, &head);
-
-		if (rc < 0)
-			return rc;
-	}
-	return clockwork_admit(v);
+	rc = commit_heads_keep_up(v);
+	return rc < 0 ? rc : clockwork_admit(v);
 }
 
 int change_end(struct volume *v, int rc)

@@ -144,14 +144,16 @@ static void *clock_main(void *arg)
 
 	pthread_mutex_lock(&v->clock_mu);
 	while (!v->stopping) {
-		bool now = v->want_head || clock_mono_ns() >= due;
+		uint64_t mono_ns = clock_mono_ns();
+		bool now;
 		int rc;
 
-		if (!now) {
-			uint64_t left = (due - clock_mono_ns()) / NS_PER_MS + 1;
+		if (!v->want_head && mono_ns < due) {
+			uint64_t left = (due - mono_ns) / NS_PER_MS + 1;
 
 			wait_ms(v, &v->clock_wake, left < TICK_MS ? left : TICK_MS);
 		}
+		now = v->want_head || clock_mono_ns() >= due;
 		v->want_head = false;
 		pthread_mutex_unlock(&v->clock_mu);
 		log_prepare(v->log);
@@ -195,8 +197,9 @@ static int append_block(void *ctx, enum block_kind kind, const void *plain, size
 			struct block_ptr *out)
 {
 	struct volume *v = ctx;
+	int rc = commit_heads_keep_up(v);
 
-	return log_append(v->log, kind, plain, len, v->cfg.params->compress, out);
+	return rc < 0 ? rc : log_append(v->log, kind, plain, len, v->cfg.params->compress, out);
 }
 
 int checkpoint_take(struct volume *v)

@@ -156,8 +156,7 @@ int commit_flush_locked(struct volume *v, bool freeze)
 		rc = take_pending(v, freeze);
 	if (rc == 0)
 		rc = append_unsent(v);
-	if (v->since.plain.len > SINCE_BYTES_MAX || v->since.n > SINCE_COUNT_MAX ||
-	    log_end(v->log) - atomic_load(&v->head_end) > HEAD_LOG_BYTES)
+	if (v->since.plain.len > SINCE_BYTES_MAX || v->since.n > SINCE_COUNT_MAX)
 		clockwork_want_head(v);
 	if (v->since.plain.len > SINCE_BYTES_FULL)
 		atomic_store(&v->since_full, true);
@@ -246,6 +245,11 @@ static int roll_up(struct volume *v, struct head *h)
 	return rc;
 }
 
+static uint64_t headless_bytes(struct volume *v)
+{
+	return log_end(v->log) - atomic_load(&v->head_end);
+}
+
 static int add_head_locked(struct volume *v, struct head *out)
 {
 	int rc;
@@ -253,7 +257,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 	rc = commit_flush_locked(v, false);
 	if (rc < 0)
 		return rc;
-	if (v->since.n == 0 && !v->checkpoint_news) {
+	if (v->since.n == 0 && !v->checkpoint_news && headless_bytes(v) <= HEAD_LOG_BYTES) {
 		log_newest_head(v->log, out);
 		return 0;
 	}
@@ -298,4 +302,16 @@ int volume_add_head(struct volume *v, struct head *out)
 	if (rc == 1 && v->cfg.on_head != NULL)
 		v->cfg.on_head(v->cfg.ctx, out);
 	return rc < 0 ? rc : 0;
+}
+
+int commit_heads_keep_up(struct volume *v)
+{
+	uint64_t headless = headless_bytes(v);
+	struct head head;
+
+	if (atomic_load(&v->since_full) || headless > HEAD_LOG_FULL)
+		return volume_add_head(v, &head);
+	if (headless > HEAD_LOG_BYTES)
+		clockwork_want_head(v);
+	return 0;
 }

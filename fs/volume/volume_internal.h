@@ -22,7 +22,9 @@
 #define SINCE_COUNT_MAX 4096u
 /* Beyond this changes wait for a head, which lists no more than 64 blocks of their net effect. */
 #define SINCE_BYTES_FULL (16u << 20)
-#define HEAD_LOG_BYTES SEGMENT_SIZE	 /* so do log bytes since the newest head */
+/* So do log bytes since the newest head; an embassy refuses a log without one for long. */
+#define HEAD_LOG_BYTES (4 * SEGMENT_SIZE)
+#define HEAD_LOG_FULL (8 * SEGMENT_SIZE)
 
 struct orphans;
 
@@ -100,6 +102,12 @@ MUST_CHECK int commit_flush(struct volume *v);
  * (there is none).
  */
 MUST_CHECK int commit_flush_locked(struct volume *v, bool freeze);
+/*
+ * commit_heads_keep_up(v): before more is appended: asks for a head if there is much since the
+ * newest, and makes one if the thread that does so is behind.  No lock is held.  0 or as
+ * volume_add_head().
+ */
+MUST_CHECK int commit_heads_keep_up(struct volume *v);
 /*
  * commit_since_add(v, ptr, plain, len): note a delta that the log holds and no head lists.
  * REQUIRES(flush_mu).  0 or -ENOMEM.

@@ -3,12 +3,16 @@
 #include "fixture.h"
 
 #include "err.h"
+#include "format.h"
 #include "when.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -453,4 +457,52 @@ Test(volume, heads_keep_up_with_changes)
 		cr_assert_eq(view_readlink(volume_view(v), a.ino, got), 0);
 		cr_assert_str_eq(got, target);
 	}
+}
+
+/* The thread that makes heads is held in its first; the others' positions are noted. */
+struct slow_clock {
+	pthread_t writer;
+	sem_t held, released;
+	uint64_t newest_pos, longest;
+};
+
+static void on_head(void *ctx, const struct head *h)
+{
+	struct slow_clock *c = ctx;
+
+	if (pthread_equal(pthread_self(), c->writer)) {
+		if (h->pos - c->newest_pos > c->longest)
+			c->longest = h->pos - c->newest_pos;
+		c->newest_pos = h->pos;
+	} else if (c->newest_pos == 0) {
+		c->newest_pos = h->pos;
+		sem_post(&c->held);
+		while (sem_wait(&c->released) < 0)
+			;
+	}
+}
+
+/* An embassy refuses a log that goes on for long without a head: writing makes one itself. */
+Test(volume, heads_keep_up_with_data)
+{
+	static struct slow_clock c; /* closing uses it too */
+	struct volume_config cfg = {.dir = f.dir, .params = &f.params, .keys = &f.keys,
+				    .on_head = on_head, .ctx = &c};
+	static uint8_t data[4 << 20];
+	uint64_t written = 0, ino;
+
+	cr_assert_eq(volume_close(v), 0);
+	c.writer = pthread_self();
+	sem_init(&c.held, 0, 0);
+	sem_init(&c.released, 0, 0);
+	randombytes_buf(data, sizeof(data));
+	cr_assert_eq(volume_open(&cfg, &v), 0);
+	ino = make(INO_ROOT, "file", S_IFREG | 0600);
+	while (sem_wait(&c.held) < 0)
+		;
+	for (; written < 10 * SEGMENT_SIZE; written += sizeof(data))
+		cr_assert_eq(volume_write(v, ino, 0, sizeof(data), data, 0), 0);
+	sem_post(&c.released);
+	cr_assert_gt(c.longest, 0);
+	cr_assert_leq(c.longest, 9 * SEGMENT_SIZE);
 }
