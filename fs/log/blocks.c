@@ -267,6 +267,35 @@ static int open_block(struct blocks *b, struct scratch *t, const struct block_pt
 	return rc;
 }
 
+/* Let the source fetch a segment's header, if its key is not kept: it will be wanted. */
+static void hint_key(struct blocks *b, uint64_t number)
+{
+	struct cached_key *k;
+
+	if (!b->src->ops->hint)
+		return;
+	pthread_mutex_lock(&b->mu);
+	k = find_key_locked(b, number);
+	if (k)
+		unref_locked(k);
+	pthread_mutex_unlock(&b->mu);
+	if (!k)
+		b->src->ops->hint(b->src, segment_start(number), SEGMENT_BLOCK_LEN);
+}
+
+static void hint(struct blocks *b, uint64_t pos, size_t len)
+{
+	hint_key(b, segment_of(pos));
+	if (b->src->ops->hint)
+		b->src->ops->hint(b->src, pos, len);
+}
+
+void blocks_hint(struct blocks *b, const struct block_ptr *ptr)
+{
+	if (check_ptr(ptr) == 0)
+		hint(b, ptr->pos, ptr->stored_len);
+}
+
 int blocks_read(struct blocks *b, const struct block_ptr *ptr, enum block_kind kind, void *out)
 {
 	struct scratch *t = scratch();
@@ -278,6 +307,7 @@ int blocks_read(struct blocks *b, const struct block_ptr *ptr, enum block_kind k
 	rc = check_ptr(ptr);
 	if (rc < 0)
 		return rc;
+	hint_key(b, segment_of(ptr->pos));
 	rc = b->src->ops->read(b->src, ptr->pos, ptr->stored_len, t->stored);
 	if (rc < 0)
 		return rc;
@@ -426,6 +456,7 @@ static void read_run(struct blocks *b, struct scratch *t, struct block_slice *s,
 	size_t same;
 	int run_rc, rc;
 
+	hint_key(b, segment_of(start));
 	if (len == s[0].ptr.stored_len && find_part(s, n, &part)) {
 		read_part_slices(b, t, s, n, &part);
 		return;
@@ -453,12 +484,10 @@ static void hint_runs(struct blocks *b, const struct block_slice *s, size_t n)
 {
 	size_t len;
 
-	if (!b->src->ops->hint)
-		return;
 	for (size_t i = count_run(s, n, &len); i < n; i += count_run(s + i, n - i, &len)) {
 		if (check_ptr(&s[i].ptr) == 0) {
 			(void)count_run(s + i, n - i, &len);
-			b->src->ops->hint(b->src, s[i].ptr.pos, len);
+			hint(b, s[i].ptr.pos, len);
 		}
 	}
 }

@@ -33,6 +33,12 @@ void blocks_free(struct blocks *b);
 MUST_CHECK int blocks_read(struct blocks *b, const struct block_ptr *ptr, enum block_kind kind,
 			   void *out);
 
+/*
+ * blocks_hint(b, ptr): the block will be read soon: lets the source fetch it, and the segment
+ * header that opening it takes, meanwhile.
+ */
+void blocks_hint(struct blocks *b, const struct block_ptr *ptr);
+
 /* A slice of a data block's plaintext, wanted at ${out}. */
 struct block_slice {
 	struct block_ptr ptr;

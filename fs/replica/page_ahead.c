@@ -1,8 +1,13 @@
 /*
  * Reading ahead for sequential readers of the page cache.
  *
- * Key idea: a reader is known by where its next read begins.  Its window doubles with each read
- * that fits, and half a window at a time is put into a short queue, which a few threads work off.
+ * Key idea: a reader is known by where it reads: near where it read before, since the kernel asks
+ * for what it reads ahead itself on several threads, and other files' blocks lie between.  What is
+ * fetched ahead for it, its window, is at most twice what it has read so far; what the window has
+ * room for is put into a short queue, which a few threads work off.
+ * How large a window may become, the line says: what is asked for ahead fills a fast line with a
+ * long way, and on a thin one must not stand before what somebody waits for.  So the largest window
+ * grows while fetches take hardly longer than the quickest one did, and shrinks once they queue.
  *
  * Invariants: PAGE_QUEUE_MAX runs wait at most, and what finds no room is simply not read ahead;
  * nobody waits for these fetches but who wants one of their pages.
@@ -10,7 +15,24 @@
 
 #include "page_cache_internal.h"
 
+#include "clock.h"
+
 #include <stdlib.h>
+
+#define MS_NS UINT64_C(1000000)
+#define QUEUED_FEW_NS (150 * MS_NS)
+#define QUEUED_MANY_NS (400 * MS_NS)
+
+/* Learn from how long a fetch took, others being under way beside it. */
+static void learn_pace_locked(struct page_cache *c, uint64_t took_ns)
+{
+	if (c->least_ns == 0 || took_ns < c->least_ns)
+		c->least_ns = took_ns;
+	if (took_ns - c->least_ns < QUEUED_FEW_NS && c->ahead_max + RUN_LEN <= c->ahead_limit)
+		c->ahead_max += RUN_LEN;
+	else if (took_ns - c->least_ns > QUEUED_MANY_NS && c->ahead_max > RUN_LEN)
+		c->ahead_max -= RUN_LEN;
+}
 
 static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to)
 {
@@ -26,6 +48,7 @@ static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to)
 	}
 }
 
+/* The reader whose read this is, or a new one in place of the oldest. */
 static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos)
 {
 	struct reading *oldest = &c->readings[0];
@@ -33,34 +56,38 @@ static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos)
 	for (unsigned i = 0; i < PAGE_READERS; i++) {
 		struct reading *r = &c->readings[i];
 
-		/* A little forward is still sequential: other files' blocks lie between. */
-		if (r->used && pos >= r->next && pos <= r->next + PAGE_AHEAD_MIN)
+		if (r->used && pos + PAGE_AHEAD_SLACK >= r->next &&
+		    pos <= r->ahead + PAGE_AHEAD_SLACK)
 			return r;
 		if (r->used < oldest->used)
 			oldest = r;
 	}
-	*oldest = (struct reading){.next = pos};
+	*oldest = (struct reading){.next = pos, .ahead = pos};
 	return oldest;
 }
 
 void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len)
 {
 	struct reading *r = reading_of_locked(c, pos);
-	uint64_t end = pos + len;
+	uint64_t end = pos + len, window, want;
 
-	if (r->used) {
-		r->window = r->window ? r->window * 2 : PAGE_AHEAD_MIN;
-		if (r->window > PAGE_AHEAD_MAX)
-			r->window = PAGE_AHEAD_MAX;
-	}
+	if (r->used)
+		r->bytes += len;
 	r->used = ++c->clock;
-	r->next = end;
-	if (r->ahead < end)
-		r->ahead = end;
-	/* Half a window at a time, so that fetches are large and never run dry. */
-	if (r->window && r->ahead - end <= r->window / 2) {
-		enqueue_locked(c, r->ahead, end + r->window);
-		r->ahead = end + r->window;
+	if (r->next < end)
+		r->next = end;
+	if (r->ahead < r->next)
+		r->ahead = r->next;
+	window = 2 * r->bytes < c->ahead_max ? 2 * r->bytes : c->ahead_max;
+	want = r->next + window;
+	/* In large fetches that never run dry: whole runs, where the window has room for some. */
+	if (window >= 2 * RUN_LEN)
+		want -= want % RUN_LEN;
+	else if (r->ahead - r->next > window / 2)
+		return;
+	if (want > r->ahead) {
+		enqueue_locked(c, r->ahead, want);
+		r->ahead = want;
 	}
 }
 
@@ -78,6 +105,7 @@ void page_cache_hint(struct page_cache *c, uint64_t pos, size_t len)
 static void fetch_ahead_locked(struct page_cache *c, struct run r)
 {
 	while (r.n > 0 && !c->stopping) {
+		uint64_t began_ns;
 		struct fetch f;
 		uint32_t n;
 		int rc;
@@ -91,6 +119,7 @@ static void fetch_ahead_locked(struct page_cache *c, struct run r)
 			return;
 		n = f.n;
 		pthread_mutex_unlock(&c->mu);
+		began_ns = clock_mono_ns();
 		rc = page_fetch_run(c, &f);
 		free(f.bytes);
 		pthread_mutex_lock(&c->mu);
@@ -99,6 +128,7 @@ static void fetch_ahead_locked(struct page_cache *c, struct run r)
 			c->queue_n = 0;
 			return;
 		}
+		learn_pace_locked(c, clock_mono_ns() - began_ns);
 		r.page += n;
 		r.n -= n;
 	}

@@ -364,6 +364,10 @@ int page_cache_new(const struct page_cache_config *cfg, struct page_cache **out)
 	c->n_slots = n < PAGE_SLOTS_MIN	  ? PAGE_SLOTS_MIN
 		     : n > PAGE_SLOTS_MAX ? PAGE_SLOTS_MAX
 					  : (uint32_t)n;
+	c->ahead_limit = (uint64_t)c->n_slots * PAGE_LEN / 4;
+	if (c->ahead_limit > PAGE_AHEAD_MAX)
+		c->ahead_limit = PAGE_AHEAD_MAX;
+	c->ahead_max = c->ahead_limit < PAGE_AHEAD_FIRST ? c->ahead_limit : PAGE_AHEAD_FIRST;
 	for (c->n_chains = 1; c->n_chains < c->n_slots;)
 		c->n_chains *= 2;
 	/* Not asked for a page at a time: with overcommit, entries cost memory once used. */

@@ -17,11 +17,12 @@
 #define PAGE_RUN_MAX 8u		  /* pages in one fetch */
 #define PAGE_SLOTS_MIN 64u	  /* the smallest cache: 8 MiB */
 #define PAGE_SLOTS_MAX (1u << 24) /* the largest: 2 TiB */
-#define PAGE_THREADS 4u		  /* fetches in the background at a time */
-#define PAGE_QUEUE_MAX 32u	  /* runs waiting for one of them */
+#define PAGE_THREADS 16u	  /* fetches in the background at a time */
+#define PAGE_QUEUE_MAX 256u	  /* runs waiting for one of them */
 #define PAGE_READERS 8u		  /* sequential readers told apart */
-#define PAGE_AHEAD_MIN (UINT64_C(256) << 10)
-#define PAGE_AHEAD_MAX (UINT64_C(4) << 20)
+#define PAGE_AHEAD_SLACK (UINT64_C(4) << 20) /* how far a reader's reads are out of order */
+#define PAGE_AHEAD_FIRST (UINT64_C(4) << 20) /* until the line is known */
+#define PAGE_AHEAD_MAX (UINT64_C(16) << 20)
 
 struct page_cache;
 

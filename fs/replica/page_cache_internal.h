@@ -41,17 +41,18 @@ struct run {
 	uint32_t n;
 };
 
-/* One sequential reader, recognised by where its next read begins. */
+/* One sequential reader, recognised by where it reads. */
 struct reading {
-	uint64_t next;	 /* position */
-	uint64_t ahead;	 /* asked for up to here */
-	uint64_t window; /* 0: not known to be sequential yet */
-	uint64_t used;	 /* for replacing the oldest */
+	uint64_t next;	/* position after the furthest of its reads */
+	uint64_t ahead; /* asked for up to here; at least next */
+	uint64_t bytes; /* that it has read since its first read */
+	uint64_t used;	/* for replacing the oldest; 0: no reader */
 };
 
 struct page_cache {
 	struct page_cache_config cfg;
 	int fd;
+	uint64_t ahead_limit; /* of ahead_max */
 	uint32_t n_slots;
 	uint32_t n_chains; /* a power of two */
 	pthread_t threads[PAGE_THREADS];
@@ -69,6 +70,8 @@ struct page_cache {
 	unsigned queue_first, queue_n;
 	struct reading readings[PAGE_READERS];
 	uint64_t clock;
+	uint64_t ahead_max; /* of a window, for the line as it is now */
+	uint64_t least_ns;  /* that a fetch took; 0: none yet */
 };
 
 /* A run's pages on their way: slots claimed, bytes not there. */

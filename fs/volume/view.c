@@ -112,10 +112,9 @@ static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
 		rc = src->ops->heads(src, next, want, heads, &n);
 		if (rc == 0 && n == 0)
 			rc = err_say(-ERR_ABSENT, "head %" PRIu64 " is not in this copy", next);
-		for (size_t i = 0; rc == 0 && src->ops->hint != NULL && i < n; i++) {
+		for (size_t i = 0; rc == 0 && i < n; i++) {
 			for (uint32_t k = 0; k < heads[i].n_deltas; k++)
-				src->ops->hint(src, heads[i].deltas[k].pos,
-					       heads[i].deltas[k].stored_len);
+				blocks_hint(v->cfg.blocks, &heads[i].deltas[k]);
 		}
 		for (size_t i = 0; rc == 0 && i < n; i++) {
 			for (uint32_t k = 0; rc == 0 && k < heads[i].n_deltas; k++)

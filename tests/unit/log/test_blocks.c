@@ -19,6 +19,7 @@ struct spy {
 	struct source source;
 	struct source *below;
 	unsigned reads, hints;
+	uint64_t hint_pos; /* the newest hint's */
 	uint64_t fail_pos; /* reads that cover this position fail */
 	int fail_rc;
 	uint64_t flip_pos; /* the byte at this position comes wrong */
@@ -40,9 +41,9 @@ static int spy_read(struct source *s, uint64_t pos, size_t len, void *out)
 
 static void spy_hint(struct source *s, uint64_t pos, size_t len)
 {
-	(void)pos;
 	(void)len;
 	((struct spy *)s)->hints++;
+	((struct spy *)s)->hint_pos = pos;
 }
 
 static const struct source_ops spy_ops = {.read = spy_read, .hint = spy_hint};
@@ -282,6 +283,30 @@ Test(blocks, slices)
 	cr_assert_eq(s.spy.hints, 3u);
 	cr_assert_eq(blocks_read_slices(s.blocks, slices, 0), 0);
 	free(out);
+	setup_release(&s);
+}
+
+/* What opening takes comes beside what is opened, where the source is far away. */
+Test(blocks, a_header_that_will_be_wanted_is_hinted)
+{
+	struct block_ptr ptr;
+	uint8_t out[1000];
+	struct setup s;
+
+	setup_init(&s);
+	ptr = append_ok(&s, BLOCK_DATA, 1, sizeof(out), true);
+	s.spy.hint_pos = UINT64_MAX;
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(blocks_read(s.blocks, &ptr, BLOCK_DATA, out), 0);
+		cr_assert_eq(s.spy.hints, 1u, "once, as the key is kept then");
+		cr_assert_eq(s.spy.hint_pos, segment_start(segment_of(ptr.pos)));
+	}
+	blocks_hint(s.blocks, &ptr);
+	cr_assert_eq(s.spy.hints, 2u);
+	cr_assert_eq(s.spy.hint_pos, ptr.pos);
+	ptr.stored_len = 1;
+	blocks_hint(s.blocks, &ptr);
+	cr_assert_eq(s.spy.hints, 2u, "a pointer that can't be");
 	setup_release(&s);
 }
 
