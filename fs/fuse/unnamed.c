@@ -13,6 +13,8 @@
 
 #include "unnamed.h"
 
+#include "clock.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 
 #define TABLE_MIN 64u
+#define GATHER_NS 10000000 /* how long more is waited for: waking up costs more than asking */
 
 struct record {
 	uint64_t ino; /* 0: free */
@@ -83,6 +86,18 @@ static void erase_locked(struct unnamed *u, unsigned i)
 	}
 }
 
+/* Until there is something in the queue, and for a while longer. */
+static void gather_locked(struct unnamed *u)
+{
+	uint64_t until_ns;
+
+	while (!u->stopping && u->n_queued == 0)
+		pthread_cond_wait(&u->wake, &u->mu);
+	until_ns = clock_mono_ns() + GATHER_NS;
+	while (!u->stopping && clock_wait(&u->wake, &u->mu, until_ns) == 0)
+		;
+}
+
 static void *run(void *arg)
 {
 	struct unnamed *u = arg;
@@ -93,8 +108,8 @@ static void *run(void *arg)
 		unsigned i;
 		bool held;
 
-		while (!u->stopping && u->n_queued == 0)
-			pthread_cond_wait(&u->wake, &u->mu);
+		if (u->n_queued == 0)
+			gather_locked(u);
 		if (u->stopping)
 			break;
 		ino = u->queue[--u->n_queued];
@@ -128,7 +143,7 @@ int unnamed_new(const struct unnamed_config *cfg, struct unnamed **out)
 		return -ENOMEM;
 	u->cfg = *cfg;
 	pthread_mutex_init(&u->mu, NULL);
-	pthread_cond_init(&u->wake, NULL);
+	clock_cond_init(&u->wake);
 	rc = -pthread_create(&u->thread, NULL, run, u);
 	if (rc < 0)
 		goto free_all;
