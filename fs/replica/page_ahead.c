@@ -5,6 +5,7 @@
  * for what it reads ahead itself on several threads, and other files' blocks lie between.  What is
  * fetched ahead for it, its window, is at most twice what it has read so far; what the window has
  * room for is put into a short queue, which a few threads work off.
+ *
  * How large a window may become, the line says: what is asked for ahead fills a fast line with a
  * long way, and on a thin one must not stand before what somebody waits for.  So the largest window
  * grows while fetches take hardly longer than the quickest one did, and shrinks once they queue.
@@ -23,8 +24,7 @@
 #define QUEUED_FEW_NS (150 * MS_NS)
 #define QUEUED_MANY_NS (400 * MS_NS)
 
-/* Learn from how long a fetch took, others being under way beside it. */
-static void learn_pace_locked(struct page_cache *c, uint64_t took_ns)
+void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns)
 {
 	if (c->least_ns == 0 || took_ns < c->least_ns)
 		c->least_ns = took_ns;
@@ -128,7 +128,7 @@ static void fetch_ahead_locked(struct page_cache *c, struct run r)
 			c->queue_n = 0;
 			return;
 		}
-		learn_pace_locked(c, clock_mono_ns() - began_ns);
+		page_ahead_learn_locked(c, clock_mono_ns() - began_ns);
 		r.page += n;
 		r.n -= n;
 	}

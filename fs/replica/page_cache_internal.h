@@ -103,6 +103,9 @@ MUST_CHECK int page_fetch_run(struct page_cache *c, struct fetch *f);
 /* Note a read, and ask for what follows it if the reader is sequential. */
 void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len);
 
+/* Learn how wide a window may be from how long a fetch took, others being under way beside it. */
+void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns);
+
 /* What a background thread runs; its argument is the cache. */
 void *page_ahead_thread(void *arg);
 
