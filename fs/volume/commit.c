@@ -307,10 +307,15 @@ int volume_add_head(struct volume *v, struct head *out)
 int commit_heads_keep_up(struct volume *v)
 {
 	uint64_t headless = headless_bytes(v);
+	bool since_full = atomic_load(&v->since_full);
 	struct head head;
+	int rc;
 
-	if (atomic_load(&v->since_full) || headless > HEAD_LOG_FULL)
-		return volume_add_head(v, &head);
+	if (since_full || headless > HEAD_LOG_FULL) {
+		rc = volume_add_head(v, &head);
+		/* A full disk bounds the log by itself, and deleting has to go on there. */
+		return rc == -ENOSPC && !since_full ? 0 : rc;
+	}
 	if (headless > HEAD_LOG_BYTES)
 		clockwork_want_head(v);
 	return 0;
