@@ -68,7 +68,7 @@ pids_of() {
 daemon_of() { # daemon_of MOUNT
 	local pid
 	for pid in $(pgrep -x embassyfs); do
-		tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF "$1" && echo "$pid" && return
+		{ tr '\0' '\n' <"/proc/$pid/cmdline"; } 2>/dev/null | grep -qxF "$1" && echo "$pid" && return
 	done
 }
 
