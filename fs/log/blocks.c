@@ -29,17 +29,14 @@ struct cached_key {
 	struct segment_key *key;
 	/* Guarded by mu. */
 	unsigned refs; /* users, and the table */
-	uint64_t used; /* b->clock when last used */
 };
 
 struct blocks {
 	struct source *src;
 	uint8_t *log_key; /* secret */
 	pthread_mutex_t mu;
-	/* Guarded by mu. */
+	/* Each at its segment's number modulo the size, or NULL.  Guarded by mu. */
 	struct cached_key *keys[BLOCKS_KEYS_MAX];
-	size_t n_keys;
-	uint64_t clock;
 };
 
 /* A thread's buffers. */
@@ -113,8 +110,10 @@ void blocks_free(struct blocks *b)
 {
 	if (!b)
 		return;
-	for (size_t i = 0; i < b->n_keys; i++)
-		unref_locked(b->keys[i]);
+	for (size_t i = 0; i < BLOCKS_KEYS_MAX; i++) {
+		if (b->keys[i])
+			unref_locked(b->keys[i]);
+	}
 	secret_free(b->log_key);
 	pthread_mutex_destroy(&b->mu);
 	free(b);
@@ -122,33 +121,22 @@ void blocks_free(struct blocks *b)
 
 static struct cached_key *find_key_locked(struct blocks *b, uint64_t number) /* REQUIRES(b->mu) */
 {
-	for (size_t i = 0; i < b->n_keys; i++) {
-		if (b->keys[i]->number != number)
-			continue;
-		b->keys[i]->used = ++b->clock;
-		b->keys[i]->refs++;
-		return b->keys[i];
-	}
-	return NULL;
+	struct cached_key *k = b->keys[number % BLOCKS_KEYS_MAX];
+
+	if (!k || k->number != number)
+		return NULL;
+	k->refs++;
+	return k;
 }
 
-/* Keep ${k}, in the place of the key least recently used. */
 static void keep_key_locked(struct blocks *b, struct cached_key *k) /* REQUIRES(b->mu) */
 {
-	size_t oldest = 0;
+	struct cached_key **place = &b->keys[k->number % BLOCKS_KEYS_MAX];
 
+	if (*place)
+		unref_locked(*place);
 	k->refs++;
-	k->used = ++b->clock;
-	if (b->n_keys < BLOCKS_KEYS_MAX) {
-		b->keys[b->n_keys++] = k;
-		return;
-	}
-	for (size_t i = 1; i < b->n_keys; i++) {
-		if (b->keys[i]->used < b->keys[oldest]->used)
-			oldest = i;
-	}
-	unref_locked(b->keys[oldest]);
-	b->keys[oldest] = k;
+	*place = k;
 }
 
 static int load_key(struct blocks *b, uint64_t number, struct cached_key **out)
