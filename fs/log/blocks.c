@@ -472,6 +472,8 @@ static void hint_runs(struct blocks *b, const struct block_slice *s, size_t n)
 {
 	size_t len;
 
+	if (!b->src->ops->hint)
+		return;
 	for (size_t i = count_run(s, n, &len); i < n; i += count_run(s + i, n - i, &len)) {
 		if (check_ptr(&s[i].ptr) == 0) {
 			(void)count_run(s + i, n - i, &len);
