@@ -23,7 +23,9 @@ struct source;
 struct catalog;
 struct blocks;
 
+#ifndef LOG_RING_DEFAULT /* the simulation has a smaller one */
 #define LOG_RING_DEFAULT ((size_t)16 << 20)
+#endif
 
 struct log_config {
 	const char *volume_dir;

@@ -17,7 +17,9 @@ struct node; /* one decoded node, counted */
  * Least bytes of a cache: what an operation that finds its nodes missing one by one needs at a time
  * fits in many times over.
  */
+#ifndef NODE_CACHE_MIN /* the simulation has a smaller one */
 #define NODE_CACHE_MIN ((size_t)1 << 20)
+#endif
 
 /*
  * node_cache_new(bytes_max, io, out): reads through ${io} (copied); ${bytes_max} is raised to

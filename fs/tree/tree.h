@@ -17,7 +17,9 @@ struct need;
 struct overlay;
 
 #define TREE_HEIGHT_MAX 12u
+#ifndef TREE_NODE_TARGET /* the simulation has a smaller one */
 #define TREE_NODE_TARGET (16u << 10) /* plaintext bytes at which a node is split */
+#endif
 
 struct tree_root {
 	struct block_ptr ptr; /* pos 0: the empty tree */

@@ -21,10 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROLLUP_PIECE_BYTES (960u << 10)
-/* So that a view is opened by applying the deltas of few heads, also where snapshots are many. */
-#define HEADS_TO_CHECKPOINT 1000u
-
 int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len)
 {
 	struct since *s = &v->since;
@@ -264,7 +260,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 	memset(out, 0, sizeof(*out));
 	out->time_ns = volume_now_ns(v);
 	out->checkpoint = v->checkpoint;
-	if (v->since.n <= HEAD_DELTAS_MAX) {
+	if (v->since.n <= ROLLUP_FROM) {
 		for (size_t i = 0; i < v->since.n; i++)
 			out->deltas[out->n_deltas++] = v->since.ptr[i];
 	} else {

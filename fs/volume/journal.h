@@ -28,9 +28,11 @@
 #define JOURNAL_VERSION 1u
 #define JOURNAL_ENTRY_LEN 48u
 #define JOURNAL_GEN_BYTES (4u << 20)
+#ifndef JOURNAL_FLUSH_BYTES /* the simulation has smaller ones */
 #define JOURNAL_FLUSH_BYTES (1u << 20) /* beyond this a delta is made */
 #define JOURNAL_HIGH_BYTES (2u << 20)  /* beyond this operations make one first: the rest is for
 					  those under way, 32 of 64 KiB at most */
+#endif
 
 struct journal_area {
 	uint32_t version, gen_bytes;

@@ -29,7 +29,9 @@
 #include <unistd.h>
 
 #define MEMORY_DEFAULT (UINT64_C(256) << 20)
+#ifndef MEMORY_MIN /* the simulation has a smaller one */
 #define MEMORY_MIN (UINT64_C(64) << 20)
+#endif
 #define LOCK_WAIT_MS 30000u
 #define LOCK_GRACE_MS 2000u
 #define LOCK_POLL_MS 20u

@@ -17,14 +17,21 @@
 
 #include <stdatomic.h>
 
+/* The simulation has smaller ones, in the same proportions. */
+#ifndef DELTA_FLUSH_BYTES
 #define DELTA_FLUSH_BYTES (256u << 10)	 /* pending item changes beyond this are appended at once */
 #define SINCE_BYTES_MAX (8u << 20) /* deltas since the newest head beyond this ask for a head */
 #define SINCE_COUNT_MAX 4096u
 /* Beyond this changes wait for a head, which lists no more than 64 blocks of their net effect. */
 #define SINCE_BYTES_FULL (16u << 20)
+#define ROLLUP_FROM 64u			 /* deltas; a head that would list more rolls them up */
+#define ROLLUP_PIECE_BYTES (960u << 10)	 /* of one block of the net effect that is listed instead */
+#define HEADS_TO_CHECKPOINT 1000u	 /* the heads that a view has to roll forward at most */
 /* So do log bytes since the newest head; an embassy refuses a log without one for long. */
 #define HEAD_LOG_BYTES (4 * SEGMENT_SIZE)
 #define HEAD_LOG_FULL (8 * SEGMENT_SIZE)
+#endif
+_Static_assert(ROLLUP_FROM <= HEAD_DELTAS_MAX, "what is not rolled up is listed");
 
 struct orphans;
 
