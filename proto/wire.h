@@ -20,6 +20,8 @@
 
 #define WIRE_MESSAGE_MAX (UINT32_C(8) << 20) /* bytes of any message */
 #define WIRE_DATA_MAX (UINT32_C(4) << 20)    /* data of one AppendRequest */
+/* bytes of a request without data or volume.conf, unknown fields included */
+#define WIRE_REQUEST_MAX ((size_t)4 << 10)
 #define WIRE_PIECE_MAX (UINT32_C(1) << 20)   /* data of one ReadReply */
 #define WIRE_READ_MAX (UINT64_C(64) << 20)   /* length of one ReadRequest */
 #define WIRE_HEADS_MAX 1024u		     /* heads of one HeadsReply */
@@ -60,8 +62,9 @@ MUST_CHECK int wire_pack(const ProtobufCMessage *m, grpc_byte_buffer **out);
 
 /*
  * wire_unpack(type, bb, out): decode a control message.  Borrows ${bb}, which may be NULL
- * (-ERR_FORMAT).  The caller frees ${*out} with protobuf_c_message_free_unpacked().  Returns 0;
- * -ERR_FORMAT with a detail; -ENOMEM.
+ * (-ERR_FORMAT).  The caller frees ${*out} with protobuf_c_message_free_unpacked(*out, NULL).
+ * Takes no more memory than twice the message and 256 KiB.  Returns 0; -ERR_FORMAT with a detail,
+ * also for a message that would unpack to more; -ENOMEM.
  */
 MUST_CHECK int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_byte_buffer *bb,
 			   ProtobufCMessage **out);

@@ -6,7 +6,9 @@
  * the slices they arrived in.
  *
  * Invariants: a decoder reads nothing outside the buffer's slices, whatever they hold; unknown
- * fields are skipped, as protobuf demands; of a field given twice the last counts.
+ * fields are skipped, as protobuf demands; of a field given twice the last counts.  The memory that
+ * a message unpacks to is bounded by its length: protobuf-c allocates some 80 bytes for each
+ * unknown field, of which two bytes are enough on the wire.
  */
 
 #include "wire.h"
@@ -26,6 +28,8 @@
 #define VARINT_MAX 10u	     /* bytes of a 64-bit varint */
 #define OPEN_MAX 256u	     /* bytes of an AppendOpen; it needs 51 */
 #define UNPACK_COPY_MAX 256u /* a message this small is flattened on the stack */
+/* Bytes of memory that unpacking may take: twice the message, and this for its structures. */
+#define UNPACK_SLACK ((size_t)256 << 10)
 
 enum wire_type { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_LEN = 2, WIRE_FIXED32 = 5 };
 
@@ -154,6 +158,52 @@ void wire_bytes_copy(const struct wire_bytes *b, size_t off, size_t len, void *o
 	cursor_move(&c, len, out);
 }
 
+/*
+ * An allocator for one unpacking, which gives out so many bytes in all.  What it gives is freed
+ * with free(), as the caller's protobuf_c_message_free_unpacked() does.
+ */
+struct budget {
+	size_t left;
+	bool exceeded, no_memory;
+};
+
+static void *budget_alloc(void *data, size_t size)
+{
+	struct budget *b = data;
+	void *p;
+
+	if (size > b->left) {
+		b->exceeded = true;
+		return NULL;
+	}
+	b->left -= size;
+	p = malloc(size);
+	if (!p)
+		b->no_memory = true;
+	return p;
+}
+
+static void budget_free(void *data, void *p)
+{
+	(void)data;
+	free(p);
+}
+
+static int unpack_flat(const ProtobufCMessageDescriptor *type, const uint8_t *bytes, size_t len,
+		       ProtobufCMessage **out)
+{
+	struct budget b = {.left = 2 * len + UNPACK_SLACK};
+	ProtobufCAllocator allocator = {budget_alloc, budget_free, &b};
+
+	*out = protobuf_c_message_unpack(type, &allocator, len, bytes);
+	if (*out)
+		return 0;
+	if (b.no_memory)
+		return -ENOMEM;
+	return err_say(-ERR_FORMAT, "a message of %zu bytes: %s %s", len,
+		       b.exceeded ? "it has too many fields for" : "not a valid", type->name);
+}
+
 int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_byte_buffer *bb,
 		ProtobufCMessage **out)
 {
@@ -167,23 +217,18 @@ int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_byte_buffer *
 	if (rc < 0)
 		return rc;
 	len = c.left;
-	if (c.n_slices == 1) {
-		/* In one piece: no copy at all. */
-		*out = protobuf_c_message_unpack(type, NULL, len,
-						 GRPC_SLICE_START_PTR(c.slices[0]));
-	} else {
-		if (len > sizeof(small))
-			flat = malloc(len);
-		if (!flat)
-			return -ENOMEM;
-		cursor_move(&c, len, flat);
-		*out = protobuf_c_message_unpack(type, NULL, len, flat);
-		if (flat != small)
-			free(flat);
-	}
-	if (!*out)
-		return err_say(-ERR_FORMAT, "a message of %zu bytes: not a %s", len, type->name);
-	return 0;
+	/* In one piece: no copy at all. */
+	if (c.n_slices == 1)
+		return unpack_flat(type, GRPC_SLICE_START_PTR(c.slices[0]), len, out);
+	if (len > sizeof(small))
+		flat = malloc(len);
+	if (!flat)
+		return -ENOMEM;
+	cursor_move(&c, len, flat);
+	rc = unpack_flat(type, flat, len, out);
+	if (flat != small)
+		free(flat);
+	return rc;
 }
 
 static uint8_t *put_varint(uint8_t *p, uint64_t v)

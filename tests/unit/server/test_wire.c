@@ -206,3 +206,68 @@ Test(wire, tls_files)
 	cr_expect_eq(wire_client_tls("/proc/nowhere", &creds), -ENOENT);
 	cr_expect(strstr(err_detail(-ENOENT), "ca.pem"));
 }
+
+/* protobuf-c keeps each field that it does not know, in 80 bytes or more. */
+Test(wire, unknown_fields_are_bounded)
+{
+	size_t len = 4u << 20;
+	uint8_t *bytes = malloc(len);
+	ProtobufCMessage *m;
+	grpc_byte_buffer *bb;
+
+	cr_assert(bytes);
+	for (size_t i = 0; i < len; i += 2) {
+		bytes[i] = 2 << 3; /* field 2, a varint */
+		bytes[i + 1] = 1;
+	}
+	for (size_t pieces = 1; pieces <= 2; pieces++) {
+		bb = sliced(bytes, len, len / pieces);
+		cr_expect_eq(wire_unpack(&embassyfs__v1__get_volume_request__descriptor, bb, &m),
+			     -ERR_FORMAT);
+		grpc_byte_buffer_destroy(bb);
+	}
+	/* Some are no trouble: a newer peer may send them. */
+	bb = sliced(bytes, 200, 200);
+	cr_assert_eq(wire_unpack(&embassyfs__v1__get_volume_request__descriptor, bb, &m), 0);
+	protobuf_c_message_free_unpacked(m, NULL);
+	grpc_byte_buffer_destroy(bb);
+	free(bytes);
+}
+
+/* The largest replies that a server sends are within the bound. */
+Test(wire, largest_replies_unpack)
+{
+	Embassyfs__V1__HeadsReply heads = EMBASSYFS__V1__HEADS_REPLY__INIT;
+	Embassyfs__V1__ListVolumesReply volumes = EMBASSYFS__V1__LIST_VOLUMES_REPLY__INIT;
+	static Embassyfs__V1__Head head[WIRE_HEADS_MAX];
+	static Embassyfs__V1__Head *head_list[WIRE_HEADS_MAX];
+	static ProtobufCBinaryData id_list[4096];
+	static uint8_t note[WIRE_NOTES_MAX / WIRE_HEADS_MAX];
+	ProtobufCMessage *m;
+	grpc_byte_buffer *bb;
+
+	for (size_t round = 0; round < 2; round++) {
+		for (size_t i = 0; i < WIRE_HEADS_MAX; i++) {
+			embassyfs__v1__head__init(&head[i]);
+			head[i].position = UINT64_MAX;
+			head[i].note.data = note;
+			head[i].note.len = round ? 1 : sizeof(note);
+			head_list[i] = &head[i];
+		}
+		heads.heads = head_list;
+		heads.n_heads = WIRE_HEADS_MAX;
+		cr_assert_eq(wire_pack(&heads.base, &bb), 0);
+		cr_assert_eq(wire_unpack(&embassyfs__v1__heads_reply__descriptor, bb, &m), 0);
+		cr_expect_eq(((Embassyfs__V1__HeadsReply *)m)->n_heads, WIRE_HEADS_MAX);
+		protobuf_c_message_free_unpacked(m, NULL);
+		grpc_byte_buffer_destroy(bb);
+	}
+	for (size_t i = 0; i < 4096; i++)
+		id_list[i] = (ProtobufCBinaryData){16, note};
+	volumes.volumes = id_list;
+	volumes.n_volumes = 4096;
+	cr_assert_eq(wire_pack(&volumes.base, &bb), 0);
+	cr_assert_eq(wire_unpack(&embassyfs__v1__list_volumes_reply__descriptor, bb, &m), 0);
+	protobuf_c_message_free_unpacked(m, NULL);
+	grpc_byte_buffer_destroy(bb);
+}
