@@ -62,7 +62,7 @@ int auth_call(struct grpc_call *call, bool tls, char out[AUTH_WHO_MAX])
 	int rc = 0;
 
 	if (!tls) {
-		snprintf(out, AUTH_WHO_MAX, "local");
+		snprintf(out, AUTH_WHO_MAX, AUTH_LOCAL);
 		return 0;
 	}
 	ctx = grpc_call_auth_context(call);

@@ -3,12 +3,14 @@
 
 /*
  * Who is at the other end of a call, as one line of text that names an owner:
- *   local             a connection without TLS, which only loopback and Unix sockets may be
- *   cn:NAME           the common name of the certificate, so that a renewed certificate keeps its
- *   volumes cert:SHA256-HEX   of the certificate's PEM, where it has no common name of printable
- *   ASCII of at most AUTH_NAME_MAX bytes
- * What a name means is up to the authority in ca.pem: whoever it gives the same common name is the
- * same owner.
+ *
+ *   local            a connection without TLS, which only loopback and Unix sockets may be
+ *   cn:NAME          the common name of the certificate, so that a renewed one keeps its volumes
+ *   cert:SHA256-HEX  of the certificate's PEM text, where it has no common name of printable ASCII
+ *                    of at most AUTH_NAME_MAX bytes
+ *
+ * What a name means is up to the authority in ca.pem: all to whom it gives the same common name are
+ * the same owner.
  */
 
 #include "compiler.h"
@@ -18,6 +20,7 @@
 
 #define AUTH_WHO_MAX 256u
 #define AUTH_NAME_MAX 200u
+#define AUTH_LOCAL "local"
 
 struct grpc_call;
 

@@ -96,11 +96,19 @@ struct watch {
 
 static void watch_start(struct call *call)
 {
+	int rc = call_take(call, QUOTA_WATCHES);
+
+	if (rc < 0) {
+		call_finish(call, rc);
+		return;
+	}
 	call->state = calloc(1, sizeof(struct watch));
-	if (call->state)
+	if (call->state) {
 		call_receive(call);
-	else
-		call_finish(call, -ENOMEM);
+		return;
+	}
+	call_give(call, QUOTA_WATCHES);
+	call_finish(call, -ENOMEM);
 }
 
 static void watch_received(struct call *call, grpc_byte_buffer *bb)
@@ -138,12 +146,16 @@ static void watch_sent(struct call *call, bool ok)
 
 static void watch_release(struct call *call)
 {
+	if (call->state)
+		call_give(call, QUOTA_WATCHES);
 	free(call->state);
 }
 
-const struct method health_check_method = {.name = HEALTH_SERVICE "Check", .answer = answer_check};
+const struct method health_check_method = {
+	.name = HEALTH_SERVICE "Check", .request_max = WIRE_REQUEST_MAX, .answer = answer_check};
 const struct method health_watch_method = {
 	.name = HEALTH_SERVICE "Watch",
+	.request_max = WIRE_REQUEST_MAX,
 	.start = watch_start,
 	.received = watch_received,
 	.sent = watch_sent,

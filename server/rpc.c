@@ -15,12 +15,15 @@
  *  2. Steps of one call are started under its mu, which whoever sees their end takes first.
  *  3. n_calls counts calls, those that wait included, until they are freed; it is 0 before the
  *     server, the queue and the pool go.
+ *  4. A call in the list of those that wait for their first message holds the count that it began
+ *     with: send_status(), which gives that up, takes it off the list first.
  *
- * Lock order: call.mu; rpc.mu.  No call into gRPC is made under rpc.mu.
+ * Lock order: call.mu; rpc.mu; the quota's lock.  No call into gRPC is made under rpc.mu.
  */
 
 #include "rpc_internal.h"
 
+#include "clock.h"
 #include "err.h"
 #include "msg.h"
 
@@ -37,6 +40,7 @@
 #define REQUESTS 4u /* calls that wait to be matched */
 #define NETWORK_THREADS 2u
 #define DISK_THREADS 4u
+#define NS_PER_MS UINT64_C(1000000)
 
 struct rpc {
 	struct vault *vault;
@@ -48,18 +52,25 @@ struct rpc {
 	unsigned n_threads;
 	pthread_t threads[NETWORK_THREADS];
 	struct op on_shutdown;
+	struct quota *quota;
+	uint64_t first_message_ns;
+	pthread_t timer;
+	bool has_timer;
 
 	pthread_mutex_t mu;
-	pthread_cond_t fewer;
+	pthread_cond_t fewer;	 /* calls, to who stops the server */
+	pthread_cond_t to_timer; /* the list is no longer empty, or the server stops */
 	/* Guarded by mu. */
-	unsigned n_calls, n_appenders;
-	bool stopped; /* gRPC has no connection left */
+	unsigned n_calls;
+	bool stopped;		    /* gRPC has no connection left */
+	bool stopping;		    /* the timer is to end */
+	TAILQ_HEAD(, call) waiting; /* for their first message; the oldest first */
 };
 
 static const struct method *const methods[] = {
-	&append_method,	    &read_method,	  &heads_method,	&get_volume_method,
-	&put_volume_method, &mend_method,	  &list_volumes_method, &health_check_method,
-	&health_watch_method,
+	&append_method,	      &read_method,	    &heads_method,
+	&get_volume_method,   &put_volume_method,   &mend_method,
+	&list_volumes_method, &health_check_method, &health_watch_method,
 };
 
 void call_ref(struct call *call)
@@ -81,6 +92,8 @@ static void call_free(struct call *call)
 		grpc_call_unref(call->core);
 	grpc_slice_unref(call->status_text);
 	pthread_mutex_destroy(&call->mu);
+	if (call->counted)
+		quota_give(r->quota, call->who, QUOTA_CALLS);
 	free(call);
 
 	pthread_mutex_lock(&r->mu);
@@ -100,27 +113,97 @@ struct vault *call_vault(const struct call *call)
 	return call->rpc->vault;
 }
 
-bool call_count_appender(struct call *call)
+int call_take(struct call *call, enum quota_kind kind)
 {
-	struct rpc *r = call->rpc;
-	bool ok;
-
-	pthread_mutex_lock(&r->mu);
-	ok = r->n_appenders < RPC_APPENDERS_MAX;
-	if (ok)
-		r->n_appenders++;
-	pthread_mutex_unlock(&r->mu);
-	return ok;
+	return quota_take(call->rpc->quota, call->who, kind);
 }
 
-void call_uncount_appender(struct call *call)
+void call_give(struct call *call, enum quota_kind kind)
+{
+	quota_give(call->rpc->quota, call->who, kind);
+}
+
+/* ---- waiting for the first message ---- */
+
+static void wait_for_first(struct call *call)
 {
 	struct rpc *r = call->rpc;
 
 	pthread_mutex_lock(&r->mu);
-	r->n_appenders--;
+	call->until_ns = clock_mono_ns() + r->first_message_ns;
+	call->waits = true;
+	if (TAILQ_EMPTY(&r->waiting))
+		pthread_cond_signal(&r->to_timer);
+	TAILQ_INSERT_TAIL(&r->waiting, call, link);
 	pthread_mutex_unlock(&r->mu);
 }
+
+/* Whether it still waited. */
+static bool wait_no_more(struct call *call)
+{
+	struct rpc *r = call->rpc;
+	bool waited;
+
+	pthread_mutex_lock(&r->mu);
+	waited = call->waits;
+	if (waited)
+		TAILQ_REMOVE(&r->waiting, call, link);
+	call->waits = false;
+	pthread_mutex_unlock(&r->mu);
+	return waited;
+}
+
+/* The call that waits for longest if its time is over, no longer in the list, with a count. */
+static struct call *next_late_locked(struct rpc *r)
+{
+	struct call *call = TAILQ_FIRST(&r->waiting);
+
+	if (!call || clock_mono_ns() < call->until_ns)
+		return NULL;
+	TAILQ_REMOVE(&r->waiting, call, link);
+	call->waits = false;
+	call_ref(call);
+	return call;
+}
+
+/* Ends calls whose first message does not come: each holds a place that others could use. */
+static void *time_calls(void *arg)
+{
+	struct rpc *r = arg;
+	struct call *call;
+
+	pthread_mutex_lock(&r->mu);
+	while (!r->stopping) {
+		call = next_late_locked(r);
+		if (call) {
+			pthread_mutex_unlock(&r->mu);
+			grpc_call_cancel_with_status(call->core, GRPC_STATUS_DEADLINE_EXCEEDED,
+						     "no message came with this call in time",
+						     NULL);
+			call_unref(call);
+			pthread_mutex_lock(&r->mu);
+		} else if (TAILQ_EMPTY(&r->waiting)) {
+			pthread_cond_wait(&r->to_timer, &r->mu);
+		} else {
+			(void)!clock_wait(&r->to_timer, &r->mu, TAILQ_FIRST(&r->waiting)->until_ns);
+		}
+	}
+	pthread_mutex_unlock(&r->mu);
+	return NULL;
+}
+
+static void stop_timer(struct rpc *r)
+{
+	if (!r->has_timer)
+		return;
+	pthread_mutex_lock(&r->mu);
+	r->stopping = true;
+	pthread_cond_signal(&r->to_timer);
+	pthread_mutex_unlock(&r->mu);
+	pthread_join(r->timer, NULL);
+}
+
+/* ---- steps ---- */
 
 /* A step of one or two operations, with a count of its own. */
 static void start(struct call *call, const grpc_op *ops, size_t n_ops, struct op *op)
@@ -156,6 +239,7 @@ static void send_status(struct call *call, grpc_byte_buffer *reply, grpc_status_
 {
 	grpc_op ops[2] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER}, {.op = GRPC_OP_SEND_MESSAGE}};
 
+	wait_no_more(call);
 	call->status_text = grpc_slice_from_copied_string(text);
 	ops[0].data.send_status_from_server.status = status;
 	ops[0].data.send_status_from_server.status_details = text[0] ? &call->status_text : NULL;
@@ -203,15 +287,27 @@ void call_work(struct call *call)
 	pool_add(call->rpc->pool, &call->job);
 }
 
+/* A first message that no request of the method's can be; not kept while it waits its turn. */
+static bool is_too_long(const struct call *call, const grpc_byte_buffer *bb)
+{
+	return grpc_byte_buffer_length((grpc_byte_buffer *)bb) > call->method->request_max;
+}
+
 static void received(struct op *op, bool ok)
 {
 	struct call *call = op->call;
 	grpc_byte_buffer *bb = call->incoming;
+	bool first = wait_no_more(call);
 
 	call->incoming = NULL;
-	if (!ok && bb) {
+	if (bb && (!ok || (first && is_too_long(call, bb)))) {
 		grpc_byte_buffer_destroy(bb);
 		bb = NULL;
+		if (ok)
+			grpc_call_cancel_with_status(call->core, GRPC_STATUS_INVALID_ARGUMENT,
+						     "the request is longer than any of this "
+						     "method can be",
+						     NULL);
 	}
 	if (!call->method->answer) {
 		call->method->received(call, bb);
@@ -301,27 +397,29 @@ static void open_call(struct call *call)
 	start(call, &op, 1, &call->on_open);
 }
 
-static void begin(struct call *call, bool too_many)
+static void begin(struct call *call)
 {
 	const struct method *method = find_method(&call->details.method);
-	const char *refusal = NULL;
-	int rc = 0;
+	int rc;
 
-	if (too_many)
-		refusal = "too many calls at once; come back later";
-	else if (method)
-		rc = auth_call(call->core, call->rpc->tls, call->who);
+	rc = auth_call(call->core, call->rpc->tls, call->who);
+	if (rc == 0)
+		rc = quota_take(call->rpc->quota, call->who, QUOTA_CALLS);
+	call->counted = rc == 0;
 	/* Before the close can be seen, so that the method hears of it. */
-	if (!refusal && rc == 0)
+	if (rc == 0)
 		call->method = method;
 	open_call(call);
-	if (refusal)
-		call_finish_with(call, GRPC_STATUS_RESOURCE_EXHAUSTED, refusal);
-	else if (rc < 0)
+	if (rc < 0) {
 		call_finish(call, rc);
-	else if (!method)
+		return;
+	}
+	if (!method) {
 		call_finish_with(call, GRPC_STATUS_UNIMPLEMENTED, "this server has no such method");
-	else if (method->start)
+		return;
+	}
+	wait_for_first(call);
+	if (method->start)
 		method->start(call);
 	else
 		call_receive(call);
@@ -330,20 +428,15 @@ static void begin(struct call *call, bool too_many)
 static void matched(struct op *op, bool ok)
 {
 	struct call *call = op->call;
-	struct rpc *r = call->rpc;
-	bool too_many;
 
 	if (!ok) {
 		/* The server stops; this one was never a call. */
 		call_unref(call);
 		return;
 	}
-	if (request_call(r) < 0)
+	if (request_call(call->rpc) < 0)
 		msg_error("out of memory: fewer calls are taken from now on");
-	pthread_mutex_lock(&r->mu);
-	too_many = r->n_calls > RPC_CALLS_MAX + REQUESTS;
-	pthread_mutex_unlock(&r->mu);
-	begin(call, too_many);
+	begin(call);
 }
 
 /*
@@ -420,6 +513,9 @@ static int start_threads(struct rpc *r)
 {
 	int rc = pool_new(DISK_THREADS, &r->pool);
 
+	if (rc == 0)
+		rc = -pthread_create(&r->timer, NULL, time_calls, r);
+	r->has_timer = rc == 0;
 	for (; rc == 0 && r->n_threads < NETWORK_THREADS; r->n_threads++) {
 		rc = -pthread_create(&r->threads[r->n_threads], NULL, turn_queue, r);
 		if (rc < 0)
@@ -438,6 +534,8 @@ static void tear_down(struct rpc *r)
 		pthread_join(r->threads[i], NULL);
 	grpc_completion_queue_destroy(r->cq);
 	pool_free(r->pool);
+	quota_free(r->quota);
+	pthread_cond_destroy(&r->to_timer);
 	pthread_cond_destroy(&r->fewer);
 	pthread_mutex_destroy(&r->mu);
 	free(r);
@@ -468,11 +566,20 @@ int rpc_start(const struct rpc_config *cfg, struct rpc **out)
 
 	if (!r)
 		return -ENOMEM;
+	rc = quota_new(&r->quota);
+	if (rc < 0) {
+		free(r);
+		return rc;
+	}
 	r->vault = cfg->vault;
 	r->tls = cfg->tls_dir != NULL;
+	r->first_message_ns = NS_PER_MS * (cfg->first_message_ms ? cfg->first_message_ms
+								 : RPC_FIRST_MESSAGE_MS);
 	r->on_shutdown.done = shut_down;
 	pthread_mutex_init(&r->mu, NULL);
 	pthread_cond_init(&r->fewer, NULL);
+	clock_cond_init(&r->to_timer);
+	TAILQ_INIT(&r->waiting);
 	r->cq = grpc_completion_queue_create_for_next(NULL);
 	r->server = grpc_server_create(wire_server_args(), NULL);
 	grpc_server_register_completion_queue(r->server, r->cq, NULL);
@@ -506,5 +613,6 @@ void rpc_stop(struct rpc *r)
 	grpc_server_shutdown_and_notify(r->server, r->cq, &r->on_shutdown);
 	grpc_server_cancel_all_calls(r->server);
 	wait_until_idle(r);
+	stop_timer(r);
 	tear_down(r);
 }

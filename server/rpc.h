@@ -11,8 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define RPC_CALLS_MAX 512u    /* at once, over all connections */
-#define RPC_APPENDERS_MAX 64u /* of them, appending */
+#define RPC_FIRST_MESSAGE_MS 30000u /* how long a call's first message may take to come */
 
 struct rpc;
 struct vault;
@@ -21,6 +20,7 @@ struct rpc_config {
 	struct vault *vault; /* borrowed; must outlive the server */
 	const char *listen;  /* ADDRESS:PORT, port 0: any, or unix:PATH */
 	const char *tls_dir; /* NULL: plain, which the caller has made sure is allowed */
+	unsigned first_message_ms; /* 0: RPC_FIRST_MESSAGE_MS */
 };
 
 /*

@@ -12,7 +12,8 @@
  *   appending judge, write, commit          commit what verified, -> finished
  *
  * Invariants:
- *  1. n <= QUEUE_MAX; a receive is under way only if the queue has room for what it brings.
+ *  1. n <= QUEUE_MAX; a receive is under way only if the queue has room for what it brings.  Before
+ *     the stream is let in, that is for one message: strangers get no more memory than that.
  *  2. What is acknowledged was published by appender_commit() before.
  *  3. The appender is ended before the status is sent, so a client that comes back finds its place
  *     free.
@@ -52,6 +53,7 @@ struct stream {
 	grpc_byte_buffer *queue[QUEUE_MAX];
 	unsigned first, n;
 	bool receiving;
+	bool let_in;   /* its opening was accepted */
 	bool ended;    /* no more messages come */
 	bool replaced; /* and those that wait do not count */
 	bool sending;
@@ -62,7 +64,7 @@ struct stream {
 /* Whether to ask gRPC for a message, having noted that it is being asked. */
 static bool want_message_locked(struct stream *s) /* REQUIRES(s->mu) */
 {
-	if (s->receiving || s->ended || s->n == QUEUE_MAX)
+	if (s->receiving || s->ended || s->n >= (s->let_in ? QUEUE_MAX : 1))
 		return false;
 	s->receiving = true;
 	return true;
@@ -221,6 +223,9 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 	rc = appender_begin(copy, s->call->who, &o, &s->appender);
 	if (rc < 0)
 		return rc;
+	pthread_mutex_lock(&s->mu);
+	s->let_in = true;
+	pthread_mutex_unlock(&s->mu);
 	/* Tells the client that it was let in. */
 	copy_get_stand(copy, &stand);
 	acknowledge(s, &stand);
@@ -331,7 +336,7 @@ static void *append_main(void *arg)
 	s->appender = NULL;
 	drain_replies(s);
 	call_finish_with(call, wire_status(rc), detail);
-	call_uncount_appender(call);
+	call_give(call, QUOTA_APPENDERS);
 	call_unref(call);
 	return NULL;
 }
@@ -372,15 +377,15 @@ static void start(struct call *call)
 	struct stream *s;
 	int rc;
 
-	if (!call_count_appender(call)) {
-		call_finish_with(call, GRPC_STATUS_RESOURCE_EXHAUSTED,
-				 "too many streams append at once; come back later");
+	rc = call_take(call, QUOTA_APPENDERS);
+	if (rc < 0) {
+		call_finish(call, rc);
 		return;
 	}
 	call->state = s = stream_new(call);
 	rc = s ? start_thread(s) : -ENOMEM;
 	if (rc < 0) {
-		call_uncount_appender(call);
+		call_give(call, QUOTA_APPENDERS);
 		call_finish(call, rc);
 	}
 }
@@ -400,6 +405,7 @@ static void release(struct call *call)
 
 const struct method append_method = {
 	.name = WIRE_SERVICE "Append",
+	.request_max = WIRE_REQUEST_MAX,
 	.start = start,
 	.received = received,
 	.sent = sent,

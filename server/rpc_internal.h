@@ -8,8 +8,11 @@
 #include "rpc.h"
 #include "wire.h"
 
+#include "quota.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 struct call;
 
@@ -35,6 +38,7 @@ struct op {
  */
 struct method {
 	const char *name;
+	size_t request_max; /* bytes of the first message; a longer one is refused unread */
 	int (*answer)(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out);
 
 	void (*start)(struct call *call);
@@ -62,6 +66,12 @@ struct call {
 	grpc_byte_buffer *request;  /* of an answer method */
 	grpc_slice status_text;
 	struct job job;
+	bool counted; /* by the quota; set before any step */
+
+	/* The first message has until then to come.  Guarded by rpc.mu. */
+	TAILQ_ENTRY(call) link;
+	uint64_t until_ns;
+	bool waits;
 };
 
 /* Start a step of ${call}; see struct method.  Any thread. */
@@ -88,11 +98,11 @@ void call_unref(struct call *call);
 struct vault *call_vault(const struct call *call);
 
 /*
- * call_count_appender(call): whether one more may append; if so, uncounted by
- * call_uncount_appender().
+ * call_take(call, kind): count one more of ${kind} for the call's identity; call_give() undoes it.
+ * As quota_take().
  */
-bool call_count_appender(struct call *call);
-void call_uncount_appender(struct call *call);
+MUST_CHECK int call_take(struct call *call, enum quota_kind kind);
+void call_give(struct call *call, enum quota_kind kind);
 
 extern const struct method append_method, read_method, heads_method, get_volume_method,
 	put_volume_method, mend_method, list_volumes_method, health_check_method,

@@ -124,6 +124,7 @@ static void release(struct call *call)
 
 const struct method read_method = {
 	.name = WIRE_SERVICE "Read",
+	.request_max = WIRE_REQUEST_MAX,
 	.start = start,
 	.received = received,
 	.run = run,

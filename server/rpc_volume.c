@@ -13,6 +13,7 @@
 #include "embassy.pb-c.h"
 #include "err.h"
 #include "head.h"
+#include "params.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -262,11 +263,17 @@ static int answer_list_volumes(struct call *call, const grpc_byte_buffer *reques
 	return rc;
 }
 
-const struct method heads_method = {.name = WIRE_SERVICE "Heads", .answer = answer_heads};
+const struct method heads_method = {
+	.name = WIRE_SERVICE "Heads", .request_max = WIRE_REQUEST_MAX, .answer = answer_heads};
 const struct method get_volume_method = {.name = WIRE_SERVICE "GetVolume",
+					 .request_max = WIRE_REQUEST_MAX,
 					 .answer = answer_get_volume};
 const struct method put_volume_method = {.name = WIRE_SERVICE "PutVolume",
+					 .request_max = WIRE_REQUEST_MAX + PARAMS_FILE_MAX,
 					 .answer = answer_put_volume};
-const struct method mend_method = {.name = WIRE_SERVICE "Mend", .answer = answer_mend};
+const struct method mend_method = {.name = WIRE_SERVICE "Mend",
+				   .request_max = WIRE_REQUEST_MAX + WIRE_DATA_MAX,
+				   .answer = answer_mend};
 const struct method list_volumes_method = {.name = WIRE_SERVICE "ListVolumes",
+					   .request_max = WIRE_REQUEST_MAX,
 					   .answer = answer_list_volumes};

@@ -14,6 +14,7 @@
 
 #include "vault.h"
 
+#include "auth.h"
 #include "clock.h"
 #include "err.h"
 #include "file.h"
@@ -27,6 +28,7 @@
 #include <string.h>
 
 #define DETAIL_MAX 1024u
+#define OWNER_MAX AUTH_WHO_MAX
 
 struct slot {
 	uint8_t id[VOLUME_ID_LEN];
@@ -193,24 +195,48 @@ int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **o
 	return rc;
 }
 
+/* How many volumes there are, and how many of them ${who} owns. */
+struct census {
+	const struct vault *vault;
+	const char *who;
+	unsigned all, owned;
+};
+
 static int count_one(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 {
-	(void)id;
-	++*(unsigned *)ctx;
+	struct census *c = ctx;
+	char name[VOLUME_ID_TEXT_LEN], path[4096];
+	void *owner;
+	size_t len;
+
+	c->all++;
+	volume_id_format(id, name);
+	if (snprintf(path, sizeof(path), "%s/%s/owner", c->vault->dir, name) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	/* A volume whose owner cannot be read counts for nobody. */
+	if (file_read_all(AT_FDCWD, path, OWNER_MAX, &owner, &len) < 0)
+		return 0;
+	c->owned += len == strlen(c->who) && memcmp(owner, c->who, len) == 0;
+	free(owner);
 	return 0;
 }
 
 static int create(struct vault *v, const struct params *p, const void *text, size_t len,
 		  const char *who)
 {
-	unsigned n = 0;
+	struct census c = {.vault = v, .who = who};
 	int rc;
 
-	rc = vault_list(v, count_one, &n);
+	rc = vault_list(v, count_one, &c);
 	if (rc < 0)
 		return rc;
-	if (n >= VAULT_VOLUMES_MAX)
-		return err_say(-ENOSPC, "this server holds %u volumes, its limit", n);
+	if (c.all >= VAULT_VOLUMES_MAX)
+		return err_say(-ENOSPC, "this server holds %u volumes, its limit", c.all);
+	if (c.owned >= VAULT_SHARE_MAX && strcmp(who, AUTH_LOCAL) != 0)
+		return err_say(-ENOSPC,
+			       "%s owns %u volumes here, the most that one identity may; remove "
+			       "some or use another server",
+			       who, c.owned);
 	return copy_create(v->dir, p->id, text, len, who);
 }
 

@@ -14,6 +14,8 @@
 #include <stddef.h>
 
 #define VAULT_VOLUMES_MAX 1024u
+/* Of one identity, so that nobody fills the store with volumes alone; without TLS, of all. */
+#define VAULT_SHARE_MAX 512u
 
 struct vault;
 
@@ -39,7 +41,7 @@ MUST_CHECK int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], stru
  * replace its volume.conf.
  * Returns 0, durable, with the copy, borrowed; -ERR_FORBIDDEN, with a detail, if ${who} is not the
  * owner; as params_decode(); as copy_put_params(); -ENOSPC, with a detail, beyond
- * VAULT_VOLUMES_MAX; as vault_find().
+ * VAULT_VOLUMES_MAX or ${who}'s VAULT_SHARE_MAX; as vault_find().
  */
 MUST_CHECK int vault_put(struct vault *v, const void *text, size_t len, const char *who,
 			 struct copy **out);

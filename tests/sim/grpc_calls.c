@@ -276,6 +276,15 @@ grpc_call_error grpc_call_cancel(grpc_call *c, void *reserved)
 	return GRPC_CALL_OK;
 }
 
+/* The other end learns that the call is broken; what status it would be told is not played. */
+grpc_call_error grpc_call_cancel_with_status(grpc_call *c, grpc_status_code status,
+					     const char *description, void *reserved)
+{
+	(void)status;
+	(void)description;
+	return grpc_call_cancel(c, reserved);
+}
+
 void grpc_call_unref(grpc_call *c)
 {
 	(void)c; /* its stream is in the list, and looks at it */

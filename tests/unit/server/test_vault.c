@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -127,4 +128,33 @@ Test(vault, lists_and_locks)
 	cr_expect_eq(vault_find(vault, unknown, &none), -ERR_NO_VOLUME);
 	cr_expect_eq(vault_open(dir, &second), -ERR_LOCKED);
 	cr_expect_lt(vault_open("/proc/nowhere/store", &second), 0);
+}
+
+/* A folder that looks like a volume of ${who}'s. */
+static void make_owned(unsigned number, const char *who)
+{
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/%032x", dir, number);
+	cr_assert_eq(file_mkdir(AT_FDCWD, path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/%032x/owner", dir, number);
+	cr_assert_eq(file_replace(AT_FDCWD, path, who, strlen(who), 0600), 0);
+}
+
+Test(vault, one_identity_may_own_its_share)
+{
+	struct synth other;
+	struct copy *made;
+	struct buf conf = {0};
+
+	/* One is there already. */
+	for (unsigned i = 1; i < VAULT_SHARE_MAX; i++)
+		make_owned(i, WHO);
+	synth_init(&other, 9);
+	synth_conf(&other, 1, 1, &conf);
+	cr_expect_eq(vault_put(vault, conf.p, conf.len, WHO, &made), -ENOSPC);
+	cr_expect(strstr(err_detail(-ENOSPC), WHO), "%s", err_detail(-ENOSPC));
+	cr_expect_eq(vault_put(vault, conf.p, conf.len, "cn:other", &made), 0);
+	buf_release(&conf);
+	synth_release(&other);
 }
