@@ -4,6 +4,9 @@
  * Key idea: equal notes at equal positions mean equal logs below, because the note is signed and
  * holds the Merkle root. The comparison is with the bytes in our log, not with what the catalog
  * says of them.
+ *
+ * Invariant: nothing that the embassy says is held against this home, or told to a person as a fact,
+ * before its signature was verified: a lie is the embassy's fault, and named so.
  */
 
 #include "agree.h"
@@ -14,38 +17,54 @@
 #include "frame.h"
 #include "head.h"
 #include "params.h"
+#include "remote_head.h"
 #include "store.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The embassy's volume.conf: of this volume, and not older than ours. */
-static int check_params(const struct params *p, const Embassyfs__V1__Volume *v)
+/*
+ * Decode the embassy's volume.conf: one that this volume's authority signed.  On success the caller
+ * releases ${out}.
+ */
+static int read_params(const struct params *p, const Embassyfs__V1__Volume *v, struct params *out)
 {
-	struct params *theirs;
 	int rc;
 
 	if (v->params.len > PARAMS_FILE_MAX)
 		return err_say(-ERR_TAMPERED, "the embassy's volume.conf is too long");
-	theirs = malloc(sizeof(*theirs));
-	if (!theirs)
-		return -ENOMEM;
-	rc = params_decode(v->params.data, v->params.len, theirs);
+	rc = params_decode(v->params.data, v->params.len, out);
 	if (rc == -ENOMEM || rc == -ERR_VERSION)
-		goto free_theirs;
-	if (rc < 0) {
-		rc = err_say(-ERR_TAMPERED, "the embassy's volume.conf is not valid");
-		goto free_theirs;
-	}
-	if (memcmp(theirs->id, p->id, VOLUME_ID_LEN) != 0)
-		rc = err_say(-ERR_TAMPERED, "the embassy's volume.conf is another volume's");
-	else if (theirs->serial < p->serial)
-		rc = AGREE_LACKING;
-	params_release(theirs);
+		return rc;
+	if (rc < 0)
+		return err_say(-ERR_TAMPERED, "the embassy's volume.conf is not valid");
+	if (memcmp(out->id, p->id, VOLUME_ID_LEN) == 0)
+		return 0;
+	params_release(out);
+	return err_say(-ERR_TAMPERED, "the embassy's volume.conf is another volume's");
+}
 
-free_theirs:
-	free(theirs);
+/*
+ * Verify the newest head that the embassy shows.  Its writer may be one whom only the embassy's
+ * volume.conf grants, if another writer has gone on.
+ */
+static int read_newest(const struct params *p, const struct params *theirs,
+		       const Embassyfs__V1__Volume *v, struct head *out)
+{
+	int rc;
+
+	if (v->newest->position > UINT64_MAX - v->newest->stored_len ||
+	    v->end != v->newest->position + v->newest->stored_len)
+		return err_say(-ERR_TAMPERED, "the embassy's end and newest head do not fit");
+	rc = remote_head_check(p, v->newest, out);
+	if (rc == -ERR_STALE)
+		rc = remote_head_check(theirs, v->newest, out);
+	if (rc == -ERR_STALE || rc == -ERR_TAMPERED)
+		return err_say(-ERR_TAMPERED,
+			       "the newest head that the embassy shows was not signed by a writer "
+			       "of this volume: the embassy's copy is damaged, or it lies; nothing "
+			       "was sent");
 	return rc;
 }
 
@@ -75,41 +94,45 @@ differs:
 }
 
 static int check_newest(struct store *st, struct catalog *c, const Embassyfs__V1__Volume *v,
-			const struct params *p, struct step_head *out)
+			const struct head *head, struct step_head *out)
 {
-	const Embassyfs__V1__Head *h = v->newest;
 	struct head_ref ref;
-	struct head *head;
 	int rc;
 
-	if (h->note.len > HEAD_NOTE_MAX || h->stored_len != FRAME_LEN + h->note.len ||
-	    h->position > UINT64_MAX - h->stored_len || v->end != h->position + h->stored_len)
-		return err_say(-ERR_TAMPERED, "the embassy's end and newest head do not fit");
-	head = malloc(sizeof(*head));
-	if (!head)
-		return -ENOMEM;
-	rc = head_decode(h->note.data, h->note.len, head);
-	if (rc == -ERR_FORMAT || (rc == 0 && memcmp(head->volume, p->id, VOLUME_ID_LEN) != 0))
-		rc = err_say(-ERR_TAMPERED, "the embassy's newest head is not one of this volume");
-	if (rc < 0)
-		goto free_head;
 	rc = catalog_head(c, head->number, &ref);
-	if (rc == -ERR_ABSENT) {
-		rc = err_say(
+	if (rc == -ERR_ABSENT)
+		return err_say(
 			-ERR_ROLLED_BACK,
 			"the embassy holds head %llu, which this log does not: "
 			"this home was rolled back or another writer went on; nothing was sent. "
 			"Restore this home from the embassy, or keep it apart",
 			(unsigned long long)head->number);
-		goto free_head;
-	}
 	if (rc == 0)
-		rc = compare_note(st, &ref, h);
+		rc = compare_note(st, &ref, v->newest);
 	if (rc == 0)
 		*out = (struct step_head){.number = ref.number,
 					  .end = ref.pos + ref.stored_len,
 					  .time_ns = ref.time_ns};
-free_head:
+	return rc;
+}
+
+static int check_all(const struct params *p, const struct params *theirs, struct store *st,
+		     struct catalog *c, const Embassyfs__V1__Volume *v, struct step_head *out)
+{
+	struct head *head;
+	int rc;
+
+	if (theirs->serial < p->serial)
+		return AGREE_LACKING;
+	if (!v->newest)
+		return v->end == 0 ? 0
+				   : err_say(-ERR_TAMPERED, "the embassy holds bytes but no head");
+	head = malloc(sizeof(*head));
+	if (!head)
+		return -ENOMEM;
+	rc = read_newest(p, theirs, v, head);
+	if (rc == 0)
+		rc = check_newest(st, c, v, head, out);
 	free(head);
 	return rc;
 }
@@ -117,17 +140,20 @@ free_head:
 int agree_check(const struct params *p, struct store *st, struct catalog *c,
 		const Embassyfs__V1__Volume *v, struct step_head *out)
 {
+	struct params *theirs;
 	int rc;
 
 	*out = (struct step_head){0};
 	if (v->volume.len != VOLUME_ID_LEN || memcmp(v->volume.data, p->id, VOLUME_ID_LEN) != 0)
 		return err_say(-ERR_TAMPERED, "the embassy answered for another volume");
-	rc = check_params(p, v);
-	if (rc != 0)
-		return rc;
-	if (v->newest)
-		return check_newest(st, c, v, p, out);
-	if (v->end != 0)
-		return err_say(-ERR_TAMPERED, "the embassy holds bytes but no head");
-	return 0;
+	theirs = malloc(sizeof(*theirs));
+	if (!theirs)
+		return -ENOMEM;
+	rc = read_params(p, v, theirs);
+	if (rc == 0) {
+		rc = check_all(p, theirs, st, c, v, out);
+		params_release(theirs);
+	}
+	free(theirs);
+	return rc;
 }

@@ -5,8 +5,12 @@
  * heads are believed when their writer signed them.  Every question is asked again, with back-off,
  * until its time is over, so a mount lives through a server's restart.
  *
+ * A server that is asked for a time could answer with an older head, each byte of which is signed.
+ * So the head after it is asked for too, and must be later; and heads that the server showed once
+ * cannot be denied.
+ *
  * Invariants:
- *  1. The log's end at opening is never used: a page or head that was not there may be there now.
+ *  1. The log's end at opening bounds nothing: a page or head that was not there may be there now.
  *  2. Memory: HEADS_KEPT heads, the page cache's index, one reply at a time per thread.
  *
  * Lock order: mu is a leaf.
@@ -43,6 +47,8 @@ struct remote {
 	struct client *client;
 	struct page_cache *cache;
 	int timeout_ms;
+	uint64_t
+		newest; /* number of the head that the server showed when this was opened; 0: none */
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
 	struct params *newer; /* a later volume.conf, once a head's epoch asked for it; or NULL */
@@ -273,10 +279,39 @@ static int remote_heads(struct source *s, uint64_t first, size_t n, struct head 
 		if (rc == 0)
 			got += more;
 	}
+	if (rc == -ERR_ABSENT && first + got <= r->newest)
+		return err_say(-ERR_TAMPERED, "%s: it denies head %llu, which it has",
+			       client_address(r->client), (unsigned long long)(first + got));
 	if (rc < 0 && !(rc == -ERR_ABSENT && got > 0))
 		return rc;
 	*out_n = got;
 	return 0;
+}
+
+/*
+ * Whether ${h} is the newest head not after ${time_ns}, and not merely one of those: the one after
+ * it is later, or is not there and was not there before.
+ */
+static int check_is_newest(struct remote *r, const struct head *h, int64_t time_ns)
+{
+	struct head next;
+	size_t n;
+	int rc = -ERR_ABSENT;
+
+	if (h->time_ns > time_ns)
+		return err_say(-ERR_TAMPERED, "%s: its head %llu is later than was asked for",
+			       client_address(r->client), (unsigned long long)h->number);
+	/* The newest of all needs no look at the next: it may come at any moment. */
+	if (time_ns != INT64_MAX)
+		rc = remote_heads(&r->source, h->number + 1, 1, &next, &n);
+	if (rc == -ERR_ABSENT && h->number >= r->newest)
+		return 0;
+	if (rc == -ERR_ABSENT || (rc == 0 && next.time_ns <= time_ns))
+		return err_say(-ERR_TAMPERED,
+			       "%s: it answers with head %llu, and has a later one that is not "
+			       "after the time asked for; try another embassy",
+			       client_address(r->client), (unsigned long long)h->number);
+	return rc;
 }
 
 static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
@@ -295,12 +330,9 @@ static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 	if (rc == 0) {
 		rc = check_head(r, reply->heads[0], out);
 		protobuf_c_message_free_unpacked(&reply->base, NULL);
-		if (rc == 0 && out->time_ns > time_ns)
-			rc = err_say(-ERR_TAMPERED, "%s: its head %llu is later than was asked for",
-				     client_address(r->client), (unsigned long long)out->number);
 		if (rc == 0)
 			keep_head(r, out);
-		return rc;
+		return rc == 0 ? check_is_newest(r, out, time_ns) : rc;
 	}
 	if (rc != -ERR_ABSENT)
 		return rc;
@@ -341,6 +373,28 @@ static const struct source_ops remote_ops = {
 	.free = remote_free,
 };
 
+static int note_newest(struct remote *r, const Embassyfs__V1__Volume *v)
+{
+	struct head *h;
+	int rc;
+
+	if (!v->newest)
+		return 0;
+	h = malloc(sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	rc = remote_head_check(&r->params, v->newest, h);
+	if (rc == -ERR_STALE)
+		rc = err_say(-ERR_TAMPERED,
+			     "%s: its newest head is by a writer that volume.conf does not grant; "
+			     "try another embassy",
+			     client_address(r->client));
+	if (rc == 0)
+		r->newest = h->number;
+	free(h);
+	return rc;
+}
+
 int source_open_remote(const struct remote_config *cfg, struct source **out)
 {
 	struct client_config ccfg = {.address = cfg->address, .tls_dir = cfg->tls_dir};
@@ -369,7 +423,14 @@ int source_open_remote(const struct remote_config *cfg, struct source **out)
 		free(r);
 		return rc;
 	}
+	rc = note_newest(r, v);
 	protobuf_c_message_free_unpacked(&v->base, NULL);
+	if (rc < 0) {
+		params_release(&r->params);
+		client_free(r->client);
+		free(r);
+		return rc;
+	}
 	pthread_mutex_init(&r->mu, NULL);
 	r->source = (struct source){.ops = &remote_ops, .params = &r->params};
 	pcfg.ctx = r;

@@ -133,7 +133,11 @@ static void serve_heads(struct served *s, grpc_byte_buffer *bb)
 			limit = 0;
 		else
 			first = ref.number;
+		if (limit && (f->lie == FAKE_OLD_TIME || f->lie == FAKE_OLD_ONLY))
+			first = 1;
 	}
+	if (f->lie == FAKE_OLD_ONLY && first > 1)
+		limit = 0;
 	if (f->lie == FAKE_WRONG_HEAD && limit)
 		first++;
 	if (f->lie == FAKE_TOO_MANY && limit)

@@ -22,6 +22,8 @@ enum fake_lie {
 	FAKE_WRONG_HEAD,    /* heads: the next one instead */
 	FAKE_TOO_MANY,	    /* heads: more than asked for */
 	FAKE_NO_HEADS,	    /* heads by time: none, though there are */
+	FAKE_OLD_TIME,	    /* heads by time: the first, whatever the time */
+	FAKE_OLD_ONLY,	    /* the same, and by number none but the first */
 	FAKE_WRONG_END,	    /* GetVolume: an end that is not the head's */
 	FAKE_LONG_READ,	    /* Read: more bytes than asked for */
 	FAKE_SHORT_READ,    /* Read: half */

@@ -205,6 +205,24 @@ Test(replicator, an_end_that_is_not_the_heads_is_refused)
 	scene_free(sc);
 }
 
+/* What nobody signed is no evidence that this home was rolled back. */
+Test(replicator, a_head_that_was_not_signed_is_the_embassys_fault)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+
+	synth_add(&sc->home, 100000, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.lie = FAKE_BAD_SIGNATURE;
+	start(sc);
+	await(sc, REPLICATOR_REFUSED, "was not signed", &st);
+	cr_assert_eq(sc->fake.n_append, 0);
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
 /* Count how often a stream is opened in a second by an embassy that always drops it. */
 static unsigned drops(int status, enum replicator_state state)
 {

@@ -250,6 +250,40 @@ Test(source_remote, lies_about_heads_are_noticed)
 	sc->fake.lie = FAKE_NO_HEADS;
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
 	source_free(s);
+	sc->fake.lie = FAKE_BAD_SIGNATURE;
+	cr_assert_eq(open_rc(sc), -ERR_TAMPERED);
+	scene_free(sc);
+}
+
+/* A head that is signed and older than it need be is a lie too. */
+Test(source_remote, an_older_head_than_was_asked_for_is_noticed)
+{
+	struct scene *sc = scene_new(10000, 10);
+	struct source *s = open_it(sc);
+	struct head_ref third, last;
+	struct head h, list[3];
+	size_t n;
+
+	cr_assert_eq(catalog_head(sc->log.catalog, 3, &third), 0);
+	cr_assert_eq(catalog_head(sc->log.catalog, 10, &last), 0);
+	cr_assert_eq(s->ops->head_at(s, third.time_ns, &h), 0);
+	cr_assert_eq(h.number, 3);
+	sc->fake.lie = FAKE_OLD_TIME;
+	cr_assert_eq(s->ops->head_at(s, third.time_ns, &h), -ERR_TAMPERED);
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
+	source_free(s);
+	/* What was shown when the source was opened cannot be denied. */
+	sc->fake.lie = FAKE_HONEST;
+	s = open_it(sc);
+	sc->fake.lie = FAKE_OLD_ONLY;
+	cr_assert_eq(s->ops->head_at(s, last.time_ns + 1, &h), -ERR_TAMPERED);
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
+	cr_assert_eq(s->ops->heads(s, 5, 3, list, &n), -ERR_TAMPERED);
+	/* The first is the right answer to its own time, and there is none before it. */
+	sc->fake.lie = FAKE_HONEST;
+	cr_assert_eq(s->ops->head_at(s, last.time_ns + 1, &h), 0);
+	cr_assert_eq(h.number, 10);
+	source_free(s);
 	scene_free(sc);
 }
 
