@@ -149,6 +149,23 @@ static void tell_missing(const struct drain *d, const struct json *s)
 	}
 }
 
+/* What a person should look at, though everything has arrived. */
+static void tell_warnings(const struct json *s)
+{
+	char address[256], warning[512];
+	struct json list, e;
+	size_t at = 0;
+
+	if (!json_get(s, "embassies", &list))
+		return;
+	while (json_next(&list, &at, &e)) {
+		json_string(&e, "address", address, sizeof(address));
+		json_string(&e, "warning", warning, sizeof(warning));
+		if (warning[0])
+			msg_warn("%s: %s", address, warning);
+	}
+}
+
 static void show_progress(const struct tally *t)
 {
 	char lag[CMD_WORDS_LEN], speed[CMD_WORDS_LEN], eta[CMD_WORDS_LEN] = "?";
@@ -177,8 +194,11 @@ static int wait_all(struct drain *d)
 				       "%s: it has no embassy; mount it with -o "
 				       "embassy=HOST:PORT",
 				       d->mount);
-		if (t.missing == 0)
+		if (t.missing == 0) {
+			cmd_progress_end();
+			tell_warnings(&s);
 			return 0;
+		}
 		if (t.refused) {
 			cmd_progress_end();
 			tell_missing(d, &s);

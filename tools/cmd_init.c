@@ -61,7 +61,7 @@ static int make_dir(struct init *in)
 static void undo(const struct init *in)
 {
 	int dir = file_open(AT_FDCWD, in->dir, O_RDONLY | O_DIRECTORY, 0);
-	static const char *const made[] = {"log", "catalog", "volume.conf", "lock"};
+	static const char *const made[] = {"log", "catalog", "volume.conf", "lock", "newest-serial"};
 
 	if (dir < 0)
 		return;

@@ -11,11 +11,17 @@
 #include "credential.h"
 #include "err.h"
 #include "keys.h"
+#include "msg.h"
 #include "params.h"
+#include "serial.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 enum { OPT_NEW_PASSPHRASE_FILE = 1, OPT_NEW_KEY_FILE, OPT_LABEL };
 
@@ -62,34 +68,112 @@ static int list(const struct params *p)
 	return rc;
 }
 
-static int work(const struct change *ch)
+static int show(const char *dir)
+{
+	struct params params;
+	int rc = params_load(dir, &params);
+
+	if (rc < 0)
+		return rc;
+	rc = list(&params);
+	params_release(&params);
+	return rc;
+}
+
+/*
+ * One change at a time: each is made on what the one before left.  Waits for another 'embassy keys'
+ * that is at work, perhaps at its prompt.  Returns a descriptor that holds the lock, or -errno.
+ */
+static int lock_conf(const char *dir)
+{
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = 0;
+
+	if (fd < 0)
+		return err_say(-errno, "%s: %s", dir, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno == EWOULDBLOCK)
+			msg_info("%s: another 'embassy keys' is at work; waiting for it", dir);
+		while ((rc = flock(fd, LOCK_EX)) < 0 && errno == EINTR)
+			;
+		if (rc < 0)
+			rc = err_say(-errno, "%s: cannot be locked: %s", dir, strerror(errno));
+	}
+	if (rc == 0)
+		return fd;
+	close(fd);
+	return rc;
+}
+
+/*
+ * Go on from the highest serial that this volume has had: embassies take nothing that is not above
+ * what they hold.
+ */
+static int pass_newest_serial(const char *dir, struct params *params)
+{
+	uint64_t newest;
+	int rc = serial_newest(dir, &newest);
+
+	if (rc < 0 || newest <= params->serial)
+		return rc;
+	msg_warn("%s: volume.conf has serial %" PRIu64 ", but this volume has had one with serial "
+		 "%" PRIu64
+		 ": it is an older copy. Passphrases and key files that were added since "
+		 "are not in it, and what was removed since is there again. The change is made on "
+		 "what is here, and takes the place of the newer one at the embassies; look at the "
+		 "list below",
+		 dir, params->serial, newest);
+	params->serial = newest;
+	return 0;
+}
+
+static int make_change(const struct change *ch, struct params *params)
 {
 	struct volume_keys keys = {0};
-	struct params params = {0};
 	int rc;
 
+	rc = cmd_unlock(&ch->old, params, &keys);
+	if (rc < 0)
+		return rc;
+	rc = pass_newest_serial(ch->dir, params);
+	if (rc == 0)
+		rc = change(ch, params, &keys);
+	/* Noted first: a serial that is too high does no harm. */
+	if (rc == 0)
+		rc = serial_note(ch->dir, params->serial);
+	if (rc == 0)
+		rc = params_store(params, ch->dir);
+	keys_release(&keys);
+	return rc;
+}
+
+static int work(const struct change *ch)
+{
+	struct params params;
+	int fd, rc;
+
+	if (ch->what == LIST)
+		return show(ch->dir);
 	rc = params_load(ch->dir, &params);
 	if (rc < 0)
 		return rc;
-	if (ch->what == LIST) {
-		rc = list(&params);
-		goto release_params;
-	}
-	rc = cmd_unlock(&ch->old, &params, &keys);
-	if (rc < 0)
-		goto release_params;
-	rc = change(ch, &params, &keys);
-	if (rc == 0)
-		rc = params_store(&params, ch->dir);
-	keys_release(&keys);
-	if (rc == 0)
-		rc = list(&params);
-	if (rc == 0)
-		printf("Embassies get the new volume.conf when the volume is mounted next.  Older "
-		       "copies of\n"
-		       "it still open with what they listed.\n");
-release_params:
 	params_release(&params);
+	fd = lock_conf(ch->dir);
+	if (fd < 0)
+		return fd;
+	rc = params_load(ch->dir, &params);
+	if (rc < 0)
+		goto unlock;
+	rc = make_change(ch, &params);
+	if (rc == 0)
+		rc = list(&params);
+	if (rc == 0)
+		printf("Embassies get the new volume.conf within seconds if the volume is mounted, "
+		       "else when it\n"
+		       "is mounted next.  Older copies of it still open with what they listed.\n");
+	params_release(&params);
+unlock:
+	close(fd);
 	return rc;
 }
 

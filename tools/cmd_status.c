@@ -116,8 +116,11 @@ static void print_embassy(const struct json *e)
 		printf("; %s a second", cmd_bytes(speed, bytes));
 	if (lag != 0 && eta > 0)
 		printf("; done in %s", cmd_seconds(eta, time));
+	json_string(e, "warning", reason, sizeof(reason));
 	json_string(e, "acknowledged_time", time, sizeof(time));
 	printf("%s%s\n", time[0] != '\0' ? "; acknowledged the state of " : "", time);
+	if (reason[0] != '\0')
+		printf("          warning: %s\n", reason);
 }
 
 static void print_words(const struct json *s)

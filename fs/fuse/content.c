@@ -158,6 +158,7 @@ static int start_replicators(struct content *c, const struct options *o)
 {
 	struct replicator_config cfg = {.tls_dir = o->tls_dir,
 					.params = &c->params,
+					.volume_dir = o->target,
 					.catalog = log_catalog(volume_log(c->volume)),
 					.newest = newest_head,
 					.ctx = c};

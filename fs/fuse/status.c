@@ -79,7 +79,8 @@ static int add_embassy(struct buf *b, const struct replicator_status *r)
 		when_format(r->acknowledged_time_ns, when);
 	if ((rc = buf_printf(b, "\n  {")) || (rc = add_key_string(b, "address", r->address)) ||
 	    (rc = buf_printf(b, ", \"state\": \"%s\", ", state_name(r->state))) ||
-	    (rc = add_key_string(b, "reason", r->reason)))
+	    (rc = add_key_string(b, "reason", r->reason)) || (rc = buf_printf(b, ", ")) ||
+	    (rc = add_key_string(b, "warning", r->warning)))
 		return rc;
 	return buf_printf(
 		b,

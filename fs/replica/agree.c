@@ -11,6 +11,7 @@
 
 #include "agree.h"
 
+#include "buf.h"
 #include "catalog.h"
 #include "embassy.pb-c.h"
 #include "err.h"
@@ -135,6 +136,26 @@ static int check_all(const struct params *p, const struct params *theirs, struct
 		rc = check_newest(st, c, v, head, out);
 	free(head);
 	return rc;
+}
+
+uint64_t agree_other_conf(const struct params *p, const Embassyfs__V1__Volume *v)
+{
+	struct params *theirs = malloc(sizeof(*theirs));
+	struct buf ours = {0};
+	uint64_t serial = 0;
+
+	if (theirs && read_params(p, v, theirs) == 0) {
+		if (theirs->serial > p->serial)
+			serial = theirs->serial;
+		else if (theirs->serial == p->serial && params_encode(p, &ours) == 0 &&
+			 (ours.len != v->params.len ||
+			  memcmp(ours.p, v->params.data, ours.len) != 0))
+			serial = theirs->serial;
+		params_release(theirs);
+	}
+	buf_release(&ours);
+	free(theirs);
+	return serial;
 }
 
 int agree_check(const struct params *p, struct store *st, struct catalog *c,

@@ -27,4 +27,12 @@ struct Embassyfs__V1__Volume;
 MUST_CHECK int agree_check(const struct params *p, struct store *st, struct catalog *c,
 			   const struct Embassyfs__V1__Volume *v, struct step_head *out);
 
+/*
+ * agree_other_conf(p, v): the serial of the embassy's volume.conf if that is another than ${p} and
+ * not older; 0 if it is not, or is none.  Such a one was signed by the volume's authority: it was
+ * made from another copy of the volume, or ${p} was brought back from a backup.  No key change that
+ * is in ${p} reaches that embassy.
+ */
+uint64_t agree_other_conf(const struct params *p, const struct Embassyfs__V1__Volume *v);
+
 #endif /* !AGREE_H_ */

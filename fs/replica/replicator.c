@@ -87,6 +87,7 @@ static void on_freed(void *ctx)
 static void replicator_free(struct replicator *r)
 {
 	client_free(r->client);
+	own_conf_free(r->conf);
 	piece_pool_close(r->pool);
 	free(r->address);
 	free(r->tls_dir);
@@ -106,11 +107,13 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 		return -ENOMEM;
 	clock_cond_init(&r->news);
 	pthread_mutex_init(&r->mu, NULL);
-	r->cfg = *cfg;
+	r->cfg = *cfg; /* volume_dir: only whether there is one is asked of it from now on */
 	r->ahead_tail = &r->ahead;
 	r->address = strdup(cfg->address);
 	r->tls_dir = cfg->tls_dir ? strdup(cfg->tls_dir) : NULL;
 	rc = !r->address || (cfg->tls_dir && !r->tls_dir) ? -ENOMEM : 0;
+	if (rc == 0)
+		rc = own_conf_new(cfg->volume_dir, cfg->params, &r->conf);
 	if (rc == 0)
 		rc = piece_pool_new(on_freed, r, &r->pool);
 	if (rc == 0)
@@ -173,6 +176,7 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	pthread_mutex_lock(&r->mu);
 	out->state = r->state;
 	snprintf(out->reason, sizeof(out->reason), "%s", r->reason);
+	snprintf(out->warning, sizeof(out->warning), "%s", r->warning);
 	out->acknowledged = r->acked.end;
 	out->acknowledged_head = r->acked.number;
 	out->acknowledged_time_ns = r->acked.time_ns;

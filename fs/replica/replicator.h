@@ -21,6 +21,8 @@ struct replicator_config {
 	const char *tls_dir;
 	/* borrowed; the caller may replace its contents only while stopped */
 	const struct params *params;
+	/* where key changes are found while it runs; copied; NULL: none are looked for */
+	const char *volume_dir;
 	struct store *store;	 /* borrowed: the segment files */
 	struct catalog *catalog; /* borrowed: finds heads by number; keeps the cursor */
 	void (*newest)(void *ctx, struct head *out); /* the newest durable head; number 0: none */
@@ -38,6 +40,7 @@ struct replicator_status {
 	char address[256];
 	enum replicator_state state;
 	char reason[512];      /* why not streaming or idle; empty otherwise */
+	char warning[512];     /* what a person should look at though it goes on; or empty */
 	uint64_t acknowledged; /* position: the embassy holds everything below, durably */
 	uint64_t acknowledged_head;
 	int64_t acknowledged_time_ns; /* time of that head; 0: none */

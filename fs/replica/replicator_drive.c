@@ -29,6 +29,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,8 @@
 /* from here on, what was sent need not stay in the page cache */
 #define BACKLOG_FAR (UINT64_C(256) << 20)
 #define SECOND_NS UINT64_C(1000000000)
-#define CURSOR_LEN 24u /* number, end, time; 8 bytes each */
+#define CONF_LOOK_NS (2 * SECOND_NS) /* how often to look for key changes */
+#define CURSOR_LEN 24u		     /* number, end, time; 8 bytes each */
 #define NICE 5 /* a third of a thread of an application, if there is no core for both */
 
 /* ---- state ---- */
@@ -210,12 +212,44 @@ static ProtobufCBinaryData volume_of(const struct replicator *r)
 	return (ProtobufCBinaryData){.len = VOLUME_ID_LEN, .data = (uint8_t *)r->cfg.params->id};
 }
 
+/*
+ * Say once what a person has to look at: the embassy holds key slots that are not ours.  Bytes are
+ * sent all the same, since their loss would be worse.
+ */
+static void look_at_other_conf(struct replicator *r, const Embassyfs__V1__Volume *v)
+{
+	uint64_t ours = own_conf_params(r->conf)->serial;
+	uint64_t theirs = agree_other_conf(own_conf_params(r->conf), v);
+	char text[sizeof(r->warning)] = "";
+	int rc;
+
+	if (theirs != 0)
+		snprintf(text, sizeof(text),
+			 "it holds another volume.conf (serial %" PRIu64 ", here %" PRIu64
+			 "), and opens with what that one lists: key changes made here have not "
+			 "reached it. Look at 'embassy keys VOLUME list', and make the newest "
+			 "change once more: it then takes the place of what is there",
+			 theirs, ours);
+	pthread_mutex_lock(&r->mu);
+	memcpy(r->warning, text, sizeof(r->warning));
+	pthread_mutex_unlock(&r->mu);
+	if (theirs == r->other_conf)
+		return;
+	r->other_conf = theirs;
+	if (theirs == 0)
+		return;
+	msg_warn("embassy %s: %s", r->address, text);
+	rc = own_conf_note(r->conf, theirs);
+	if (rc < 0)
+		msg_warn("embassy %s: %s", r->address, err_detail(rc));
+}
+
 static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was_put)
 {
 	struct step_head h;
 	int rc;
 
-	rc = agree_check(r->cfg.params, r->cfg.store, r->cfg.catalog, v, &h);
+	rc = agree_check(own_conf_params(r->conf), r->cfg.store, r->cfg.catalog, v, &h);
 	if (rc == AGREE_LACKING && !was_put) {
 		step_lacking(&r->step);
 		return;
@@ -232,6 +266,7 @@ static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was
 		fail(r, rc);
 		return;
 	}
+	look_at_other_conf(r, v);
 	step_agreed(&r->step, clock_mono_ns(), &h);
 	r->cursor_due = true;
 }
@@ -266,7 +301,7 @@ static void put_volume(struct replicator *r)
 	ProtobufCMessage *m;
 	int rc;
 
-	rc = params_encode(r->cfg.params, &text);
+	rc = params_encode(own_conf_params(r->conf), &text);
 	if (rc == 0) {
 		request.params = (ProtobufCBinaryData){.len = text.len, .data = text.p};
 		rc = client_call(r->client, WIRE_SERVICE "PutVolume", &request.base,
@@ -431,12 +466,30 @@ static bool wait_for_news(struct replicator *r, uint64_t until_ns, struct inbox 
 	return !out->stop;
 }
 
+/* A key change that was made meanwhile goes to the embassy too. */
+static void look_at_own_conf(struct replicator *r, uint64_t now_ns)
+{
+	int rc;
+
+	if (!r->cfg.volume_dir || now_ns < r->conf_due_ns)
+		return;
+	r->conf_due_ns = now_ns + CONF_LOOK_NS;
+	rc = own_conf_look(r->conf);
+	/* What cannot be read is the mount's trouble; the embassy keeps what it has. */
+	if (rc <= 0)
+		return;
+	msg_info("embassy %s: volume.conf changed (serial %" PRIu64 "); it is sent there",
+		 r->address, own_conf_params(r->conf)->serial);
+	step_renew(&r->step, now_ns);
+}
+
 /* One step.  Returns until when to wait for news; 0: not at all. */
 static uint64_t take_step(struct replicator *r)
 {
 	uint64_t now_ns = clock_mono_ns();
 	struct step_action a;
 
+	look_at_own_conf(r, now_ns);
 	if (step_silent(&r->step, now_ns))
 		set_reason(r, "it stopped answering while data was under way");
 	step_next(&r->step, now_ns, &a);
@@ -465,6 +518,8 @@ static uint64_t take_step(struct replicator *r)
 		return 0;
 	if (a.until_ns == STEP_NEVER || a.until_ns > now_ns + 3600 * SECOND_NS)
 		a.until_ns = now_ns + 3600 * SECOND_NS;
+	if (r->cfg.volume_dir && a.until_ns > r->conf_due_ns)
+		a.until_ns = r->conf_due_ns;
 	if (r->cursor_due && a.until_ns > r->cursor_ns + SECOND_NS)
 		a.until_ns = r->cursor_ns + SECOND_NS;
 	return a.until_ns;

@@ -6,6 +6,7 @@
 #include "replicator.h"
 
 #include "client.h"
+#include "own_conf.h"
 #include "piece.h"
 #include "rate.h"
 #include "replicator_step.h"
@@ -32,6 +33,9 @@ struct replicator {
 	struct piece_pool *pool;
 	pthread_t thread;
 	/* The thread's own. */
+	struct own_conf *conf;
+	uint64_t conf_due_ns; /* when to look for a newer one */
+	uint64_t other_conf;  /* as agree_other_conf() said last */
 	struct step step;
 	struct client_stream *stream;
 	struct piece *ahead, **ahead_tail; /* read, not sent */
@@ -52,7 +56,7 @@ struct replicator {
 	bool was_even;	    /* the embassy has had everything since we started */
 	uint64_t behind_ns; /* by clock_mono_ns(): since when it does not; 0: it does */
 	enum replicator_state state;
-	char reason[512];
+	char reason[512], warning[512];
 };
 
 /* Put what a stream reports into the inbox. */

@@ -13,7 +13,7 @@
  *   ASKING     step_failed                    WAITING    step_failed
  *   STREAMING  step_failed (the stream ended) WAITING    step_failed
  *   STREAMING  impossible acknowledgement     CLOSING    step_acknowledged
- *   STREAMING  step_close                     CLOSING    step_close
+ *   STREAMING  step_close, step_renew         CLOSING    step_close
  *   STREAMING  silence for too long           CLOSING    step_next
  *   CLOSING    step_failed (the stream ended) WAITING    step_failed
  *
@@ -250,5 +250,14 @@ void step_close(struct step *s, enum step_failure why)
 	s->phase = STEP_CLOSING;
 	s->why = why;
 	s->told = false;
+	step_check(s);
+}
+
+void step_renew(struct step *s, uint64_t now_ns)
+{
+	if (s->phase == STEP_WAITING)
+		s->wait_until_ns = now_ns;
+	else if (s->phase == STEP_STREAMING && s->opened)
+		step_close(s, STEP_AWAY);
 	step_check(s);
 }

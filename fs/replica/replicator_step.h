@@ -129,6 +129,12 @@ MUST_CHECK bool step_acknowledged(struct step *s, uint64_t now_ns, const struct 
 void step_close(struct step *s, enum step_failure why);
 
 /*
+ * step_renew(s, now_ns): what this home tells an embassy has changed: ask anew, at once where it
+ * waits, after the end of the stream that is open.
+ */
+void step_renew(struct step *s, uint64_t now_ns);
+
+/*
  * step_silent(s, now_ns): the stream is being closed because nothing came for silence_ns.
  */
 bool step_silent(const struct step *s, uint64_t now_ns);

@@ -120,6 +120,22 @@ expect 20 'no head 99' "$embassy" heads "$w/vol" --to head:99
 	expect 1 'no key slot 7' "$embassy" keys "$w/vol" remove 7 $with
 	expect 2 'none of list' "$embassy" keys "$w/vol" frob
 	expect 10 'volume' "$embassy" keys "$w" list
+
+	# Two changes at once: one waits for the other, and neither is lost.
+	"$embassy" init "$w/vol4" $with >/dev/null
+	"$embassy" keys "$w/vol4" add $with --new-passphrase-file "$w/pass2" --label a >/dev/null 2>&1 &
+	pid=$!
+	expect 0 'label|passphrase' "$embassy" keys "$w/vol4" add $with --new-key-file "$w/keyfile" --label b
+	wait $pid
+	expect 0 '' test $? = 0
+	expect 0 '^3 ' "$embassy" keys "$w/vol4" list
+	# A volume.conf from a backup: the next change goes beyond all that embassies may hold, and says so.
+	cp "$w/vol4/volume.conf" "$w/conf.old"
+	expect 0 '^4 ' "$embassy" keys "$w/vol4" add $with --new-passphrase-file "$w/pass2" --label c
+	cp "$w/conf.old" "$w/vol4/volume.conf"
+	expect 0 'older copy' "$embassy" keys "$w/vol4" rotate 1 $with --new-passphrase-file "$w/pass2"
+	expect 0 '^5$' sed -n 's/^serial //p' "$w/vol4/volume.conf"
+	rm -r "$w/vol4"
 }
 expect 0 'is sound' "$embassy" check "$w/vol" --log-only
 expect 0 'is sound' "$embassy" check "$w/vol2" --key-file "$w/keyfile" --read-data

@@ -7,6 +7,7 @@
 #include "msg.h"
 #include "remote.h"
 #include "replicator.h"
+#include "serial.h"
 #include "source.h"
 #include "synth.h"
 
@@ -29,6 +30,7 @@ struct scene {
 	struct replicator_config cfg;
 	struct replicator *r;
 	bool tls;
+	const char *volume_dir; /* where key changes are looked for; NULL: nowhere */
 };
 
 static struct scene *scene_new(bool tls)
@@ -72,6 +74,7 @@ static void home_start(struct scene *sc, struct synth *home)
 	sc->cfg = (struct replicator_config){.address = sc->server.address,
 					     .tls_dir = sc->tls ? sc->tls_home : NULL,
 					     .params = &home->params,
+					     .volume_dir = sc->volume_dir,
 					     .store = home->store,
 					     .catalog = home->catalog,
 					     .newest = synth_newest,
@@ -110,7 +113,7 @@ static void await_position(struct scene *sc, uint64_t position)
 		usleep(1000);
 	} while (now_ms() < end);
 	cr_assert_fail("state %d, reason '%s', acknowledged %llu of %llu", st.state, st.reason,
-		 (unsigned long long)st.acknowledged, (unsigned long long)position);
+		       (unsigned long long)st.acknowledged, (unsigned long long)position);
 }
 
 static void await_state(struct scene *sc, enum replicator_state state, const char *words)
@@ -297,5 +300,98 @@ Test(replicate, a_remote_source_reads_what_the_home_wrote, .timeout = 120)
 
 	cfg.volume = (const uint8_t *)"no such volume!!";
 	cr_assert_eq(source_open_remote(&cfg, &s), -ERR_NO_VOLUME);
+	scene_free(sc);
+}
+
+/* Wait until the copy at the embassy has a volume.conf of this serial. */
+static void await_serial(struct scene *sc, uint64_t serial)
+{
+	int64_t end = now_ms() + WAIT_MS;
+	struct params p;
+
+	do {
+		if (params_load(sc->copy, &p) == 0) {
+			bool there = p.serial == serial;
+
+			params_release(&p);
+			if (there)
+				return;
+		}
+		usleep(10000);
+	} while (now_ms() < end);
+	cr_assert_fail("serial %llu did not come", (unsigned long long)serial);
+}
+
+/* What 'embassy keys' does while the volume is mounted. */
+static void change_keys(const struct synth *home, uint64_t serial)
+{
+	struct synth changed = *home;
+
+	changed.params.serial = serial - 1;
+	synth_new_serial(&changed);
+	cr_assert_eq(params_store(&changed.params, home->dir), 0);
+}
+
+Test(replicate, a_key_change_while_it_runs_reaches_the_embassy, .timeout = 120)
+{
+	struct scene *sc = scene_new(false);
+	uint64_t serial = sc->home.params.serial;
+
+	synth_add(&sc->home, 1 << 20, 50000);
+	cr_assert_eq(params_store(&sc->home.params, sc->home.dir), 0);
+	server_start(sc);
+	sc->volume_dir = sc->home.dir;
+	home_start(sc, &sc->home);
+	await_position(sc, head_end(&sc->home.newest));
+	await_serial(sc, serial);
+	change_keys(&sc->home, serial + 1);
+	await_serial(sc, serial + 1);
+	/* An older one, or one that is damaged, is not taken, and nothing stops for it. */
+	cr_assert_eq(params_store(&sc->home.params, sc->home.dir), 0);
+	synth_add(&sc->home, 1 << 20, 50000);
+	replicator_wake(sc->r);
+	await_position(sc, head_end(&sc->home.newest));
+	change_keys(&sc->home, serial + 2);
+	await_serial(sc, serial + 2);
+	scene_free(sc);
+}
+
+/* A volume.conf of the same authority that is not ours: bytes go on, and a person is told. */
+Test(replicate, another_volume_conf_at_the_embassy_is_told, .timeout = 120)
+{
+	struct scene *sc = scene_new(false);
+	struct params ours = sc->home.params;
+	struct replicator_status st;
+	int64_t end = now_ms() + WAIT_MS;
+	uint64_t noted;
+
+	synth_add(&sc->home, 1 << 20, 50000);
+	server_start(sc);
+	sc->home.params.serial += 4;
+	synth_new_serial(&sc->home);
+	home_start(sc, &sc->home);
+	await_position(sc, head_end(&sc->home.newest));
+	replicator_stop(sc->r);
+
+	sc->home.params = ours;
+	synth_add(&sc->home, 1 << 20, 50000);
+	sc->volume_dir = sc->home.dir;
+	home_start(sc, &sc->home);
+	await_position(sc, head_end(&sc->home.newest));
+	do
+		replicator_get_status(sc->r, &st);
+	while (!strstr(st.warning, "another volume.conf") && now_ms() < end);
+	cr_expect(strstr(st.warning, "another volume.conf"));
+	replicator_stop(sc->r);
+	/* The next change that is made here goes beyond it, and reaches the embassy. */
+	cr_assert_eq(serial_newest(sc->home.dir, &noted), 0);
+	cr_expect_eq(noted, ours.serial + 5);
+	change_keys(&sc->home, noted + 1);
+	home_start(sc, &sc->home);
+	await_serial(sc, noted + 1);
+	do
+		replicator_get_status(sc->r, &st);
+	while (st.warning[0] && now_ms() < end);
+	cr_expect_str_empty(st.warning);
 	scene_free(sc);
 }
