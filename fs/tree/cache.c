@@ -306,16 +306,9 @@ void node_put(struct node_cache *c, struct node *n)
 	assert(was > 0);
 }
 
-int node_cache_load(struct node_cache *c, const struct need *need)
+int node_cache_load(struct node_cache *c, const struct need *need, struct node **out)
 {
-	struct node *n;
-	int rc;
-
-	rc = node_cache_get(c, &need->ptr, NULL, &n);
-	if (rc < 0)
-		return rc;
-	node_put(c, n);
-	return 0;
+	return node_cache_get(c, &need->ptr, NULL, out);
 }
 
 size_t node_cache_bytes(struct node_cache *c)

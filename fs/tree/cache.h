@@ -31,6 +31,11 @@ void node_cache_free(struct node_cache *c); /* nobody holds a node (asserted); N
 /* The node that a reader under a lock found missing. */
 struct need {
 	struct block_ptr ptr;
+#ifdef EMBASSYFS_RESTART
+	/* builds for tests: the look-up in a map, counted down, that gives up though nothing is
+	   missing; ptr.pos is then 0.  0: none */
+	unsigned play;
+#endif
 };
 
 /*
@@ -45,10 +50,11 @@ MUST_CHECK int node_cache_get(struct node_cache *c, const struct block_ptr *ptr,
 void node_put(struct node_cache *c, struct node *n); /* NULL: no-op */
 
 /*
- * node_cache_load(c, need): read it in, so that the next get finds it.  No lock of the caller's is
- * held.  Returns as node_cache_get() without need.
+ * node_cache_load(c, need, out): read it in, so that the next get finds it, as long as the caller
+ * holds ${*out}: a counted reference, which node_put() gives back.  No lock of the caller's is held.
+ * Returns as node_cache_get() without need.
  */
-MUST_CHECK int node_cache_load(struct node_cache *c, const struct need *need);
+MUST_CHECK int node_cache_load(struct node_cache *c, const struct need *need, struct node **out);
 
 size_t node_cache_bytes(struct node_cache *c);
 

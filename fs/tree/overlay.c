@@ -159,6 +159,7 @@ void overlay_change_range(struct overlay *ov, const void *from, size_t from_len,
 void overlay_put(struct overlay *ov, const void *key, size_t key_len, const void *value,
 		 size_t value_len)
 {
+	ov->n_changes++;
 	overlay_change(ov, key, key_len, value, value_len, false, true);
 	if (ov->trace)
 		overlay_trace_record(ov, RECORD_PUT, key, key_len, value, value_len);
@@ -166,6 +167,7 @@ void overlay_put(struct overlay *ov, const void *key, size_t key_len, const void
 
 void overlay_del(struct overlay *ov, const void *key, size_t key_len)
 {
+	ov->n_changes++;
 	overlay_change(ov, key, key_len, NULL, 0, true, true);
 	if (ov->trace)
 		overlay_trace_record(ov, RECORD_DEL, key, key_len, NULL, 0);
@@ -174,6 +176,7 @@ void overlay_del(struct overlay *ov, const void *key, size_t key_len)
 void overlay_del_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
 		       size_t to_len)
 {
+	ov->n_changes++;
 	overlay_change_range(ov, from, from_len, to, to_len, true);
 	/* An empty range is no record. */
 	if (ov->trace && key_cmp(from, from_len, to, to_len) < 0)
@@ -203,6 +206,11 @@ enum overlay_hit overlay_get(const struct overlay *ov, const void *key, size_t k
 size_t overlay_bytes(const struct overlay *ov)
 {
 	return ov->entries.bytes + ov->ranges.bytes + ov->pending_ranges.bytes;
+}
+
+uint64_t overlay_changes(const struct overlay *ov)
+{
+	return ov->n_changes;
 }
 
 size_t overlay_pending_bytes(const struct overlay *ov)

@@ -73,8 +73,10 @@ enum overlay_hit overlay_get(const struct overlay *ov, const void *key, size_t k
  * overlay_bytes(ov): memory in use, beside what is set ready (a few times the largest reserve, or
  * some 1.5 MiB); 0: nothing was ever changed.
  * overlay_pending_bytes(ov): what overlay_take_delta() would add; 0: nothing pending.
+ * overlay_changes(ov): calls of overlay_put(), overlay_del() and overlay_del_range() so far.
  */
 size_t overlay_bytes(const struct overlay *ov);
+uint64_t overlay_changes(const struct overlay *ov);
 size_t overlay_pending_bytes(const struct overlay *ov);
 
 /*

@@ -13,12 +13,13 @@
 #define ENTRY_DEAD 0x04u    /* unlinked while on the pending list */
 
 struct overlay {
-	struct skip entries;	    /* key: value or tombstone */
-	struct skip ranges;	    /* from: to; disjoint, never adjacent */
-	struct skip pending_ranges; /* those deleted since the last delta */
-	struct skip_node *pending;  /* newest first; dead ones among them */
-	size_t n_pending;	    /* on that list */
-	size_t pending_bytes;	    /* records of those not dead */
+	struct skip entries;	     /* key: value or tombstone */
+	struct skip ranges;	     /* from: to; disjoint, never adjacent */
+	struct skip pending_ranges;  /* those deleted since the last delta */
+	struct skip_node *pending;   /* newest first; dead ones among them */
+	size_t n_pending;	     /* on that list */
+	size_t pending_bytes;	     /* records of those not dead */
+	uint64_t n_changes;	     /* made by operations so far */
 	struct overlay_trace *trace; /* borrowed; NULL: none */
 };
 

@@ -8,14 +8,23 @@
 
 #include "volume_internal.h"
 
-#include "bytes.h"
-
+#include <assert.h>
 #include <errno.h>
-#include <string.h>
 
-void cut_init(struct cut *c, uint64_t from, uint64_t to)
+/* Inodes share change numbers; one that changes with another's only makes a cut start over. */
+static uint64_t *change_number(struct volume *v, uint64_t ino)
 {
-	*c = (struct cut){.from = from, .to = to, .scanned = from};
+	return &v->extent_changes[ino % EXTENT_CHANGES];
+}
+
+/* What is known of a cut adds up: each byte of an extent that it touches goes or stays. */
+static void cut_check(const struct cut *c)
+{
+	assert(c->from <= c->to && c->bytes <= c->to - c->from);
+	assert(c->bytes + c->left.len + c->right.len == c->touched);
+	assert(c->any == (c->touched != 0));
+	assert(c->left.len == 0 || c->left.off + c->left.len == c->from);
+	assert(c->right.len == 0 || (c->right.off == c->to && c->scanned > c->to));
 }
 
 static void cut_count(struct cut *c, const struct extent *e)
@@ -24,9 +33,11 @@ static void cut_count(struct cut *c, const struct extent *e)
 	uint64_t from = e->off > c->from ? e->off : c->from;
 	uint64_t to = e_end < c->to ? e_end : c->to;
 
+	assert(from < to && e_end > c->scanned);
 	c->any = true;
 	c->bytes += to - from;
-	c->scanned = to;
+	c->touched += e->len;
+	c->scanned = e_end;
 	if (e->off < c->from) {
 		c->left = *e;
 		c->left.len = (uint32_t)(c->from - e->off);
@@ -37,34 +48,38 @@ static void cut_count(struct cut *c, const struct extent *e)
 		c->right.block_off += (uint32_t)(c->to - e->off);
 		c->right.len = (uint32_t)(e_end - c->to);
 	}
+	cut_check(c);
 }
 
-/*
- * An attempt that meets a missing node keeps what it counted and goes on from there: the kernel
- * lets one at a time cut a file, so nothing changes in between, and counting a huge file from its
- * start again for each node would never end.
- */
-int cut_find(struct volume *v, uint64_t ino, struct need *need, struct cut *c)
+int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
+	     struct cut *c)
 {
-	uint64_t at = c->scanned;
-	struct map_cursor mc;
-	struct item_key key;
+	uint64_t change = *change_number(v, ino);
+	struct extent_walk w;
 	struct extent e;
 	int rc;
 
-	item_key_num(&key, ino, ITEM_EXTENT, at < EXTENT_MAX ? 0 : at - EXTENT_MAX + 1);
-	map_cursor_init(&mc, &v->view.map, need);
-	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
-		if (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0)
-			break;
-		rc = item_extent_decode(mc.value, mc.value_len, get_be64(mc.key + 9), &e);
-		if (rc < 0 || e.off >= c->to)
-			break;
-		if (e.off + e.len > c->scanned)
-			cut_count(c, &e);
-	}
-	map_cursor_release(&mc);
-	return rc;
+	if (c->change != change || c->ino != ino || c->from != from || c->to != to)
+		*c = (struct cut){
+			.change = change, .ino = ino, .from = from, .to = to, .scanned = from};
+	cut_check(c);
+	if (c->scanned >= to)
+		return 0;
+	for (rc = extent_first(&w, &v->view, ino, c->scanned, need, &e); rc == 0 && e.off < to;
+	     rc = extent_next(&w, &e))
+		cut_count(c, &e);
+	extent_walk_end(&w);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c)
+{
+	*c = (struct cut){.change = *change_number(v, ino),
+			  .ino = ino,
+			  .to = FILE_SIZE_MAX,
+			  .bytes = bytes,
+			  .touched = bytes,
+			  .any = true};
 }
 
 void extent_put(struct volume *v, uint64_t ino, const struct extent *e)
@@ -72,22 +87,26 @@ void extent_put(struct volume *v, uint64_t ino, const struct extent *e)
 	uint8_t value[ITEM_EXTENT_LEN];
 	struct item_key key;
 
+	assert(e->len > 0 && e->len <= EXTENT_MAX && e->off <= FILE_SIZE_MAX - e->len);
 	item_key_num(&key, ino, ITEM_EXTENT, e->off);
 	item_extent_encode(e, value);
 	overlay_put(v->view.map.live, key.b, key.len, value, sizeof(value));
+	++*change_number(v, ino);
 }
 
-void cut_apply(struct volume *v, uint64_t ino, const struct cut *c)
+void cut_apply(struct volume *v, const struct cut *c)
 {
 	struct item_key from, to;
 
 	if (!c->any)
 		return;
-	item_key_num(&from, ino, ITEM_EXTENT, c->from);
-	item_key_num(&to, ino, ITEM_EXTENT, c->to);
+	assert(c->change == *change_number(v, c->ino));
+	item_key_num(&from, c->ino, ITEM_EXTENT, c->from);
+	item_key_num(&to, c->ino, ITEM_EXTENT, c->to);
 	overlay_del_range(v->view.map.live, from.b, from.len, to.b, to.len);
+	++*change_number(v, c->ino);
 	if (c->left.len != 0)
-		extent_put(v, ino, &c->left);
+		extent_put(v, c->ino, &c->left);
 	if (c->right.len != 0)
-		extent_put(v, ino, &c->right);
+		extent_put(v, c->ino, &c->right);
 }

@@ -24,6 +24,7 @@ enum item_type {
 };
 
 #define ITEM_KEY_MAX (9u + NAME_LEN_MAX)
+#define ITEM_KEY_NUM_LEN 17u /* of a key that ends in a number */
 #define ITEM_INODE_LEN 104u
 #define ITEM_EXTENT_LEN (BLOCK_PTR_LEN + 8u)
 #define ITEM_SNAPSHOT_LEN 17u
@@ -71,7 +72,7 @@ MUST_CHECK int item_extent_decode(const uint8_t *value, size_t len, uint64_t off
  */
 struct entry {
 	uint64_t ino;
-	uint32_t type; /* S_IFMT bits */
+	uint32_t type;	  /* S_IFMT bits */
 	const char *name; /* borrowed, no NUL */
 	size_t name_len;
 };

@@ -92,8 +92,10 @@ static void del_orphan(struct volume *v, uint64_t ino)
 	orphan_remove(v, ino);
 }
 
-static int make_locked(struct volume *v, const struct making *m, struct need *need, struct attr *a)
+static int make_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
+	const struct making *m = in;
+	struct attr *a = out;
 	struct item_key key;
 	struct bucket b;
 	struct attr dir;
@@ -139,18 +141,9 @@ static int make_locked(struct volume *v, const struct making *m, struct need *ne
 
 static int make(struct volume *v, const struct making *m, struct attr *out)
 {
-	struct need need;
-	int rc;
+	int rc = change_begin(v);
 
-	rc = change_begin(v);
-	if (rc < 0)
-		return rc;
-	do {
-		change_lock(v);
-		rc = make_locked(v, m, &need, out);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return rc < 0 ? rc : change_run(v, make_locked, m, out, sizeof(*out));
 }
 
 int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32_t mode,
@@ -174,31 +167,36 @@ int volume_make_unnamed(struct volume *v, uint64_t parent, uint32_t mode, const 
 	return make(v, &m, out);
 }
 
-static int link_locked(struct volume *v, uint64_t ino, uint64_t parent, const char *name,
-		       struct need *need, struct attr *a)
+struct linking {
+	uint64_t ino, parent;
+	const char *name;
+};
+
+static int link_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
+	const struct linking *l = in;
 	struct timespec now = change_now();
+	struct attr dir, *a = out;
 	struct bucket b;
-	struct attr dir;
 	int rc;
 
-	rc = view_inode_locked(&v->view, ino, need, a);
+	rc = view_inode_locked(&v->view, l->ino, need, a);
 	if (rc < 0)
 		return rc;
 	if (S_ISDIR(a->mode))
 		return -EPERM;
 	if (a->nlink >= LINKS_MAX)
 		return -EMLINK;
-	rc = open_free_place(v, parent, name, need, &dir, &b);
+	rc = open_free_place(v, l->parent, l->name, need, &dir, &b);
 	if (rc == 0)
-		rc = bucket_insert(&b, name, ino, a->mode & S_IFMT);
+		rc = bucket_insert(&b, l->name, l->ino, a->mode & S_IFMT);
 	if (rc < 0)
 		return rc;
 	if (change_reserve(v, 4, sizeof(b.value)) < 0)
 		return -ENOMEM;
 
 	if (a->nlink == 0)
-		del_orphan(v, ino);
+		del_orphan(v, l->ino);
 	a->nlink++;
 	a->ctime = now;
 	change_inode(v, a);
@@ -211,19 +209,12 @@ static int link_locked(struct volume *v, uint64_t ino, uint64_t parent, const ch
 
 int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *name, struct attr *out)
 {
-	struct need need;
+	struct linking l = {ino, parent, name};
 	int rc = check_name(name);
 
 	if (rc == 0)
 		rc = change_begin(v);
-	if (rc < 0)
-		return rc;
-	do {
-		change_lock(v);
-		rc = link_locked(v, ino, parent, name, &need, out);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return rc < 0 ? rc : change_run(v, link_locked, &l, out, sizeof(*out));
 }
 
 void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
@@ -235,35 +226,42 @@ void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
 	change_inode(v, a);
 }
 
-static int unlink_locked(struct volume *v, uint64_t parent, const char *name, bool folder,
-			 struct need *need)
+struct unlinking {
+	uint64_t parent;
+	const char *name;
+	bool folder;
+};
+
+static int unlink_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
+	const struct unlinking *u = in;
 	struct timespec now = change_now();
 	struct attr dir, a;
 	struct bucket b;
 	struct entry e;
 	int rc;
 
-	rc = open_place(v, parent, name, need, &dir, &b);
+	(void)out;
+	rc = open_place(v, u->parent, u->name, need, &dir, &b);
 	if (rc == 0)
-		rc = bucket_find(&b, name, &e);
+		rc = bucket_find(&b, u->name, &e);
 	if (rc == 0)
 		rc = view_inode_locked(&v->view, e.ino, need, &a);
 	if (rc < 0)
 		return rc;
-	if (folder && !S_ISDIR(a.mode))
+	if (u->folder && !S_ISDIR(a.mode))
 		return -ENOTDIR;
-	if (!folder && S_ISDIR(a.mode))
+	if (!u->folder && S_ISDIR(a.mode))
 		return -EISDIR;
-	if (folder && a.size != 0)
+	if (u->folder && a.size != 0)
 		return -ENOTEMPTY;
 	if (change_reserve(v, 4, sizeof(b.value)) < 0 || orphan_reserve(v) < 0)
 		return -ENOMEM;
 
-	bucket_erase(&b, name);
+	bucket_erase(&b, u->name);
 	change_bucket(v, &b);
 	dir.size--;
-	dir.nlink -= folder;
+	dir.nlink -= u->folder;
 	touch(&dir, &now);
 	change_inode(v, &dir);
 	name_dropped(v, &a, &now);
@@ -272,18 +270,10 @@ static int unlink_locked(struct volume *v, uint64_t parent, const char *name, bo
 
 static int remove_name(struct volume *v, uint64_t parent, const char *name, bool folder)
 {
-	struct need need;
-	int rc;
+	struct unlinking u = {parent, name, folder};
+	int rc = change_begin(v);
 
-	rc = change_begin(v);
-	if (rc < 0)
-		return rc;
-	do {
-		change_lock(v);
-		rc = unlink_locked(v, parent, name, folder, &need);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return rc < 0 ? rc : change_run(v, unlink_locked, &u, NULL, 0);
 }
 
 int volume_unlink(struct volume *v, uint64_t parent, const char *name)

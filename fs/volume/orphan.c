@@ -136,12 +136,14 @@ bool orphan_is(struct volume *v, uint64_t ino)
 }
 
 /* All items of an inode, and its orphan item: one range, whatever the file's size. */
-static int drop_locked(struct volume *v, uint64_t ino, struct need *need)
+static int drop_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
+	uint64_t ino = *(const uint64_t *)in;
 	struct item_key from, to, orphan;
 	struct attr a;
 	int rc;
 
+	(void)out;
 	rc = view_inode_locked(&v->view, ino, need, &a);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
@@ -164,18 +166,9 @@ static int drop_locked(struct volume *v, uint64_t ino, struct need *need)
 
 static int drop(struct volume *v, uint64_t ino)
 {
-	struct need need;
-	int rc;
+	int rc = change_begin(v);
 
-	rc = change_begin(v);
-	if (rc < 0)
-		return rc;
-	do {
-		change_lock(v);
-		rc = drop_locked(v, ino, &need);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return rc < 0 ? rc : change_run(v, drop_locked, &ino, NULL, 0);
 }
 
 void volume_forget(struct volume *v, uint64_t ino)
@@ -185,35 +178,28 @@ void volume_forget(struct volume *v, uint64_t ino)
 		return;
 }
 
-/* The first from ${from} on, or -ENOENT. */
-static int next_orphan_locked(struct volume *v, uint64_t from, struct need *need, uint64_t *out_ino)
+/* The first from ${in}, an inode, on, or -ENOENT. */
+static int next_orphan_locked(struct view *v, struct need *need, const void *in, void *out)
 {
+	uint64_t *ino = out;
 	struct map_cursor mc;
 	struct item_key key;
 	int rc;
 
-	item_key_num(&key, 0, ITEM_ORPHAN, from);
-	map_cursor_init(&mc, &v->view.map, need);
+	item_key_num(&key, 0, ITEM_ORPHAN, *(const uint64_t *)in);
+	map_cursor_init(&mc, &v->map, need);
 	rc = map_seek(&mc, key.b, key.len);
 	if (rc == 0 && (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0))
 		rc = -ENOENT;
 	if (rc == 0)
-		*out_ino = get_be64(mc.key + 9);
+		*ino = get_be64(mc.key + 9);
 	map_cursor_release(&mc);
 	return rc;
 }
 
 static int next_orphan(struct volume *v, uint64_t from, uint64_t *out_ino)
 {
-	struct need need;
-	int rc;
-
-	do {
-		view_rdlock(&v->view);
-		rc = next_orphan_locked(v, from, &need, out_ino);
-		view_unlock(&v->view);
-	} while (view_again(&v->view, &need, &rc));
-	return rc;
+	return view_run(&v->view, next_orphan_locked, &from, out_ino, sizeof(*out_ino));
 }
 
 int orphans_drop(struct volume *v)

@@ -172,35 +172,46 @@ static int move(struct volume *v, struct renaming *r)
 	return 0;
 }
 
-static int rename_locked(struct volume *v, struct renaming *r, struct need *need)
-{
-	int rc = read_end(v, &r->from, need);
+struct request {
+	uint64_t parent, new_parent;
+	const char *name, *new_name;
+	unsigned flags;
+	const struct caller *caller;
+};
 
+static int rename_locked(struct volume *v, struct need *need, const void *in, void *out)
+{
+	const struct request *q = in;
+	struct renaming r;
+	int rc;
+
+	(void)out;
+	r.from.parent = q->parent;
+	r.from.name = q->name;
+	r.to.parent = q->new_parent;
+	r.to.name = q->new_name;
+	r.flags = q->flags;
+	r.caller = q->caller;
+	r.now = change_now();
+	rc = read_end(v, &r.from, need);
 	if (rc == 0)
-		rc = read_end(v, &r->to, need);
+		rc = read_end(v, &r.to, need);
 	if (rc == 0)
-		rc = check(r);
+		rc = check(&r);
 	if (rc < 0)
 		return rc;
 	/* Two names of one file: POSIX wants nothing done. */
-	if (r->to.there && r->from.a.ino == r->to.a.ino)
+	if (r.to.there && r.from.a.ino == r.to.a.ino)
 		return 0;
-	if (change_reserve(v, 8, 2 * sizeof(r->from.bucket.value)) < 0 || orphan_reserve(v) < 0)
+	if (change_reserve(v, 8, 2 * sizeof(r.from.bucket.value)) < 0 || orphan_reserve(v) < 0)
 		return -ENOMEM;
-	return r->flags & RENAME_EXCHANGE ? exchange(v, r) : move(v, r);
+	return r.flags & RENAME_EXCHANGE ? exchange(v, &r) : move(v, &r);
 }
 
 int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent,
 		  const char *new_name, unsigned flags, const struct caller *c)
 {
-	struct renaming r = {
-		.from = {.parent = parent, .name = name},
-		.to = {.parent = new_parent, .name = new_name},
-		.flags = flags,
-		.caller = c,
-		.now = change_now(),
-	};
-	struct need need;
+	struct request q = {parent, new_parent, name, new_name, flags, c};
 	int rc;
 
 	if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0 ||
@@ -209,12 +220,5 @@ int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t 
 	if (strlen(name) > NAME_LEN_MAX || strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
 	rc = change_begin(v);
-	if (rc < 0)
-		return rc;
-	do {
-		change_lock(v);
-		rc = rename_locked(v, &r, &need);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return rc < 0 ? rc : change_run(v, rename_locked, &q, NULL, 0);
 }

@@ -32,8 +32,7 @@ struct setting {
 	uint64_t ino;
 	unsigned set;
 	const struct attr *want;
-	struct cut cut; /* what a smaller size takes away */
-	bool cutting;
+	struct cut *cut; /* what a smaller size takes away */
 };
 
 static void assign(struct volume *v, const struct setting *s, struct attr *a)
@@ -58,38 +57,35 @@ static void assign(struct volume *v, const struct setting *s, struct attr *a)
 	a->ctime = s->set & SET_CTIME ? want->ctime : now;
 }
 
-static int set_locked(struct volume *v, struct setting *s, struct need *need, struct attr *a)
+static int set_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
-	int rc = view_inode_locked(&v->view, s->ino, need, a);
+	const struct setting *s = in;
+	struct attr *a = out;
+	bool cuts;
+	int rc;
 
+	rc = view_inode_locked(&v->view, s->ino, need, a);
 	if (rc < 0)
 		return rc;
 	if ((s->set & SET_SIZE) && !S_ISREG(a->mode))
 		return S_ISDIR(a->mode) ? -EISDIR : -EINVAL;
-	if ((s->set & SET_SIZE) && s->want->size < a->size) {
-		if (!s->cutting)
-			cut_init(&s->cut, s->want->size, FILE_SIZE_MAX);
-		s->cutting = true;
-		/* All of it is known without looking. */
-		if (s->want->size == 0)
-			s->cut = (struct cut){
-				.to = FILE_SIZE_MAX, .bytes = a->bytes, .any = a->bytes != 0};
-		else
-			rc = cut_find(v, s->ino, need, &s->cut);
-		if (rc < 0)
-			return rc;
-	}
+	cuts = (s->set & SET_SIZE) && s->want->size < a->size;
+	if (cuts && s->want->size == 0)
+		cut_all(v, s->ino, a->bytes, s->cut);
+	else if (cuts)
+		rc = cut_find(v, s->ino, s->want->size, FILE_SIZE_MAX, need, s->cut);
+	if (rc < 0)
+		return rc;
 	if (change_reserve(v, 6, 0) < 0)
 		return -ENOMEM;
 
-	if (s->set & SET_SIZE) {
-		if (s->want->size < a->size) {
-			cut_apply(v, s->ino, &s->cut);
-			a->bytes -= s->cut.bytes;
-			v->view.counts.bytes -= s->cut.bytes;
-		}
-		a->size = s->want->size;
+	if (cuts) {
+		cut_apply(v, s->cut);
+		a->bytes -= s->cut->bytes;
+		v->view.counts.bytes -= s->cut->bytes;
 	}
+	if (s->set & SET_SIZE)
+		a->size = s->want->size;
 	assign(v, s, a);
 	change_inode(v, a);
 	return 0;
@@ -98,21 +94,14 @@ static int set_locked(struct volume *v, struct setting *s, struct need *need, st
 int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want,
 		   struct attr *out)
 {
-	struct setting s = {.ino = ino, .set = set, .want = want};
-	struct need need;
+	struct cut cut = {0};
+	struct setting s = {.ino = ino, .set = set, .want = want, .cut = &cut};
 	int rc;
 
 	if ((set & SET_SIZE) && want->size > FILE_SIZE_MAX)
 		return -EFBIG;
 	rc = change_begin(v);
-	if (rc < 0)
-		return rc;
-	do {
-		change_lock(v);
-		rc = set_locked(v, &s, &need, out);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return rc < 0 ? rc : change_run(v, set_locked, &s, out, sizeof(*out));
 }
 
 static bool is_after(const struct timespec *a, const struct timespec *b)
@@ -128,17 +117,24 @@ static bool atime_is_due(const struct attr *a, const struct timespec *now, bool 
 	       now->tv_sec - a->atime.tv_sec >= ATIME_AGE_S_MAX;
 }
 
-static int accessed_locked(struct volume *v, uint64_t ino, const struct timespec *now, bool strict,
-			   struct need *need)
-{
-	struct attr a;
-	int rc = view_inode_locked(&v->view, ino, need, &a);
+struct access {
+	uint64_t ino;
+	struct timespec now;
+	bool strict;
+};
 
-	if (rc < 0 || !atime_is_due(&a, now, strict))
+static int accessed_locked(struct volume *v, struct need *need, const void *in, void *out)
+{
+	const struct access *x = in;
+	struct attr a;
+	int rc = view_inode_locked(&v->view, x->ino, need, &a);
+
+	(void)out;
+	if (rc < 0 || !atime_is_due(&a, &x->now, x->strict))
 		return rc;
 	if (change_reserve(v, 1, 0) < 0)
 		return -ENOMEM;
-	a.atime = *now;
+	a.atime = x->now;
 	change_inode(v, &a);
 	return 0;
 }
@@ -146,8 +142,11 @@ static int accessed_locked(struct volume *v, uint64_t ino, const struct timespec
 void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 {
 	int64_t now_ns = clock_wall_ns();
-	struct timespec now = {.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
-	struct need need;
+	struct access x = {
+		.ino = ino,
+		.now = {.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S},
+		.strict = strict,
+	};
 	struct attr a;
 	int rc = view_getattr(&v->view, ino, &a);
 
@@ -155,15 +154,10 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 	 * Nearly always there is nothing to do: the kernel is asked for no stamp, and the exclusive
 	 * lock stays free.
 	 */
-	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
+	if (rc < 0 || !atime_is_due(&a, &x.now, strict) || change_begin(v) < 0)
 		return;
-	now = change_now();
-	do {
-		change_lock(v);
-		rc = accessed_locked(v, ino, &now, strict, &need);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
+	x.now = change_now();
 	/* What keeps it from being written down is met and told by the next change. */
-	if (change_end(v, rc) < 0)
+	if (change_run(v, accessed_locked, &x, NULL, 0) < 0)
 		return;
 }

@@ -6,6 +6,7 @@
 
 #include "blocks.h"
 #include "bytes.h"
+#include "key.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +16,8 @@
 #define READDIR_BATCH 128u
 #define COOKIE_DOT 1u
 #define COOKIE_DOTDOT 2u
+#define NAMES_BATCH 16u /* names of attributes that are taken in one attempt */
+#define PREFIX_LEN 9u	/* of a key: inode and type */
 
 int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out)
 {
@@ -68,24 +71,31 @@ int bucket_find(const struct bucket *b, const char *name, struct entry *out)
 	return rc;
 }
 
-static int lookup_locked(struct view *v, uint64_t parent, const char *name, struct need *need,
-			 struct attr *out)
+struct place {
+	uint64_t parent;
+	const char *name;
+};
+
+static int lookup_locked(struct view *v, struct need *need, const void *in, void *out)
 {
+	const struct place *p = in;
 	struct bucket b;
 	struct entry e;
 	struct attr dir;
 	int rc;
 
-	if (strcmp(name, "..") == 0 || strcmp(name, ".") == 0) {
-		rc = view_folder_locked(v, parent, need, &dir);
-		return rc < 0 ? rc : view_inode_locked(v, name[1] ? dir.parent : parent, need, out);
+	if (strcmp(p->name, "..") == 0 || strcmp(p->name, ".") == 0) {
+		rc = view_folder_locked(v, p->parent, need, &dir);
+		return rc < 0 ? rc
+			      : view_inode_locked(v, p->name[1] ? dir.parent : p->parent, need,
+						  out);
 	}
-	rc = view_bucket_locked(v, parent, name, need, &b);
+	rc = view_bucket_locked(v, p->parent, p->name, need, &b);
 	if (rc == 0)
-		rc = bucket_find(&b, name, &e);
+		rc = bucket_find(&b, p->name, &e);
 	if (rc == -ENOENT) {
 		/* Tell a missing name from a parent that is no folder. */
-		rc = view_folder_locked(v, parent, need, &dir);
+		rc = view_folder_locked(v, p->parent, need, &dir);
 		return rc < 0 ? rc : -ENOENT;
 	}
 	if (rc < 0)
@@ -93,61 +103,73 @@ static int lookup_locked(struct view *v, uint64_t parent, const char *name, stru
 	rc = view_inode_locked(v, e.ino, need, out);
 	if (rc == -ENOENT)
 		return err_say(-ERR_DAMAGED,
-			       "'%s' in folder %llu names inode %llu, which is not there", name,
-			       (unsigned long long)parent, (unsigned long long)e.ino);
+			       "'%s' in folder %llu names inode %llu, which is not there", p->name,
+			       (unsigned long long)p->parent, (unsigned long long)e.ino);
 	return rc;
 }
 
 int view_lookup(struct view *v, uint64_t parent, const char *name, struct attr *out)
 {
-	struct need need;
-	int rc;
+	struct place p = {parent, name};
 
-	do {
-		view_rdlock(v);
-		rc = lookup_locked(v, parent, name, &need, out);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
-	return rc;
+	return view_run(v, lookup_locked, &p, out, sizeof(*out));
+}
+
+static int getattr_locked(struct view *v, struct need *need, const void *in, void *out)
+{
+	const uint64_t *ino = in;
+
+	return view_inode_locked(v, *ino, need, out);
 }
 
 int view_getattr(struct view *v, uint64_t ino, struct attr *out)
 {
-	struct need need;
-	int rc;
+	return view_run(v, getattr_locked, &ino, out, sizeof(*out));
+}
 
-	do {
-		view_rdlock(v);
-		rc = view_inode_locked(v, ino, &need, out);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
-	return rc;
+/* An item's value. */
+struct value {
+	size_t len;
+	uint8_t b[TREE_VALUE_MAX];
+};
+
+static int value_locked(struct view *v, struct need *need, const void *in, void *out)
+{
+	const struct item_key *key = in;
+	struct value *value = out;
+
+	return map_get(&v->map, key->b, key->len, need, value->b, sizeof(value->b), &value->len);
+}
+
+static int get_value(struct view *v, const struct item_key *key, struct value *out)
+{
+	return view_run(v, value_locked, key, out, sizeof(*out));
 }
 
 int view_readlink(struct view *v, uint64_t ino, char *out)
 {
+	struct value value;
 	struct item_key key;
-	struct need need;
-	size_t len;
 	int rc;
 
 	item_key(&key, ino, ITEM_SYMLINK);
-	do {
-		view_rdlock(v);
-		rc = map_get(&v->map, key.b, key.len, &need, out, SYMLINK_LEN_MAX, &len);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
+	rc = get_value(v, &key, &value);
 	if (rc == -ENOENT)
 		return -EINVAL;
-	if (rc == 0)
-		out[len] = '\0';
-	return rc;
+	if (rc == 0 && value.len > SYMLINK_LEN_MAX)
+		return err_say(-ERR_DAMAGED, "inode %llu: its target is too long",
+			       (unsigned long long)ino);
+	if (rc < 0)
+		return rc;
+	memcpy(out, value.b, value.len);
+	out[value.len] = '\0';
+	return 0;
 }
 
 /* Entries taken under the lock, to be given out without it. */
 struct batch {
 	size_t n;
-	bool end;	 /* the folder ends with them */
+	bool end;      /* the folder ends with them */
 	uint64_t next; /* the cookie after the last */
 	struct {
 		uint64_t ino, cookie;
@@ -181,12 +203,15 @@ static int batch_add(struct view *v, struct batch *b, const struct entry *e, uin
 static int batch_add_bucket(struct view *v, struct batch *b, const struct map_cursor *mc,
 			    bool attrs, struct need *need)
 {
-	uint64_t cookie = get_be64(mc->key + 9);
+	uint64_t cookie;
 	size_t before = b->n;
 	struct entry e;
 	size_t at = 0;
 	int rc;
 
+	if (mc->key_len != ITEM_KEY_NUM_LEN)
+		return err_say(-ERR_DAMAGED, "a folder's entry has a malformed key");
+	cookie = get_be64(mc->key + PREFIX_LEN);
 	while ((rc = item_entry_next(mc->value, mc->value_len, &at, &e)) == 0) {
 		if (b->n == READDIR_BATCH) {
 			b->n = before;
@@ -204,28 +229,39 @@ static int batch_add_bucket(struct view *v, struct batch *b, const struct map_cu
 	return 0;
 }
 
-static int fill_batch_locked(struct view *v, uint64_t ino, struct batch *b, bool attrs,
-			     struct need *need)
+struct listing {
+	uint64_t ino, cookie;
+	bool attrs;
+};
+
+/*
+ * What was found before a missing node is a batch of its own: the next one begins with the node
+ * there.  So each node that is missing costs one attempt that found nothing, however many there are.
+ */
+static int fill_batch_locked(struct view *v, struct need *need, const void *in, void *out)
 {
+	const struct listing *l = in;
+	struct batch *b = out;
 	struct map_cursor mc;
 	struct item_key key;
 	int rc;
 
-	item_key_num(&key, ino, ITEM_ENTRY, b->next + 1);
+	b->n = 0;
+	b->end = false;
+	b->next = l->cookie;
+	item_key_num(&key, l->ino, ITEM_ENTRY, l->cookie + 1);
 	map_cursor_init(&mc, &v->map, need);
 	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
-		if (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0) {
+		if (mc.top < 0 || mc.key_len < PREFIX_LEN ||
+		    memcmp(mc.key, key.b, PREFIX_LEN) != 0) {
 			b->end = true;
 			break;
 		}
-		rc = batch_add_bucket(v, b, &mc, attrs, need);
+		rc = batch_add_bucket(v, b, &mc, l->attrs, need);
 		if (rc != 0)
 			break;
 	}
 	map_cursor_release(&mc);
-	/*
-	 * What was found before a missing node is good; the next batch begins with the node there.
-	 */
 	if (rc == -ERR_NEED_NODE && b->n > 0)
 		rc = 0;
 	return rc > 0 ? 0 : rc;
@@ -278,7 +314,7 @@ static bool give_batch(const struct batch *b, bool attrs,
 int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
 		 int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
 {
-	struct need need;
+	struct listing l = {.ino = ino, .attrs = attrs};
 	struct batch *b;
 	int rc;
 
@@ -288,24 +324,13 @@ int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
 	b = malloc(sizeof(*b));
 	if (b == NULL)
 		return -ENOMEM;
-	b->next = cookie;
-	b->end = false;
+	l.cookie = cookie;
 	do {
-		b->n = 0;
-		do {
-			view_rdlock(v);
-			rc = fill_batch_locked(v, ino, b, attrs, &need);
-			view_unlock(v);
-		} while (view_again(v, &need, &rc));
+		rc = view_run(v, fill_batch_locked, &l, b, sizeof(*b));
+		l.cookie = b->next;
 	} while (rc == 0 && give_batch(b, attrs, fn, ctx) && !b->end);
 	free(b);
 	return rc;
-}
-
-static int getxattr_locked(struct view *v, const struct item_key *key, struct need *need,
-			   uint8_t *value, size_t *out_len)
-{
-	return map_get(&v->map, key->b, key->len, need, value, TREE_VALUE_MAX, out_len);
 }
 
 /* A value too long for an item lies in a block of its own. */
@@ -331,85 +356,102 @@ static int getxattr_block(struct view *v, const uint8_t *value, size_t len, void
 int view_getxattr(struct view *v, uint64_t ino, const char *name, void *out, size_t cap,
 		  size_t *out_len)
 {
-	uint8_t value[TREE_VALUE_MAX];
+	struct value value;
 	struct item_key key;
-	struct need need;
-	size_t len;
 	int rc;
 
 	if (strlen(name) > NAME_LEN_MAX)
 		return -ERANGE;
 	item_key_name(&key, ino, ITEM_XATTR, name, strlen(name));
-	do {
-		view_rdlock(v);
-		rc = getxattr_locked(v, &key, &need, value, &len);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
+	rc = get_value(v, &key, &value);
 	if (rc == -ENOENT)
 		return -ENODATA;
 	if (rc < 0)
 		return rc;
-	if (len == 0 || value[0] > 1)
+	if (value.len == 0 || value.b[0] > 1)
 		return err_say(-ERR_DAMAGED, "an extended attribute's item is malformed");
-	if (value[0] == 1)
-		return getxattr_block(v, value + 1, len - 1, out, cap, out_len);
-	*out_len = len - 1;
+	if (value.b[0] == 1)
+		return getxattr_block(v, value.b + 1, value.len - 1, out, cap, out_len);
+	*out_len = value.len - 1;
 	if (cap == 0)
 		return 0;
-	if (cap < len - 1)
+	if (cap < value.len - 1)
 		return -ERANGE;
-	memcpy(out, value + 1, len - 1);
+	memcpy(out, value.b + 1, value.len - 1);
 	return 0;
 }
 
-static int listxattr_locked(struct view *v, uint64_t ino, struct need *need, char *out, size_t cap,
-			    size_t *out_len)
+/* Names that were taken in one attempt, each with its NUL. */
+struct names {
+	struct item_key last; /* the key of the last */
+	size_t n, len;
+	bool end; /* there are no more */
+	char text[NAMES_BATCH * (NAME_LEN_MAX + 1)];
+};
+
+/* The names of attributes behind ${in}, the key of one. */
+static int names_locked(struct view *v, struct need *need, const void *in, void *out)
 {
+	const struct item_key *after = in;
+	struct names *names = out;
 	struct map_cursor mc;
-	struct item_key key;
-	size_t used = 0;
 	int rc;
 
-	item_key(&key, ino, ITEM_XATTR);
+	names->n = names->len = 0;
+	names->end = false;
 	map_cursor_init(&mc, &v->map, need);
-	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
-		size_t name_len = mc.key_len - key.len;
+	for (rc = map_seek(&mc, after->b, after->len); rc == 0; rc = map_next(&mc)) {
+		size_t len = mc.key_len - PREFIX_LEN;
 
-		if (mc.top < 0 || mc.key_len < key.len || memcmp(mc.key, key.b, key.len) != 0)
-			break;
-		if (cap != 0 && used + name_len + 1 > cap) {
-			rc = -ERANGE;
+		if (mc.top < 0 || mc.key_len < PREFIX_LEN ||
+		    memcmp(mc.key, after->b, PREFIX_LEN) != 0) {
+			names->end = true;
 			break;
 		}
-		if (cap != 0) {
-			memcpy(out + used, mc.key + key.len, name_len);
-			out[used + name_len] = '\0';
+		if (key_cmp(mc.key, mc.key_len, after->b, after->len) == 0)
+			continue;
+		if (len > NAME_LEN_MAX) {
+			rc = err_say(-ERR_DAMAGED, "an extended attribute's name is too long");
+			break;
 		}
-		used += name_len + 1;
+		memcpy(names->last.b, mc.key, mc.key_len);
+		names->last.len = mc.key_len;
+		memcpy(names->text + names->len, mc.key + PREFIX_LEN, len);
+		names->text[names->len + len] = '\0';
+		names->len += len + 1;
+		if (++names->n == NAMES_BATCH)
+			break;
 	}
 	map_cursor_release(&mc);
-	*out_len = used;
 	return rc;
 }
 
 int view_listxattr(struct view *v, uint64_t ino, char *out, size_t cap, size_t *out_len)
 {
-	struct need need;
+	struct item_key after;
+	struct names names;
 	int rc;
 
+	*out_len = 0;
+	item_key(&after, ino, ITEM_XATTR);
 	do {
-		view_rdlock(v);
-		rc = listxattr_locked(v, ino, &need, out, cap, out_len);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
-	return rc;
+		rc = view_run(v, names_locked, &after, &names, sizeof(names));
+		if (rc < 0)
+			return rc;
+		if (cap != 0 && names.len > cap - *out_len)
+			return -ERANGE;
+		if (cap != 0)
+			memcpy(out + *out_len, names.text, names.len);
+		*out_len += names.len;
+		after = names.last;
+	} while (!names.end);
+	return 0;
 }
 
 int view_snapshot(struct view *v, const char *name, struct snapshot *out)
 {
-	uint8_t value[ITEM_SNAPSHOT_LEN];
+	struct value value;
 	struct item_key key;
-	struct need need;
 	size_t len = strlen(name);
 	int rc;
 
@@ -417,30 +459,42 @@ int view_snapshot(struct view *v, const char *name, struct snapshot *out)
 		return -ENOENT;
 	item_key_name(&key, 0, ITEM_SNAPSHOT, name, len);
 	memcpy(out->name, name, len + 1);
-	do {
-		view_rdlock(v);
-		rc = map_get(&v->map, key.b, key.len, &need, value, sizeof(value), &len);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
-	return rc < 0 ? rc : item_snapshot_decode(value, len, out);
+	rc = get_value(v, &key, &value);
+	return rc < 0 ? rc : item_snapshot_decode(value.b, value.len, out);
 }
 
-/* The first snapshot at or after ${key}; -ENOENT if there is none. */
-static int next_snapshot_locked(struct view *v, const struct item_key *key, struct need *need,
-				struct snapshot *out)
+struct named {
+	struct item_key key;
+	struct snapshot s;
+};
+
+/* The first snapshot behind the key ${in}; -ENOENT if there is none. */
+static int next_snapshot_locked(struct view *v, struct need *need, const void *in, void *out)
 {
+	const struct item_key *after = in;
+	struct named *n = out;
 	struct map_cursor mc;
+	size_t len = 0;
 	int rc;
 
 	map_cursor_init(&mc, &v->map, need);
-	rc = map_seek(&mc, key->b, key->len);
-	if (rc == 0 && (mc.top < 0 || mc.key_len <= 9 || mc.key_len > ITEM_KEY_MAX ||
-			memcmp(mc.key, key->b, 9) != 0))
+	rc = map_seek(&mc, after->b, after->len);
+	if (rc == 0 && mc.top >= 0 && key_cmp(mc.key, mc.key_len, after->b, after->len) == 0)
+		rc = map_next(&mc);
+	if (rc == 0 &&
+	    (mc.top < 0 || mc.key_len < PREFIX_LEN || memcmp(mc.key, after->b, PREFIX_LEN) != 0))
 		rc = -ENOENT;
 	if (rc == 0) {
-		memcpy(out->name, mc.key + 9, mc.key_len - 9);
-		out->name[mc.key_len - 9] = '\0';
-		rc = item_snapshot_decode(mc.value, mc.value_len, out);
+		len = mc.key_len - PREFIX_LEN;
+		if (len == 0 || len > NAME_LEN_MAX)
+			rc = err_say(-ERR_DAMAGED, "a snapshot's item is malformed");
+	}
+	if (rc == 0) {
+		memcpy(n->key.b, mc.key, mc.key_len);
+		n->key.len = mc.key_len;
+		memcpy(n->s.name, mc.key + PREFIX_LEN, len);
+		n->s.name[len] = '\0';
+		rc = item_snapshot_decode(mc.value, mc.value_len, &n->s);
 	}
 	map_cursor_release(&mc);
 	return rc;
@@ -448,26 +502,19 @@ static int next_snapshot_locked(struct view *v, const struct item_key *key, stru
 
 int view_snapshots(struct view *v, int (*fn)(void *ctx, const struct snapshot *s), void *ctx)
 {
-	struct item_key key;
-	struct snapshot s;
-	struct need need;
+	struct item_key after;
+	struct named n;
 	int rc;
 
-	item_key(&key, 0, ITEM_SNAPSHOT);
+	item_key(&after, 0, ITEM_SNAPSHOT);
 	for (;;) {
-		do {
-			view_rdlock(v);
-			rc = next_snapshot_locked(v, &key, &need, &s);
-			view_unlock(v);
-		} while (view_again(v, &need, &rc));
+		rc = view_run(v, next_snapshot_locked, &after, &n, sizeof(n));
 		if (rc == -ENOENT)
 			return 0;
 		if (rc == 0)
-			rc = fn(ctx, &s);
+			rc = fn(ctx, &n.s);
 		if (rc != 0)
 			return rc < 0 ? rc : 0;
-		/* The least key above this name: the name and a zero byte. */
-		item_key_name(&key, 0, ITEM_SNAPSHOT, s.name, strlen(s.name));
-		key.b[key.len < ITEM_KEY_MAX ? key.len++ : key.len - 1] = 0;
+		after = n.key;
 	}
 }

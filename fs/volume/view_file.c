@@ -8,84 +8,96 @@
 #include "blocks.h"
 #include "bytes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define SLICES_MAX 256u
+#define SEEK_EXTENTS_MAX 1024u /* looked at in one attempt */
+#define PREFIX_LEN 9u	       /* of a key: inode and type */
 
 /* A stretch of a file as slices of blocks, in order; the gaps between them are holes. */
 struct stretch {
 	uint64_t end; /* file offset up to which the slices are complete */
+	bool more;    /* it ends for want of places */
 	size_t n;
 	struct block_slice slice[SLICES_MAX];
 	uint64_t off[SLICES_MAX]; /* of each slice in the file */
 };
 
-static int next_extent(struct map_cursor *mc, const struct item_key *prefix, struct extent *out)
+/* What the cursor stands at.  Arithmetic with extents trusts what is checked here. */
+static int walk_item(struct extent_walk *w, struct extent *out)
 {
-	if (mc->top < 0 || mc->key_len != 17 || memcmp(mc->key, prefix->b, 9) != 0)
-		return -ENOENT;
-	return item_extent_decode(mc->value, mc->value_len, get_be64(mc->key + 9), out);
-}
-
-/* An extent is at most EXTENT_MAX long, so what covers ${off} begins less than that before it. */
-static int seek_extent(struct map_cursor *mc, uint64_t ino, uint64_t off, struct item_key *key)
-{
-	item_key_num(key, ino, ITEM_EXTENT, off < EXTENT_MAX ? 0 : off - EXTENT_MAX + 1);
-	return map_seek(mc, key->b, key->len);
-}
-
-static int collect_locked(struct view *v, uint64_t ino, uint64_t off, uint64_t end, uint8_t *out,
-			  struct need *need, struct stretch *s)
-{
-	struct map_cursor mc;
-	struct item_key key;
-	struct extent e;
+	const struct map_cursor *mc = &w->mc;
 	int rc;
 
-	s->n = 0;
-	s->end = end;
-	map_cursor_init(&mc, &v->map, need);
-	for (rc = seek_extent(&mc, ino, off, &key); rc == 0; rc = map_next(&mc)) {
-		uint64_t from, to;
+	if (mc->top < 0 || mc->key_len < PREFIX_LEN || memcmp(mc->key, w->key.b, PREFIX_LEN) != 0)
+		return -ENOENT;
+	if (mc->key_len != ITEM_KEY_NUM_LEN)
+		return err_say(-ERR_DAMAGED, "inode %llu: an extent has a malformed key",
+			       (unsigned long long)get_be64(w->key.b));
+	rc = item_extent_decode(mc->value, mc->value_len, get_be64(mc->key + PREFIX_LEN), out);
+	if (rc < 0)
+		return rc;
+	if (out->off < w->end)
+		return err_say(-ERR_DAMAGED, "inode %llu: extents overlap at byte %llu",
+			       (unsigned long long)get_be64(w->key.b),
+			       (unsigned long long)out->off);
+	w->end = out->off + out->len;
+	return 0;
+}
 
-		rc = next_extent(&mc, &key, &e);
-		if (rc == -ENOENT || (rc == 0 && e.off >= end)) {
-			rc = 0;
+int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
+		 struct need *need, struct extent *out)
+{
+	int rc;
+
+	/* An extent is at most EXTENT_MAX long: what reaches ${off} begins less than that before. */
+	item_key_num(&w->key, ino, ITEM_EXTENT, off < EXTENT_MAX ? 0 : off - EXTENT_MAX + 1);
+	w->end = 0;
+	map_cursor_init(&w->mc, &v->map, need);
+	rc = map_seek(&w->mc, w->key.b, w->key.len);
+	while (rc == 0) {
+		rc = walk_item(w, out);
+		if (rc < 0 || w->end > off)
 			break;
-		}
-		if (rc < 0)
-			break;
-		if (e.off + e.len <= off)
-			continue;
-		if (s->n == SLICES_MAX) {
-			s->end = e.off;
-			break;
-		}
-		from = e.off > off ? e.off : off;
-		to = e.off + e.len < end ? e.off + e.len : end;
-		s->off[s->n] = from;
-		s->slice[s->n++] = (struct block_slice){
-			.ptr = e.ptr,
-			.off = e.block_off + (uint32_t)(from - e.off),
-			.len = (uint32_t)(to - from),
-			.out = out + (from - off),
-		};
+		rc = map_next(&w->mc);
 	}
-	map_cursor_release(&mc);
 	return rc;
 }
 
-static void zero_holes(const struct stretch *s, uint64_t off, uint8_t *out)
+int extent_next(struct extent_walk *w, struct extent *out)
 {
-	uint64_t at = off;
+	int rc = map_next(&w->mc);
 
-	for (size_t i = 0; i < s->n; i++) {
-		memset(out + (at - off), 0, s->off[i] - at);
-		at = s->off[i] + s->slice[i].len;
-	}
-	memset(out + (at - off), 0, s->end - at);
+	return rc < 0 ? rc : walk_item(w, out);
+}
+
+void extent_walk_end(struct extent_walk *w)
+{
+	map_cursor_release(&w->mc);
+}
+
+/* Read [off, end), or what is there of it, to where ${out} leads. */
+struct reading {
+	uint64_t ino, off, end;
+	uint8_t *out;
+};
+
+static void add_slice(struct stretch *s, const struct reading *r, const struct extent *e,
+		      uint64_t end)
+{
+	uint64_t from = e->off > r->off ? e->off : r->off;
+	uint64_t to = e->off + e->len < end ? e->off + e->len : end;
+
+	s->off[s->n] = from;
+	s->slice[s->n++] = (struct block_slice){
+		.ptr = e->ptr,
+		.off = e->block_off + (uint32_t)(from - e->off),
+		.len = (uint32_t)(to - from),
+		.out = r->out + (from - r->off),
+	};
 }
 
 static int size_locked(struct view *v, uint64_t ino, struct need *need, uint64_t *out)
@@ -99,92 +111,149 @@ static int size_locked(struct view *v, uint64_t ino, struct need *need, uint64_t
 	return rc;
 }
 
-int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out, size_t *out_len)
+static int collect_locked(struct view *v, struct need *need, const void *in, void *out)
 {
-	uint64_t size = 0, at = off, end;
-	struct stretch s;
-	struct need need;
-	uint8_t *p = out;
-	int rc;
-
-	*out_len = 0;
-	do {
-		do {
-			view_rdlock(v);
-			rc = size_locked(v, ino, &need, &size);
-			end = off >= size ? off : (size - off < len ? size : off + len);
-			if (rc == 0 && at < end)
-				rc = collect_locked(v, ino, at, end, p + (at - off), &need, &s);
-			view_unlock(v);
-		} while (view_again(v, &need, &rc));
-		if (rc < 0)
-			return rc;
-		if (at >= end)
-			break;
-		zero_holes(&s, at, p + (at - off));
-		rc = blocks_read_slices(v->cfg.blocks, s.slice, s.n);
-		if (rc < 0)
-			return rc;
-		at = s.end;
-	} while (at < end);
-	*out_len = end - off;
-	return 0;
-}
-
-/*
- * From ${*at}, which lies in data or a hole, to the next of the other kind, as far as one pass
- * under the lock goes.
- */
-static int seek_locked(struct view *v, uint64_t ino, uint64_t *at, bool hole, struct need *need)
-{
-	struct map_cursor mc;
-	struct item_key key;
+	const struct reading *r = in;
+	struct stretch *s = out;
+	struct extent_walk w;
 	struct extent e;
 	uint64_t size;
 	int rc;
 
-	rc = size_locked(v, ino, need, &size);
+	rc = size_locked(v, r->ino, need, &size);
 	if (rc < 0)
 		return rc;
-	if (*at >= size)
-		return -ENXIO;
-	map_cursor_init(&mc, &v->map, need);
-	for (rc = seek_extent(&mc, ino, *at, &key); rc == 0; rc = map_next(&mc)) {
-		rc = next_extent(&mc, &key, &e);
-		if (rc < 0 || e.off >= size)
-			break;
-		if (e.off + e.len <= *at)
-			continue;
-		if (!hole) {
-			*at = e.off > *at ? e.off : *at;
+	s->n = 0;
+	s->more = false;
+	s->end = r->end < size ? r->end : size;
+	if (s->end <= r->off) {
+		s->end = r->off;
+		return 0;
+	}
+	for (rc = extent_first(&w, v, r->ino, r->off, need, &e); rc == 0 && e.off < s->end;
+	     rc = extent_next(&w, &e)) {
+		if (s->n == SLICES_MAX) {
+			s->end = e.off;
+			s->more = true;
 			break;
 		}
-		if (e.off > *at)
+		add_slice(s, r, &e, s->end);
+	}
+	extent_walk_end(&w);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static void zero_holes(const struct stretch *s, uint64_t off, uint8_t *out)
+{
+	uint64_t at = off;
+
+	for (size_t i = 0; i < s->n; i++) {
+		/* extent_next() refuses extents that overlap. */
+		assert(s->off[i] >= at);
+		memset(out + (at - off), 0, s->off[i] - at);
+		at = s->off[i] + s->slice[i].len;
+	}
+	assert(at <= s->end);
+	memset(out + (at - off), 0, s->end - at);
+}
+
+int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out, size_t *out_len)
+{
+	struct reading r = {
+		.ino = ino,
+		.off = off,
+		.end = len < FILE_SIZE_MAX - off ? off + len : FILE_SIZE_MAX,
+		.out = out,
+	};
+	struct stretch s;
+	int rc;
+
+	*out_len = 0;
+	if (off >= FILE_SIZE_MAX)
+		r.end = off;
+	do {
+		rc = view_run(v, collect_locked, &r, &s, sizeof(s));
+		if (rc < 0)
+			return rc;
+		zero_holes(&s, r.off, r.out);
+		rc = blocks_read_slices(v->cfg.blocks, s.slice, s.n);
+		if (rc < 0)
+			return rc;
+		r.out += s.end - r.off;
+		r.off = s.end;
+	} while (s.more);
+	*out_len = r.off - off;
+	return 0;
+}
+
+struct seeking {
+	uint64_t ino, at;
+	bool hole;
+};
+
+struct sought {
+	uint64_t at;
+	bool done; /* false: up to ${at} there is data, and nobody has looked further */
+};
+
+/*
+ * From ${in}, which lies in data or a hole, to the next of the other kind, or as far as
+ * SEEK_EXTENTS_MAX extents reach.
+ */
+static int seek_locked(struct view *v, struct need *need, const void *in, void *out)
+{
+	const struct seeking *s = in;
+	struct sought *found = out;
+	struct extent_walk w;
+	struct extent e;
+	uint64_t size;
+	unsigned n = 0;
+	int rc;
+
+	rc = size_locked(v, s->ino, need, &size);
+	if (rc < 0)
+		return rc;
+	if (s->at >= size)
+		return -ENXIO;
+	*found = (struct sought){.at = s->at, .done = true};
+	for (rc = extent_first(&w, v, s->ino, s->at, need, &e); rc == 0 && e.off < size;
+	     rc = extent_next(&w, &e)) {
+		if (!s->hole || e.off > found->at)
 			break;
-		*at = e.off + e.len;
+		found->at = e.off + e.len;
+		if (++n == SEEK_EXTENTS_MAX) {
+			found->done = false;
+			break;
+		}
 	}
-	if (rc == -ENOENT || (rc == 0 && e.off >= size)) {
-		rc = hole ? 0 : -ENXIO;
-		if (hole && *at > size)
-			*at = size;
+	extent_walk_end(&w);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	if (s->hole) {
+		found->at = found->at < size ? found->at : size;
+		return 0;
 	}
-	map_cursor_release(&mc);
-	return rc;
+	if (rc == -ENOENT || e.off >= size)
+		return -ENXIO;
+	found->at = e.off > s->at ? e.off : s->at;
+	return 0;
 }
 
 int view_seek(struct view *v, uint64_t ino, uint64_t off, bool hole, uint64_t *out)
 {
-	struct need need;
+	struct seeking s = {.ino = ino, .at = off, .hole = hole};
+	struct sought found;
 	int rc;
 
-	*out = off;
-	/* A pass that meets a missing node has moved ${*out} along; the next goes on from there. */
 	do {
-		view_rdlock(v);
-		rc = seek_locked(v, ino, out, hole, &need);
-		view_unlock(v);
-	} while (view_again(v, &need, &rc));
-	if (rc == -ENXIO && hole && *out > off)
-		rc = 0;
-	return rc;
+		rc = view_run(v, seek_locked, &s, &found, sizeof(found));
+		/* The file ends now where data was seen a moment ago: that end is a hole. */
+		if (rc == -ENXIO && s.at > off)
+			break;
+		if (rc < 0)
+			return rc;
+		s.at = found.at;
+	} while (!found.done);
+	*out = s.at;
+	return 0;
 }

@@ -43,11 +43,6 @@ MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint,
  */
 MUST_CHECK int view_apply_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain);
 
-/*
- * An attempt under a lock that found a node missing is made again once the node is there:
- * 	do { view_rdlock(v); rc = attempt(..., &need); view_unlock(v); } while (view_again(v, &need,
- * 	&rc));
- */
 static inline void view_rdlock(struct view *v)
 {
 	pthread_rwlock_rdlock(&v->mu);
@@ -63,13 +58,18 @@ static inline void view_unlock(struct view *v)
 	pthread_rwlock_unlock(&v->mu);
 }
 
-static inline bool view_again(struct view *v, const struct need *need, int *rc)
-{
-	if (*rc != -ERR_NEED_NODE)
-		return false;
-	*rc = node_cache_load(v->cfg.cache, need);
-	return *rc == 0;
-}
+/*
+ * view_run(v, attempt, in, out, out_len): read ${v}: call ${attempt} under the shared lock until it
+ * returns anything but -ERR_NEED_NODE; between attempts the lock is dropped and the node loaded that
+ * was missing.  An attempt starts from nothing: it takes ${in} and fills the ${out_len} bytes
+ * ${out}, which are overwritten before each further attempt, so that none can rely on what an earlier
+ * one found there.  ${attempt} calls nothing that takes a lock or does I/O, and should read a bounded
+ * number of nodes: what scans more is cut into several runs (restart.c).
+ * Returns what the last attempt did, or as node_cache_load().
+ */
+typedef int view_attempt(struct view *v, struct need *need, const void *in, void *out);
+MUST_CHECK int view_run(struct view *v, view_attempt *attempt, const void *in, void *out,
+			size_t out_len);
 
 /* A folder's entries of one hash, as a value that can be changed and put back. */
 struct bucket {
@@ -87,6 +87,25 @@ MUST_CHECK int view_folder_locked(struct view *v, uint64_t ino, struct need *nee
 /* The bucket that ${name} belongs to; empty if there is none. */
 MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *name,
 				  struct need *need, struct bucket *out);
+
+/*
+ * A walk over a file's extents in order, each verified to lie within FILE_SIZE_MAX and not to overlap
+ * the one before it.
+ *
+ * extent_first(w, v, ino, off, need, out): the first extent that ends after ${off}.  extent_next():
+ * the one after; not after an error.  extent_walk_end(): also after an error.
+ * REQUIRES(v->mu).  Return 0; -ENOENT, there is none; -ERR_DAMAGED with a detail; -ERR_NEED_NODE; or
+ * as map_seek().
+ */
+struct extent_walk {
+	struct map_cursor mc;
+	struct item_key key; /* of the inode's extents */
+	uint64_t end;	     /* of the newest extent */
+};
+MUST_CHECK int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
+			    struct need *need, struct extent *out);
+MUST_CHECK int extent_next(struct extent_walk *w, struct extent *out);
+void extent_walk_end(struct extent_walk *w);
 
 /* bucket_find(b, name, out): 0, -ENOENT or -ERR_DAMAGED. */
 MUST_CHECK int bucket_find(const struct bucket *b, const char *name, struct entry *out);

@@ -265,6 +265,8 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	if (v->cfg.memory_bytes < MEMORY_MIN)
 		v->cfg.memory_bytes = MEMORY_MIN;
 	v->overlay_max = v->cfg.memory_bytes / 6;
+	for (size_t i = 0; i < EXTENT_CHANGES; i++)
+		v->extent_changes[i] = 1;
 	init_locks(v);
 	rc = orphans_new(&v->orphans);
 	if (rc < 0)

@@ -33,6 +33,8 @@
 #endif
 _Static_assert(ROLLUP_FROM <= HEAD_DELTAS_MAX, "what is not rolled up is listed");
 
+#define EXTENT_CHANGES 1024u
+
 struct orphans;
 
 /*
@@ -53,6 +55,11 @@ struct volume {
 	struct volume_keep keep;
 	struct journal journal; /* Guarded by view.mu. */
 	uint64_t next_ino;	/* as of its newest entry.  Guarded by view.mu. */
+	/*
+	 * How often the extents of a file were changed, from 1 on, by inode; many share a place.
+	 * Guarded by view.mu.
+	 */
+	uint64_t extent_changes[EXTENT_CHANGES];
 	int lock_fd;
 	int dir_fd;
 
@@ -166,12 +173,19 @@ MUST_CHECK int orphans_adopt(struct volume *v);
 
 /*
  * An operation is tried under the exclusive lock: it reads first (any read may find a node missing:
- * then it is tried again), checks, reserves, and only then changes, which cannot fail:
- * 	rc = change_begin(v);
- * 	if (rc == 0) do { change_lock(..); rc = attempt; change_unlock(..); } while (view_again(..));
- * 	return change_end(v, rc);
+ * then it is tried again), checks, reserves, and only then changes, which cannot fail.
+ *
+ * change_begin(v): wait until there is room for a change.  No lock is held.  0, or why not.
+ * change_run(v, attempt, in, out, out_len): view_run() under the exclusive lock, after
+ * change_begin().  What an attempt changed is one operation; one that returns an error has changed
+ * nothing (asserted).
+ * change_end(v, rc): after a change of one's own under change_lock(): sees that a delta is made of
+ * many; returns ${rc}.  change_run() calls it.
  */
 MUST_CHECK int change_begin(struct volume *v);
+typedef int change_attempt(struct volume *v, struct need *need, const void *in, void *out);
+MUST_CHECK int change_run(struct volume *v, change_attempt *attempt, const void *in, void *out,
+			  size_t out_len);
 int change_end(struct volume *v, int rc);
 /*
  * The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into
@@ -213,19 +227,32 @@ static inline void touch(struct attr *a, const struct timespec *now)
 
 /* extents.c: REQUIRES(view.mu, exclusive) */
 
-/* What lies in [from, to) of a file, found before it is changed. */
+/*
+ * What lies in [from, to) of a file, found before it is changed.  Zero-initialised; then kept over the
+ * attempts of one operation, since counting a huge file from its start again for each missing node
+ * would never end.  It holds only as long as nothing changed the file's extents: cut_find() compares
+ * the file's change number, and starts over where that moved on.
+ */
 struct cut {
-	uint64_t from, to;
-	uint64_t bytes;	    /* extent bytes in the range; grows over several attempts */
-	uint64_t scanned;   /* the range is counted up to here */
-	bool any;	    /* an extent touches the range */
+	uint64_t change; /* the file's change number, never 0, that the rest is true at */
+	uint64_t ino, from, to;
+	uint64_t scanned;	   /* extents that end at or before it are counted */
+	uint64_t bytes;		   /* extent bytes in the range */
+	uint64_t touched;	   /* all bytes of the extents that touch the range */
+	bool any;		   /* an extent touches it */
 	struct extent left, right; /* parts that stay before and after; len 0: none */
 };
-void cut_init(struct cut *c, uint64_t from, uint64_t to);
-/* cut_find(): reads only.  May return -ERR_NEED_NODE; call it again with the same ${c}. */
-MUST_CHECK int cut_find(struct volume *v, uint64_t ino, struct need *need, struct cut *c);
-/* cut_apply(): delete the range; at most 3 changes, reserved by the caller. */
-void cut_apply(struct volume *v, uint64_t ino, const struct cut *c);
+/*
+ * cut_find(v, ino, from, to, need, c): reads only.  0; -ERR_NEED_NODE: call it again with the same
+ * ${c} in the next attempt; or as extent_first().
+ * cut_all(v, ino, bytes, c): all that a file has, ${bytes}, without looking.
+ * cut_apply(v, c): delete the range; at most 3 changes, reserved by the caller.  Nothing changed the
+ * file since ${c} was found (asserted).
+ */
+MUST_CHECK int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to,
+			struct need *need, struct cut *c);
+void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c);
+void cut_apply(struct volume *v, const struct cut *c);
 void extent_put(struct volume *v, uint64_t ino, const struct extent *e);
 
 #endif /* !VOLUME_INTERNAL_H_ */

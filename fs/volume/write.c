@@ -6,9 +6,9 @@
 #include "volume_internal.h"
 
 #include "log.h"
-#include "bytes.h"
 #include "params.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/falloc.h>
 #include <stdlib.h>
@@ -25,14 +25,26 @@ struct writing {
 	unsigned how; /* as volume_write() */
 	size_t n;
 	const struct extent *e; /* in order, inside [off, end) */
-	struct cut cut;
-	bool extend; /* the size grows to end */
+	struct cut *cut;	/* what they replace */
+	bool extend;		/* the size grows to end */
 };
 
-/* Replace [off, end) of a file by the given extents; what they leave out becomes a hole. */
-static int put_locked(struct volume *v, struct writing *w, struct need *need)
+/* What is put lies in its range, in order, without overlaps. */
+static void writing_check(const struct writing *w)
 {
-	uint64_t added = 0;
+	uint64_t at = w->off;
+
+	for (size_t i = 0; i < w->n; i++) {
+		assert(w->e[i].off >= at && w->e[i].len > 0);
+		at = w->e[i].off + w->e[i].len;
+	}
+	assert(at <= w->end && w->end <= FILE_SIZE_MAX);
+}
+
+/* Replace [off, end) of a file by the given extents; what they leave out becomes a hole. */
+static int put_locked(struct volume *v, struct need *need, const struct writing *w)
+{
+	uint64_t added = 0, taken = 0;
 	struct attr a;
 	int rc;
 
@@ -43,20 +55,24 @@ static int put_locked(struct volume *v, struct writing *w, struct need *need)
 		return S_ISDIR(a.mode) ? -EISDIR : -EINVAL;
 	/* Nothing lies beyond a file's size: an append has nothing to replace. */
 	if (w->off < a.size) {
-		rc = cut_find(v, w->ino, need, &w->cut);
+		rc = cut_find(v, w->ino, w->off, w->end, need, w->cut);
 		if (rc < 0)
 			return rc;
 	}
 	if (change_reserve(v, w->n + 6, 0) < 0)
 		return -ENOMEM;
 
-	cut_apply(v, w->ino, &w->cut);
+	writing_check(w);
+	if (w->off < a.size) {
+		cut_apply(v, w->cut);
+		taken = w->cut->bytes;
+	}
 	for (size_t i = 0; i < w->n; i++) {
 		extent_put(v, w->ino, &w->e[i]);
 		added += w->e[i].len;
 	}
-	a.bytes += added - w->cut.bytes;
-	v->view.counts.bytes += added - w->cut.bytes;
+	a.bytes += added - taken;
+	v->view.counts.bytes += added - taken;
 	if (w->extend && w->end > a.size)
 		a.size = w->end;
 	if (w->how & WRITE_KILL_PRIV)
@@ -67,26 +83,24 @@ static int put_locked(struct volume *v, struct writing *w, struct need *need)
 	return 0;
 }
 
-static int put(struct volume *v, struct writing *w)
+static int write_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
-	struct need need;
-	int rc;
-
-	cut_init(&w->cut, w->off, w->end);
-	do {
-		change_lock(v);
-		rc = put_locked(v, w, &need);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return rc;
+	(void)out;
+	return put_locked(v, need, in);
 }
 
 int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data,
 		 unsigned how)
 {
 	struct extent e[EXTENTS_PER_WRITE];
-	struct writing w = {
-		.ino = ino, .off = off, .end = off + len, .how = how, .e = e, .extend = true};
+	struct cut cut = {0};
+	struct writing w = {.ino = ino,
+			    .off = off,
+			    .end = off + len,
+			    .how = how,
+			    .e = e,
+			    .cut = &cut,
+			    .extend = true};
 	const uint8_t *p = data;
 	int rc;
 
@@ -111,18 +125,25 @@ int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const
 		if (rc < 0)
 			return rc;
 	}
-	return change_end(v, put(v, &w));
+	return change_run(v, write_locked, &w, NULL, 0);
 }
 
-/* The size grows, and nothing else. */
-static int grow(struct volume *v, uint64_t ino, uint64_t size)
+/* The size grows to w->end, and nothing else. */
+static int grow_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
-	struct attr a, want = {.size = size};
-	int rc = view_getattr(&v->view, ino, &a);
+	const struct writing *w = in;
+	struct attr a;
+	int rc = view_inode_locked(&v->view, w->ino, need, &a);
 
-	if (rc < 0 || a.size >= size)
+	(void)out;
+	if (rc < 0 || a.size >= w->end)
 		return rc;
-	return volume_setattr(v, ino, SET_SIZE, &want, &a);
+	if (change_reserve(v, 1, 0) < 0)
+		return -ENOMEM;
+	a.size = w->end;
+	a.mtime = a.ctime = change_now();
+	change_inode(v, &a);
+	return 0;
 }
 
 /*
@@ -139,7 +160,8 @@ static int check_room(const struct volume *v, uint64_t len)
 
 int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len)
 {
-	struct writing w = {.ino = ino, .off = off, .end = off + len};
+	struct cut cut = {0};
+	struct writing w = {.ino = ino, .off = off, .end = off + len, .cut = &cut};
 	struct attr a;
 	int rc;
 
@@ -166,119 +188,135 @@ int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint
 	}
 	if (rc < 0 || mode == FALLOC_FL_KEEP_SIZE)
 		return rc;
-	if (mode == 0)
-		return grow(v, ino, w.end);
 	w.extend = mode == FALLOC_FL_ZERO_RANGE;
 	rc = change_begin(v);
-	return rc < 0 ? rc : change_end(v, put(v, &w));
+	if (rc < 0)
+		return rc;
+	return change_run(v, mode == 0 ? grow_locked : write_locked, &w, NULL, 0);
 }
 
-/* What a copy takes along in one step. */
 struct copying {
-	uint64_t from, from_off, end; /* end: in the source, after which nothing is taken */
-	uint64_t to_off;
+	uint64_t from, from_off, end; /* end: in the source, behind which nothing is taken */
+	uint64_t to, to_off;
+	struct cut *cut;
+};
+
+/* What one step of a copy took. */
+struct copied {
+	uint64_t limit; /* where the source ends, or the caller's range */
+	uint64_t end;	/* this step got so far in the source */
 	size_t n;
 	struct extent e[COPY_EXTENTS_MAX]; /* at their new offsets */
 };
 
-static int collect_locked(struct volume *v, struct copying *c, struct need *need)
+/* The part of ${e} that lies in [from_off, end) of the source, where it belongs in the target. */
+static struct extent moved(const struct copying *c, const struct copied *got, struct extent e)
 {
-	struct map_cursor mc;
-	struct item_key key;
+	uint64_t e_end = e.off + e.len;
+
+	if (e.off < c->from_off) {
+		e.block_off += (uint32_t)(c->from_off - e.off);
+		e.off = c->from_off;
+	}
+	if (e_end > got->end)
+		e_end = got->end;
+	e.len = (uint32_t)(e_end - e.off);
+	e.off = e.off - c->from_off + c->to_off;
+	return e;
+}
+
+static int take_extents(struct volume *v, struct need *need, const struct copying *c,
+			struct copied *got)
+{
+	struct extent_walk w;
 	struct extent e;
 	int rc;
 
-	c->n = 0;
-	item_key_num(&key, c->from, ITEM_EXTENT,
-		     c->from_off < EXTENT_MAX ? 0 : c->from_off - EXTENT_MAX + 1);
-	map_cursor_init(&mc, &v->view.map, need);
-	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
-		uint64_t e_end;
-
-		if (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0)
-			break;
-		rc = item_extent_decode(mc.value, mc.value_len, get_be64(mc.key + 9), &e);
-		if (rc < 0 || e.off >= c->end)
-			break;
-		e_end = e.off + e.len;
-		if (e_end <= c->from_off)
-			continue;
-		if (c->n == COPY_EXTENTS_MAX) {
-			c->end = e.off;
+	got->end = got->limit;
+	for (rc = extent_first(&w, &v->view, c->from, c->from_off, need, &e);
+	     rc == 0 && e.off < got->end; rc = extent_next(&w, &e)) {
+		if (got->n == COPY_EXTENTS_MAX) {
+			got->end = e.off;
 			break;
 		}
-		if (e.off < c->from_off) {
-			e.block_off += (uint32_t)(c->from_off - e.off);
-			e.off = c->from_off;
-		}
-		if (e_end > c->end)
-			e_end = c->end;
-		e.len = (uint32_t)(e_end - e.off);
-		e.off = e.off - c->from_off + c->to_off;
-		c->e[c->n++] = e;
+		got->e[got->n++] = moved(c, got, e);
 	}
-	map_cursor_release(&mc);
-	return rc;
+	extent_walk_end(&w);
+	return rc == -ENOENT ? 0 : rc;
 }
 
 /*
- * One step: extents of the source, up to COPY_EXTENTS_MAX, take the place of what the target has
- * there.
+ * One step: extents of the source, as it is now, take the place of what the target has there, as it
+ * is now.
  */
-static int copy_step(struct volume *v, struct copying *c, uint64_t to)
+static int copy_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
-	struct writing w = {.ino = to, .off = c->to_off, .e = c->e, .extend = true};
-	struct need need;
+	const struct copying *c = in;
+	struct copied *got = out;
+	struct attr a;
+	uint64_t len;
 	int rc;
 
-	rc = change_begin(v);
+	rc = view_inode_locked(&v->view, c->from, need, &a);
 	if (rc < 0)
 		return rc;
-	do {
-		view_rdlock(&v->view);
-		rc = collect_locked(v, c, &need);
-		view_unlock(&v->view);
-	} while (view_again(&v->view, &need, &rc));
-	if (rc == 0) {
-		w.n = c->n;
-		w.end = c->to_off + (c->end - c->from_off);
-		rc = put(v, &w);
+	got->n = 0;
+	got->limit = c->end < a.size ? c->end : a.size;
+	if (got->limit <= c->from_off) {
+		got->limit = got->end = c->from_off;
+		return 0;
 	}
-	return change_end(v, rc);
+	len = got->limit - c->from_off;
+	if (c->to_off > FILE_SIZE_MAX || len > FILE_SIZE_MAX - c->to_off)
+		return -EFBIG;
+	if (c->from == c->to && c->from_off < c->to_off + len && c->to_off < c->from_off + len)
+		return -EINVAL;
+	rc = take_extents(v, need, c, got);
+	if (rc < 0)
+		return rc;
+	return put_locked(v, need,
+			  &(struct writing){.ino = c->to,
+					    .off = c->to_off,
+					    .end = c->to_off + (got->end - c->from_off),
+					    .n = got->n,
+					    .e = got->e,
+					    .cut = c->cut,
+					    .extend = true});
 }
 
 int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
 		      uint64_t to_off, uint64_t len, uint64_t *out_len)
 {
-	struct copying *c;
-	struct attr a;
-	uint64_t end;
+	struct cut cut = {0};
+	struct copying c = {.from = from,
+			    .from_off = from_off,
+			    .end = from_off + len,
+			    .to = to,
+			    .to_off = to_off,
+			    .cut = &cut};
+	struct copied *got;
 	int rc;
 
 	*out_len = 0;
-	rc = view_getattr(&v->view, from, &a);
-	if (rc < 0 || from_off >= a.size || len == 0)
-		return rc;
-	if (len > a.size - from_off)
-		len = a.size - from_off;
-	if (to_off > FILE_SIZE_MAX || len > FILE_SIZE_MAX - to_off)
-		return -EFBIG;
-	if (from == to && from_off < to_off + len && to_off < from_off + len)
-		return -EINVAL;
-	c = malloc(sizeof(*c));
-	if (c == NULL)
+	if (from_off > FILE_SIZE_MAX || len == 0)
+		return 0;
+	if (len > FILE_SIZE_MAX - from_off)
+		c.end = FILE_SIZE_MAX;
+	got = malloc(sizeof(*got));
+	if (got == NULL)
 		return -ENOMEM;
-	end = from_off + len;
-	*c = (struct copying){.from = from, .from_off = from_off, .to_off = to_off};
-	while (rc == 0 && c->from_off < end) {
-		c->end = end;
-		rc = copy_step(v, c, to);
+	do {
+		rc = change_begin(v);
+		if (rc == 0)
+			rc = change_run(v, copy_locked, &c, got, sizeof(*got));
 		if (rc < 0)
 			break;
-		*out_len += c->end - c->from_off;
-		c->to_off += c->end - c->from_off;
-		c->from_off = c->end;
-	}
-	free(c);
+		*out_len += got->end - c.from_off;
+		c.to_off += got->end - c.from_off;
+		c.from_off = got->end;
+		/* What the copy itself adds to the source is not copied. */
+		c.end = got->limit;
+	} while (c.from_off < c.end);
+	free(got);
 	return *out_len > 0 ? 0 : rc;
 }

@@ -20,13 +20,15 @@ struct xattr_change {
 	int flags;
 };
 
-static int change_locked(struct volume *v, const struct xattr_change *x, struct need *need)
+static int change_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
+	const struct xattr_change *x = in;
 	uint8_t old[TREE_VALUE_MAX];
 	struct attr a;
 	size_t old_len;
 	int rc;
 
+	(void)out;
 	rc = view_inode_locked(&v->view, x->ino, need, &a);
 	if (rc < 0)
 		return rc;
@@ -49,17 +51,9 @@ static int change_locked(struct volume *v, const struct xattr_change *x, struct 
 	return 0;
 }
 
-static int change(struct volume *v, struct xattr_change *x)
+static int change(struct volume *v, const struct xattr_change *x)
 {
-	struct need need;
-	int rc;
-
-	do {
-		change_lock(v);
-		rc = change_locked(v, x, &need);
-		change_unlock(v);
-	} while (view_again(&v->view, &need, &rc));
-	return change_end(v, rc);
+	return change_run(v, change_locked, x, NULL, 0);
 }
 
 static int check_name(const char *name)

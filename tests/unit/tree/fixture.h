@@ -44,6 +44,17 @@ static inline void fixture_release(struct fixture *f)
 	memlog_release(&f->log);
 }
 
+/* After a read that found a node missing. */
+static inline int load_node(struct node_cache *c, const struct need *need)
+{
+	struct node *n;
+	int rc = node_cache_load(c, need, &n);
+
+	if (rc == 0)
+		node_put(c, n);
+	return rc;
+}
+
 /* A cache that has nothing yet. */
 static inline void fixture_cool(struct fixture *f)
 {

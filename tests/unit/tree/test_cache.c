@@ -45,7 +45,7 @@ Test(cache, with_need_nothing_is_read)
 	cr_assert_eq(node_cache_get(f.cache, &ptr, &need, &n), -ERR_NEED_NODE);
 	cr_assert_eq(need.ptr.pos, ptr.pos);
 	cr_assert_eq(f.log.reads, 0);
-	OK(node_cache_load(f.cache, &need));
+	OK(load_node(f.cache, &need));
 	cr_assert_eq(f.log.reads, 1);
 	OK(node_cache_get(f.cache, &ptr, &need, &n));
 	OK(node_cache_get(f.cache, &ptr, NULL, &again));
@@ -64,14 +64,14 @@ Test(cache, errors_of_reading_come_through)
 
 	f.log.lost = ptr.pos;
 	cr_assert_eq(node_cache_get(f.cache, &ptr, NULL, &n), -ERR_ABSENT);
-	cr_assert_eq(node_cache_load(f.cache, &need), -ERR_ABSENT);
+	cr_assert_eq(load_node(f.cache, &need), -ERR_ABSENT);
 	f.log.lost = 0;
 
 	memlog_plain(&f.log, ptr.pos)[1] = 1;
 	cr_assert_eq(node_cache_get(f.cache, &ptr, NULL, &n), -ERR_DAMAGED);
 	cr_assert(strstr(err_detail(-ERR_DAMAGED), "position 64: unknown header") != NULL);
 	memlog_plain(&f.log, ptr.pos)[1] = 0;
-	OK(node_cache_load(f.cache, &need));
+	OK(load_node(f.cache, &need));
 
 	bad = ptr;
 	bad.plain_len++;
@@ -163,13 +163,13 @@ static void *race(void *arg)
 	for (int i = 0; i < 20000; i++) {
 		uint32_t k = roll_below(&d, roll(&d) & 1 ? 20 : RACE_LEAVES);
 		struct node **slot = &held[i & 3];
-		struct need need;
+		struct need need = {0};
 		struct node_item it;
 
 		node_put(f.cache, *slot);
 		*slot = NULL;
 		while (node_cache_get(f.cache, &race_ptr[k], &need, slot) == -ERR_NEED_NODE)
-			wrong += node_cache_load(f.cache, &need) != 0;
+			wrong += load_node(f.cache, &need) != 0;
 		node_entry(*slot, 0, &it);
 		wrong += it.key[2] != k >> 8 || it.key[3] != (k & 0xff);
 	}

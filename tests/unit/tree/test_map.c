@@ -107,7 +107,7 @@ static bool again(struct world *w, const struct need *need, int *rc)
 		return false;
 	cr_assert(w->use_need);
 	w->loads++;
-	*rc = node_cache_load(w->f.cache, need);
+	*rc = load_node(w->f.cache, need);
 	return *rc == 0;
 }
 
@@ -123,7 +123,7 @@ static void check_get(struct world *w, uint32_t number)
 {
 	struct key k = key_of(number, w->model.extra);
 	uint8_t value[TREE_VALUE_MAX];
-	struct need need;
+	struct need need = {0};
 	size_t len;
 	int rc;
 
@@ -152,7 +152,7 @@ static uint32_t model_next(const struct model *m, uint32_t number)
 static void check_scan(struct world *w, uint32_t from, uint32_t max)
 {
 	struct map_cursor mc;
-	struct need need;
+	struct need need = {0};
 	uint32_t at = model_next(&w->model, from), n = 0;
 	int rc;
 

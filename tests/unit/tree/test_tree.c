@@ -79,7 +79,7 @@ Test(tree, lookups)
 Test(tree, with_need_a_lookup_asks_for_one_node_a_level)
 {
 	struct tree_root root = plant(&f, 0, 40000, 1, EXTRA, LEN_MAX);
-	struct need need;
+	struct need need = {0};
 	uint32_t asked = 0;
 	int rc;
 
@@ -87,7 +87,7 @@ Test(tree, with_need_a_lookup_asks_for_one_node_a_level)
 	f.log.reads = 0;
 	while ((rc = get_number(&root, 31234, &need)) == -ERR_NEED_NODE) {
 		cr_assert_eq(f.log.reads, asked);
-		OK(node_cache_load(f.cache, &need));
+		OK(load_node(f.cache, &need));
 		asked++;
 	}
 	OK(rc);
@@ -131,7 +131,7 @@ Test(tree, a_cursor_with_need_goes_on_after_each_load)
 {
 	struct tree_root root = plant(&f, 0, 20000, 1, EXTRA, LEN_MAX);
 	struct tree_cursor tc;
-	struct need need;
+	struct need need = {0};
 	uint32_t at = 0, loads = 0;
 
 	fixture_cool(&f);
@@ -148,7 +148,7 @@ Test(tree, a_cursor_with_need_goes_on_after_each_load)
 		cr_assert_eq(rc, -ERR_NEED_NODE);
 		cr_assert_not(tc.valid);
 		cr_assert_eq(f.log.reads, loads);
-		OK(node_cache_load(f.cache, &need));
+		OK(load_node(f.cache, &need));
 		loads++;
 	}
 	cr_assert_eq(at, 20000);

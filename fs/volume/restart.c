@@ -1,0 +1,171 @@
+/*
+ * Operations, attempt by attempt.
+ *
+ * An operation reads the map under the view's lock, where no I/O is done.  Where a node of the tree
+ * is not in memory the attempt gives up with ERR_NEED_NODE; the lock is dropped, the node is loaded,
+ * and the next attempt starts from nothing, since everything may have changed meanwhile.  This file
+ * owns that loop:
+ *
+ *  1. What an attempt found does not survive it: its input is const, and its output is overwritten
+ *     before the next attempt.  The one exception, struct cut, finds out by itself when what it knows
+ *     is no longer true.
+ *  2. Nodes that were loaded are held until the operation ends.  So no attempt asks for a node again
+ *     that an earlier one asked for, and an operation that reads a bounded number of nodes ends,
+ *     however small the cache and however many threads share it.  (A checkpoint puts new nodes in the
+ *     place of old ones; it comes once in many seconds.)
+ *  3. An attempt that returns an error has changed nothing.
+ *
+ * Built with -DEMBASSYFS_RESTART=N, for tests, one attempt in N gives up at a random look-up though
+ * nothing is missing, so that every suite runs through the states that only a cold cache and a second
+ * thread would make.
+ */
+
+#include "volume_internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#ifdef EMBASSYFS_RESTART
+#include "secret.h"
+
+#include <sched.h>
+#endif
+
+#define HELD_MAX 128u  /* nodes held at most: the latest */
+#define FORGOTTEN 0xa5 /* what an attempt found is overwritten with */
+#define PLAYED_MAX 8u  /* restarts played in one operation at most */
+#define PLAY_BITS_MAX 11u
+
+/* Enough for an operation that finds all nodes of ten paths missing one by one. */
+_Static_assert(HELD_MAX >= 10 * TREE_HEIGHT_MAX, "a rename reads six paths");
+
+struct restarts {
+	struct need need;
+	unsigned n; /* nodes loaded so far */
+	struct {
+		uint64_t pos;
+		struct node *node;
+	} held[HELD_MAX]; /* the last of them */
+#ifdef EMBASSYFS_RESTART
+	unsigned played;
+#endif
+};
+
+#ifdef EMBASSYFS_RESTART
+/* Choose the look-up that gives up, if any: most operations have few, some have thousands. */
+static void choose_play(struct restarts *r)
+{
+	uint16_t random[3];
+
+	r->need.play = 0;
+	if (r->played == PLAYED_MAX)
+		return;
+	random_bytes(random, sizeof(random));
+	if (random[0] % EMBASSYFS_RESTART == 0)
+		r->need.play = 1 + random[1] % (1u << random[2] % (PLAY_BITS_MAX + 1));
+}
+
+static void begin(struct restarts *r)
+{
+	r->n = r->played = 0;
+	choose_play(r);
+}
+
+/* Nothing was missing: let others in before the next attempt. */
+static bool was_played(struct restarts *r)
+{
+	bool played = r->need.ptr.pos == 0;
+
+	r->played += played;
+	choose_play(r);
+	if (played)
+		sched_yield();
+	return played;
+}
+#else
+static inline void begin(struct restarts *r)
+{
+	r->n = 0;
+}
+
+static inline bool was_played(struct restarts *r)
+{
+	(void)r;
+	return false;
+}
+#endif
+
+/* After an attempt that returned ${*rc}, without the lock: shall there be another? */
+static bool again(struct view *v, struct restarts *r, void *out, size_t out_len, int *rc)
+{
+	unsigned place = r->n % HELD_MAX;
+	struct node *node;
+
+	if (*rc != -ERR_NEED_NODE)
+		return false;
+	if (out_len > 0)
+		memset(out, FORGOTTEN, out_len);
+	if (was_played(r))
+		return true;
+	for (unsigned i = 0; i < r->n && i < HELD_MAX; i++)
+		assert(r->held[i].pos != r->need.ptr.pos);
+	*rc = node_cache_load(v->cfg.cache, &r->need, &node);
+	if (*rc < 0)
+		return false;
+	if (r->n >= HELD_MAX)
+		node_put(v->cfg.cache, r->held[place].node);
+	r->held[place].pos = r->need.ptr.pos;
+	r->held[place].node = node;
+	r->n++;
+	return true;
+}
+
+static void end(struct view *v, struct restarts *r)
+{
+	for (unsigned i = 0; i < r->n && i < HELD_MAX; i++)
+		node_put(v->cfg.cache, r->held[i].node);
+}
+
+int view_run(struct view *v, view_attempt *attempt, const void *in, void *out, size_t out_len)
+{
+	struct restarts r;
+	int rc;
+
+	begin(&r);
+	do {
+		view_rdlock(v);
+		rc = attempt(v, &r.need, in, out);
+		view_unlock(v);
+	} while (again(v, &r, out, out_len, &rc));
+	end(v, &r);
+	return rc;
+}
+
+static bool same_counts(const struct volume_counts *a, const struct volume_counts *b)
+{
+	return a->next_ino == b->next_ino && a->inodes == b->inodes && a->bytes == b->bytes;
+}
+
+int change_run(struct volume *v, change_attempt *attempt, const void *in, void *out, size_t out_len)
+{
+	struct view *view = &v->view;
+	struct restarts r;
+	int rc;
+
+	begin(&r);
+	do {
+		struct volume_counts counts;
+		uint64_t changes;
+
+		change_lock(v);
+		counts = view->counts;
+		changes = overlay_changes(view->map.live);
+		rc = attempt(v, &r.need, in, out);
+		if (rc < 0)
+			assert(overlay_changes(view->map.live) == changes &&
+			       same_counts(&counts, &view->counts));
+		change_unlock(v);
+	} while (again(view, &r, out, out_len, &rc));
+	end(view, &r);
+	return change_end(v, rc);
+}
