@@ -105,11 +105,16 @@ MUST_CHECK int overlay_apply(struct overlay *ov, const void *records, size_t len
 /* overlay_replay(ov, records, len): the same, but the changes become pending.  Not traced. */
 MUST_CHECK int overlay_replay(struct overlay *ov, const void *records, size_t len);
 
+/* The least that a piece may have: a range, cut, and an entry at its first key. */
+#define OVERLAY_PIECE_MIN (OVERLAY_RECORD_MAX + 5u + 3u * TREE_KEY_MAX)
+
 /*
  * overlay_encode(ov, piece_max, fn, ctx): all changes, pending or not, as records in pieces of at
- * most ${piece_max} bytes (at least OVERLAY_RECORD_MAX, asserted), each piece, none empty, given to
- * fn, in an order in which applying the pieces one after the other gives this overlay.  Stops at
- * fn's first non-zero, returned.  Else 0 or -ENOMEM.
+ * most ${piece_max} bytes (at least OVERLAY_PIECE_MIN, asserted), none empty, each given to fn.
+ * The pieces are in the order of keys, and each holds all changes, deleted ranges too, of the keys
+ * from its first to the next one's first.  So each stands by itself: applied in any order, and any
+ * number of them to a state that holds them all already, they give this overlay.
+ * Stops at fn's first non-zero, returned.  Else 0 or -ENOMEM.
  */
 MUST_CHECK int overlay_encode(const struct overlay *ov, size_t piece_max,
 			      int (*fn)(void *ctx, const void *records, size_t len), void *ctx);

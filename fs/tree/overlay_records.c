@@ -23,11 +23,6 @@ static uint8_t *put_bytes(uint8_t *p, const void *bytes, size_t len)
 	return p + len;
 }
 
-static size_t range_record_len(const struct skip_node *r)
-{
-	return (size_t)RECORD_HEAD_MAX + r->key_len + r->value_len;
-}
-
 /* A put and a range have the same form. */
 static uint8_t *write_pair(uint8_t *p, uint8_t type, const struct skip_node *n)
 {
@@ -225,50 +220,86 @@ int overlay_replay(struct overlay *ov, const void *records, size_t len)
 	return apply(ov, records, len, true);
 }
 
-struct pieces {
-	uint8_t *buf;
-	size_t len, max;
-	int (*fn)(void *ctx, const void *records, size_t len);
-	void *ctx;
+/*
+ * Where encoding stands.  A range that a piece's end cuts goes on in the next piece: ${cut}, an
+ * entry or a range, is the node whose key the piece ended at.
+ */
+struct place {
+	const struct skip_node *range, *entry; /* the first not yet in a piece, or not all of it */
+	const struct skip_node *cut;	       /* where ${range} goes on; NULL: at its own key */
 };
 
-static int give_piece(struct pieces *ps)
+static int cmp_nodes(const struct skip_node *a, const struct skip_node *b)
 {
-	size_t len = ps->len;
-
-	ps->len = 0;
-	return len > 0 ? ps->fn(ps->ctx, ps->buf, len) : 0;
+	return key_cmp(skip_key(a), a->key_len, skip_key(b), b->key_len);
 }
 
-/* Room for ${len} bytes in the piece; the full one goes to the caller's function first. */
-static int make_piece_room(struct pieces *ps, size_t len)
+/* The node at whose key a piece of ${max} bytes that begins at ${at} must end; NULL: it holds all. */
+static const struct skip_node *find_end(const struct place *at, size_t max)
 {
-	return ps->len + len > ps->max ? give_piece(ps) : 0;
+	const struct skip_node *r = at->range, *e = at->entry, *begin = at->cut ? at->cut : r;
+	size_t len = TREE_KEY_MAX, add; /* the range that the end cuts may get a longer end */
+
+	while (r || e) {
+		bool is_range = r && (!e || cmp_nodes(begin, e) <= 0);
+
+		add = is_range ? (size_t)RECORD_HEAD_MAX + begin->key_len + r->value_len
+			       : entry_record_len(e);
+		if (len + add > max)
+			return is_range ? begin : e;
+		len += add;
+		if (is_range)
+			begin = r = r->next[0];
+		else
+			e = e->next[0];
+	}
+	return NULL;
+}
+
+/* The records of the keys from ${at} to the key of ${end}, ranges first; moves ${at} there. */
+static uint8_t *write_piece(uint8_t *p, struct place *at, const struct skip_node *end)
+{
+	const struct skip_node *begin = at->cut ? at->cut : at->range;
+
+	while (at->range && (!end || cmp_nodes(begin, end) < 0)) {
+		const struct skip_node *r = at->range;
+		bool cut = end && key_cmp(r->value, r->value_len, skip_key(end), end->key_len) > 0;
+		const void *to = cut ? skip_key(end) : r->value;
+		uint16_t to_len = cut ? end->key_len : r->value_len;
+
+		*p = RECORD_RANGE;
+		put_le16(p + 1, begin->key_len);
+		put_le16(p + 3, to_len);
+		p = put_bytes(p + 5, skip_key(begin), begin->key_len);
+		p = put_bytes(p, to, to_len);
+		at->cut = cut ? end : NULL;
+		if (cut)
+			break;
+		begin = at->range = r->next[0];
+	}
+	for (; at->entry && (!end || cmp_nodes(at->entry, end) < 0); at->entry = at->entry->next[0])
+		p = write_entry(p, at->entry);
+	return p;
 }
 
 int overlay_encode(const struct overlay *ov, size_t piece_max,
 		   int (*fn)(void *ctx, const void *records, size_t len), void *ctx)
 {
-	struct pieces ps = {.max = piece_max, .fn = fn, .ctx = ctx};
+	struct place at = {.range = ov->ranges.head[0], .entry = ov->entries.head[0]};
+	uint8_t *piece;
 	int rc = 0;
 
-	assert(piece_max >= OVERLAY_RECORD_MAX);
-	ps.buf = malloc(piece_max);
-	if (!ps.buf)
+	assert(piece_max >= OVERLAY_PIECE_MIN);
+	piece = malloc(piece_max);
+	if (!piece)
 		return -ENOMEM;
+	while (rc == 0 && (at.range || at.entry)) {
+		const struct skip_node *end = find_end(&at, piece_max);
+		size_t len = (size_t)(write_piece(piece, &at, end) - piece);
 
-	for (const struct skip_node *r = ov->ranges.head[0]; r && rc == 0; r = r->next[0]) {
-		rc = make_piece_room(&ps, range_record_len(r));
-		if (rc == 0)
-			ps.len = (size_t)(write_pair(ps.buf + ps.len, RECORD_RANGE, r) - ps.buf);
+		assert(len > 0 && len <= piece_max);
+		rc = fn(ctx, piece, len);
 	}
-	for (const struct skip_node *e = ov->entries.head[0]; e && rc == 0; e = e->next[0]) {
-		rc = make_piece_room(&ps, entry_record_len(e));
-		if (rc == 0)
-			ps.len = (size_t)(write_entry(ps.buf + ps.len, e) - ps.buf);
-	}
-	if (rc == 0)
-		rc = give_piece(&ps);
-	free(ps.buf);
+	free(piece);
 	return rc;
 }

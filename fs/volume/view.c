@@ -49,9 +49,10 @@ void view_release(struct view *v)
 	pthread_rwlock_destroy(&v->mu);
 }
 
-int view_apply_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain)
+/* Read a delta; the caller frees ${*out_plain}, which ${out} points into. */
+static int read_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain,
+		      struct delta *out)
 {
-	struct delta d;
 	uint8_t *plain;
 	int rc;
 
@@ -62,30 +63,73 @@ int view_apply_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_
 	if (plain == NULL)
 		return -ENOMEM;
 	rc = blocks_read(v->cfg.blocks, ptr, BLOCK_DELTA, plain);
-	if (rc < 0)
-		goto free_plain;
-	rc = delta_decode(plain, ptr->plain_len, &d);
-	if (rc < 0)
-		goto free_plain;
+	if (rc == 0)
+		rc = delta_decode(plain, ptr->plain_len, out);
+	if (rc < 0) {
+		free(plain);
+		return rc;
+	}
+	*out_plain = plain;
+	return 0;
+}
+
+/* Lay a delta over the view, unless the map has all of it. */
+static int apply(struct view *v, const struct block_ptr *ptr, const struct delta *d)
+{
+	int rc;
 
 	/* Pieces of one rollup share their numbers; what the map has already does no harm. */
-	if (d.last_seq >= v->seq) {
-		rc = overlay_apply(v->map.live, d.records, d.records_len);
-		if (rc == -ERR_FORMAT)
-			rc = err_say(-ERR_DAMAGED, "the delta at position %" PRIu64 " is malformed",
-				     ptr->pos);
-		if (rc < 0)
-			goto free_plain;
-		v->seq = d.last_seq;
-		v->counts = d.counts;
-	}
-	if (out_plain != NULL) {
-		*out_plain = plain;
+	if (d->last_seq < v->seq)
 		return 0;
-	}
-free_plain:
+	rc = overlay_apply(v->map.live, d->records, d->records_len);
+	if (rc == -ERR_FORMAT)
+		rc = err_say(-ERR_DAMAGED, "the delta at position %" PRIu64 " is malformed",
+			     ptr->pos);
+	if (rc < 0)
+		return rc;
+	v->seq = d->last_seq;
+	v->counts = d->counts;
+	return 0;
+}
+
+static int apply_listed(struct view *v, const struct block_ptr *ptr)
+{
+	struct delta d;
+	uint8_t *plain;
+	int rc = read_delta(v, ptr, &plain, &d);
+
+	if (rc < 0)
+		return rc;
+	rc = apply(v, ptr, &d);
 	free(plain);
 	return rc;
+}
+
+int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq, uint8_t **out_plain)
+{
+	struct delta d;
+	uint8_t *plain;
+	int rc = read_delta(v, ptr, &plain, &d);
+
+	*out_plain = NULL;
+	if (rc < 0)
+		return rc;
+	/*
+	 * A piece of a rollup whose head was never made, perhaps without the pieces after it.  What
+	 * it rolled up lies before it, each delta by itself.
+	 */
+	if (d.first_seq < d.last_seq || d.last_seq <= *seq) {
+		free(plain);
+		return 0;
+	}
+	rc = apply(v, ptr, &d);
+	if (rc < 0) {
+		free(plain);
+		return rc;
+	}
+	*seq = d.last_seq;
+	*out_plain = plain;
+	return 0;
 }
 
 /*
@@ -118,7 +162,7 @@ static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
 		}
 		for (size_t i = 0; rc == 0 && i < n; i++) {
 			for (uint32_t k = 0; rc == 0 && k < heads[i].n_deltas; k++)
-				rc = view_apply_delta(v, &heads[i].deltas[k], NULL);
+				rc = apply_listed(v, &heads[i].deltas[k]);
 		}
 		next += n;
 	}
@@ -137,8 +181,10 @@ int view_load(struct view *v, const struct block_ptr *ptr, const struct head *he
 		if (rc < 0)
 			return rc;
 		if (c.from_head > head->number)
-			return err_say(-ERR_DAMAGED, "the checkpoint at position %" PRIu64
-				       " follows a head that it belongs below", ptr->pos);
+			return err_say(-ERR_DAMAGED,
+				       "the checkpoint at position %" PRIu64
+				       " follows a head that it belongs below",
+				       ptr->pos);
 	}
 	v->map.base = c.root;
 	v->counts = c.counts;

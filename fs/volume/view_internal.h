@@ -4,8 +4,8 @@
 /* What view*.c and the live volume's files share of a view. */
 
 #include "cache.h"
-#include "err.h"
 #include "delta.h"
+#include "err.h"
 #include "item.h"
 #include "map.h"
 #include "view.h"
@@ -14,11 +14,11 @@
 
 struct view {
 	struct view_config cfg;
-	struct head head;	   /* a read-only view's */
-	pthread_rwlock_t mu;	   /* covers all below */
-	struct map map;		   /* Guarded by mu. */
+	struct head head;	     /* a read-only view's */
+	pthread_rwlock_t mu;	     /* covers all below */
+	struct map map;		     /* Guarded by mu. */
 	struct volume_counts counts; /* Guarded by mu. */
-	uint64_t seq;		   /* newest flush that the map holds.  Guarded by mu. */
+	uint64_t seq;		     /* newest flush that the map holds.  Guarded by mu. */
 };
 
 /*
@@ -37,11 +37,15 @@ MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint,
 			 const struct head *head, struct checkpoint *out_checkpoint);
 
 /*
- * view_apply_delta(v, ptr, out_plain): read one delta and lay it over ${v} unless the map has it
- * already.  If ${out_plain} is not NULL it gets the plaintext (the caller frees).  No other thread
- * sees ${v} yet.
+ * view_apply_tail(v, ptr, seq, out_plain): lay over ${v} the delta at ${ptr}, which lies above the
+ * newest head and which no head lists, unless the deltas before it say all that it does.
+ * ${*seq}: number of the newest such delta so far (0: none); kept up to date.  ${*out_plain}: the
+ * plaintext, the caller's to free, or NULL: the delta says nothing new, and no head is to list it.
+ * No other thread sees ${v} yet.  Returns 0, -ERR_DAMAGED, -ERR_VERSION, -ENOMEM or as
+ * blocks_read().
  */
-MUST_CHECK int view_apply_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain);
+MUST_CHECK int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq,
+			       uint8_t **out_plain);
 
 static inline void view_rdlock(struct view *v)
 {

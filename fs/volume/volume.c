@@ -147,13 +147,16 @@ static struct log_config log_config_of(const struct volume_config *cfg)
 /* Deltas above the newest head: no head lists them yet, so the next one must. */
 static int apply_tail(struct volume *v, const struct log_tail *tail)
 {
+	uint64_t seq = 0;
 	uint8_t *plain;
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < tail->n_deltas; i++) {
-		rc = view_apply_delta(&v->view, &tail->deltas[i], &plain);
+		rc = view_apply_tail(&v->view, &tail->deltas[i], &seq, &plain);
 		if (rc < 0)
 			break;
+		if (plain == NULL)
+			continue;
 		rc = commit_since_add(v, &tail->deltas[i], plain, tail->deltas[i].plain_len);
 		free(plain);
 	}

@@ -5,7 +5,7 @@
  * was said to be durable.
  *
  *   home     operations on a volume; what it holds is the state after operation M, and M is not
- *            below the newest that a sync had returned for
+ *            below the newest that a sync had returned for; heads over roll-ups of several blocks
  *   roll     the same, writing enough to begin segments in one mount
  *   server   a home's log appended to a server's copy; it holds every acknowledged head, is a
  *            prefix of the home's log, and takes the rest
@@ -43,6 +43,13 @@
 #define STATE_SECONDS 120u
 #define EXIT_REFUSED 7 /* what a state's process says: rightly not opened */
 #define ROLL_LEN 380000u
+/* Two pieces of a roll-up, in more deltas than a head lists. */
+#define ROLLUP_NAMES 1600u
+#define ROLLUP_VALUE 1000u
+#define ROLLUP_EACH 20u
+/* A write of so much is torn on purpose a few times: records that take several blocks are in it. */
+#define LARGE_WRITE (512u << 10)
+#define LARGE_STATES 10u
 
 enum mark {
 	MARK_MADE,   /* the volume, or the server's copy, exists */
@@ -86,6 +93,52 @@ static struct op next_op(const struct run *r, uint64_t *random, unsigned i)
 	return op;
 }
 
+/* Write bytes of each file over themselves: the state stays, its extents are deleted and put. */
+static int rewrite_files(struct volume *v)
+{
+	uint8_t data[4096];
+	struct attr a;
+	char name[16];
+	size_t len;
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < MODEL_FILES; i++) {
+		snprintf(name, sizeof(name), "file-%u", i);
+		if (view_lookup(volume_view(v), INO_ROOT, name, &a) < 0)
+			continue;
+		rc = view_read(volume_view(v), a.ino, 0, sizeof(data), data, &len);
+		if (rc == 0 && len > 0)
+			rc = volume_write(v, a.ino, 0, len, data, false);
+	}
+	return rc;
+}
+
+/*
+ * A head over a roll-up of several pieces: many deltas, and most of what they change comes before
+ * all files in the order of keys, so that the files' changes are in the last piece.
+ */
+static int roll_up(const struct recorder *rec, struct volume *v, uint64_t *random, unsigned done)
+{
+	uint8_t value[ROLLUP_VALUE];
+	struct head head;
+	char name[32];
+	int rc = 0;
+
+	for (unsigned i = 0; rc == 0 && i < ROLLUP_NAMES; i++) {
+		for (size_t k = 0; k < sizeof(value); k++)
+			value[k] = (uint8_t)model_random(random);
+		snprintf(name, sizeof(name), "user.%u", i);
+		rc = volume_setxattr(v, INO_ROOT, name, value, sizeof(value), 0);
+		if (rc == 0 && i % (ROLLUP_NAMES / 4) == 0)
+			rc = rewrite_files(v);
+		if (rc == 0 && i % ROLLUP_EACH == 0)
+			rc = volume_sync(v);
+		if (rc == 0 && i == 0)
+			rec->mark(MARK_SYNCED, done);
+	}
+	return rc == 0 ? volume_add_head(v, &head) : rc;
+}
+
 /* What else happens after an operation. */
 static int after_op(struct run *r, const struct recorder *rec, struct volume **v,
 		    const struct op *op, unsigned i)
@@ -111,6 +164,10 @@ static int after_op(struct run *r, const struct recorder *rec, struct volume **v
 			rec->mark(MARK_SYNCED, i + 1);
 			rc = ground_open(&r->ground, r->home, v);
 		}
+	} else if (op->fill % 64 == 4 && r->what == HOME) {
+		uint64_t random = i;
+
+		rc = roll_up(rec, *v, &random, i + 1);
 	}
 	return rc;
 }
@@ -504,6 +561,11 @@ static void take_mark(struct run *r, const struct record *rec)
 	r->marked[rec->a] = true;
 }
 
+static bool is_large(const struct record *rec)
+{
+	return rec->kind == RECORD_WRITE && rec->data_len >= LARGE_WRITE;
+}
+
 /* Returns how many states failed. */
 static unsigned play(struct run *r)
 {
@@ -528,6 +590,10 @@ static unsigned play(struct run *r)
 		if (rec->kind == RECORD_MARK && rec->a != MARK_DONE) {
 			tried++;
 			failed += !try_state(r, d, CUT_NONE, model_random(&dice));
+		}
+		for (unsigned i = 0; is_large(rec) && i < LARGE_STATES; i++) {
+			tried++;
+			failed += !try_state(r, d, CUT_ORDERED, model_random(&dice));
 		}
 		for (; more > 0; more -= 1) {
 			enum cut cut = (enum cut)(model_random(&dice) % CUT_END);

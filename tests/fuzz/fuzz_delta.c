@@ -23,11 +23,11 @@ void fuzz_one(const uint8_t *bytes, size_t len)
 	MUST_HOLD(overlay_new(&ov) == 0);
 	if (overlay_apply(ov, d.records, d.records_len) == 0) {
 		MUST_HOLD(overlay_pending_bytes(ov) == 0);
-		MUST_HOLD(overlay_encode(ov, OVERLAY_RECORD_MAX, keep, &once) == 0);
+		MUST_HOLD(overlay_encode(ov, OVERLAY_PIECE_MIN, keep, &once) == 0);
 		/* Replaying is idempotent, and so is what was encoded from it. */
 		MUST_HOLD(overlay_apply(ov, d.records, d.records_len) == 0);
 		MUST_HOLD(overlay_apply(ov, once.p, once.len) == 0);
-		MUST_HOLD(overlay_encode(ov, OVERLAY_RECORD_MAX, keep, &twice) == 0);
+		MUST_HOLD(overlay_encode(ov, OVERLAY_PIECE_MIN, keep, &twice) == 0);
 		MUST_HOLD(once.len == twice.len);
 		MUST_HOLD(once.len == 0 || memcmp(once.p, twice.p, once.len) == 0);
 	}

@@ -1,0 +1,206 @@
+/*
+ * Roll-ups: the net effect of many deltas, in several blocks, of which a crash may leave some.
+ *
+ * The appends are watched: what is appended of a roll-up is counted, replaced or refused.
+ */
+
+#include "fixture.h"
+
+#include "bytes.h"
+#include "delta.h"
+#include "err.h"
+#include "item.h"
+#include "log.h"
+#include "secret.h"
+
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define NAMES 1600u /* attributes of 1,000 random bytes: a roll-up of two pieces */
+
+static const struct caller me = {0, 0};
+
+/* What becomes of a roll-up's pieces. */
+static enum { KEEP, END_AT_SECOND, REFUSE_SECOND, END_AFTER_FOREIGN } mode;
+static atomic_uint pieces;
+
+int __real_log_append(struct log *, enum block_kind, const void *, size_t, int, struct block_ptr *);
+
+static void end_here(struct log *log)
+{
+	/* What lies before is durable: a power cut could do so. */
+	_exit(log_sync(log, UINT64_MAX) == 0 ? 0 : 8);
+}
+
+/* A first piece as it was written once: all deleted ranges of the roll-up, whatever their keys. */
+static int append_foreign(struct log *log, const struct delta *d)
+{
+	uint8_t plain[DELTA_HEADER_LEN + 32] = {0}, *p = plain + DELTA_HEADER_LEN;
+	struct item_key from, to;
+	struct block_ptr ptr;
+
+	put_le32(plain, 1);
+	put_le64(plain + 8, d->first_seq);
+	put_le64(plain + 16, d->last_seq);
+	put_le64(plain + 24, d->counts.next_ino);
+	put_le64(plain + 32, d->counts.inodes);
+	put_le64(plain + 40, d->counts.bytes);
+	item_key(&from, INO_ROOT + 2, ITEM_EXTENT);
+	item_key(&to, INO_ROOT + 3, ITEM_INODE);
+	*p++ = 3;
+	put_le16(p, (uint16_t)from.len);
+	put_le16(p + 2, (uint16_t)to.len);
+	p += 4;
+	memcpy(p, from.b, from.len);
+	memcpy(p + from.len, to.b, to.len);
+	p += from.len + to.len;
+	return __real_log_append(log, BLOCK_DELTA, plain, (size_t)(p - plain), 0, &ptr);
+}
+
+int __wrap_log_append(struct log *log, enum block_kind kind, const void *plain, size_t len,
+		      int level, struct block_ptr *out);
+
+int __wrap_log_append(struct log *log, enum block_kind kind, const void *plain, size_t len,
+		      int level, struct block_ptr *out)
+{
+	struct delta d;
+
+	if (kind == BLOCK_DELTA && delta_decode(plain, len, &d) == 0 && d.first_seq < d.last_seq) {
+		unsigned n = atomic_fetch_add(&pieces, 1) + 1;
+
+		if (mode == END_AFTER_FOREIGN) {
+			if (append_foreign(log, &d) < 0)
+				_exit(7);
+			end_here(log);
+		}
+		if (mode == END_AT_SECOND && n == 2)
+			end_here(log);
+		if (mode == REFUSE_SECOND && n >= 2)
+			return -ENOSPC;
+	}
+	return __real_log_append(log, kind, plain, len, level, out);
+}
+
+/* In the process that the test forked, which does not answer to Criterion. */
+#define need(rc)                                                                                   \
+	do {                                                                                       \
+		if ((rc) < 0)                                                                      \
+			_exit(6);                                                                  \
+	} while (0)
+
+static void put_names(struct volume *v, uint64_t ino, unsigned from, unsigned n)
+{
+	static uint8_t noise[64 << 10];
+
+	random_bytes(noise, sizeof(noise));
+	for (unsigned i = from; i < from + n; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "user.%u", i);
+		need(volume_setxattr(v, ino, name, noise + i * 37 % 60000, 1000, 0));
+	}
+}
+
+/*
+ * Many changes to a file, "first", and synced overwriting of one that comes after it in the order
+ * of keys, "second", until a head rolls them up.  Ends the process where ${mode} says so.
+ */
+static void work(struct fixture *f)
+{
+	struct volume_config cfg = {.dir = f->dir, .params = &f->params, .keys = &f->keys};
+	struct volume *v;
+	static char data[64 << 10];
+	struct attr a, b;
+	struct head h;
+	int rc;
+
+	need(volume_open(&cfg, &v));
+	need(volume_make_node(v, INO_ROOT, "first", S_IFREG | 0600, 0, NULL, &me, &a));
+	need(volume_make_node(v, INO_ROOT, "second", S_IFREG | 0600, 0, NULL, &me, &b));
+	memset(data, 'A', sizeof(data));
+	need(volume_write(v, b.ino, 0, sizeof(data), data, false));
+	need(volume_add_head(v, &h));
+	memset(data, 'B', sizeof(data));
+	need(volume_write(v, b.ino, 0, sizeof(data), data, false));
+	/* The clock may make a head in between: then it takes another round. */
+	for (unsigned round = 0; round < 50; round++) {
+		for (unsigned i = 0; i < NAMES; i += 20) {
+			put_names(v, a.ino, i, 20);
+			need(volume_sync(v));
+		}
+		rc = volume_add_head(v, &h);
+		if (rc < 0) { /* it goes on, syncs once more, and is killed */
+			put_names(v, a.ino, 0, 1);
+			need(volume_sync(v));
+			_exit(0);
+		}
+		memset(data, 'B', sizeof(data));
+		need(volume_write(v, b.ino, 0, sizeof(data), data, false));
+	}
+	_exit(9);
+}
+
+static void require_second(struct volume *v)
+{
+	static char got[64 << 10];
+	struct attr a;
+	size_t len;
+
+	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "second", &a), 0);
+	cr_assert_eq(view_read(volume_view(v), a.ino, 0, sizeof(got), got, &len), 0);
+	cr_assert_eq(len, sizeof(got));
+	for (size_t i = 0; i < len; i++)
+		cr_assert_eq(got[i], 'B', "byte %zu of what was synced is %d", i, got[i]);
+}
+
+static void torn(int how)
+{
+	struct fixture f;
+	struct volume *v;
+	struct view *past;
+	struct head h;
+	int status;
+
+	fixture_make(&f);
+	mode = how;
+	if (fork() == 0)
+		work(&f);
+	cr_assert(wait(&status) > 0);
+	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the writer ended with %x",
+		  status);
+	mode = KEEP;
+	v = fixture_open(&f);
+	require_second(v);
+	/* The head that lists the same deltas says the same. */
+	cr_assert_eq(volume_add_head(v, &h), 0);
+	log_newest_head(volume_log(v), &h);
+	cr_assert_eq(view_open(volume_view_config(v), &h, &past), 0);
+	view_close(past);
+	cr_assert_eq(volume_close(v), 0);
+	v = fixture_open(&f);
+	require_second(v);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
+
+Test(rollup, a_crash_between_its_pieces_loses_nothing)
+{
+	torn(END_AT_SECOND);
+}
+
+Test(rollup, a_full_disk_between_its_pieces_and_a_crash_lose_nothing)
+{
+	torn(REFUSE_SECOND);
+}
+
+Test(rollup, a_torn_one_of_a_former_version_is_passed_over)
+{
+	torn(END_AFTER_FOREIGN);
+}
