@@ -41,13 +41,48 @@ void wire_setup(void);
 const grpc_channel_args *wire_client_args(void);
 const grpc_channel_args *wire_server_args(void);
 
+/* Mutual TLS from a folder with ca.pem (whom to trust), cert.pem (our chain) and key.pem. */
+
+/* Which files a client has taken; zeros: none yet. */
+struct wire_tls_seen {
+	bool any;
+	uint8_t hash[32];
+};
+
 /*
- * Mutual TLS from a folder with ca.pem (whom to trust), cert.pem (our chain) and key.pem.
- * Returns 0 with credentials that the caller releases; -errno or -ERR_FORMAT, with a detail naming
- * the file.
+ * wire_client_tls(tls_dir, seen, out): credentials of the files, which the caller releases; NULL if
+ * they are those that ${seen} tells of.  Updates ${seen}.
+ * Returns 0; -errno or -ERR_FORMAT, with a detail naming the file.
  */
-MUST_CHECK int wire_client_tls(const char *tls_dir, grpc_channel_credentials **out);
-MUST_CHECK int wire_server_tls(const char *tls_dir, grpc_server_credentials **out);
+MUST_CHECK int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen,
+			       grpc_channel_credentials **out);
+
+/*
+ * A server's files, which are read again at each handshake: a renewed certificate is in use from
+ * the next connection on, and files that cannot be used are told and passed over.
+ * wire_tls_source_free(): after the server; NULL is a no-op.
+ */
+struct wire_tls_source;
+MUST_CHECK int wire_tls_source_new(const char *tls_dir, struct wire_tls_source **out);
+void wire_tls_source_free(struct wire_tls_source *s);
+
+/*
+ * wire_server_tls(s, out): credentials over ${s}, which must outlive the server; the caller releases
+ * them.  wire_tls_check(tls_dir): whether the files can be used.
+ * Return 0; -errno or -ERR_FORMAT, with a detail naming the file.
+ */
+MUST_CHECK int wire_server_tls(struct wire_tls_source *s, grpc_server_credentials **out);
+MUST_CHECK int wire_tls_check(const char *tls_dir);
+
+/*
+ * wire_tls_expiry(tls_dir, out_s): when cert.pem expires, in seconds since 1970-01-01 UTC.
+ * Returns 0; -errno or -ERR_FORMAT with a detail.
+ * wire_tls_warning(tls_dir, now_s, out, size): true, and a text for people, if that has happened or
+ * will within WIRE_TLS_WARN_DAYS; ${tls_dir} may be NULL.
+ */
+#define WIRE_TLS_WARN_DAYS 14
+MUST_CHECK int wire_tls_expiry(const char *tls_dir, int64_t *out_s);
+bool wire_tls_warning(const char *tls_dir, int64_t now_s, char *out, size_t size);
 
 /*
  * wire_status(rc): the gRPC status that a server answers for 0, -errno or -ERR_X.

@@ -1,5 +1,5 @@
 /*
- * Settings of gRPC, and TLS files.
+ * Settings of gRPC, and statuses.
  *
  * Key idea: both ends are ours, so both take the same measured settings: no copies through freshly
  * mapped memory, flow control that keeps up with bandwidth x delay, keepalive in both directions so
@@ -12,15 +12,10 @@
 #include "wire.h"
 
 #include "err.h"
-#include "file.h"
-#include "secret.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define KEEPALIVE_TIME_MS 20000
 #define KEEPALIVE_TIMEOUT_MS 10000
@@ -95,95 +90,6 @@ const grpc_channel_args *wire_server_args(void)
 	static const grpc_channel_args args = {sizeof(list) / sizeof(list[0]), list};
 
 	return &args;
-}
-
-/* The three files, NUL-terminated. */
-struct tls_files {
-	char *ca, *cert, *key;
-	size_t key_len;
-};
-
-static int read_pem(const char *dir, const char *name, char **out, size_t *out_len)
-{
-	char path[4096];
-	void *text;
-	int rc;
-
-	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
-		return err_say(-ENAMETOOLONG, "%s: the path is too long", dir);
-	rc = file_read_all(AT_FDCWD, path, WIRE_TLS_FILE_MAX, &text, out_len);
-	if (rc < 0)
-		return err_say(
-			rc,
-			"%s: %s; a TLS folder holds ca.pem, cert.pem and key.pem, 'embassy tls' "
-			"makes one to start with",
-			path, err_text(rc));
-	*out = text;
-	if (strstr(text, "-----BEGIN ") && strlen(text) == *out_len)
-		return 0;
-	return err_say(-ERR_FORMAT, "%s: not a PEM file; 'embassy tls' makes one to start with",
-		       path);
-}
-
-static void tls_files_release(struct tls_files *f)
-{
-	free(f->ca);
-	free(f->cert);
-	if (f->key)
-		secret_wipe(f->key, f->key_len);
-	free(f->key);
-}
-
-/*
- * The key lies in plain memory for a moment, since gRPC takes and keeps a copy of its own in any
- * case.
- */
-static int tls_files_read(const char *dir, struct tls_files *f)
-{
-	size_t len;
-	int rc;
-
-	memset(f, 0, sizeof(*f));
-	rc = read_pem(dir, "ca.pem", &f->ca, &len);
-	if (rc == 0)
-		rc = read_pem(dir, "cert.pem", &f->cert, &len);
-	if (rc == 0)
-		rc = read_pem(dir, "key.pem", &f->key, &f->key_len);
-	return rc;
-}
-
-int wire_client_tls(const char *tls_dir, grpc_channel_credentials **out)
-{
-	struct tls_files f;
-	int rc = tls_files_read(tls_dir, &f);
-
-	if (rc == 0) {
-		grpc_ssl_pem_key_cert_pair pair = {.private_key = f.key, .cert_chain = f.cert};
-
-		*out = grpc_ssl_credentials_create_ex(f.ca, &pair, NULL, NULL);
-		if (!*out)
-			rc = err_say(-ERR_FORMAT, "%s: gRPC refuses these TLS files", tls_dir);
-	}
-	tls_files_release(&f);
-	return rc;
-}
-
-int wire_server_tls(const char *tls_dir, grpc_server_credentials **out)
-{
-	struct tls_files f;
-	int rc = tls_files_read(tls_dir, &f);
-
-	if (rc == 0) {
-		grpc_ssl_pem_key_cert_pair pair = {.private_key = f.key, .cert_chain = f.cert};
-
-		*out = grpc_ssl_server_credentials_create_ex(
-			f.ca, &pair, 1, GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY,
-			NULL);
-		if (!*out)
-			rc = err_say(-ERR_FORMAT, "%s: gRPC refuses these TLS files", tls_dir);
-	}
-	tls_files_release(&f);
-	return rc;
 }
 
 grpc_status_code wire_status(int rc)

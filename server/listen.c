@@ -11,10 +11,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #define UNIX_PREFIX "unix:"
 #define PORT_DIGITS_MAX 5u
@@ -91,4 +94,81 @@ char *listen_format(const char *text, int port)
 	if (is_unix(text) || !colon)
 		return strdup(text);
 	return asprintf(&out, "%.*s:%d", (int)(colon - text), text, port) < 0 ? NULL : out;
+}
+
+static int say_bind(const char *text, int err)
+{
+	switch (err) {
+	case EACCES:
+		return err_say(-err,
+			       "%s: this user may not listen there; take a port above 1023, or a "
+			       "folder that it may write to",
+			       text);
+	case EADDRNOTAVAIL:
+		return err_say(-err, "%s: not an address of this machine; 'ip address' lists them",
+			       text);
+	case ENOENT:
+		return err_say(-err, "%s: there is no such folder; make it first", text);
+	case 0:
+	case EADDRINUSE:
+		return err_say(-EADDRINUSE,
+			       "%s: another program listens there; stop it, or take another port",
+			       text);
+	default:
+		return err_say(-err, "%s: cannot be listened on: %s", text, strerror(err));
+	}
+}
+
+static int try_bind(int family, const struct sockaddr *sa, socklen_t len)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1, err = 0;
+
+	if (fd < 0)
+		return errno;
+	/* As gRPC does: what is left of former connections is no reason. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, sa, len) < 0 || listen(fd, 1) < 0)
+		err = errno;
+	close(fd);
+	return err;
+}
+
+static int explain_unix(const char *text)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int err;
+
+	strcpy(sa.sun_path, text + strlen(UNIX_PREFIX));
+	err = try_bind(AF_UNIX, (struct sockaddr *)&sa, sizeof(sa));
+	if (err == 0)
+		(void)unlink(sa.sun_path);
+	return say_bind(text, err);
+}
+
+int listen_explain(const char *text)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *list;
+	const char *colon = find_port(text);
+	char host[256];
+	size_t len;
+	int err;
+
+	if (is_unix(text))
+		return explain_unix(text);
+	len = colon ? (size_t)(colon - text) : sizeof(host);
+	if (len >= sizeof(host))
+		return err_say(-EADDRNOTAVAIL, "%s: too long an address", text);
+	memcpy(host, text, len);
+	host[len] = '\0';
+	if (host[0] == '[') {
+		host[len - 1] = '\0';
+		memmove(host, host + 1, len - 1);
+	}
+	err = getaddrinfo(host, colon + 1, &hints, &list);
+	if (err != 0)
+		return err_say(-EADDRNOTAVAIL, "%s: the host %s is not known: %s", text, host,
+			       gai_strerror(err));
+	err = try_bind(list->ai_family, list->ai_addr, list->ai_addrlen);
+	freeaddrinfo(list);
+	return say_bind(text, err);
 }

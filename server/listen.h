@@ -22,4 +22,11 @@ bool listen_is_local(const char *text);
  */
 char *listen_format(const char *text, int port);
 
+/*
+ * listen_explain(text): why ${text}, which listen_check() took, cannot be listened on: tried by
+ * binding a socket.  Returns, with a detail, -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -ENOENT or another
+ * -errno; -EADDRINUSE also if nothing is found to be wrong.
+ */
+MUST_CHECK int listen_explain(const char *text);
+
 #endif /* !LISTEN_H_ */

@@ -9,12 +9,15 @@
  * local and --insecure given.
  */
 
+#include "clock.h"
 #include "err.h"
 #include "listen.h"
 #include "msg.h"
+#include "process.h"
 #include "rpc.h"
 #include "secret.h"
 #include "vault.h"
+#include "when.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -25,8 +28,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define EXIT_USAGE 2
+#define NS_PER_S INT64_C(1000000000)
 
 struct options {
 	const char *store, *listen, *tls_dir;
@@ -46,7 +51,8 @@ static const char usage[] =
 	"  --help          this text\n"
 	"  --version       the version\n"
 	"\n"
-	"SIGTERM and SIGINT end it in order.\n";
+	"SIGTERM and SIGINT end it in order.  SIGHUP checks the files of --tls; renewed ones are\n"
+	"taken for each new connection without it.\n";
 
 static int refuse(const char *text)
 {
@@ -140,21 +146,69 @@ static void raise_file_limit(void)
 	}
 }
 
+/* Say whether new connections get what is in the TLS folder, and until when that is good. */
+static void tell_tls(const char *tls_dir)
+{
+	char text[1024], when[WHEN_TEXT_LEN];
+	int64_t expiry_s;
+	int rc;
+
+	if (!tls_dir) {
+		msg_info("SIGHUP: there are no certificates to read, since --tls was not given");
+		return;
+	}
+	rc = wire_tls_check(tls_dir);
+	if (rc == 0)
+		rc = wire_tls_expiry(tls_dir, &expiry_s);
+	if (rc < 0) {
+		msg_error("%s; the certificate that was read before stays in use", err_detail(rc));
+		return;
+	}
+	if (wire_tls_warning(tls_dir, clock_wall_ns() / NS_PER_S, text, sizeof(text))) {
+		msg_warn("%s", text);
+		return;
+	}
+	when_format(expiry_s * NS_PER_S, when);
+	msg_info("%s: new connections get this certificate, which is good until %s", tls_dir, when);
+}
+
+/* Until we are told to end; a certificate that is about to expire is told each day. */
+static int wait_for_end(const struct options *o, const sigset_t *signals)
+{
+	const struct timespec day = {.tv_sec = 86400};
+	char text[1024];
+
+	for (;;) {
+		int rc;
+
+		if (wire_tls_warning(o->tls_dir, clock_wall_ns() / NS_PER_S, text, sizeof(text)))
+			msg_warn("%s", text);
+		do
+			rc = sigtimedwait(signals, NULL, &day);
+		while (rc < 0 && errno == EINTR);
+		if (rc == SIGTERM || rc == SIGINT)
+			return 0;
+		if (rc == SIGHUP)
+			tell_tls(o->tls_dir);
+		else if (rc < 0 && errno != EAGAIN)
+			return -errno;
+	}
+}
+
 /* Say that we are ready, and wait to be told to end. */
-static int serve(const struct options *o, const struct rpc *rpc, const sigset_t *ends)
+static int serve(const struct options *o, const struct rpc *rpc, const sigset_t *signals)
 {
 	char *where = listen_format(o->listen, rpc_port(rpc));
-	int signal_number;
 
 	if (!where)
 		return -ENOMEM;
 	printf("embassyd: listening on %s\n", where);
 	fflush(stdout);
 	free(where);
-	return -sigwait(ends, &signal_number);
+	return wait_for_end(o, signals);
 }
 
-static int run(const struct options *o, const sigset_t *ends)
+static int run(const struct options *o, const sigset_t *signals)
 {
 	struct rpc_config cfg = {.listen = o->listen, .tls_dir = o->tls_dir};
 	struct vault *vault;
@@ -168,7 +222,7 @@ static int run(const struct options *o, const sigset_t *ends)
 	grpc_init();
 	rc = rpc_start(&cfg, &rpc);
 	if (rc == 0) {
-		rc = serve(o, rpc, ends);
+		rc = serve(o, rpc, signals);
 		rpc_stop(rpc);
 	}
 	/* Waits for gRPC's own threads. */
@@ -180,23 +234,25 @@ static int run(const struct options *o, const sigset_t *ends)
 int main(int argc, char **argv)
 {
 	struct options o = {0};
-	sigset_t ends;
+	sigset_t signals;
 	int rc, code;
 
+	process_std_fds();
 	msg_init("embassyd");
 	if (read_options(argc, argv, &o, &code) < 0)
 		return code;
-	sigemptyset(&ends);
-	sigaddset(&ends, SIGTERM);
-	sigaddset(&ends, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &ends, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	process_ignore_signals();
 	umask(077);
 	raise_file_limit();
 	wire_setup();
 	rc = secret_init();
 	if (rc == 0)
-		rc = run(&o, &ends);
+		rc = run(&o, &signals);
 	if (rc < 0)
 		msg_error("%s", err_detail(rc));
 	return err_exit(rc);

@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "err.h"
+#include "listen.h"
 #include "msg.h"
 
 #include <grpc/byte_buffer.h>
@@ -52,6 +53,7 @@ struct rpc {
 	unsigned n_threads;
 	pthread_t threads[NETWORK_THREADS];
 	struct op on_shutdown;
+	struct wire_tls_source *tls_source; /* NULL: plain */
 	struct quota *quota;
 	uint64_t first_message_ns;
 	pthread_t timer;
@@ -493,8 +495,10 @@ static int listen_on(struct rpc *r, const struct rpc_config *cfg)
 	int rc = 0;
 
 	if (cfg->tls_dir)
-		rc = wire_server_tls(cfg->tls_dir, &creds);
-	else
+		rc = wire_tls_source_new(cfg->tls_dir, &r->tls_source);
+	if (rc == 0 && cfg->tls_dir)
+		rc = wire_server_tls(r->tls_source, &creds);
+	else if (rc == 0)
 		creds = grpc_insecure_server_credentials_create();
 	if (rc < 0)
 		return rc;
@@ -502,11 +506,7 @@ static int listen_on(struct rpc *r, const struct rpc_config *cfg)
 	grpc_server_credentials_release(creds);
 	if (r->port > 0)
 		return 0;
-	return err_say(-EADDRINUSE,
-		       "%s: cannot be listened on%s; give an address of this machine that "
-		       "no other program uses",
-		       cfg->listen,
-		       cfg->tls_dir ? ", or the TLS key does not fit the certificate" : "");
+	return listen_explain(cfg->listen);
 }
 
 static int start_threads(struct rpc *r)
@@ -535,6 +535,7 @@ static void tear_down(struct rpc *r)
 	grpc_completion_queue_destroy(r->cq);
 	pool_free(r->pool);
 	quota_free(r->quota);
+	wire_tls_source_free(r->tls_source);
 	pthread_cond_destroy(&r->to_timer);
 	pthread_cond_destroy(&r->fewer);
 	pthread_mutex_destroy(&r->mu);

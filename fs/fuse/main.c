@@ -12,6 +12,7 @@
 #include "mount.h"
 #include "msg.h"
 #include "options.h"
+#include "process.h"
 #include "secret.h"
 #include "session.h"
 #include "supervisor.h"
@@ -52,7 +53,7 @@ static void prepare_process(void)
 		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 			msg_warn("the limit of open files can't be raised: %s", strerror(errno));
 	}
-	signal(SIGPIPE, SIG_IGN);
+	process_ignore_signals();
 	/*
 	 * Buffers of some MiB come and go with each request: returning them to the system each
 	 * time costs more than they do.
@@ -211,6 +212,7 @@ int main(int argc, char *argv[])
 	struct run run = {.options = &o, .daemon = {.fd = -1}, .heir = {.fd = -1}};
 	int rc;
 
+	process_std_fds();
 	msg_init("embassyfs");
 	rc = options_parse(argc, argv, &o);
 	if (rc < 0) {

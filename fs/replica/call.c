@@ -444,6 +444,7 @@ void client_abort(struct client *c)
 {
 	pthread_mutex_lock(&c->mu);
 	c->aborted = true;
+	atomic_store(&c->stop, true);
 	for (struct call *k = c->calls; k; k = k->next)
 		grpc_call_cancel(k->call, NULL);
 	pthread_mutex_unlock(&c->mu);

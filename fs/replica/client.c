@@ -11,6 +11,7 @@
 
 #include "client_internal.h"
 
+#include "diagnose.h"
 #include "err.h"
 #include "remote.h"
 #include "thread.h"
@@ -78,12 +79,48 @@ static grpc_channel *channel_new(struct client *c, int which)
 	return grpc_channel_create(c->address, c->creds, &args);
 }
 
+/* Take renewed TLS files; true if there are any.  REQUIRES(c->mu) */
+static bool renew_creds_locked(struct client *c)
+{
+	grpc_channel_credentials *creds;
+
+	if (!c->tls_dir)
+		return false;
+	/* What is half written, or wrong, is passed over: what is in use may do for long. */
+	if (wire_client_tls(c->tls_dir, &c->tls_seen, &creds) < 0 || !creds)
+		return false;
+	grpc_channel_credentials_release(c->creds);
+	c->creds = creds;
+	return true;
+}
+
+bool client_renew(struct client *c)
+{
+	bool renewed;
+
+	pthread_mutex_lock(&c->mu);
+	renewed = renew_creds_locked(c);
+	pthread_mutex_unlock(&c->mu);
+	return renewed && client_reconnect(c) == 0;
+}
+
+int client_explain(struct client *c, int rc)
+{
+	char text[1024];
+
+	if (rc == -ERR_UNREACHABLE &&
+	    diagnose(c->address, c->tls_dir, &c->stop, text, sizeof(text)))
+		return err_say(rc, "%s: %s", c->address, text);
+	return rc;
+}
+
 int client_reconnect(struct client *c)
 {
 	grpc_channel *old[N_CHANNELS];
 	bool ok = true;
 
 	pthread_mutex_lock(&c->mu);
+	(void)renew_creds_locked(c);
 	for (int i = 0; i < N_CHANNELS; i++) {
 		old[i] = c->channels[i];
 		c->channels[i] = channel_new(c, i);
@@ -104,12 +141,12 @@ void client_connect(struct client *c)
 	pthread_mutex_unlock(&c->mu);
 }
 
-static int creds_new(const char *tls_dir, grpc_channel_credentials **out)
+static int creds_new(struct client *c)
 {
-	if (tls_dir)
-		return wire_client_tls(tls_dir, out);
-	*out = grpc_insecure_credentials_create();
-	return *out ? 0 : -ENOMEM;
+	if (c->tls_dir)
+		return wire_client_tls(c->tls_dir, &c->tls_seen, &c->creds);
+	c->creds = grpc_insecure_credentials_create();
+	return c->creds ? 0 : -ENOMEM;
 }
 
 int client_new(const struct client_config *cfg, struct client **out)
@@ -130,7 +167,8 @@ int client_new(const struct client_config *cfg, struct client **out)
 	pthread_once(&once, wire_setup);
 	grpc_init();
 	c->address = strdup(cfg->address);
-	rc = c->address ? creds_new(cfg->tls_dir, &c->creds) : -ENOMEM;
+	c->tls_dir = cfg->tls_dir ? strdup(cfg->tls_dir) : NULL;
+	rc = c->address && (c->tls_dir || !cfg->tls_dir) ? creds_new(c) : -ENOMEM;
 	if (rc < 0)
 		goto fail;
 	c->cq = grpc_completion_queue_create_for_next(NULL);
@@ -167,6 +205,7 @@ void client_free(struct client *c)
 		grpc_channel_credentials_release(c->creds);
 	grpc_shutdown();
 	free(c->address);
+	free(c->tls_dir);
 	pthread_mutex_destroy(&c->mu);
 	free(c);
 }

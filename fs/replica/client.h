@@ -45,10 +45,23 @@ const char *client_address(const struct client *c);
 void client_connect(struct client *c);
 
 /*
- * client_reconnect(c): drop the connections and their back-off; the next call connects anew.
+ * client_reconnect(c): drop the connections and their back-off; the next call connects anew, with the
+ * TLS files as they are now, or, if those cannot be used, as they were.
  * Calls under way are not touched.
  */
 MUST_CHECK int client_reconnect(struct client *c);
+
+/*
+ * client_renew(c): the same, if the TLS files are others than those in use, and can be used.
+ * Returns true if so.  Any thread.
+ */
+bool client_renew(struct client *c);
+
+/*
+ * client_explain(c, rc): find out why the server cannot be reached, if that is what ${rc} says, and
+ * make that its detail.  Takes some seconds at the most, less after client_abort().  Returns ${rc}.
+ */
+int client_explain(struct client *c, int rc);
 
 /*
  * client_abort(c): end all that is under way with -ECANCELED, and refuse what comes.  Any thread.

@@ -4,6 +4,7 @@
 /* Shared by client.c (channels, the queue's thread) and call.c (calls, streams). */
 
 #include "client.h"
+#include "wire.h"
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
@@ -13,8 +14,10 @@
 enum { CHANNEL_QUESTIONS, CHANNEL_BULK, N_CHANNELS };
 
 struct client {
-	char *address;
-	grpc_channel_credentials *creds;
+	char *address, *tls_dir;
+	grpc_channel_credentials *creds; /* Guarded by mu. */
+	struct wire_tls_seen tls_seen;	 /* Guarded by mu. */
+	atomic_bool stop;		 /* aborted; for diagnose() */
 	grpc_completion_queue *cq;
 	pthread_t thread;
 	bool has_thread;

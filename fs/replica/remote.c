@@ -120,6 +120,7 @@ int remote_volume_status(const struct remote_config *cfg, struct remote_status *
 		params_release(params);
 		protobuf_c_message_free_unpacked(&v->base, NULL);
 	}
+	rc = client_explain(client, rc);
 	client_free(client);
 free_params:
 	free(params);
@@ -150,6 +151,7 @@ int remote_mend(const struct remote_config *cfg, uint64_t pos, uint64_t leaf, co
 		*out_blocks = ((Embassyfs__V1__MendReply *)reply)->blocks;
 		protobuf_c_message_free_unpacked(reply, NULL);
 	}
+	rc = client_explain(client, rc);
 	client_free(client);
 	return rc;
 }

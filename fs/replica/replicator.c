@@ -176,7 +176,8 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	pthread_mutex_lock(&r->mu);
 	out->state = r->state;
 	snprintf(out->reason, sizeof(out->reason), "%s", r->reason);
-	snprintf(out->warning, sizeof(out->warning), "%s", r->warning);
+	snprintf(out->warning, sizeof(out->warning), "%s%s%s", r->conf_warning,
+		 r->conf_warning[0] && r->tls_warning[0] ? "; " : "", r->tls_warning);
 	out->acknowledged = r->acked.end;
 	out->acknowledged_head = r->acked.number;
 	out->acknowledged_time_ns = r->acked.time_ns;

@@ -40,7 +40,7 @@ struct replicator_status {
 	char address[256];
 	enum replicator_state state;
 	char reason[512];      /* why not streaming or idle; empty otherwise */
-	char warning[512];     /* what a person should look at though it goes on; or empty */
+	char warning[1032];    /* what a person should look at though it goes on; or empty */
 	uint64_t acknowledged; /* position: the embassy holds everything below, durably */
 	uint64_t acknowledged_head;
 	int64_t acknowledged_time_ns; /* time of that head; 0: none */

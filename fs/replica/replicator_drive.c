@@ -41,6 +41,7 @@
 /* from here on, what was sent need not stay in the page cache */
 #define BACKLOG_FAR (UINT64_C(256) << 20)
 #define SECOND_NS UINT64_C(1000000000)
+#define TLS_LOOK_NS (60 * SECOND_NS)
 #define CONF_LOOK_NS (2 * SECOND_NS) /* how often to look for key changes */
 #define CURSOR_LEN 24u		     /* number, end, time; 8 bytes each */
 #define NICE 5 /* a third of a thread of an application, if there is no core for both */
@@ -220,7 +221,7 @@ static void look_at_other_conf(struct replicator *r, const Embassyfs__V1__Volume
 {
 	uint64_t ours = own_conf_params(r->conf)->serial;
 	uint64_t theirs = agree_other_conf(own_conf_params(r->conf), v);
-	char text[sizeof(r->warning)] = "";
+	char text[sizeof(r->conf_warning)] = "";
 	int rc;
 
 	if (theirs != 0)
@@ -231,7 +232,7 @@ static void look_at_other_conf(struct replicator *r, const Embassyfs__V1__Volume
 			 "change once more: it then takes the place of what is there",
 			 theirs, ours);
 	pthread_mutex_lock(&r->mu);
-	memcpy(r->warning, text, sizeof(r->warning));
+	memcpy(r->conf_warning, text, sizeof(r->conf_warning));
 	pthread_mutex_unlock(&r->mu);
 	if (theirs == r->other_conf)
 		return;
@@ -279,6 +280,7 @@ static void ask_volume(struct replicator *r)
 
 	request.volume = volume_of(r);
 	rc = client_reconnect(r->client);
+	r->tls_due_ns = 0; /* it may have taken another certificate */
 	if (rc == 0)
 		rc = client_call(r->client, WIRE_SERVICE "GetVolume", &request.base,
 				 &embassyfs__v1__volume__descriptor, ASK_TIMEOUT_MS, &m);
@@ -287,7 +289,7 @@ static void ask_volume(struct replicator *r)
 		return;
 	}
 	if (rc < 0) {
-		fail(r, rc);
+		fail(r, client_explain(r->client, rc));
 		return;
 	}
 	judge(r, (const Embassyfs__V1__Volume *)m, false);
@@ -483,6 +485,25 @@ static void look_at_own_conf(struct replicator *r, uint64_t now_ns)
 	step_renew(&r->step, now_ns);
 }
 
+/* A certificate that is about to expire stops replication on a day that nobody chose. */
+static void look_at_certificate(struct replicator *r, uint64_t now_ns)
+{
+	char text[sizeof(r->tls_warning)];
+	bool news;
+
+	if (!r->tls_dir || now_ns < r->tls_due_ns)
+		return;
+	r->tls_due_ns = now_ns + TLS_LOOK_NS;
+	(void)wire_tls_warning(r->tls_dir, clock_wall_ns() / (int64_t)SECOND_NS, text,
+			       sizeof(text));
+	pthread_mutex_lock(&r->mu);
+	news = strcmp(text, r->tls_warning) != 0;
+	memcpy(r->tls_warning, text, sizeof(r->tls_warning));
+	pthread_mutex_unlock(&r->mu);
+	if (news && text[0])
+		msg_warn("embassy %s: %s", r->address, text);
+}
+
 /* One step.  Returns until when to wait for news; 0: not at all. */
 static uint64_t take_step(struct replicator *r)
 {
@@ -490,6 +511,7 @@ static uint64_t take_step(struct replicator *r)
 	struct step_action a;
 
 	look_at_own_conf(r, now_ns);
+	look_at_certificate(r, now_ns);
 	if (step_silent(&r->step, now_ns))
 		set_reason(r, "it stopped answering while data was under way");
 	step_next(&r->step, now_ns, &a);
@@ -520,6 +542,8 @@ static uint64_t take_step(struct replicator *r)
 		a.until_ns = now_ns + 3600 * SECOND_NS;
 	if (r->cfg.volume_dir && a.until_ns > r->conf_due_ns)
 		a.until_ns = r->conf_due_ns;
+	if (r->tls_dir && a.until_ns > r->tls_due_ns)
+		a.until_ns = r->tls_due_ns;
 	if (r->cursor_due && a.until_ns > r->cursor_ns + SECOND_NS)
 		a.until_ns = r->cursor_ns + SECOND_NS;
 	return a.until_ns;

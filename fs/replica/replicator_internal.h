@@ -35,6 +35,7 @@ struct replicator {
 	/* The thread's own. */
 	struct own_conf *conf;
 	uint64_t conf_due_ns; /* when to look for a newer one */
+	uint64_t tls_due_ns;  /* when to look at our certificate's expiry */
 	uint64_t other_conf;  /* as agree_other_conf() said last */
 	struct step step;
 	struct client_stream *stream;
@@ -56,7 +57,9 @@ struct replicator {
 	bool was_even;	    /* the embassy has had everything since we started */
 	uint64_t behind_ns; /* by clock_mono_ns(): since when it does not; 0: it does */
 	enum replicator_state state;
-	char reason[512], warning[512];
+	char reason[512];
+	/* What a person should look at: another volume.conf there; our certificate. */
+	char conf_warning[512], tls_warning[512];
 };
 
 /* Put what a stream reports into the inbox. */

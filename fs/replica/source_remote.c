@@ -84,13 +84,18 @@ static int attempt_left_ms(const struct attempt *a)
 	return now_ns + MS_NS < a->end_ns ? (int)((a->end_ns - now_ns) / MS_NS) : 1;
 }
 
-/* Whether to try again after ${rc}, having waited. */
-static bool attempt_again(struct attempt *a, int rc)
+/*
+ * Whether to try again after ${rc}, having waited; if the server is away, with TLS files that were
+ * renewed meanwhile.
+ */
+static bool attempt_again(const struct remote *r, struct attempt *a, int rc)
 {
 	struct timespec ts;
 
 	if (rc != -ERR_UNREACHABLE && rc != -EAGAIN)
 		return false;
+	if (rc == -ERR_UNREACHABLE)
+		(void)client_renew(r->client);
 	if (clock_mono_ns() + (uint64_t)a->delay_ms * MS_NS >= a->end_ns)
 		return false;
 	ts = (struct timespec){.tv_sec = a->delay_ms / 1000,
@@ -111,7 +116,7 @@ static int fetch(void *ctx, uint64_t pos, size_t len, bool patient, void *out, s
 	do {
 		rc = client_read(r->client, r->params.id, pos, len, attempt_left_ms(&a), out,
 				 out_len);
-	} while (patient && attempt_again(&a, rc));
+	} while (patient && attempt_again(r, &a, rc));
 	if (rc == -EAGAIN)
 		rc = err_say(-ERR_UNREACHABLE, "%s: busy", client_address(r->client));
 	return rc;
@@ -214,7 +219,7 @@ static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
 	do {
 		rc = client_call(r->client, WIRE_SERVICE "Heads", &request->base,
 				 &embassyfs__v1__heads_reply__descriptor, attempt_left_ms(&a), &m);
-	} while (attempt_again(&a, rc));
+	} while (attempt_again(r, &a, rc));
 	if (rc == -EAGAIN)
 		return err_say(-ERR_UNREACHABLE, "%s: busy", client_address(r->client));
 	if (rc < 0)
@@ -417,8 +422,9 @@ int source_open_remote(const struct remote_config *cfg, struct source **out)
 	a = attempt_begin(r);
 	do {
 		rc = remote_get_volume(r->client, cfg->volume, attempt_left_ms(&a), &r->params, &v);
-	} while (attempt_again(&a, rc));
+	} while (attempt_again(r, &a, rc));
 	if (rc < 0) {
+		rc = client_explain(r->client, rc);
 		client_free(r->client);
 		free(r);
 		return rc;

@@ -3,8 +3,9 @@
  * called.
  */
 
-#include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
+#include "diagnose.h"
+#include "listen.h"
+#include "wire.h"
 
 #include <stdlib.h>
 
@@ -40,25 +41,56 @@ const grpc_auth_property *grpc_auth_property_iterator_next(grpc_auth_property_it
 	abort();
 }
 
-grpc_channel_credentials *grpc_ssl_credentials_create_ex(
-	const char *pem_root_certs, grpc_ssl_pem_key_cert_pair *pair,
-	const grpc_ssl_verify_peer_options *options, void *reserved)
+int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen, grpc_channel_credentials **out)
 {
-	(void)pem_root_certs;
-	(void)pair;
-	(void)options;
-	(void)reserved;
+	(void)tls_dir;
+	(void)seen;
+	(void)out;
 	abort();
 }
 
-grpc_server_credentials *grpc_ssl_server_credentials_create_ex(
-	const char *pem_root_certs, grpc_ssl_pem_key_cert_pair *pairs, size_t n_pairs,
-	grpc_ssl_client_certificate_request_type request, void *reserved)
+int wire_tls_source_new(const char *tls_dir, struct wire_tls_source **out)
 {
-	(void)pem_root_certs;
-	(void)pairs;
-	(void)n_pairs;
-	(void)request;
-	(void)reserved;
+	(void)tls_dir;
+	(void)out;
+	abort();
+}
+
+void wire_tls_source_free(struct wire_tls_source *s)
+{
+	(void)s;
+}
+
+int wire_server_tls(struct wire_tls_source *s, grpc_server_credentials **out)
+{
+	(void)s;
+	(void)out;
+	abort();
+}
+
+bool wire_tls_warning(const char *tls_dir, int64_t now_s, char *out, size_t size)
+{
+	(void)tls_dir;
+	(void)now_s;
+	(void)out;
+	(void)size;
+	return false;
+}
+
+/* Nor is a connection tried by hand, to say why it fails. */
+bool diagnose(const char *address, const char *tls_dir, const atomic_bool *stop, char *out,
+	      size_t size)
+{
+	(void)address;
+	(void)tls_dir;
+	(void)stop;
+	(void)out;
+	(void)size;
+	return false;
+}
+
+int listen_explain(const char *text)
+{
+	(void)text;
 	abort();
 }

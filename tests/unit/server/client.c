@@ -24,7 +24,7 @@ void client_init(struct client *c, const char *address, const char *tls_dir, con
 						   .key = (char *)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG,
 						   .value.string = (char *)name};
 	if (tls_dir)
-		cr_assert_eq(wire_client_tls(tls_dir, &creds), 0);
+		cr_assert_eq(wire_client_tls(tls_dir, &(struct wire_tls_seen){0}, &creds), 0);
 	else
 		creds = grpc_insecure_credentials_create();
 	c->channel = grpc_channel_create(address, creds, &args);

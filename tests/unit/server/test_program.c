@@ -147,7 +147,7 @@ Test(program, command_line)
 	cr_expect_eq(run(err, sizeof(err), "--store", second, "--listen", server.address,
 			 "--insecure", NULL),
 		     1);
-	cr_expect(strstr(err, "cannot be listened on"), "%s", err);
+	cr_expect(strstr(err, "another program listens there"), "%s", err);
 	cr_expect_neq(run(err, sizeof(err), "--store", second, "--listen", "127.0.0.1:0", "--tls",
 			  fix_path("nowhere")),
 		      0);

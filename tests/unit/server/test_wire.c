@@ -202,8 +202,9 @@ Test(wire, statuses)
 Test(wire, tls_files)
 {
 	grpc_channel_credentials *creds;
+	struct wire_tls_seen seen = {0};
 
-	cr_expect_eq(wire_client_tls("/proc/nowhere", &creds), -ENOENT);
+	cr_expect_eq(wire_client_tls("/proc/nowhere", &seen, &creds), -ENOENT);
 	cr_expect(strstr(err_detail(-ENOENT), "ca.pem"));
 }
 

@@ -1,0 +1,78 @@
+/*
+ * PEM certificates, read with libcrypto.
+ */
+
+#include "cert.h"
+
+#include "err.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <time.h>
+
+/* An encrypted key is not asked a passphrase for. */
+static int no_passphrase(char *buf, int size, int rwflag, void *arg)
+{
+	(void)buf;
+	(void)size;
+	(void)rwflag;
+	(void)arg;
+	return -1;
+}
+
+static int read_cert(const char *pem, size_t len, X509 **out)
+{
+	BIO *bio = len <= INT_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
+
+	if (!bio)
+		return -ENOMEM;
+	*out = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+	BIO_free(bio);
+	ERR_clear_error();
+	return *out ? 0 : -ERR_FORMAT;
+}
+
+int cert_expiry(const char *pem, size_t len, int64_t *out_s)
+{
+	struct tm tm;
+	X509 *cert;
+	int rc = read_cert(pem, len, &cert);
+
+	if (rc < 0)
+		return rc;
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
+		*out_s = timegm(&tm);
+	else
+		rc = -ERR_FORMAT;
+	X509_free(cert);
+	ERR_clear_error();
+	return rc;
+}
+
+int cert_fits(const char *cert, size_t cert_len, const char *key, size_t key_len)
+{
+	BIO *bio = key_len <= INT_MAX ? BIO_new_mem_buf(key, (int)key_len) : NULL;
+	EVP_PKEY *pkey;
+	X509 *x;
+	int rc;
+
+	if (!bio)
+		return -ENOMEM;
+	rc = read_cert(cert, cert_len, &x);
+	if (rc < 0)
+		goto free_bio;
+	pkey = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+	if (!pkey)
+		rc = -ERR_FORMAT;
+	else if (X509_check_private_key(x, pkey) != 1)
+		rc = -EINVAL;
+	EVP_PKEY_free(pkey);
+	X509_free(x);
+	ERR_clear_error();
+free_bio:
+	BIO_free(bio);
+	return rc;
+}
