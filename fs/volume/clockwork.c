@@ -21,33 +21,63 @@
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
-#define TICK_MS 100u		/* how often the log's housekeeping runs */
-#define HEAD_PHASE_MS 950u	/* heads are made this far into a second */
+#define TICK_MS 100u	   /* how often the log's housekeeping runs */
+#define HEAD_PHASE_MS 950u /* heads are made this far into a second */
 #define CHECKPOINT_S_DEFAULT 60u
 #define RETRY_S 1u
+#define RETRY_S_MAX                                                                                \
+	32u /* a checkpoint that fails may leave nodes in the log: less and less often */
 
-static void note_failure(struct volume *v, const char *what, int rc)
+static const struct {
+	const char *fails, *works;
+} words[FAILING_KINDS] = {
+	[FAILING_HEAD] = {"no head can be made", "heads are made again"},
+	[FAILING_CHECKPOINT] = {"no checkpoint can be taken", "checkpoints are taken again"},
+};
+
+/* How the newest try of a kind went. REQUIRES(clock_mu) */
+static void note(struct volume *v, enum failing what, int rc)
 {
-	char text[sizeof(v->reason)];
-	bool news;
+	char *reason = v->reason[what], text[sizeof(v->reason[what])] = "";
 
-	snprintf(text, sizeof(text), "%s: %s", what, err_detail(rc));
-	pthread_mutex_lock(&v->clock_mu);
-	news = strcmp(text, v->reason) != 0;
-	memcpy(v->reason, text, sizeof(text));
-	pthread_mutex_unlock(&v->clock_mu);
-	if (news)
+	if (rc < 0)
+		snprintf(text, sizeof(text), "%s: %s", words[what].fails, err_detail(rc));
+	if (strcmp(text, reason) == 0)
+		return;
+	memcpy(reason, text, sizeof(text));
+	if (rc < 0)
 		msg_error("%s: %s; nothing that was made durable is lost, trying again", v->cfg.dir,
 			  text);
+	else
+		msg_info("%s: %s", v->cfg.dir, words[what].works);
 }
 
-static void note_success(struct volume *v)
+void clockwork_reason(struct volume *v, char *out, size_t cap)
+{
+	const char *head = v->reason[FAILING_HEAD], *checkpoint = v->reason[FAILING_CHECKPOINT];
+
+	pthread_mutex_lock(&v->clock_mu);
+	snprintf(out, cap, "%s%s%s", head, head[0] && checkpoint[0] ? "; " : "", checkpoint);
+	pthread_mutex_unlock(&v->clock_mu);
+}
+
+void clockwork_head_tried(struct volume *v, int rc)
 {
 	pthread_mutex_lock(&v->clock_mu);
-	if (v->reason[0] != '\0')
-		msg_info("%s: writing goes on", v->cfg.dir);
-	v->reason[0] = '\0';
+	note(v, FAILING_HEAD, rc);
+	v->head_rc = rc < 0 ? rc : 0;
+	v->head_retry_ns = clock_mono_ns() + RETRY_S * NS_PER_S;
 	pthread_mutex_unlock(&v->clock_mu);
+}
+
+int clockwork_head_failing(struct volume *v)
+{
+	int rc;
+
+	pthread_mutex_lock(&v->clock_mu);
+	rc = clock_mono_ns() < v->head_retry_ns ? v->head_rc : 0;
+	pthread_mutex_unlock(&v->clock_mu);
+	return rc;
 }
 
 /* Wait on ${cond} for at most ${ms}.  REQUIRES(clock_mu) */
@@ -94,6 +124,13 @@ void clockwork_want_checkpoint(struct volume *v)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
+/* The newest one failed, and it is too early for another. REQUIRES(clock_mu) */
+static bool checkpoint_pauses(const struct volume *v)
+{
+	return v->checkpoint_rc < 0 && !v->checkpoint_now &&
+	       clock_mono_ns() < v->checkpoint_retry_ns;
+}
+
 int clockwork_admit(struct volume *v)
 {
 	size_t live, frozen;
@@ -119,9 +156,9 @@ int clockwork_admit(struct volume *v)
 		 * Full: wait for the checkpoint under way, or for the one asked for, to make room.
 		 */
 		pthread_mutex_lock(&v->clock_mu);
-		while (v->checkpoints == seen && !v->stopping)
+		while (v->checkpoints == seen && !v->stopping && !checkpoint_pauses(v))
 			pthread_cond_wait(&v->checkpoint_done, &v->clock_mu);
-		rc = v->checkpoints == seen ? 0 : v->checkpoint_rc;
+		rc = v->checkpoints == seen && v->stopping ? 0 : v->checkpoint_rc;
 		pthread_mutex_unlock(&v->clock_mu);
 		if (rc < 0)
 			return rc;
@@ -136,6 +173,14 @@ static uint64_t ms_to_head(void)
 	return ms < HEAD_PHASE_MS ? HEAD_PHASE_MS - ms : HEAD_PHASE_MS + 1000 - ms;
 }
 
+/* When to try a head next, whose time is ${due} if nobody asks for one. REQUIRES(clock_mu) */
+static uint64_t head_due(const struct volume *v, uint64_t due)
+{
+	uint64_t at = v->want_head ? 0 : due;
+
+	return v->head_rc < 0 && at < v->head_retry_ns ? v->head_retry_ns : at;
+}
+
 static void *clock_main(void *arg)
 {
 	struct volume *v = arg;
@@ -144,25 +189,22 @@ static void *clock_main(void *arg)
 
 	pthread_mutex_lock(&v->clock_mu);
 	while (!v->stopping) {
-		uint64_t mono_ns = clock_mono_ns();
+		uint64_t mono_ns = clock_mono_ns(), at = head_due(v, due);
 		bool now;
-		int rc;
 
-		if (!v->want_head && mono_ns < due) {
-			uint64_t left = (due - mono_ns) / NS_PER_MS + 1;
+		if (mono_ns < at) {
+			uint64_t left = (at - mono_ns) / NS_PER_MS + 1;
 
 			wait_ms(v, &v->clock_wake, left < TICK_MS ? left : TICK_MS);
 		}
-		now = v->want_head || clock_mono_ns() >= due;
-		v->want_head = false;
+		now = clock_mono_ns() >= head_due(v, due);
+		if (now)
+			v->want_head = false;
 		pthread_mutex_unlock(&v->clock_mu);
 		log_prepare(v->log);
 		if (now) {
-			rc = volume_add_head(v, &head);
-			if (rc < 0)
-				note_failure(v, "no head can be made", rc);
-			else
-				note_success(v);
+			/* A failure is noted there; it is tried again. */
+			(void)!volume_add_head(v, &head);
 			due = clock_mono_ns() + ms_to_head() * NS_PER_MS;
 		}
 		pthread_mutex_lock(&v->clock_mu);
@@ -219,11 +261,16 @@ int checkpoint_take(struct volume *v)
 
 	/*
 	 * Only this function changes the base and drops the frozen overlay, and one at a time: both
-	 * can be read unlocked.
+	 * can be read unlocked.  A tree that was merged, and has no checkpoint yet, is used again.
 	 */
-	rc = tree_merge(v->cache, &io, &v->view.map.base, v->view.map.frozen, &c.root);
-	if (rc < 0)
-		return rc;
+	if (!v->merged) {
+		rc = tree_merge(v->cache, &io, &v->view.map.base, v->view.map.frozen,
+				&v->merged_root);
+		if (rc < 0)
+			return rc;
+		v->merged = true;
+	}
+	c.root = v->merged_root;
 	checkpoint_encode(&c, plain);
 	rc = append_block(v, BLOCK_CHECKPOINT, plain, sizeof(plain), &ptr);
 	if (rc < 0)
@@ -234,6 +281,7 @@ int checkpoint_take(struct volume *v)
 	merged = v->view.map.frozen;
 	v->view.map.base = c.root;
 	v->view.map.frozen = NULL;
+	v->merged = false;
 	view_unlock(&v->view);
 	v->checkpoint = ptr;
 	v->checkpoint_head = c.from_head;
@@ -248,26 +296,38 @@ static uint64_t checkpoint_interval_ns(const struct volume *v)
 	return (v->cfg.checkpoint_s ? v->cfg.checkpoint_s : CHECKPOINT_S_DEFAULT) * NS_PER_S;
 }
 
+/* When to take a checkpoint next, whose time is ${due} if nobody asks. REQUIRES(clock_mu) */
+static uint64_t checkpoint_due(const struct volume *v, uint64_t due)
+{
+	uint64_t at = v->want_checkpoint ? 0 : due;
+
+	if (v->checkpoint_now)
+		return 0;
+	return v->checkpoint_rc < 0 ? v->checkpoint_retry_ns : at;
+}
+
 static void *checkpointer_main(void *arg)
 {
 	struct volume *v = arg;
-	uint64_t due = clock_mono_ns() + checkpoint_interval_ns(v);
+	uint64_t due = clock_mono_ns() + checkpoint_interval_ns(v), pause_s = RETRY_S;
 
 	pthread_mutex_lock(&v->clock_mu);
 	while (!v->stopping) {
+		uint64_t mono_ns = clock_mono_ns(), at = checkpoint_due(v, due);
 		int rc;
 
-		if (!v->want_checkpoint && clock_mono_ns() < due) {
-			wait_ms(v, &v->clock_wake, (due - clock_mono_ns()) / NS_PER_MS + 1);
+		if (mono_ns < at) {
+			wait_ms(v, &v->clock_wake, (at - mono_ns) / NS_PER_MS + 1);
 			continue;
 		}
-		v->want_checkpoint = false;
+		v->want_checkpoint = v->checkpoint_now = false;
 		pthread_mutex_unlock(&v->clock_mu);
 		rc = checkpoint_take(v);
-		if (rc < 0)
-			note_failure(v, "no checkpoint can be taken", rc);
-		due = clock_mono_ns() + (rc < 0 ? RETRY_S * NS_PER_S : checkpoint_interval_ns(v));
+		due = clock_mono_ns() + checkpoint_interval_ns(v);
 		pthread_mutex_lock(&v->clock_mu);
+		note(v, FAILING_CHECKPOINT, rc);
+		v->checkpoint_retry_ns = clock_mono_ns() + pause_s * NS_PER_S;
+		pause_s = rc == 0 ? RETRY_S : pause_s < RETRY_S_MAX ? 2 * pause_s : RETRY_S_MAX;
 		v->checkpoint_rc = rc;
 		v->checkpoints++;
 		pthread_cond_broadcast(&v->checkpoint_done);
@@ -287,7 +347,7 @@ int volume_checkpoint(struct volume *v)
 	/* One under way may have frozen before this call: only the one after it counts. */
 	for (int i = 0; i < 2; i++) {
 		seen = v->checkpoints;
-		v->want_checkpoint = true;
+		v->checkpoint_now = true;
 		pthread_cond_broadcast(&v->clock_wake);
 		while (v->checkpoints == seen && !v->stopping)
 			pthread_cond_wait(&v->checkpoint_done, &v->clock_mu);

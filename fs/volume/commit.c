@@ -66,9 +66,8 @@ static uint64_t newest_head_number(struct volume *v)
 int commit_take_again(struct volume *v)
 {
 	struct view *view = &v->view;
-	struct delta d = {.first_seq = view->seq + 1,
-			  .last_seq = view->seq + 1,
-			  .counts = view->counts};
+	struct delta d = {
+		.first_seq = view->seq + 1, .last_seq = view->seq + 1, .counts = view->counts};
 	int rc = delta_begin(&v->unsent, &d);
 
 	if (rc == 0)
@@ -186,59 +185,97 @@ struct rollup {
 	struct volume *v;
 	struct delta d;
 	struct buf plain;
-	struct head *head;
+	uint32_t n; /* pieces so far */
 };
 
 static int append_piece(void *ctx, const void *records, size_t len)
 {
 	struct rollup *r = ctx;
+	struct rolled *done = &r->v->rolled;
 	int rc;
 
-	if (r->head->n_deltas == HEAD_DELTAS_MAX)
+	if (r->n == HEAD_DELTAS_MAX)
 		return -E2BIG;
+	if (r->n++ < done->n)
+		return 0;
 	buf_reset(&r->plain);
 	rc = delta_begin(&r->plain, &r->d);
 	if (rc == 0)
 		rc = buf_add(&r->plain, records, len);
 	if (rc == 0)
 		rc = log_append(r->v->log, BLOCK_DELTA, r->plain.p, r->plain.len,
-				r->v->cfg.params->compress, &r->head->deltas[r->head->n_deltas]);
+				r->v->cfg.params->compress, &done->ptr[done->n]);
 	if (rc == 0)
-		r->head->n_deltas++;
+		done->n++;
 	return rc;
 }
 
-/*
- * List the net effect of many small deltas in their stead: a view then reads a few blocks for each
- * head, not thousands. REQUIRES(flush_mu)
- */
-static int roll_up(struct volume *v, struct head *h)
+/* The net effect of all deltas since the newest head.  REQUIRES(flush_mu) */
+static int find_net(struct volume *v, struct overlay *net, struct delta *out)
 {
-	struct rollup r = {.v = v, .head = h};
-	struct overlay *net;
 	struct delta d;
-	int rc;
+	int rc = 0;
 
-	rc = overlay_new(&net);
-	if (rc < 0)
-		return rc;
 	for (size_t at = 0; rc == 0 && at < v->since.plain.len;) {
 		uint32_t len = get_le32(v->since.plain.p + at);
 
 		rc = delta_decode(v->since.plain.p + at + 4, len, &d);
 		if (rc == 0 && at == 0)
-			r.d.first_seq = d.first_seq;
+			*out = d;
 		if (rc == 0)
 			rc = overlay_apply(net, d.records, d.records_len);
 		at += 4 + len;
 	}
-	r.d.last_seq = d.last_seq;
-	r.d.counts = d.counts;
+	out->last_seq = d.last_seq;
+	out->counts = d.counts;
+	return rc;
+}
+
+/*
+ * Append the net effect of many small deltas: a view then reads a few blocks for each head, not
+ * thousands.  The deltas stay, so what a try has appended that failed, here or at the head, is the
+ * beginning of what the next one needs, unless more came since. REQUIRES(flush_mu)
+ */
+static int roll_up(struct volume *v)
+{
+	struct rollup r = {.v = v};
+	struct rolled *done = &v->rolled;
+	struct overlay *net;
+	int rc;
+
+	if (done->of != v->since.n)
+		*done = (struct rolled){.of = v->since.n};
+	rc = overlay_new(&net);
+	if (rc < 0)
+		return rc;
+	rc = find_net(v, net, &r.d);
 	if (rc == 0)
 		rc = overlay_encode(net, ROLLUP_PIECE_BYTES, append_piece, &r);
+	done->whole = rc == 0;
+	assert(rc < 0 || done->n == r.n);
 	buf_release(&r.plain);
 	overlay_free(net);
 	return rc;
+}
+
+/* What the next head lists: all deltas since the newest, or a rollup and the deltas after it. */
+static int list_deltas(struct volume *v, struct head *h) /* REQUIRES(flush_mu) */
+{
+	const struct rolled *done = &v->rolled;
+	int rc;
+
+	assert(done->of <= v->since.n);
+	if (done->whole ? done->n + v->since.n - done->of > HEAD_DELTAS_MAX
+			: v->since.n > ROLLUP_FROM) {
+		rc = roll_up(v);
+		if (rc < 0)
+			return rc;
+	}
+	for (uint32_t i = 0; done->whole && i < done->n; i++)
+		h->deltas[h->n_deltas++] = done->ptr[i];
+	for (size_t i = done->whole ? done->of : 0; i < v->since.n; i++)
+		h->deltas[h->n_deltas++] = v->since.ptr[i];
+	return 0;
 }
 
 static uint64_t headless_bytes(struct volume *v)
@@ -260,19 +297,15 @@ static int add_head_locked(struct volume *v, struct head *out)
 	memset(out, 0, sizeof(*out));
 	out->time_ns = volume_now_ns(v);
 	out->checkpoint = v->checkpoint;
-	if (v->since.n <= ROLLUP_FROM) {
-		for (size_t i = 0; i < v->since.n; i++)
-			out->deltas[out->n_deltas++] = v->since.ptr[i];
-	} else {
-		rc = roll_up(v, out);
-		if (rc < 0)
-			return rc;
-	}
+	rc = list_deltas(v, out);
+	if (rc < 0)
+		return rc;
 	rc = log_add_head(v->log, out);
 	if (rc < 0)
 		return rc;
 	v->since.n = 0;
 	buf_reset(&v->since.plain);
+	v->rolled = (struct rolled){0};
 	atomic_store(&v->since_full, false);
 	v->checkpoint_news = false;
 	atomic_store(&v->head_end, head_end(out));
@@ -280,9 +313,9 @@ static int add_head_locked(struct volume *v, struct head *out)
 	return 1;
 }
 
-int volume_add_head(struct volume *v, struct head *out)
+/* 1: a head was made; 0: there was nothing to say; or why it could not be made. */
+static int add_head(struct volume *v, struct head *out, uint64_t *out_roll_forward)
 {
-	uint64_t roll_forward;
 	int rc;
 
 	/* The bulk of the data first, without the lock that fsync and large operations need. */
@@ -291,8 +324,17 @@ int volume_add_head(struct volume *v, struct head *out)
 		return rc;
 	pthread_mutex_lock(&v->flush_mu);
 	rc = add_head_locked(v, out);
-	roll_forward = rc == 1 ? out->number - v->checkpoint_head : 0;
+	*out_roll_forward = rc == 1 ? out->number - v->checkpoint_head : 0;
 	pthread_mutex_unlock(&v->flush_mu);
+	return rc;
+}
+
+int volume_add_head(struct volume *v, struct head *out)
+{
+	uint64_t roll_forward = 0;
+	int rc = add_head(v, out, &roll_forward);
+
+	clockwork_head_tried(v, rc);
 	if (roll_forward >= HEADS_TO_CHECKPOINT)
 		clockwork_want_checkpoint(v);
 	if (rc == 1 && v->cfg.on_head != NULL)
@@ -308,7 +350,10 @@ int commit_heads_keep_up(struct volume *v)
 	int rc;
 
 	if (since_full || headless > HEAD_LOG_FULL) {
-		rc = volume_add_head(v, &head);
+		/* Where the clock's tries fail, one each second is enough. */
+		rc = clockwork_head_failing(v);
+		if (rc == 0)
+			rc = volume_add_head(v, &head);
 		/* A full disk bounds the log by itself, and deleting has to go on there. */
 		return rc == -ENOSPC && !since_full ? 0 : rc;
 	}

@@ -55,8 +55,10 @@ static int lock_refused(int fd, const char *dir)
 	ssize_t len = file_read_at(fd, text, sizeof(text) - 1, 0);
 
 	if (len > 0 && sscanf(text, "%*s %ld", &pid) == 1)
-		return err_say(-ERR_LOCKED, "%s: in use by process %ld; unmount it there first, or "
-			       "mount with -o ro", dir, pid);
+		return err_say(-ERR_LOCKED,
+			       "%s: in use by process %ld; unmount it there first, or "
+			       "mount with -o ro",
+			       dir, pid);
 	return err_say(-ERR_LOCKED,
 		       "%s: in use by another process; unmount it there first, or mount "
 		       "with -o ro",
@@ -315,12 +317,12 @@ int volume_close(struct volume *v)
 
 	lock_say(v->lock_fd, "closing");
 	clockwork_stop(v);
+	/* Without a checkpoint the deltas still tell all; on a full disk there is none. */
 	rc = checkpoint_take(v);
-	/* Without room for a checkpoint the deltas still tell all. */
-	if (rc == -ENOSPC)
-		rc = 0;
-	if (rc == 0)
-		rc = volume_add_head(v, &head);
+	if (rc < 0 && rc != -ENOSPC)
+		msg_error("%s: the last checkpoint could not be taken: %s", v->cfg.dir,
+			  err_detail(rc));
+	rc = volume_add_head(v, &head);
 	if (rc < 0)
 		msg_error("%s: the last head could not be made: %s", v->cfg.dir, err_detail(rc));
 	close_rc = close_log(v);
@@ -445,9 +447,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	pthread_mutex_lock(&v->flush_mu);
 	out->checkpoint_head = v->checkpoint_head;
 	pthread_mutex_unlock(&v->flush_mu);
-	pthread_mutex_lock(&v->clock_mu);
-	memcpy(out->reason, v->reason, sizeof(out->reason));
-	pthread_mutex_unlock(&v->clock_mu);
+	clockwork_reason(v, out->reason, sizeof(out->reason));
 	if (out->reason[0] != '\0')
 		out->stuck = -EIO;
 	if (volume_disk_free(v, &out->disk_free) < 0)

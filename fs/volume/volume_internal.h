@@ -19,14 +19,14 @@
 
 /* The simulation has smaller ones, in the same proportions. */
 #ifndef DELTA_FLUSH_BYTES
-#define DELTA_FLUSH_BYTES (256u << 10)	 /* pending item changes beyond this are appended at once */
-#define SINCE_BYTES_MAX (8u << 20) /* deltas since the newest head beyond this ask for a head */
+#define DELTA_FLUSH_BYTES (256u << 10) /* pending item changes beyond this are appended at once */
+#define SINCE_BYTES_MAX (8u << 20)     /* deltas since the newest head beyond this ask for a head */
 #define SINCE_COUNT_MAX 4096u
 /* Beyond this changes wait for a head, which lists no more than 64 blocks of their net effect. */
 #define SINCE_BYTES_FULL (16u << 20)
-#define ROLLUP_FROM 64u			 /* deltas; a head that would list more rolls them up */
-#define ROLLUP_PIECE_BYTES (960u << 10)	 /* of one block of the net effect that is listed instead */
-#define HEADS_TO_CHECKPOINT 1000u	 /* the heads that a view has to roll forward at most */
+#define ROLLUP_FROM 64u			/* deltas; a head that would list more rolls them up */
+#define ROLLUP_PIECE_BYTES (960u << 10) /* of one block of the net effect that is listed instead */
+#define HEADS_TO_CHECKPOINT 1000u	/* the heads that a view has to roll forward at most */
 /* So do log bytes since the newest head; an embassy refuses a log without one for long. */
 #define HEAD_LOG_BYTES (4 * SEGMENT_SIZE)
 #define HEAD_LOG_FULL (8 * SEGMENT_SIZE)
@@ -47,6 +47,17 @@ struct since {
 	struct buf plain; /* their plaintexts, each after its u32 length */
 };
 
+/* A rollup of the first ${of} of them, for a head that is not made yet. */
+struct rolled {
+	struct block_ptr ptr[HEAD_DELTAS_MAX]; /* n pieces, in the log */
+	uint32_t n;
+	size_t of;
+	bool whole; /* these are all pieces */
+};
+
+/* What may fail again and again while all else goes on; the status says why the newest did. */
+enum failing { FAILING_HEAD, FAILING_CHECKPOINT, FAILING_KINDS };
+
 struct volume {
 	struct view view; /* the mutable view */
 	struct volume_config cfg;
@@ -66,32 +77,40 @@ struct volume {
 	pthread_mutex_t flush_mu;
 	/* a delta taken from the overlay, not yet in the log.  Guarded by flush_mu. */
 	struct buf unsent;
-	uint64_t unsent_seq;	/* its number.  Guarded by flush_mu. */
-	uint64_t delta_end;	/* position after the newest delta.  Guarded by flush_mu. */
-	struct since since;	/* Guarded by flush_mu. */
-	atomic_bool since_full;	/* beyond SINCE_BYTES_FULL: operations make a head first */
+	uint64_t unsent_seq;	     /* its number.  Guarded by flush_mu. */
+	uint64_t delta_end;	     /* position after the newest delta.  Guarded by flush_mu. */
+	struct since since;	     /* Guarded by flush_mu. */
+	struct rolled rolled;	     /* Guarded by flush_mu. */
+	atomic_bool since_full;	     /* beyond SINCE_BYTES_FULL: operations make a head first */
 	struct block_ptr checkpoint; /* newest whole one.  Guarded by flush_mu. */
 	/* it states the namespace of this head at least.  Guarded by flush_mu. */
 	uint64_t checkpoint_head;
 	/* what the frozen overlay's checkpoint will say, but for its root.  Guarded by flush_mu. */
 	struct checkpoint freezing;
-	bool checkpoint_news;	     /* no head names it yet.  Guarded by flush_mu. */
-	atomic_bool blocked;	     /* unsent could not be appended: operations try first */
-	_Atomic uint64_t head_end;   /* end of the newest head */
+	/* The checkpointer's: the tree of base and frozen, all in the log, if merged. */
+	struct tree_root merged_root;
+	bool merged;
+	bool checkpoint_news;	   /* no head names it yet.  Guarded by flush_mu. */
+	atomic_bool blocked;	   /* unsent could not be appended: operations try first */
+	_Atomic uint64_t head_end; /* end of the newest head */
 
 	pthread_mutex_t orphan_mu;
 	/* inodes without a name, not yet forgotten.  Guarded by orphan_mu. */
 	struct orphans *orphans;
 
 	pthread_mutex_t clock_mu;
-	pthread_cond_t clock_wake;	/* to the clock and the checkpointer */
-	pthread_cond_t checkpoint_done; /* to whoever waits for one */
+	pthread_cond_t clock_wake;		   /* to the clock and the checkpointer */
+	pthread_cond_t checkpoint_done;		   /* to whoever waits for one */
 	bool stopping, want_head, want_checkpoint; /* Guarded by clock_mu. */
-	uint64_t checkpoints;	  /* taken or failed so far.  Guarded by clock_mu. */
-	int checkpoint_rc;	  /* of the newest.  Guarded by clock_mu. */
-	/* why the newest head or checkpoint failed, or empty.  Guarded by clock_mu. */
-	char reason[256];
-	int64_t head_ns;       /* the newest head's time.  Guarded by clock_mu. */
+	uint64_t checkpoints; /* taken or failed so far.  Guarded by clock_mu. */
+	int checkpoint_rc;    /* of the newest.  Guarded by clock_mu. */
+	/* why the newest of each kind failed, or empty.  Guarded by clock_mu. */
+	char reason[FAILING_KINDS][256];
+	int head_rc;		      /* of the newest try to make a head.  Guarded by clock_mu. */
+	uint64_t head_retry_ns;	      /* if that failed: no other before.  Guarded by clock_mu. */
+	bool checkpoint_now;	      /* one is asked for whatever failed.  Guarded by clock_mu. */
+	uint64_t checkpoint_retry_ns; /* as head_retry_ns.  Guarded by clock_mu. */
+	int64_t head_ns;	      /* the newest head's time.  Guarded by clock_mu. */
 	uint64_t head_mono_ns; /* when it was made, or the volume opened.  Guarded by clock_mu. */
 	pthread_t clock, checkpointer;
 	size_t overlay_max;   /* bytes of one overlay */
@@ -100,6 +119,12 @@ struct volume {
 
 /* clockwork_head_made(v, time_ns): the newest head says ${time_ns}, now. */
 void clockwork_head_made(struct volume *v, int64_t time_ns);
+/* clockwork_head_tried(v, rc): a head was made (not negative), or why it could not be. */
+void clockwork_head_tried(struct volume *v, int rc);
+/* clockwork_head_failing(v): why the newest try failed, if it is too early for another; or 0. */
+int clockwork_head_failing(struct volume *v);
+/* clockwork_reason(v, out, cap): what fails, and why; empty: nothing does. */
+void clockwork_reason(struct volume *v, char *out, size_t cap);
 
 /* volume_disk_free(v, out): bytes that the disk under the log has for us.  0 or -errno. */
 MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);

@@ -1,7 +1,8 @@
 /*
- * Roll-ups: the net effect of many deltas, in several blocks, of which a crash may leave some.
+ * Roll-ups: the net effect of many deltas, in several blocks, of which a crash may leave some; and
+ * what a volume does while heads or checkpoints fail.
  *
- * The appends are watched: what is appended of a roll-up is counted, replaced or refused.
+ * The appends are watched: what is appended is counted, replaced or refused.
  */
 
 #include "fixture.h"
@@ -12,6 +13,7 @@
 #include "item.h"
 #include "log.h"
 #include "secret.h"
+#include "source.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -21,6 +23,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NAMES 1600u /* attributes of 1,000 random bytes: a roll-up of two pieces */
@@ -29,7 +32,9 @@ static const struct caller me = {0, 0};
 
 /* What becomes of a roll-up's pieces. */
 static enum { KEEP, END_AT_SECOND, REFUSE_SECOND, END_AFTER_FOREIGN } mode;
-static atomic_uint pieces;
+static atomic_uint pieces, kept_pieces, nodes;
+static atomic_bool no_checkpoint, no_head;
+static atomic_uint head_tries;
 
 int __real_log_append(struct log *, enum block_kind, const void *, size_t, int, struct block_ptr *);
 
@@ -82,10 +87,26 @@ int __wrap_log_append(struct log *log, enum block_kind kind, const void *plain, 
 		}
 		if (mode == END_AT_SECOND && n == 2)
 			end_here(log);
-		if (mode == REFUSE_SECOND && n >= 2)
+		if (mode == REFUSE_SECOND && atomic_load(&kept_pieces) > 0)
 			return -ENOSPC;
+		atomic_fetch_add(&kept_pieces, 1);
 	}
+	if (kind == BLOCK_CHECKPOINT && no_checkpoint)
+		return err_say(-EIO, "refused by the test");
+	if (kind == BLOCK_NODE)
+		atomic_fetch_add(&nodes, 1);
 	return __real_log_append(log, kind, plain, len, level, out);
+}
+
+int __real_log_add_head(struct log *, struct head *);
+int __wrap_log_add_head(struct log *log, struct head *h);
+
+int __wrap_log_add_head(struct log *log, struct head *h)
+{
+	if (!no_head)
+		return __real_log_add_head(log, h);
+	atomic_fetch_add(&head_tries, 1);
+	return err_say(-ENOSPC, "refused by the test");
 }
 
 /* In the process that the test forked, which does not answer to Criterion. */
@@ -203,4 +224,138 @@ Test(rollup, a_full_disk_between_its_pieces_and_a_crash_lose_nothing)
 Test(rollup, a_torn_one_of_a_former_version_is_passed_over)
 {
 	torn(END_AFTER_FOREIGN);
+}
+
+/* ${n} attributes of "f", which is made if it is not there, synced every 100. */
+static struct attr put_synced(struct volume *v, unsigned n)
+{
+	struct attr a;
+
+	if (view_lookup(volume_view(v), INO_ROOT, "f", &a) < 0)
+		cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a),
+			     0);
+	for (unsigned i = 0; i < n; i += 100) {
+		put_names(v, a.ino, i, 100);
+		cr_assert_eq(volume_sync(v), 0);
+	}
+	return a;
+}
+
+/* While no head can be made nothing is appended again, and the clock tries once a second. */
+Test(rollup, heads_that_fail_append_nothing_anew)
+{
+	struct fixture f;
+	struct volume *v;
+	struct view *past;
+	struct volume_status st;
+	struct attr a;
+	struct head h;
+	uint64_t end;
+	char got[1000];
+	size_t len;
+	time_t begin;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	no_head = true;
+	/* More than asks for a head at once. */
+	a = put_synced(v, 9000);
+	cr_assert_eq(volume_add_head(v, &h), -ENOSPC);
+	end = log_end(volume_log(v));
+	for (int i = 0; i < 10; i++)
+		cr_assert_eq(volume_add_head(v, &h), -ENOSPC);
+	cr_assert_eq(log_end(volume_log(v)), end, "a try that fails appends");
+	/* However slow this machine is, the clock's tries are no more than its seconds. */
+	begin = time(NULL);
+	head_tries = 0;
+	sleep(2);
+	cr_assert_leq(head_tries, (unsigned)(time(NULL) - begin) + 1);
+	cr_assert_eq(log_end(volume_log(v)), end);
+	volume_get_status(v, &st);
+	cr_assert_not_null(strstr(st.reason, "no head can be made"), "'%s'", st.reason);
+	/* What comes after the roll-up is listed behind it. */
+	cr_assert_eq(volume_setxattr(v, a.ino, "user.5", "new", 3, 0), 0);
+	no_head = false;
+	cr_assert_eq(volume_add_head(v, &h), 0);
+	volume_get_status(v, &st);
+	cr_assert_str_empty(st.reason);
+	log_newest_head(volume_log(v), &h);
+	cr_assert_eq(view_open(volume_view_config(v), &h, &past), 0);
+	cr_assert_eq(view_getxattr(past, a.ino, "user.5", got, sizeof(got), &len), 0);
+	cr_assert_eq(len, 3);
+	cr_assert_eq(view_getxattr(past, a.ino, "user.8999", got, sizeof(got), &len), 0);
+	view_close(past);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
+
+/* A roll-up of which a piece does not fit keeps the pieces that it has. */
+Test(rollup, pieces_are_appended_once)
+{
+	struct fixture f;
+	struct volume *v;
+	struct head h;
+	int failed = 0;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	mode = REFUSE_SECOND;
+	/* The clock may have made a head of a part: then there is more to roll up. */
+	for (int i = 0; i < 10 && failed == 0; i++) {
+		kept_pieces = 0;
+		(void)put_synced(v, 7000);
+		failed += volume_add_head(v, &h) == -ENOSPC;
+	}
+	cr_assert_eq(failed, 1);
+	for (int i = 0; i < 5; i++)
+		cr_assert_eq(volume_add_head(v, &h), -ENOSPC);
+	cr_assert_eq(kept_pieces, 1);
+	mode = KEEP;
+	cr_assert_eq(volume_add_head(v, &h), 0);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
+
+/* A checkpoint that fails is told until one succeeds, costs nothing again, and keeps no head back. */
+Test(rollup, checkpoints_that_fail_keep_nothing_back)
+{
+	struct fixture f;
+	struct volume *v;
+	struct volume_status st;
+	struct source *src;
+	struct head h, last;
+	struct attr a;
+	unsigned n;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	a = put_synced(v, 1000);
+	no_checkpoint = true;
+	cr_assert_eq(volume_checkpoint(v), -EIO);
+	n = nodes;
+	cr_assert_gt(n, 10);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(volume_checkpoint(v), -EIO);
+	cr_assert_eq(nodes, n, "a tree that was merged is written again");
+	cr_assert_eq(volume_setxattr(v, a.ino, "user.more", "1", 1, 0), 0);
+	cr_assert_eq(volume_add_head(v, &h), 0);
+	volume_get_status(v, &st);
+	cr_assert_not_null(strstr(st.reason, "no checkpoint can be taken: refused"), "'%s'",
+			   st.reason);
+	no_checkpoint = false;
+	cr_assert_eq(volume_checkpoint(v), 0);
+	volume_get_status(v, &st);
+	cr_assert_str_empty(st.reason);
+
+	/* The last head is made all the same. */
+	no_checkpoint = true;
+	log_newest_head(volume_log(v), &h);
+	cr_assert_eq(volume_setxattr(v, a.ino, "user.last", "1", 1, 0), 0);
+	cr_assert_eq(volume_close(v), 0);
+	cr_assert_eq(source_open_folder(f.dir, &src), 0);
+	cr_assert_eq(src->ops->head_at(src, INT64_MAX, &last), 0);
+	cr_assert_gt(last.number, h.number);
+	source_free(src);
+	no_checkpoint = false;
+	fixture_remove(&f);
 }
