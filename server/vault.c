@@ -64,6 +64,20 @@ static int take_lock(struct vault *v)
 	return rc == -EAGAIN ? -ERR_LOCKED : rc;
 }
 
+/*
+ * Have the store's folder, durable in name: also where it was there, since who made it may have died
+ * before that.  One in a folder that this user may not read was made by another.
+ */
+static int make_folder(const char *dir)
+{
+	int made = file_mkdir(AT_FDCWD, dir, 0700), rc;
+
+	if (made < 0 && made != -EEXIST)
+		return made;
+	rc = file_sync_parent(AT_FDCWD, dir);
+	return rc == -EACCES && made == -EEXIST ? 0 : rc;
+}
+
 int vault_open(const char *dir, struct vault **out)
 {
 	struct vault *v = calloc(1, sizeof(*v));
@@ -75,10 +89,8 @@ int vault_open(const char *dir, struct vault **out)
 	pthread_mutex_init(&v->create_mu, NULL);
 	pthread_mutex_init(&v->mu, NULL);
 	v->dir = strdup(dir);
-	rc = v->dir ? file_mkdir(AT_FDCWD, dir, 0700) : -ENOMEM;
+	rc = v->dir ? make_folder(dir) : -ENOMEM;
 	if (rc == 0)
-		rc = file_sync_parent(AT_FDCWD, dir);
-	if (rc == 0 || rc == -EEXIST)
 		rc = take_lock(v);
 	if (rc < 0) {
 		vault_close(v);

@@ -41,15 +41,24 @@ static int is_not_empty(void *ctx, const char *name)
 	return -ENOTEMPTY;
 }
 
+/* The folder's name, durable: also of one that was there, since who made it may have died before. */
+static int sync_name(const struct init *in)
+{
+	int rc = file_sync_parent(AT_FDCWD, in->dir);
+
+	/* What lies in a folder that this user may not read was made by another. */
+	return rc == -EACCES && !in->made_dir ? 0 : rc;
+}
+
 static int make_dir(struct init *in)
 {
 	int rc = file_mkdir(AT_FDCWD, in->dir, 0700);
 
 	in->made_dir = rc == 0;
-	if (rc == 0)
-		rc = file_sync_parent(AT_FDCWD, in->dir);
 	if (rc == -EEXIST)
 		rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
+	if (rc == 0)
+		rc = sync_name(in);
 	if (rc == -ENOTEMPTY)
 		return err_say(rc, "%s: the folder is not empty; give a new one", in->dir);
 	if (rc == -ENOENT)

@@ -74,9 +74,16 @@ int store_open(const char *volume_dir, bool writable, struct store **out)
 	st = calloc(1, sizeof(*st));
 	if (!st)
 		goto fail;
+	st->dirfd = -1;
 	st->dirfd = rc = file_open(volume, "log", O_RDONLY | O_DIRECTORY, 0);
 	if (rc < 0)
 		goto fail;
+	/* A segment may have got its name from a process that died before the name was durable. */
+	if (writable) {
+		rc = file_sync(st->dirfd);
+		if (rc < 0)
+			goto fail;
+	}
 	file_close(volume);
 	st->writable = writable;
 	for (unsigned i = 0; i < STORE_OPEN_MAX; i++)
@@ -87,6 +94,8 @@ int store_open(const char *volume_dir, bool writable, struct store **out)
 	return 0;
 
 fail:
+	if (st)
+		file_close(st->dirfd);
 	free(st);
 	file_close(volume);
 	if (rc == -ENOENT || rc == -ENOTDIR)
@@ -113,7 +122,7 @@ void store_close(struct store *st)
  * in use.
  */
 static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
-	/* REQUIRES(st->mu) */
+/* REQUIRES(st->mu) */
 {
 	struct handle *oldest = NULL;
 
@@ -131,7 +140,7 @@ static struct handle *find_handle_locked(struct store *st, uint64_t number, bool
 }
 
 static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
-	/* REQUIRES(st->mu) */
+/* REQUIRES(st->mu) */
 {
 	char name[SEGMENT_NAME_LEN];
 	int fd;

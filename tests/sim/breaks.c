@@ -12,8 +12,10 @@
 #include "replicator_step.h"
 #include "secret.h"
 #include "store.h"
+#include "vault.h"
 #include "world.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum mistake {
@@ -29,6 +31,7 @@ enum mistake {
 	SAME_SALT,
 	NO_RESCUE,
 	NO_SETTLE,
+	STORE_NAME,
 	MISTAKES,
 };
 
@@ -45,6 +48,7 @@ static const char *const names[] = {
 	[SAME_SALT] = "same-salt",	 /* each segment has the same */
 	[NO_RESCUE] = "no-rescue",	 /* what a killed daemon had in memory is forgotten */
 	[NO_SETTLE] = "no-settle",	 /* what a failed sync left in the page cache is believed */
+	[STORE_NAME] = "store-name",	 /* a server takes its store's name for durable */
 };
 
 static enum mistake mistake;
@@ -55,6 +59,8 @@ int __real_store_truncate(struct store *st, uint64_t number, uint64_t len);
 int __real_store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct);
 int __real_store_settle(struct store *st, uint64_t from);
 int __wrap_store_settle(struct store *st, uint64_t from);
+int __real_vault_open(const char *dir, struct vault **out);
+int __wrap_vault_open(const char *dir, struct vault **out);
 int __real_log_rescue(const struct log_config *cfg, struct store *st);
 int __wrap_log_rescue(const struct log_config *cfg, struct store *st);
 int __real_copy_cut(struct copy *c, uint64_t end);
@@ -140,6 +146,18 @@ int __wrap_store_settle(struct store *st, uint64_t from)
 int __wrap_log_rescue(const struct log_config *cfg, struct store *st)
 {
 	return mistake == NO_RESCUE ? 0 : __real_log_rescue(cfg, st);
+}
+
+int __wrap_vault_open(const char *dir, struct vault **out)
+{
+	char folder[128];
+	int rc;
+
+	snprintf(folder, sizeof(folder), "/%u", fiber_machine());
+	disk_forget_names(mistake == STORE_NAME ? folder : NULL);
+	rc = __real_vault_open(dir, out);
+	disk_forget_names(NULL);
+	return rc;
 }
 
 int __wrap_copy_cut(struct copy *c, uint64_t end)

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,10 @@ static struct inode *roots[MACHINES_MAX];
 static struct disk_faults faults[MACHINES_MAX];
 struct fd disk_fds[FDS_MAX];
 static struct fiber *spared;
+static struct {
+	struct fiber *who;
+	char folder[128];
+} forgotten[MACHINES_MAX];
 static bool lost_catalog[MACHINES_MAX];
 
 struct disk_faults *disk_faults(unsigned machine)
@@ -35,6 +40,22 @@ void disk_spare(bool yes)
 	spared = yes ? fiber_self() : NULL;
 }
 
+void disk_forget_names(const char *folder)
+{
+	unsigned m = fiber_machine();
+
+	forgotten[m].who = folder ? fiber_self() : NULL;
+	snprintf(forgotten[m].folder, sizeof(forgotten[m].folder), "%s", folder ? folder : "");
+}
+
+static bool is_forgotten(const struct inode *in)
+{
+	unsigned m = in->machine;
+
+	return forgotten[m].who && forgotten[m].who == fiber_self() &&
+	       inode_at(-1, forgotten[m].folder) == in;
+}
+
 int disk_fault(unsigned machine)
 {
 	const struct disk_faults *f = &faults[machine];
@@ -43,6 +64,34 @@ int disk_fault(unsigned machine)
 	if (spared && spared == fiber_self())
 		return 0;
 	return f->one_in && prng_one_in(&world_random, f->one_in) ? -EIO : 0;
+}
+
+static void stop(unsigned machine, bool name)
+{
+	struct disk_faults *f = &faults[machine];
+
+	if (f->stop_in == 0 || (f->stop_names && !name) || fiber_machine() != machine ||
+	    --f->stop_in > 0)
+		return;
+	fiber_wake(f, true);
+	for (;;)
+		(void)fiber_wait(NULL, WORLD_NEVER);
+}
+
+void disk_stop(unsigned machine)
+{
+	stop(machine, false);
+}
+
+void disk_stop_name(unsigned machine)
+{
+	stop(machine, true);
+}
+
+void disk_wait_stop(unsigned machine, uint64_t until_ns)
+{
+	(void)fiber_wait(&faults[machine], until_ns);
+	faults[machine].stop_in = 0;
 }
 
 /* ---- names ---- */
@@ -232,6 +281,7 @@ void inode_put(struct inode *in, const uint8_t *from, size_t len, uint64_t off)
 		struct page *p = page_at(in, (size_t)(off / PAGE));
 
 		own(p);
+		p->version++;
 		memcpy(p->seen + at, from, n);
 		for (size_t s = at / SECTOR; s <= (at + n - 1) / SECTOR; s++)
 			p->dirty |= (uint8_t)(1u << s);
@@ -267,63 +317,156 @@ void inode_clear(struct inode *in, uint64_t off)
 		if (!p->seen)
 			continue;
 		own(p);
+		p->version++;
 		memset(p->seen + at, 0, PAGE - at);
 		for (size_t s = at / SECTOR; s < PAGE / SECTOR; s++)
 			p->dirty |= (uint8_t)(1u << s);
 	}
 }
 
-static void keep_sector(struct page *p, unsigned s)
+void inode_resize(struct inode *in, uint64_t size)
 {
-	if (!p->kept)
-		p->kept = calloc(1, PAGE);
-	assert(p->kept);
-	memcpy(p->kept + s * SECTOR, p->seen + s * SECTOR, SECTOR);
+	if (size < in->size)
+		inode_clear(in, size);
+	in->size = size;
+	if (size < in->cut)
+		in->cut = size;
 }
 
-static void sync_file(struct inode *in, bool lose)
+/* ---- syncs ---- */
+
+/* A sync under way: what it found when it began, which is all that it carries over. */
+struct sync {
+	struct inode *in;
+	uint64_t number;
+	struct taken {
+		size_t page;
+		uint8_t dirty;
+		uint64_t version;
+		uint8_t bytes[PAGE];
+	} * pages;
+	size_t n_pages;
+	uint64_t size, changes;
+};
+
+static void keep_sector(struct page *p, const uint8_t *from, unsigned s)
 {
+	if (!p->kept || p->kept == p->seen) {
+		uint8_t *kept = calloc(1, PAGE);
+
+		assert(kept);
+		if (p->kept)
+			memcpy(kept, p->kept, PAGE);
+		p->kept = kept;
+	}
+	memcpy(p->kept + s * SECTOR, from + s * SECTOR, SECTOR);
+}
+
+static void sync_begin(struct inode *in, struct sync *s)
+{
+	size_t n = 0;
+
+	*s = (struct sync){.in = in,
+			   .number = ++in->n_syncs,
+			   .size = in->size,
+			   .changes = in->n_durable + in->n_changes};
+	for (size_t i = 0; i < in->n_pages; i++)
+		n += in->pages[i].dirty != 0;
+	if (n == 0)
+		return;
+	s->pages = malloc(n * sizeof(*s->pages));
+	assert(s->pages);
 	for (size_t i = 0; i < in->n_pages; i++) {
-		struct page *p = &in->pages[i];
+		const struct page *p = &in->pages[i];
+		struct taken *t = &s->pages[s->n_pages];
 
 		if (!p->dirty)
 			continue;
-		if (!lose && !p->lost) {
-			free(p->kept);
-			p->kept = p->seen;
-		}
-		for (unsigned s = 0; !lose && p->lost && s < PAGE / SECTOR; s++)
-			if (p->dirty & 1u << s)
-				keep_sector(p, s);
-		p->lost = p->lost || lose;
-		p->dirty = 0;
+		*t = (struct taken){.page = i, .dirty = p->dirty, .version = p->version};
+		memcpy(t->bytes, p->seen, PAGE);
+		s->n_pages++;
 	}
-	if (!lose)
-		in->kept_size = in->size;
-	in->cut = in->size;
 }
 
-static void sync_folder(struct inode *in)
+static void end_page(struct sync *s, const struct taken *t, bool lose)
 {
-	for (size_t i = 0; i < in->n_changes; i++)
+	struct page *p = &s->in->pages[t->page];
+
+	/* A later sync may have ended before. */
+	for (unsigned i = 0; !lose && p->kept_by < s->number && i < PAGE / SECTOR; i++)
+		if (t->dirty & 1u << i)
+			keep_sector(p, t->bytes, i);
+	if (!lose && p->kept_by < s->number)
+		p->kept_by = s->number;
+	p->lost = p->lost || lose;
+	/* What was written meanwhile is the next sync's. */
+	if (p->version != t->version)
+		return;
+	p->dirty = 0;
+	if (!lose && !p->lost && p->kept != p->seen) {
+		free(p->kept);
+		p->kept = p->seen;
+	}
+}
+
+static void sync_end(struct sync *s, bool lose)
+{
+	struct inode *in = s->in;
+
+	for (size_t i = 0; i < s->n_pages; i++)
+		end_page(s, &s->pages[i], lose);
+	free(s->pages);
+	s->pages = NULL;
+	if (lose || in->size_kept_by > s->number)
+		return;
+	in->size_kept_by = s->number;
+	in->kept_size = s->size;
+	if (in->size == s->size)
+		in->cut = s->size;
+}
+
+static void sync_folder(struct sync *s)
+{
+	struct inode *in = s->in;
+	size_t n = s->changes > in->n_durable ? (size_t)(s->changes - in->n_durable) : 0;
+
+	for (size_t i = 0; i < n; i++)
 		apply(&in->kept, &in->changes[i]);
-	in->n_changes = 0;
+	in->n_changes -= n;
+	in->n_durable += n;
+	memmove(in->changes, in->changes + n, in->n_changes * sizeof(*in->changes));
+}
+
+static void sync_effect(struct sync *s, int rc)
+{
+	const struct disk_faults *f = &faults[s->in->machine];
+
+	if (s->in->is_dir) {
+		if (rc == 0 && !f->deaf_folders && !is_forgotten(s->in))
+			sync_folder(s);
+	} else if (!f->deaf_files || rc < 0) {
+		/* What a sync that failed should have covered is lost, or still to be written. */
+		if (rc == 0 || prng_one_in(&world_random, 2))
+			sync_end(s, rc < 0);
+	}
 }
 
 int inode_sync(struct inode *in)
 {
-	const struct disk_faults *f = &faults[in->machine];
+	uint64_t ns = prng_log(&world_random, faults[in->machine].slow ? SECOND : 3 * MS);
 	int rc = disk_fault(in->machine);
+	bool late = !prng_one_in(&world_random, 4);
+	struct sync s;
 
-	if (in->is_dir) {
-		if (rc == 0 && !f->deaf_folders)
-			sync_folder(in);
-	} else if (!f->deaf_files || rc < 0) {
-		/* What a sync that failed should have covered is lost, or still to be written. */
-		if (rc == 0 || prng_one_in(&world_random, 2))
-			sync_file(in, rc < 0);
-	}
-	fiber_sleep(prng_log(&world_random, f->slow ? SECOND : 3 * MS));
+	sync_begin(in, &s);
+	if (!late)
+		sync_effect(&s, rc);
+	stop(in->machine, in->is_dir);
+	fiber_sleep(ns);
+	if (late)
+		sync_effect(&s, rc);
+	stop(in->machine, in->is_dir);
+	free(s.pages);
 	return rc;
 }
 
@@ -333,6 +476,14 @@ int inode_sync(struct inode *in)
 static bool survives(unsigned of_eight)
 {
 	return prng_below(&world_random, 8) < of_eight;
+}
+
+static void all_durable(struct inode *in)
+{
+	struct sync s;
+
+	sync_begin(in, &s);
+	sync_end(&s, false);
 }
 
 static void crash_file(struct inode *in, unsigned of_eight)
@@ -351,7 +502,7 @@ static void crash_file(struct inode *in, unsigned of_eight)
 			    (off >= in->cut && off < in->kept_size && off >= seen_size
 				     ? new_size
 				     : survives(of_eight)))
-				keep_sector(p, s);
+				keep_sector(p, p->seen, s);
 		}
 		p->dirty = 0;
 		p->lost = false;
@@ -363,7 +514,7 @@ static void crash_file(struct inode *in, unsigned of_eight)
 		in->size = in->kept_size;
 	in->kept_size = in->cut = in->size;
 	inode_clear(in, in->size);
-	sync_file(in, false);
+	all_durable(in);
 }
 
 static void crash_inode(struct inode *in, unsigned of_eight)
@@ -381,6 +532,7 @@ static void crash_inode(struct inode *in, unsigned of_eight)
 		if (here && !cut)
 			apply(&in->kept, &in->changes[i]);
 	}
+	in->n_durable += in->n_changes;
 	in->n_changes = 0;
 	names_copy(&in->seen, &in->kept);
 	for (size_t i = 0; i < in->seen.n; i++)
@@ -402,6 +554,7 @@ void disk_kill(unsigned machine)
 		if (disk_fds[i].in && disk_fds[i].machine == machine)
 			disk_fds[i].in = NULL;
 	unlock_all(root_of(machine));
+	faults[machine].stop_in = 0;
 }
 
 void disk_crash(unsigned machine)
@@ -446,7 +599,7 @@ static struct inode *inode_copy(const struct inode *in)
 	c->size = in->size;
 	if (in->table)
 		c->table = table_copy(in->table);
-	sync_file(c, false);
+	all_durable(c);
 	return c;
 }
 

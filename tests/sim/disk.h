@@ -10,6 +10,9 @@
  * sync that failed has lost, for good, what it should have covered, though readers still see it
  * until a crash.
  *
+ * A process can be killed, and the power can fail, before a call has its effect, after it, in the middle
+ * of a write, of a sync and of the removal of a tree.
+ *
  * The folder of machine M is "/M".
  */
 
@@ -25,6 +28,8 @@ struct disk_faults {
 	bool slow;	 /* syncs take up to a second */
 	bool deaf_files; /* syncs of files do nothing: the disk lies */
 	bool deaf_folders;
+	unsigned stop_in; /* the machine stands still at this many changes from now; 0: never */
+	bool stop_names;  /* only names count */
 };
 
 struct disk_faults *disk_faults(unsigned machine);
@@ -33,11 +38,23 @@ struct disk_faults *disk_faults(unsigned machine);
 void disk_spare(bool yes);
 
 /*
+ * disk_forget_names(folder): a mistake: the caller's own syncs of that folder do nothing, until NULL.
+ * One fiber a machine.
+ */
+void disk_forget_names(const char *folder);
+
+/*
  * disk_kill(m): the machine's processes are gone, and with them their descriptors and locks; what
  * they wrote is still seen.  disk_crash(m): the power fails, too.
  */
 void disk_kill(unsigned machine);
 void disk_crash(unsigned machine);
+
+/*
+ * disk_wait_stop(m, until_ns): wait until the machine stands still, as disk_faults(m)->stop_in asks, or
+ * until that time.  For who crashes it then.
+ */
+void disk_wait_stop(unsigned machine, uint64_t until_ns);
 
 /*
  * disk_snapshot(m): a copy of what the machine's disk holds now, as a backup takes it.
@@ -75,7 +92,13 @@ unsigned inode_machine(const struct inode *in);
 void table_crash(struct table *t);
 struct table *table_copy(const struct table *t);
 
-/* disk_fault(m): the error that the next call on that disk fails with, or 0. */
+/*
+ * disk_fault(m): the error that the next call on that disk fails with, or 0.  disk_stop(m): a call
+ * that changes the disk is about to have its effect, or has had it: the machine may stand still here.
+ * disk_stop_name(m): likewise, and it changes names or makes them durable.
+ */
 int disk_fault(unsigned machine);
+void disk_stop(unsigned machine);
+void disk_stop_name(unsigned machine);
 
 #endif /* !SIM_DISK_H_ */

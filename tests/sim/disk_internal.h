@@ -19,6 +19,8 @@ struct page {
 	uint8_t *seen, *kept; /* NULL: zeros; the same memory while they are the same */
 	uint8_t dirty;	      /* a bit for each sector */
 	bool lost;	      /* a sync failed: what is clean may differ too */
+	uint64_t version;     /* counts the changes of what is seen */
+	uint64_t kept_by;     /* the newest sync that carried something over */
 };
 
 struct entry {
@@ -45,11 +47,13 @@ struct inode {
 	struct page *pages;
 	size_t n_pages;
 	uint64_t size, kept_size;
-	uint64_t cut; /* the smallest size since the last sync */
+	uint64_t cut;			/* the smallest size since the last sync */
+	uint64_t n_syncs, size_kept_by; /* syncs are numbered as they begin */
 	/* a folder */
 	struct names seen, kept;
-	struct change *changes;
+	struct change *changes; /* those that are not durable */
 	size_t n_changes, cap_changes;
+	uint64_t n_durable;  /* changes before them */
 	struct table *table; /* of kv.c */
 };
 
@@ -84,7 +88,13 @@ void inode_put(struct inode *in, const uint8_t *from, size_t len, uint64_t off);
 void inode_get(const struct inode *in, uint8_t *to, size_t len, uint64_t off);
 void inode_clear(struct inode *in, uint64_t off);
 
-/* inode_sync(in): as fsync; takes a while.  Returns 0 or -EIO. */
+/* inode_resize(in, size): what is cut off reads as zeros when it is there again. */
+void inode_resize(struct inode *in, uint64_t size);
+
+/*
+ * inode_sync(in): as fsync; takes a while, and has its effect at the begin or at the end of it, so that
+ * the caller can be killed on either side.  Returns 0 or -EIO.
+ */
 int inode_sync(struct inode *in);
 
 #endif /* !DISK_INTERNAL_H_ */

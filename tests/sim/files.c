@@ -52,12 +52,15 @@ int file_open(int dirfd, const char *path, int flags, mode_t mode)
 	if (!in && disk_faults(dir->machine)->full)
 		return -ENOSPC;
 	if (!in) {
+		disk_stop_name(dir->machine);
 		in = inode_new(dir->machine, false);
 		inode_change(dir, "", last, in);
+		disk_stop_name(dir->machine);
 	}
 	if (flags & O_TRUNC) {
-		inode_clear(in, 0);
-		in->size = in->cut = 0;
+		disk_stop(dir->machine);
+		inode_resize(in, 0);
+		disk_stop(dir->machine);
 	}
 	return fd_new(in);
 }
@@ -99,6 +102,13 @@ ssize_t file_read(int fd, void *buf, size_t len)
 	return n;
 }
 
+static void put(struct inode *in, const void *buf, size_t len, uint64_t off)
+{
+	inode_put(in, buf, len, off);
+	if (len > 0 && off + len > in->size)
+		in->size = off + len;
+}
+
 int file_write_at(int fd, const void *buf, size_t len, uint64_t off)
 {
 	struct inode *in = inode_of(fd);
@@ -113,9 +123,11 @@ int file_write_at(int fd, const void *buf, size_t len, uint64_t off)
 			inode_put(in, buf, len / 2, off);
 		return rc;
 	}
-	inode_put(in, buf, len, off);
-	if (off + len > in->size)
-		in->size = off + len;
+	disk_stop(in->machine);
+	put(in, buf, len / 2, off);
+	disk_stop(in->machine);
+	put(in, (const uint8_t *)buf + len / 2, len - len / 2, off + len / 2);
+	disk_stop(in->machine);
 	return 0;
 }
 
@@ -136,11 +148,9 @@ int file_truncate(int fd, uint64_t size)
 
 	if (rc < 0)
 		return rc;
-	if (size < in->size)
-		inode_clear(in, size);
-	in->size = size;
-	if (size < in->cut)
-		in->cut = size;
+	disk_stop(in->machine);
+	inode_resize(in, size);
+	disk_stop(in->machine);
 	return 0;
 }
 
@@ -151,8 +161,10 @@ int file_allocate(int fd, uint64_t off, uint64_t len)
 
 	if (rc == 0 && disk_faults(in->machine)->full)
 		rc = -ENOSPC;
+	disk_stop(in->machine);
 	if (rc == 0 && off + len > in->size)
 		in->size = off + len;
+	disk_stop(in->machine);
 	return rc;
 }
 
@@ -215,8 +227,28 @@ int file_rename(int dirfd, const char *from, const char *to)
 	old = names_find(&dir->seen, b);
 	if (old && old->is_dir && old->seen.n > 0)
 		return -ENOTEMPTY;
+	disk_stop_name(dir->machine);
 	inode_change(dir, a, b, in);
+	disk_stop_name(dir->machine);
 	return 0;
+}
+
+/* All in the folder, one after the other. */
+static void remove_all_in(struct inode *dir)
+{
+	while (dir->seen.n > 0) {
+		struct inode *in = dir->seen.e[0].in;
+		char name[NAME_LEN];
+
+		if (in->is_dir)
+			remove_all_in(in);
+		disk_stop_name(dir->machine);
+		/* Another may have changed the folder meanwhile. */
+		if (dir->seen.n == 0)
+			break;
+		strcpy(name, dir->seen.e[0].name);
+		inode_change(dir, name, "", dir->seen.e[0].in);
+	}
 }
 
 static int remove_name(int dirfd, const char *path, bool dirs)
@@ -233,7 +265,11 @@ static int remove_name(int dirfd, const char *path, bool dirs)
 		return rc;
 	if (in->is_dir && !dirs)
 		return -EISDIR;
+	if (in->is_dir)
+		remove_all_in(in);
+	disk_stop_name(dir->machine);
 	inode_change(dir, last, "", in);
+	disk_stop_name(dir->machine);
 	return 0;
 }
 
@@ -263,9 +299,12 @@ int file_mkdir(int dirfd, const char *path, mode_t mode)
 	rc = disk_fault(dir->machine);
 	if (rc == 0 && disk_faults(dir->machine)->full)
 		rc = -ENOSPC;
-	if (rc == 0)
-		inode_change(dir, "", last, inode_new(dir->machine, true));
-	return rc;
+	if (rc < 0)
+		return rc;
+	disk_stop_name(dir->machine);
+	inode_change(dir, "", last, inode_new(dir->machine, true));
+	disk_stop_name(dir->machine);
+	return 0;
 }
 
 int file_sync_dir(int dirfd, const char *path)

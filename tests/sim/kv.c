@@ -326,9 +326,11 @@ int kv_batch_write(struct kv *kv, struct kv_batch *b)
 			apply_batch(kv->table, b);
 		return rc;
 	}
+	disk_stop(kv->machine);
 	apply_batch(kv->table, b);
 	if (prng_one_in(&world_random, FLUSH_ONE_IN))
 		kv->table->n_durable = kv->table->n_batches;
+	disk_stop(kv->machine);
 	return 0;
 }
 
@@ -336,7 +338,10 @@ int kv_batch_write_durable(struct kv *kv, struct kv_batch *b)
 {
 	int rc = kv_batch_write(kv, b);
 
-	if (rc == 0)
-		kv->table->n_durable = kv->table->n_batches;
-	return rc;
+	if (rc < 0)
+		return rc;
+	fiber_sleep(prng_log(&world_random, 3 * MS));
+	kv->table->n_durable = kv->table->n_batches;
+	disk_stop(kv->machine);
+	return 0;
 }

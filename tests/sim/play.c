@@ -97,6 +97,35 @@ static void crash_machine(unsigned m, bool power)
 		embassy_crash(m - MACHINE_EMBASSY, power);
 }
 
+/* At one of the next changes of its disk, or of the names there, if they come soon. */
+static void crash_at_change(unsigned m, unsigned n_max, bool power)
+{
+	struct disk_faults *f = disk_faults(m);
+
+	if (down[m])
+		return;
+	f->stop_names = draw(2);
+	f->stop_in = 1 + (unsigned)(f->stop_names ? draw(12) : prng_log(&world_random, n_max));
+	disk_wait_stop(m, world_now() + prng_log(&world_random, 5 * SECOND));
+	crash_machine(m, power);
+}
+
+/*
+ * Anywhere, or at a change of its disk; and now and then again while it starts, since what one life
+ * leaves half done the next must not believe.
+ */
+static void crash_somewhere(unsigned m, bool power)
+{
+	if (draw(2))
+		crash_at_change(m, 300, power);
+	else
+		crash_machine(m, power);
+	while (draw(3)) {
+		start_machine(m);
+		crash_at_change(m, 60, draw(3) == 0);
+	}
+}
+
 static void stop_machine(unsigned m)
 {
 	if (down[m])
@@ -246,7 +275,7 @@ static void happen(enum trouble t)
 	switch (t) {
 	case HOME_CRASH:
 	case EMBASSY_CRASH:
-		crash_machine(m, true);
+		crash_somewhere(m, true);
 		away(m);
 		break;
 	case HOME_RESTART:
@@ -256,7 +285,7 @@ static void happen(enum trouble t)
 		break;
 	case HOME_KILL:
 	case EMBASSY_KILL:
-		crash_machine(m, false);
+		crash_somewhere(m, false);
 		away(m);
 		break;
 	case BOTH_CRASH:

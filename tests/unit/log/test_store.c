@@ -347,30 +347,46 @@ Test(store, falls_back_to_buffered)
 	free(page);
 }
 
-static int count_or_fail_sync(void *ctx, const char *op)
+/* Counts syncs, and fails one of them. */
+struct nth_sync {
+	int n, failing;
+};
+
+static int fail_nth_sync(void *ctx, const char *op)
 {
-	int *n = ctx;
+	struct nth_sync *s = ctx;
 
 	if (strcmp(op, "sync") != 0)
 		return 0;
-	return (*n)++ == 0 ? -EIO : 0;
+	return ++s->n == s->failing ? -EIO : 0;
 }
 
-/* The folder of the segments is there, and nobody knows whether its name is durable. */
-Test(store, a_folder_whose_sync_failed_is_synced_by_the_next)
+/*
+ * The folder of the segments is there, and in it segments, and nobody knows whether their names are
+ * durable: who made them may have died, or failed, before.  So each opening for writing syncs both
+ * folders, and one that can't is none.
+ */
+Test(store, names_are_made_durable_by_whoever_opens)
 {
+	struct nth_sync s = {0};
 	struct store *other;
 	char path[512];
-	int n = 0;
 
 	snprintf(path, sizeof(path), "%s/volume", dir);
 	cr_assert_eq(mkdir(path, 0700), 0);
-	file_set_fault(count_or_fail_sync, &n);
-	cr_assert_eq(store_open(path, true, &other), -EIO);
-	cr_assert_eq(n, 1);
+	file_set_fault(fail_nth_sync, &s);
+	for (int failing = 1; failing <= 2; failing++) {
+		s = (struct nth_sync){.failing = failing};
+		cr_expect_eq(store_open(path, true, &other), -EIO, "sync %d", failing);
+		cr_expect_eq(s.n, failing);
+	}
+	s = (struct nth_sync){0};
 	cr_assert_eq(store_open(path, true, &other), 0);
+	cr_expect_eq(s.n, 2);
+	store_close(other);
+	cr_assert_eq(store_open(path, false, &other), 0);
 	file_set_fault(NULL, NULL);
-	cr_assert_eq(n, 2);
+	cr_expect_eq(s.n, 2, "a reader makes no names");
 	store_close(other);
 }
 

@@ -67,6 +67,22 @@ Test(vault, a_folder_that_cannot_be_looked_at_is_not_absent)
 	buf_release(&conf);
 }
 
+static int fail_sync(void *ctx, const char *op)
+{
+	(void)ctx;
+	return strcmp(op, "sync") == 0 ? -EIO : 0;
+}
+
+/* The server that made the store's folder may have been killed before its name was durable. */
+Test(vault, a_store_that_is_there_already_is_made_durable_in_name)
+{
+	fix_close();
+	file_set_fault(fail_sync, NULL);
+	cr_expect_eq(vault_open(dir, &vault), -EIO);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(vault_open(dir, &vault), 0);
+}
+
 Test(vault, volume_conf)
 {
 	struct buf first = {0}, second = {0}, fewer = {0}, stored = {0};
