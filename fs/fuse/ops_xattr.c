@@ -134,20 +134,24 @@ void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 	free(names);
 }
 
-/* An access list also sets the mode, and is not kept where the mode says all of it. */
+/*
+ * An access list also sets the mode, and is not kept where the mode says all of it.  The list says
+ * nothing of the bits above the permissions: they stay as they are by then.
+ */
 static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size_t len)
 {
 	struct mount *m = mount_of(req);
 	struct attr a, want = {0};
+	unsigned set = SET_PERMISSIONS;
 	int rc = acl_check(acl, len);
 
 	if (rc == 0)
 		rc = view_getattr(m->view, ino, &a);
 	if (rc < 0)
 		return rc;
-	want.mode = (a.mode & ~(uint32_t)0777) | acl_permissions(acl, len);
+	want.mode = acl_permissions(acl, len);
 	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !privs_is_member(req, a.gid))
-		want.mode &= ~(uint32_t)S_ISGID;
+		set |= SET_KILL_SGID;
 	if (acl_is_minimal(acl, len)) {
 		rc = volume_removexattr(m->volume, ino, ACL_ACCESS);
 		if (rc == -ENODATA)
@@ -155,9 +159,7 @@ static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size
 	} else {
 		rc = volume_setxattr(m->volume, ino, ACL_ACCESS, acl, len, 0);
 	}
-	if (rc == 0 && want.mode != a.mode)
-		rc = volume_setattr(m->volume, ino, SET_MODE, &want, &a);
-	return rc;
+	return rc < 0 ? rc : volume_setattr(m->volume, ino, set, &want, &a);
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,

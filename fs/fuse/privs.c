@@ -46,6 +46,7 @@ int privs_drop(fuse_req_t req, uint64_t ino)
 {
 	struct mount *m = mount_of(req);
 	struct attr a, want = {0};
+	unsigned set = SET_KILL_PRIV;
 	uint32_t lost;
 	int rc;
 
@@ -55,8 +56,10 @@ int privs_drop(fuse_req_t req, uint64_t ino)
 	lost = rc == 0 ? privs_lost(req, &a) : 0;
 	if (lost == 0)
 		return rc;
-	want.mode = a.mode & ~lost;
-	rc = volume_setattr(m->volume, ino, SET_MODE | SET_KILL_PRIV, &want, &a);
+	/* What is cleared is told, not what is to be left: the mode may have changed since. */
+	if (lost & S_ISGID)
+		set |= SET_KILL_SGID;
+	rc = volume_setattr(m->volume, ino, set, &want, &a);
 	/* It may have forgotten the file, and then has nothing to be told. */
 	if (rc == 0 && fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
 		return 0;

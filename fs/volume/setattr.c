@@ -12,6 +12,7 @@
 
 #define CAPABILITY_XATTR "security.capability"
 #define ATIME_AGE_S_MAX (24 * 60 * 60)
+#define PERMISSIONS ((uint32_t)0777)
 #define NS_PER_S INT64_C(1000000000)
 
 /* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
@@ -44,6 +45,10 @@ static void assign(struct volume *v, const struct setting *s, struct attr *a)
 		kill_priv(v, a);
 	if (s->set & SET_MODE)
 		a->mode = (a->mode & S_IFMT) | (want->mode & 07777);
+	if (s->set & SET_PERMISSIONS)
+		a->mode = (a->mode & ~PERMISSIONS) | (want->mode & PERMISSIONS);
+	if (s->set & SET_KILL_SGID)
+		a->mode &= ~(uint32_t)S_ISGID;
 	if (s->set & SET_UID)
 		a->uid = want->uid;
 	if (s->set & SET_GID)
@@ -119,22 +124,22 @@ static bool atime_is_due(const struct attr *a, const struct timespec *now, bool 
 
 struct access {
 	uint64_t ino;
-	struct timespec now;
 	bool strict;
 };
 
 static int accessed_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct access *x = in;
+	struct timespec now = change_now();
 	struct attr a;
 	int rc = view_inode_locked(&v->view, x->ino, need, &a);
 
 	(void)out;
-	if (rc < 0 || !atime_is_due(&a, &x->now, x->strict))
+	if (rc < 0 || !atime_is_due(&a, &now, x->strict))
 		return rc;
 	if (change_reserve(v, 1, 0) < 0)
 		return -ENOMEM;
-	a.atime = x->now;
+	a.atime = now;
 	change_inode(v, &a);
 	return 0;
 }
@@ -142,11 +147,8 @@ static int accessed_locked(struct volume *v, struct need *need, const void *in, 
 void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 {
 	int64_t now_ns = clock_wall_ns();
-	struct access x = {
-		.ino = ino,
-		.now = {.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S},
-		.strict = strict,
-	};
+	struct timespec now = {.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};
+	struct access x = {.ino = ino, .strict = strict};
 	struct attr a;
 	int rc = view_getattr(&v->view, ino, &a);
 
@@ -154,9 +156,8 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 	 * Nearly always there is nothing to do: the kernel is asked for no stamp, and the exclusive
 	 * lock stays free.
 	 */
-	if (rc < 0 || !atime_is_due(&a, &x.now, strict) || change_begin(v) < 0)
+	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
 		return;
-	x.now = change_now();
 	/* What keeps it from being written down is met and told by the next change. */
 	if (change_run(v, accessed_locked, &x, NULL, 0) < 0)
 		return;

@@ -19,27 +19,110 @@ static int check_name(const char *name)
 	return 0;
 }
 
-/* Put, or if ${s} is NULL delete, the item. */
-static int put_snapshot(struct volume *v, const char *name, const struct snapshot *s)
+static int snapshot_locked(struct volume *v, struct need *need, const struct item_key *key,
+			   struct snapshot *out)
 {
 	uint8_t value[ITEM_SNAPSHOT_LEN];
+	size_t len;
+	int rc = map_get(&v->view.map, key->b, key->len, need, value, sizeof(value), &len);
+
+	return rc < 0 ? rc : item_snapshot_decode(value, len, out);
+}
+
+static void put_snapshot(struct volume *v, const struct item_key *key, const struct snapshot *s)
+{
+	uint8_t value[ITEM_SNAPSHOT_LEN];
+
+	item_snapshot_encode(s, value);
+	overlay_put(v->view.map.live, key->b, key->len, value, sizeof(value));
+}
+
+/* Attempts.  ${in} is a snapshot; which of its fields count is said by each. */
+
+/* Put it, if there is none of its name. */
+static int add_locked(struct volume *v, struct need *need, const void *in, void *out)
+{
+	const struct snapshot *s = in;
+	struct snapshot was;
 	struct item_key key;
 	int rc;
 
-	rc = change_begin(v);
+	(void)out;
+	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
+	rc = snapshot_locked(v, need, &key, &was);
+	if (rc != -ENOENT)
+		return rc < 0 ? rc : -EEXIST;
+	if (change_reserve(v, 1, 0) < 0)
+		return -ENOMEM;
+	put_snapshot(v, &key, s);
+	return 0;
+}
+
+/* Delete that of its name, unless it is held. */
+static int remove_locked(struct volume *v, struct need *need, const void *in, void *out)
+{
+	const struct snapshot *s = in;
+	struct snapshot was;
+	struct item_key key;
+	int rc;
+
+	(void)out;
+	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
+	rc = snapshot_locked(v, need, &key, &was);
 	if (rc < 0)
 		return rc;
-	item_key_name(&key, 0, ITEM_SNAPSHOT, name, strlen(name));
-	change_lock(v);
-	rc = change_reserve(v, 1, 0);
-	if (rc == 0 && s != NULL) {
-		item_snapshot_encode(s, value);
-		overlay_put(v->view.map.live, key.b, key.len, value, sizeof(value));
-	} else if (rc == 0) {
-		overlay_del(v->view.map.live, key.b, key.len);
-	}
-	change_unlock(v);
-	return change_end(v, rc);
+	if (was.hold)
+		return err_say(-EPERM, "snapshot '%s' is held", s->name);
+	if (change_reserve(v, 1, 0) < 0)
+		return -ENOMEM;
+	overlay_del(v->view.map.live, key.b, key.len);
+	return 0;
+}
+
+/* Delete it, held or not, unless another has taken its name. */
+static int undo_locked(struct volume *v, struct need *need, const void *in, void *out)
+{
+	const struct snapshot *s = in;
+	struct snapshot was;
+	struct item_key key;
+	int rc;
+
+	(void)out;
+	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
+	rc = snapshot_locked(v, need, &key, &was);
+	if (rc < 0 || was.head != s->head || was.time_ns != s->time_ns)
+		return rc == -ENOENT ? 0 : rc;
+	if (change_reserve(v, 1, 0) < 0)
+		return -ENOMEM;
+	overlay_del(v->view.map.live, key.b, key.len);
+	return 0;
+}
+
+/* Take the hold off that of its name. */
+static int release_locked(struct volume *v, struct need *need, const void *in, void *out)
+{
+	const struct snapshot *s = in;
+	struct snapshot was;
+	struct item_key key;
+	int rc;
+
+	(void)out;
+	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
+	rc = snapshot_locked(v, need, &key, &was);
+	if (rc < 0 || !was.hold)
+		return rc;
+	if (change_reserve(v, 1, 0) < 0)
+		return -ENOMEM;
+	was.hold = false;
+	put_snapshot(v, &key, &was);
+	return 0;
+}
+
+static int change(struct volume *v, change_attempt *attempt, const struct snapshot *s)
+{
+	int rc = change_begin(v);
+
+	return rc < 0 ? rc : change_run(v, attempt, s, NULL, 0);
 }
 
 int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out)
@@ -49,6 +132,7 @@ int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapsh
 
 	if (rc < 0)
 		return rc;
+	/* To refuse it before a head is made; what counts is asked again with the lock. */
 	rc = view_snapshot(&v->view, name, out);
 	if (rc != -ENOENT)
 		return rc < 0 ? rc : -EEXIST;
@@ -57,36 +141,41 @@ int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapsh
 		return rc;
 	*out = (struct snapshot){.head = head.number, .time_ns = head.time_ns, .hold = hold};
 	memcpy(out->name, name, strlen(name) + 1);
-	rc = put_snapshot(v, name, out);
+	rc = change(v, add_locked, out);
 	if (rc < 0)
 		return rc;
 	/* A second head carries the name, so that it reaches the embassies at once. */
 	rc = volume_add_head(v, &naming);
 	/* Nobody was told of it: who tries again must not find it there. */
-	if (rc < 0 && put_snapshot(v, name, NULL) < 0)
+	if (rc < 0 && change(v, undo_locked, out) < 0)
 		msg_warn("%s: snapshot '%s' is there, though it was refused", v->cfg.dir, name);
 	return rc;
+}
+
+/* The part of a snapshot that attempts look for. */
+static int named(const char *name, struct snapshot *out)
+{
+	size_t len = strlen(name);
+
+	if (len > NAME_LEN_MAX)
+		return -ENOENT;
+	*out = (struct snapshot){.head = 0};
+	memcpy(out->name, name, len + 1);
+	return 0;
 }
 
 int volume_snapshot_remove(struct volume *v, const char *name)
 {
 	struct snapshot s;
-	int rc = view_snapshot(&v->view, name, &s);
+	int rc = named(name, &s);
 
-	if (rc < 0)
-		return rc;
-	if (s.hold)
-		return err_say(-EPERM, "snapshot '%s' is held", name);
-	return put_snapshot(v, name, NULL);
+	return rc < 0 ? rc : change(v, remove_locked, &s);
 }
 
 int volume_snapshot_release(struct volume *v, const char *name)
 {
 	struct snapshot s;
-	int rc = view_snapshot(&v->view, name, &s);
+	int rc = named(name, &s);
 
-	if (rc < 0 || !s.hold)
-		return rc;
-	s.hold = false;
-	return put_snapshot(v, name, &s);
+	return rc < 0 ? rc : change(v, release_locked, &s);
 }

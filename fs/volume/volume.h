@@ -156,6 +156,10 @@ enum {
 	SET_CTIME = 64,
 	/* clear setuid, and setgid where group-executable, and security.capability */
 	SET_KILL_PRIV = 128,
+	/* clear setgid, also where the group may not execute */
+	SET_KILL_SGID = 256,
+	/* of the mode, what user, group and others may do, and nothing else */
+	SET_PERMISSIONS = 512,
 };
 
 /*

@@ -1,7 +1,8 @@
 /*
  * What happens to an operation when others get in between: while it waits for a node of the tree,
  * and while it waits for a head.  One thread plays both: a source's read, and volume_config's on_head,
- * are called where no lock is held, and do there what another thread would.
+ * are called where no lock is held, and do there what another thread would.  The volume's own threads
+ * are stopped meanwhile.
  */
 
 #include "fixture.h"
@@ -31,14 +32,12 @@ static uint64_t file;
 /* What another thread does, once each time that a read or a head lets it. */
 static void (*meanwhile)(void);
 static unsigned times; /* it may do so */
-static pthread_t tester;
 
 static void let_others_in(void)
 {
 	void (*fn)(void) = meanwhile;
 
-	/* Not in the volume's own threads: what follows must have happened. */
-	if (!pthread_equal(pthread_self(), tester) || times == 0)
+	if (times == 0)
 		return;
 	times--;
 	meanwhile = NULL;
@@ -53,8 +52,7 @@ static unsigned reads;
 
 static int hooked_read(struct source *s, uint64_t pos, size_t len, void *out)
 {
-	if (pthread_equal(pthread_self(), tester))
-		reads++;
+	reads++;
 	let_others_in();
 	return real->read(s, pos, len, out);
 }
@@ -73,8 +71,9 @@ static void open_it(void)
 	struct source *src;
 
 	times = 0;
-	tester = pthread_self();
 	cr_assert_eq(volume_open(&cfg, &v), 0);
+	/* Heads and checkpoints come when the test wants them. */
+	clockwork_stop(v);
 	src = v->view.cfg.source;
 	real = src->ops;
 	hooked = *real;
@@ -86,6 +85,8 @@ static void close_it(void)
 {
 	times = 0;
 	v->view.cfg.source->ops = real;
+	v->stopping = false;
+	cr_assert_eq(clockwork_start(v), 0);
 	cr_assert_eq(volume_close(v), 0);
 }
 
@@ -287,7 +288,7 @@ Test(restart, an_operation_ends_though_the_cache_is_swept_while_it_loads)
 		snprintf(name, sizeof(name), "%u", i);
 		(void)make(name, S_IFREG | 0600);
 	}
-	cr_assert_eq(volume_checkpoint(v), 0);
+	cr_assert_eq(checkpoint_take(v), 0);
 	cr_assert_eq(volume_add_head(v, &head), 0);
 	vc = v->view.cfg;
 	io = blocks_io(log_blocks(v->log));
@@ -354,4 +355,114 @@ Test(restart, a_copy_of_a_file_behind_itself_ends)
 	cr_assert_eq(n, PIECE_LEN);
 	cr_assert_eq(get(file).size, 2 * PIECE_LEN);
 	expect(file, PIECE_LEN, PIECE_LEN, 6);
+}
+
+static void take_the_name(void)
+{
+	struct snapshot s;
+
+	cr_assert_eq(volume_snapshot(v, "name", true, &s), 0);
+}
+
+Test(restart, a_snapshot_keeps_its_name_and_its_hold)
+{
+	struct snapshot s;
+
+	next_change_waits(take_the_name);
+	cr_assert_eq(volume_snapshot(v, "name", false, &s), -EEXIST);
+	cr_assert_eq(times, 0);
+	cr_assert_eq(view_snapshot(volume_view(v), "name", &s), 0);
+	cr_assert(s.hold);
+}
+
+static void hold_the_name(void)
+{
+	struct snapshot s;
+
+	cr_assert_eq(volume_snapshot_remove(v, "name"), 0);
+	cr_assert_eq(volume_snapshot(v, "name", true, &s), 0);
+}
+
+Test(restart, a_snapshot_that_is_held_by_now_is_not_removed)
+{
+	struct snapshot s;
+
+	cr_assert_eq(volume_snapshot(v, "name", false, &s), 0);
+	next_change_waits(hold_the_name);
+	cr_assert_eq(volume_snapshot_remove(v, "name"), -EPERM);
+	cr_assert_eq(times, 0);
+	cr_assert_eq(view_snapshot(volume_view(v), "name", &s), 0);
+}
+
+static void remove_the_name(void)
+{
+	cr_assert_eq(volume_snapshot_release(v, "name"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, "name"), 0);
+}
+
+Test(restart, a_snapshot_that_is_gone_does_not_come_back)
+{
+	struct snapshot s;
+
+	take_the_name();
+	next_change_waits(remove_the_name);
+	cr_assert_eq(volume_snapshot_release(v, "name"), -ENOENT);
+	cr_assert_eq(times, 0);
+	cr_assert_eq(view_snapshot(volume_view(v), "name", &s), -ENOENT);
+}
+
+static void change_the_mode(void)
+{
+	struct attr a, want = {.mode = 02711};
+
+	cr_assert_eq(volume_setattr(v, file, SET_MODE, &want, &a), 0);
+}
+
+/* What is to be cleared is told, or what is to be set: the rest is as it is by then. */
+Test(restart, bits_of_a_mode_are_changed_without_the_rest)
+{
+	struct attr a, want = {.mode = 0640};
+
+	want.mode = 06755;
+	cr_assert_eq(volume_setattr(v, file, SET_MODE, &want, &a), 0);
+	next_change_waits(change_the_mode);
+	cr_assert_eq(volume_setattr(v, file, SET_KILL_PRIV | SET_KILL_SGID, &want, &a), 0);
+	cr_assert_eq(times, 0);
+	cr_assert_eq(a.mode, S_IFREG | 0711);
+	next_change_waits(change_the_mode);
+	want.mode = 0640;
+	cr_assert_eq(volume_setattr(v, file, SET_PERMISSIONS, &want, &a), 0);
+	cr_assert_eq(a.mode, S_IFREG | 02640);
+}
+
+static unsigned listed;
+
+static int count_name(void *ctx, const struct view_entry *e)
+{
+	(void)ctx;
+	(void)e;
+	listed++;
+	return 0;
+}
+
+/* Each node is read once, not once more for each that is missing behind it. */
+Test(restart, a_folder_is_listed_cold_with_each_node_read_once)
+{
+	unsigned warm;
+	char name[16];
+
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		(void)make(name, S_IFREG | 0600);
+	}
+	cool();
+	reads = 0;
+	cr_assert_eq(view_readdir(volume_view(v), INO_ROOT, 0, true, count_name, NULL), 0);
+	cr_assert_eq(listed, 5003);
+	/* 5000 names of some 40 bytes and as many inodes of 121, in nodes of 4 KiB at least. */
+	cr_assert_gt(reads, 20);
+	cr_assert_lt(reads, 220);
+	warm = reads;
+	cr_assert_eq(view_readdir(volume_view(v), INO_ROOT, 0, true, count_name, NULL), 0);
+	cr_assert_eq(reads, warm);
 }
