@@ -14,20 +14,19 @@
 #include <sys/stat.h>
 
 #define NS_PER_S 1000000000u
-#define KEY_PREFIX_LEN 9u
 #define ENTRY_HASH_MIN 3u /* 0 to 2 are the cookies of the start, "." and ".." */
 
 void item_key(struct item_key *k, uint64_t ino, enum item_type type)
 {
 	put_be64(k->b, ino);
 	k->b[8] = (uint8_t)type;
-	k->len = KEY_PREFIX_LEN;
+	k->len = ITEM_PREFIX_LEN;
 }
 
 void item_key_num(struct item_key *k, uint64_t ino, enum item_type type, uint64_t num)
 {
 	item_key(k, ino, type);
-	put_be64(k->b + KEY_PREFIX_LEN, num);
+	put_be64(k->b + ITEM_PREFIX_LEN, num);
 	k->len += 8;
 }
 
@@ -37,13 +36,13 @@ void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const 
 	item_key(k, ino, type);
 	if (len > NAME_LEN_MAX)
 		len = NAME_LEN_MAX;
-	memcpy(k->b + KEY_PREFIX_LEN, name, len);
+	memcpy(k->b + ITEM_PREFIX_LEN, name, len);
 	k->len += len;
 }
 
 int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino, enum item_type *out_type)
 {
-	if (len < KEY_PREFIX_LEN || key[8] < ITEM_INODE || key[8] > ITEM_SNAPSHOT)
+	if (len < ITEM_PREFIX_LEN || key[8] < ITEM_INODE || key[8] > ITEM_SNAPSHOT)
 		return -ERR_DAMAGED;
 	*out_ino = get_be64(key);
 	*out_type = key[8];

@@ -11,6 +11,7 @@
 #include "view.h"
 
 #include "format.h"
+#include "overlay.h"
 
 /* What follows inode and type in the key, and the value. */
 enum item_type {
@@ -24,6 +25,7 @@ enum item_type {
 };
 
 #define ITEM_KEY_MAX (9u + NAME_LEN_MAX)
+#define ITEM_PREFIX_LEN 9u   /* of a key: inode and type */
 #define ITEM_KEY_NUM_LEN 17u /* of a key that ends in a number */
 #define ITEM_INODE_LEN 104u
 #define ITEM_EXTENT_LEN (BLOCK_PTR_LEN + 8u)
@@ -76,6 +78,7 @@ struct entry {
 	const char *name; /* borrowed, no NUL */
 	size_t name_len;
 };
+#define ENTRIES_MAX (TREE_VALUE_MAX / 11u) /* that fit in an item */
 uint64_t item_entry_hash(const uint8_t name_key[16], const char *name, size_t len);
 /*
  * item_entry_next(value, len, at, out): the entry at offset ${*at}, which moves on.  0; -ENOENT at

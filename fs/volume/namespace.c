@@ -19,6 +19,38 @@ static int check_name(const char *name)
 	return len > NAME_LEN_MAX ? -ENAMETOOLONG : 0;
 }
 
+int named_inode_locked(struct volume *v, const struct entry *e, struct need *need, struct attr *out)
+{
+	int rc = e->ino == INO_ROOT ? -ENOENT : view_inode_locked(&v->view, e->ino, need, out);
+
+	if (rc == -ENOENT)
+		return err_say(-ERR_DAMAGED, "'%.*s' names inode %llu, which %s", (int)e->name_len,
+			       e->name, (unsigned long long)e->ino,
+			       e->ino == INO_ROOT ? "is the root" : "is not there");
+	return rc;
+}
+
+int folder_empty_locked(struct volume *v, const struct attr *dir, struct need *need)
+{
+	struct map_cursor mc;
+	struct item_key key;
+	bool empty;
+	int rc;
+
+	if (dir->size != 0)
+		return -ENOTEMPTY;
+	item_key(&key, dir->ino, ITEM_ENTRY);
+	map_cursor_init(&mc, &v->view.map, need);
+	rc = map_seek(&mc, key.b, key.len);
+	empty = mc.top < 0 || mc.key_len < key.len || memcmp(mc.key, key.b, key.len) != 0;
+	map_cursor_release(&mc);
+	if (rc == 0 && !empty)
+		return err_say(-ERR_DAMAGED,
+			       "folder %llu states no entries and has some; see 'embassy check'",
+			       (unsigned long long)dir->ino);
+	return rc;
+}
+
 /* Read a folder that still has a name, and the bucket of ${name} in it. */
 static int open_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
 		      struct attr *dir, struct bucket *b)
@@ -72,6 +104,18 @@ static void fill_attr(struct volume *v, const struct making *m, const struct att
 		if (S_ISDIR(m->mode))
 			a->mode |= S_ISGID;
 	}
+}
+
+void folder_gains(struct attr *dir, bool folder)
+{
+	dir->size += dir->size < FILE_SIZE_MAX;
+	dir->nlink += folder;
+}
+
+void folder_loses(struct attr *dir, bool folder)
+{
+	dir->size -= dir->size > 0;
+	dir->nlink -= folder && dir->nlink > 2;
 }
 
 static void put_orphan(struct volume *v, uint64_t ino)
@@ -132,8 +176,7 @@ static int make_locked(struct volume *v, struct need *need, const void *in, void
 		return 0;
 	}
 	change_bucket(v, &b);
-	dir.size++;
-	dir.nlink += S_ISDIR(m->mode);
+	folder_gains(&dir, S_ISDIR(m->mode));
 	touch(&dir, &a->ctime);
 	change_inode(v, &dir);
 	return 0;
@@ -201,7 +244,7 @@ static int link_locked(struct volume *v, struct need *need, const void *in, void
 	a->ctime = now;
 	change_inode(v, a);
 	change_bucket(v, &b);
-	dir.size++;
+	folder_gains(&dir, false);
 	touch(&dir, &now);
 	change_inode(v, &dir);
 	return 0;
@@ -220,7 +263,7 @@ int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *nam
 void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
 {
 	a->ctime = *now;
-	a->nlink = S_ISDIR(a->mode) ? 0 : a->nlink - 1;
+	a->nlink = S_ISDIR(a->mode) || a->nlink == 0 ? 0 : a->nlink - 1;
 	if (a->nlink == 0)
 		put_orphan(v, a->ino);
 	change_inode(v, a);
@@ -246,22 +289,22 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 	if (rc == 0)
 		rc = bucket_find(&b, u->name, &e);
 	if (rc == 0)
-		rc = view_inode_locked(&v->view, e.ino, need, &a);
+		rc = named_inode_locked(v, &e, need, &a);
 	if (rc < 0)
 		return rc;
 	if (u->folder && !S_ISDIR(a.mode))
 		return -ENOTDIR;
 	if (!u->folder && S_ISDIR(a.mode))
 		return -EISDIR;
-	if (u->folder && a.size != 0)
-		return -ENOTEMPTY;
+	rc = u->folder ? folder_empty_locked(v, &a, need) : 0;
+	if (rc < 0)
+		return rc;
 	if (change_reserve(v, 4, sizeof(b.value)) < 0 || orphan_reserve(v) < 0)
 		return -ENOMEM;
 
 	bucket_erase(&b, u->name);
 	change_bucket(v, &b);
-	dir.size--;
-	dir.nlink -= u->folder;
+	folder_loses(&dir, u->folder);
 	touch(&dir, &now);
 	change_inode(v, &dir);
 	name_dropped(v, &a, &now);

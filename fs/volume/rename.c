@@ -42,10 +42,10 @@ static int read_end(struct volume *v, struct end *e, struct need *need)
 	e->there = rc == 0;
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
-	return view_inode_locked(&v->view, e->entry.ino, need, &e->a);
+	return named_inode_locked(v, &e->entry, need, &e->a);
 }
 
-static int check(const struct renaming *r)
+static int check(struct volume *v, const struct renaming *r, struct need *need)
 {
 	bool from_dir = S_ISDIR(r->from.a.mode), to_dir = S_ISDIR(r->to.a.mode);
 
@@ -61,7 +61,7 @@ static int check(const struct renaming *r)
 		return -EISDIR;
 	if (!to_dir && from_dir)
 		return -ENOTDIR;
-	return to_dir && r->to.a.size != 0 ? -ENOTEMPTY : 0;
+	return to_dir ? folder_empty_locked(v, &r->to.a, need) : 0;
 }
 
 /* Two names in one folder share its attributes, and, once in an age, their bucket. */
@@ -103,7 +103,7 @@ static void move_inode(struct volume *v, struct renaming *r, struct attr *a, uin
 	a->ctime = r->now;
 	if (S_ISDIR(a->mode)) {
 		a->parent = parent;
-		old_dir->nlink--;
+		old_dir->nlink -= old_dir->nlink > 2;
 		new_dir->nlink++;
 	}
 	change_inode(v, a);
@@ -156,15 +156,14 @@ static int move(struct volume *v, struct renaming *r)
 		rc = bucket_insert(s.from_bucket, r->from.name, v->view.counts.next_ino, S_IFCHR);
 	if (rc < 0)
 		return rc;
-	s.from_dir->size--;
-	s.to_dir->size++;
+	folder_loses(s.from_dir, false);
+	folder_gains(s.to_dir, false);
 	if (whiteout) {
 		put_whiteout(v, r, &white);
-		s.from_dir->size++;
+		folder_gains(s.from_dir, false);
 	}
 	if (r->to.there) {
-		s.to_dir->size--;
-		s.to_dir->nlink -= S_ISDIR(r->to.a.mode);
+		folder_loses(s.to_dir, S_ISDIR(r->to.a.mode));
 		name_dropped(v, &r->to.a, &r->now);
 	}
 	move_inode(v, r, &r->from.a, r->to.parent, s.from_dir, s.to_dir);
@@ -197,7 +196,7 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 	if (rc == 0)
 		rc = read_end(v, &r.to, need);
 	if (rc == 0)
-		rc = check(&r);
+		rc = check(v, &r, need);
 	if (rc < 0)
 		return rc;
 	/* Two names of one file: POSIX wants nothing done. */

@@ -1,5 +1,5 @@
 /*
- * Reading names: attributes, lookup, folders, links, extended attributes, snapshots.
+ * Reading names: attributes, lookup, links, extended attributes, snapshots.
  */
 
 #include "view_internal.h"
@@ -9,15 +9,10 @@
 #include "key.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define READDIR_BATCH 128u
-#define COOKIE_DOT 1u
-#define COOKIE_DOTDOT 2u
 #define NAMES_BATCH 16u /* names of attributes that are taken in one attempt */
-#define PREFIX_LEN 9u	/* of a key: inode and type */
 
 int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out)
 {
@@ -166,173 +161,6 @@ int view_readlink(struct view *v, uint64_t ino, char *out)
 	return 0;
 }
 
-/* Entries taken under the lock, to be given out without it. */
-struct batch {
-	size_t n;
-	bool end;      /* the folder ends with them */
-	uint64_t next; /* the cookie after the last */
-	struct {
-		uint64_t ino, cookie;
-		uint32_t type;
-		struct attr attr;
-		char name[NAME_LEN_MAX + 1];
-	} at[READDIR_BATCH];
-};
-
-static int batch_add(struct view *v, struct batch *b, const struct entry *e, uint64_t cookie,
-		     bool attrs, struct need *need)
-{
-	int rc = 0;
-
-	b->at[b->n].ino = e->ino;
-	b->at[b->n].cookie = cookie;
-	b->at[b->n].type = e->type;
-	memcpy(b->at[b->n].name, e->name, e->name_len);
-	b->at[b->n].name[e->name_len] = '\0';
-	if (attrs)
-		rc = view_inode_locked(v, e->ino, need, &b->at[b->n].attr);
-	if (rc == -ENOENT)
-		rc = err_say(-ERR_DAMAGED, "'%s' names inode %llu, which is not there",
-			     b->at[b->n].name, (unsigned long long)e->ino);
-	if (rc == 0)
-		b->n++;
-	return rc;
-}
-
-/* Add the entries of one hash: all of them, or none where they don't fit. */
-static int batch_add_bucket(struct view *v, struct batch *b, const struct map_cursor *mc,
-			    bool attrs, struct need *need)
-{
-	uint64_t cookie;
-	size_t before = b->n;
-	struct entry e;
-	size_t at = 0;
-	int rc;
-
-	if (mc->key_len != ITEM_KEY_NUM_LEN)
-		return err_say(-ERR_DAMAGED, "a folder's entry has a malformed key");
-	cookie = get_be64(mc->key + PREFIX_LEN);
-	while ((rc = item_entry_next(mc->value, mc->value_len, &at, &e)) == 0) {
-		if (b->n == READDIR_BATCH) {
-			b->n = before;
-			return 1;
-		}
-		rc = batch_add(v, b, &e, cookie, attrs, need);
-		if (rc < 0) {
-			b->n = before;
-			return rc;
-		}
-	}
-	if (rc != -ENOENT)
-		return rc;
-	b->next = cookie;
-	return 0;
-}
-
-struct listing {
-	uint64_t ino, cookie;
-	bool attrs;
-};
-
-/*
- * What was found before a missing node is a batch of its own: the next one begins with the node
- * there.  So each node that is missing costs one attempt that found nothing, however many there are.
- */
-static int fill_batch_locked(struct view *v, struct need *need, const void *in, void *out)
-{
-	const struct listing *l = in;
-	struct batch *b = out;
-	struct map_cursor mc;
-	struct item_key key;
-	int rc;
-
-	b->n = 0;
-	b->end = false;
-	b->next = l->cookie;
-	item_key_num(&key, l->ino, ITEM_ENTRY, l->cookie + 1);
-	map_cursor_init(&mc, &v->map, need);
-	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
-		if (mc.top < 0 || mc.key_len < PREFIX_LEN ||
-		    memcmp(mc.key, key.b, PREFIX_LEN) != 0) {
-			b->end = true;
-			break;
-		}
-		rc = batch_add_bucket(v, b, &mc, l->attrs, need);
-		if (rc != 0)
-			break;
-	}
-	map_cursor_release(&mc);
-	if (rc == -ERR_NEED_NODE && b->n > 0)
-		rc = 0;
-	return rc > 0 ? 0 : rc;
-}
-
-static int give_dots(struct view *v, uint64_t ino, uint64_t *cookie,
-		     int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
-{
-	struct attr dir;
-	int rc;
-
-	rc = view_getattr(v, ino, &dir);
-	if (rc < 0)
-		return rc;
-	if (!S_ISDIR(dir.mode))
-		return -ENOTDIR;
-	for (; *cookie < COOKIE_DOTDOT; (*cookie)++) {
-		bool up = *cookie == COOKIE_DOT;
-		struct view_entry e = {
-			.name = up ? ".." : ".",
-			.ino = up ? dir.parent : ino,
-			.type = S_IFDIR,
-			.cookie = *cookie + 1,
-		};
-
-		if (fn(ctx, &e) != 0)
-			return 1;
-	}
-	return 0;
-}
-
-static bool give_batch(const struct batch *b, bool attrs,
-		       int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
-{
-	for (size_t i = 0; i < b->n; i++) {
-		struct view_entry e = {
-			.name = b->at[i].name,
-			.ino = b->at[i].ino,
-			.type = b->at[i].type,
-			.cookie = b->at[i].cookie,
-			.attr = attrs ? &b->at[i].attr : NULL,
-		};
-
-		if (fn(ctx, &e) != 0)
-			return false;
-	}
-	return true;
-}
-
-int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
-		 int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
-{
-	struct listing l = {.ino = ino, .attrs = attrs};
-	struct batch *b;
-	int rc;
-
-	rc = give_dots(v, ino, &cookie, fn, ctx);
-	if (rc != 0)
-		return rc < 0 ? rc : 0;
-	b = malloc(sizeof(*b));
-	if (b == NULL)
-		return -ENOMEM;
-	l.cookie = cookie;
-	do {
-		rc = view_run(v, fill_batch_locked, &l, b, sizeof(*b));
-		l.cookie = b->next;
-	} while (rc == 0 && give_batch(b, attrs, fn, ctx) && !b->end);
-	free(b);
-	return rc;
-}
-
 /* A value too long for an item lies in a block of its own. */
 static int getxattr_block(struct view *v, const uint8_t *value, size_t len, void *out, size_t cap,
 			  size_t *out_len)
@@ -401,10 +229,10 @@ static int names_locked(struct view *v, struct need *need, const void *in, void 
 	names->end = false;
 	map_cursor_init(&mc, &v->map, need);
 	for (rc = map_seek(&mc, after->b, after->len); rc == 0; rc = map_next(&mc)) {
-		size_t len = mc.key_len - PREFIX_LEN;
+		size_t len = mc.key_len - ITEM_PREFIX_LEN;
 
-		if (mc.top < 0 || mc.key_len < PREFIX_LEN ||
-		    memcmp(mc.key, after->b, PREFIX_LEN) != 0) {
+		if (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
+		    memcmp(mc.key, after->b, ITEM_PREFIX_LEN) != 0) {
 			names->end = true;
 			break;
 		}
@@ -416,7 +244,7 @@ static int names_locked(struct view *v, struct need *need, const void *in, void 
 		}
 		memcpy(names->last.b, mc.key, mc.key_len);
 		names->last.len = mc.key_len;
-		memcpy(names->text + names->len, mc.key + PREFIX_LEN, len);
+		memcpy(names->text + names->len, mc.key + ITEM_PREFIX_LEN, len);
 		names->text[names->len + len] = '\0';
 		names->len += len + 1;
 		if (++names->n == NAMES_BATCH)
@@ -481,18 +309,18 @@ static int next_snapshot_locked(struct view *v, struct need *need, const void *i
 	rc = map_seek(&mc, after->b, after->len);
 	if (rc == 0 && mc.top >= 0 && key_cmp(mc.key, mc.key_len, after->b, after->len) == 0)
 		rc = map_next(&mc);
-	if (rc == 0 &&
-	    (mc.top < 0 || mc.key_len < PREFIX_LEN || memcmp(mc.key, after->b, PREFIX_LEN) != 0))
+	if (rc == 0 && (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
+			memcmp(mc.key, after->b, ITEM_PREFIX_LEN) != 0))
 		rc = -ENOENT;
 	if (rc == 0) {
-		len = mc.key_len - PREFIX_LEN;
+		len = mc.key_len - ITEM_PREFIX_LEN;
 		if (len == 0 || len > NAME_LEN_MAX)
 			rc = err_say(-ERR_DAMAGED, "a snapshot's item is malformed");
 	}
 	if (rc == 0) {
 		memcpy(n->key.b, mc.key, mc.key_len);
 		n->key.len = mc.key_len;
-		memcpy(n->s.name, mc.key + PREFIX_LEN, len);
+		memcpy(n->s.name, mc.key + ITEM_PREFIX_LEN, len);
 		n->s.name[len] = '\0';
 		rc = item_snapshot_decode(mc.value, mc.value_len, &n->s);
 	}

@@ -15,7 +15,6 @@
 
 #define SLICES_MAX 256u
 #define SEEK_EXTENTS_MAX 1024u /* looked at in one attempt */
-#define PREFIX_LEN 9u	       /* of a key: inode and type */
 
 /* A stretch of a file as slices of blocks, in order; the gaps between them are holes. */
 struct stretch {
@@ -32,12 +31,13 @@ static int walk_item(struct extent_walk *w, struct extent *out)
 	const struct map_cursor *mc = &w->mc;
 	int rc;
 
-	if (mc->top < 0 || mc->key_len < PREFIX_LEN || memcmp(mc->key, w->key.b, PREFIX_LEN) != 0)
+	if (mc->top < 0 || mc->key_len < ITEM_PREFIX_LEN ||
+	    memcmp(mc->key, w->key.b, ITEM_PREFIX_LEN) != 0)
 		return -ENOENT;
 	if (mc->key_len != ITEM_KEY_NUM_LEN)
 		return err_say(-ERR_DAMAGED, "inode %llu: an extent has a malformed key",
 			       (unsigned long long)get_be64(w->key.b));
-	rc = item_extent_decode(mc->value, mc->value_len, get_be64(mc->key + PREFIX_LEN), out);
+	rc = item_extent_decode(mc->value, mc->value_len, get_be64(mc->key + ITEM_PREFIX_LEN), out);
 	if (rc < 0)
 		return rc;
 	if (out->off < w->end)

@@ -234,6 +234,21 @@ void bucket_erase(struct bucket *b, const char *name);
 
 struct timespec change_now(void);
 
+/* namespace.c */
+/*
+ * named_inode_locked(): the inode that an entry names; -ERR_DAMAGED if it can't be named.
+ * folder_empty_locked(): 0; -ENOTEMPTY; -ERR_DAMAGED, what it states and what it has differ.
+ * REQUIRES(view.mu); both may return -ERR_NEED_NODE.
+ */
+MUST_CHECK int named_inode_locked(struct volume *v, const struct entry *e, struct need *need,
+				  struct attr *out);
+MUST_CHECK int folder_empty_locked(struct volume *v, const struct attr *dir, struct need *need);
+/*
+ * One entry, of a folder or not, came or went.  Counts that were wrong when they were read stay
+ * within their bounds: they are not ours to assert.
+ */
+void folder_gains(struct attr *dir, bool folder);
+void folder_loses(struct attr *dir, bool folder);
 /*
  * name_dropped(v, a, now): one name of ${a} went; the last one makes it an orphan (orphan_reserve()
  * was called).  2 changes.

@@ -41,10 +41,30 @@ static void writing_check(const struct writing *w)
 	assert(at <= w->end && w->end <= FILE_SIZE_MAX);
 }
 
+/*
+ * Find what goes, ${*out_taken} bytes of those that ${a} states.  Nothing lies beyond a file's size: an
+ * append has nothing to replace.  But older versions left extents in files that they cut to nothing.
+ */
+static int find_cut(struct volume *v, struct need *need, const struct writing *w,
+		    const struct attr *a, uint64_t *out_taken)
+{
+	int rc = 0;
+
+	*out_taken = 0;
+	if (a->size == 0) {
+		rc = cut_find(v, w->ino, 0, FILE_SIZE_MAX, need, w->cut);
+		*out_taken = a->bytes;
+	} else if (w->off < a->size) {
+		rc = cut_find(v, w->ino, w->off, w->end, need, w->cut);
+		*out_taken = w->cut->bytes;
+	}
+	return rc;
+}
+
 /* Replace [off, end) of a file by the given extents; what they leave out becomes a hole. */
 static int put_locked(struct volume *v, struct need *need, const struct writing *w)
 {
-	uint64_t added = 0, taken = 0;
+	uint64_t added = 0, taken;
 	struct attr a;
 	int rc;
 
@@ -53,20 +73,15 @@ static int put_locked(struct volume *v, struct need *need, const struct writing 
 		return rc;
 	if (!S_ISREG(a.mode))
 		return S_ISDIR(a.mode) ? -EISDIR : -EINVAL;
-	/* Nothing lies beyond a file's size: an append has nothing to replace. */
-	if (w->off < a.size) {
-		rc = cut_find(v, w->ino, w->off, w->end, need, w->cut);
-		if (rc < 0)
-			return rc;
-	}
+	rc = find_cut(v, need, w, &a, &taken);
+	if (rc < 0)
+		return rc;
 	if (change_reserve(v, w->n + 6, 0) < 0)
 		return -ENOMEM;
 
 	writing_check(w);
-	if (w->off < a.size) {
+	if (w->off < a.size || a.size == 0)
 		cut_apply(v, w->cut);
-		taken = w->cut->bytes;
-	}
 	for (size_t i = 0; i < w->n; i++) {
 		extent_put(v, w->ino, &w->e[i]);
 		added += w->e[i].len;

@@ -1,0 +1,261 @@
+/*
+ * Reading folders.
+ *
+ * The entries of a folder lie in the order of their names' hashes, and a cookie is the hash of the
+ * entry that was given last, so a listing goes on at the right place whatever was made or removed
+ * meanwhile.  Two names of one hash are met once in a folder of a thousand million; the cookie after
+ * the first of them has COOKIE_FIRST set.  More than two can only be damage or malice: they are
+ * listed, but a listing that is interrupted between the second and the last ends with an error.
+ *
+ * Entries are taken in batches, each in an attempt of its own, and given out without the lock.
+ */
+
+#include "view_internal.h"
+
+#include "bytes.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define BATCH_ENTRIES 128u
+#define COOKIE_DOT 1u
+#define COOKIE_DOTDOT 2u
+#define COOKIE_FIRST (UINT64_C(1) << 62) /* behind the first of several names of one hash */
+#define COOKIE_TORN (COOKIE_FIRST | 1)	 /* no listing can go on from here; 1 is no hash */
+#define COOKIE_END (UINT64_C(1) << 63)	 /* no cookie is as high */
+
+/* Where a batch begins. */
+struct listing {
+	uint64_t ino, cookie;
+	bool attrs;
+	size_t cap; /* entries that a batch has room for */
+};
+
+struct batch {
+	size_t n;
+	bool end;      /* the folder ends with them */
+	bool full;     /* the first hash has more entries than there is room for */
+	uint64_t next; /* the cookie after the last */
+	struct {
+		uint64_t ino, cookie;
+		uint32_t type;
+		struct attr attr;
+		char name[NAME_LEN_MAX + 1];
+	} at[];
+};
+
+static size_t batch_bytes(size_t cap)
+{
+	return sizeof(struct batch) + cap * sizeof(((struct batch *)NULL)->at[0]);
+}
+
+static int batch_add(struct view *v, struct need *need, const struct listing *l, struct batch *b,
+		     const struct entry *e)
+{
+	int rc = 0;
+
+	assert(b->n < l->cap && e->name_len <= NAME_LEN_MAX);
+	b->at[b->n].ino = e->ino;
+	b->at[b->n].type = e->type;
+	memcpy(b->at[b->n].name, e->name, e->name_len);
+	b->at[b->n].name[e->name_len] = '\0';
+	if (l->attrs)
+		rc = view_inode_locked(v, e->ino, need, &b->at[b->n].attr);
+	if (rc == -ENOENT)
+		rc = err_say(-ERR_DAMAGED, "'%s' names inode %llu, which is not there",
+			     b->at[b->n].name, (unsigned long long)e->ino);
+	if (rc == 0)
+		b->n++;
+	return rc;
+}
+
+/* Set the cookies of the entries of one hash, the last ones of the batch.  ${skipped}: of them all. */
+static void set_cookies(struct batch *b, size_t first, size_t skipped, uint64_t hash)
+{
+	for (size_t i = first; i < b->n; i++) {
+		if (i + 1 == b->n)
+			b->at[i].cookie = hash;
+		else
+			b->at[i].cookie = i + skipped > first ? COOKIE_TORN : hash | COOKIE_FIRST;
+	}
+}
+
+/*
+ * Add the entries of one hash: all of them, or none where they don't fit (1).  ${skip}: without the
+ * first, which was given.
+ */
+static int batch_add_bucket(struct view *v, struct need *need, const struct listing *l,
+			    struct batch *b, const struct map_cursor *mc)
+{
+	uint64_t hash, resumed = l->cookie & COOKIE_FIRST ? l->cookie & ~COOKIE_FIRST : 0;
+	size_t before = b->n, skipped = 0, at = 0;
+	struct entry e;
+	int rc;
+
+	if (mc->key_len != ITEM_KEY_NUM_LEN)
+		return err_say(-ERR_DAMAGED, "a folder's entry has a malformed key");
+	hash = get_be64(mc->key + ITEM_PREFIX_LEN);
+	if (hash >= COOKIE_FIRST)
+		return err_say(-ERR_DAMAGED, "a folder's entry has a hash that cannot be");
+	while ((rc = item_entry_next(mc->value, mc->value_len, &at, &e)) == 0) {
+		if (hash == resumed && skipped == 0) {
+			skipped = 1;
+			continue;
+		}
+		rc = b->n == l->cap ? 1 : batch_add(v, need, l, b, &e);
+		if (rc != 0) {
+			b->n = before;
+			return rc;
+		}
+	}
+	if (rc != -ENOENT) {
+		b->n = before;
+		return rc;
+	}
+	set_cookies(b, before, skipped, hash);
+	b->next = hash;
+	return 0;
+}
+
+/*
+ * What was found before a missing node is a batch of its own: the next one begins with the node
+ * there.  So each node that is missing costs one attempt that found nothing, however many there are.
+ */
+static int fill_batch_locked(struct view *v, struct need *need, const void *in, void *out)
+{
+	const struct listing *l = in;
+	struct batch *b = out;
+	struct map_cursor mc;
+	struct item_key key;
+	int rc;
+
+	b->n = 0;
+	b->end = false;
+	b->next = l->cookie;
+	item_key_num(&key, l->ino, ITEM_ENTRY,
+		     l->cookie & COOKIE_FIRST ? l->cookie & ~COOKIE_FIRST : l->cookie + 1);
+	map_cursor_init(&mc, &v->map, need);
+	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
+		if (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
+		    memcmp(mc.key, key.b, ITEM_PREFIX_LEN) != 0) {
+			b->end = true;
+			break;
+		}
+		rc = batch_add_bucket(v, need, l, b, &mc);
+		if (rc != 0)
+			break;
+	}
+	map_cursor_release(&mc);
+	b->full = rc == 1 && b->n == 0;
+	if (rc == -ERR_NEED_NODE && b->n > 0)
+		rc = 0;
+	return rc > 0 ? 0 : rc;
+}
+
+static int give_dots(struct view *v, uint64_t ino, uint64_t *cookie,
+		     int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
+{
+	struct attr dir;
+	int rc;
+
+	rc = view_getattr(v, ino, &dir);
+	if (rc < 0)
+		return rc;
+	if (!S_ISDIR(dir.mode))
+		return -ENOTDIR;
+	for (; *cookie < COOKIE_DOTDOT; (*cookie)++) {
+		bool up = *cookie == COOKIE_DOT;
+		struct view_entry e = {
+			.name = up ? ".." : ".",
+			.ino = up ? dir.parent : ino,
+			.type = S_IFDIR,
+			.cookie = *cookie + 1,
+		};
+
+		if (fn(ctx, &e) != 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* 1: fn took not all. */
+static int give_batch(const struct batch *b, const struct listing *l,
+		      int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		struct view_entry e = {
+			.name = b->at[i].name,
+			.ino = b->at[i].ino,
+			.type = b->at[i].type,
+			.cookie = b->at[i].cookie,
+			.attr = l->attrs ? &b->at[i].attr : NULL,
+		};
+
+		if (fn(ctx, &e) != 0)
+			return 1;
+	}
+	return 0;
+}
+
+/*
+ * Fill ${*b}, made larger where one hash needs it.  If attributes can't be had, the names are given
+ * without: one inode's damage is not the folder's.
+ */
+static int fill_batch(struct view *v, struct listing *l, struct batch **b)
+{
+	struct batch *larger;
+	int rc;
+
+	rc = view_run(v, fill_batch_locked, l, *b, batch_bytes(l->cap));
+	if ((rc == -ERR_DAMAGED || rc == -ERR_ABSENT) && l->attrs) {
+		l->attrs = false;
+		rc = view_run(v, fill_batch_locked, l, *b, batch_bytes(l->cap));
+	}
+	if (rc < 0 || !(*b)->full)
+		return rc;
+	assert(l->cap < ENTRIES_MAX);
+	larger = realloc(*b, batch_bytes(ENTRIES_MAX));
+	if (larger == NULL)
+		return -ENOMEM;
+	*b = larger;
+	l->cap = ENTRIES_MAX;
+	return fill_batch(v, l, b);
+}
+
+int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
+		 int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
+{
+	struct listing l = {.ino = ino, .cap = BATCH_ENTRIES};
+	struct batch *b;
+	int rc;
+
+	rc = give_dots(v, ino, &cookie, fn, ctx);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	if (cookie >= COOKIE_END)
+		return 0;
+	if (cookie == COOKIE_TORN)
+		return err_say(-ERR_DAMAGED,
+			       "folder %llu: more names of one hash than can be listed",
+			       (unsigned long long)ino);
+	b = malloc(batch_bytes(l.cap));
+	if (b == NULL)
+		return -ENOMEM;
+	l.cookie = cookie;
+	do {
+		l.attrs = attrs;
+		rc = fill_batch(v, &l, &b);
+		if (rc == 0)
+			rc = give_batch(b, &l, fn, ctx);
+		if (rc == 0) {
+			assert(b->end || b->next > (l.cookie & ~COOKIE_FIRST) ||
+			       (l.cookie & COOKIE_FIRST));
+			l.cookie = b->next;
+		}
+	} while (rc == 0 && !b->end);
+	free(b);
+	return rc < 0 ? rc : 0;
+}
