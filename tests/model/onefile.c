@@ -16,6 +16,7 @@
 #define PLOT_BITS_MAX 16
 #define NEAR_BITS_MIN 12 /* all threads work within a stretch of so many bytes */
 #define NEAR_BITS_MAX 19
+#define AROUND 40000u /* bytes about the end: what is allocated there matters */
 
 struct worker {
 	struct onefile *f;
@@ -107,7 +108,7 @@ static void draw_plots(struct onefile *f, uint64_t size)
 	}
 	f->plot[f->n_plots] = ONEFILE_SIZE_MAX;
 	f->near = UINT64_C(1) << (NEAR_BITS_MIN + below(&random, NEAR_BITS_MAX - NEAR_BITS_MIN));
-	atomic_store(&f->place, below(&random, ONEFILE_SIZE_MAX));
+	atomic_store(&f->place, below(&random, 2) ? size : below(&random, ONEFILE_SIZE_MAX));
 }
 
 static unsigned plot_at(const struct onefile *f, uint64_t off)
@@ -279,8 +280,9 @@ static void do_allocate(struct worker *w)
 
 	/* About the end, where it may matter. */
 	if (below(&w->random, 2) == 0 && w->s->size(w->s->ctx, w->number, &size) == 0) {
-		end = size + below(&w->random, 20000);
-		end = end > ONEFILE_SIZE_MAX ? ONEFILE_SIZE_MAX : end + 1;
+		end = size + below(&w->random, AROUND);
+		end = end > AROUND / 2 ? end - AROUND / 2 : 1;
+		end = end > ONEFILE_SIZE_MAX ? ONEFILE_SIZE_MAX : end;
 		len = 1 + below(&w->random, end);
 	}
 	if (!keep)
@@ -409,7 +411,7 @@ static const struct {
 	unsigned weight;
 	void (*op)(struct worker *w);
 } ops[] = {{40, do_write}, {14, do_clear}, {12, do_allocate}, {12, do_copy}, {12, do_truncate},
-	   {16, do_read},  {8, do_size},   {3, do_sync},      {6, do_aside}};
+	   {16, do_read},  {8, do_size},   {3, do_sync},      {10, do_aside}};
 
 static void *work(void *arg)
 {
@@ -434,6 +436,24 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* A file that has its whole size can't grow. */
+static bool shorten(struct onefile *f, const struct subject *s, uint64_t *size)
+{
+	uint64_t random = f->seed * 31 + f->round;
+	int rc;
+
+	*size = below(&random, *size + 1);
+	rc = s->truncate(s->ctx, 0, *size);
+	if (rc == 0)
+		rc = s->sync(s->ctx, 0);
+	if (rc < 0)
+		return onefile_wrong(f, "it can't be made shorter: %d", rc);
+	memset(f->want + *size, 0, ONEFILE_SIZE_MAX - *size);
+	atomic_store(&f->floor, *size);
+	atomic_store(&f->ceiling, *size);
+	return true;
+}
+
 bool onefile_round(struct onefile *f, const struct subject *s, unsigned n_ops)
 {
 	struct worker worker[ONEFILE_THREADS_MAX];
@@ -446,6 +466,8 @@ bool onefile_round(struct onefile *f, const struct subject *s, unsigned n_ops)
 	rc = s->size(s->ctx, 0, &size);
 	if (rc < 0)
 		return onefile_wrong(f, "no size: %d", rc);
+	if (!shorten(f, s, &size))
+		return false;
 	draw_plots(f, size);
 	for (unsigned i = 0; i < f->n_threads; i++) {
 		worker[i] = (struct worker){.f = f,

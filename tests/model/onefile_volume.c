@@ -1,6 +1,6 @@
 /*
- * onefile on fs/volume itself, without a mount: several threads in one file of a volume with the
- * least memory that there is, opened anew for each round, so that its nodes are cold.
+ * onefile on fs/volume itself, without a mount: several threads in one file of a volume that has next
+ * to no memory, so that nodes are always missing, and whose look-ups start over at random besides.
  *
  * Each round is a process of its own.  Some are killed in the middle: the next then either takes
  * the dead one's memory over, and all that was answered is there, or does not, and all that was
@@ -12,16 +12,13 @@
 
 #include "ground.h"
 
-#include "cache.h"
 #include "err.h"
 #include "huge.h"
-#include "map.h"
 #include "volume.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,61 +34,6 @@
 #define OTHER_NAME "other name"
 
 static const struct caller root_user = {0, 0};
-
-/*
- * A look-up that finds its nodes in memory keeps its lock to the end, and most do.  Here many are
- * told in the middle that a node is missing, and others come in between.  The steps from one
- * restart to the next are few or up to 2^RESTART_BITS_MAX, so that long look-ups end too.
- */
-#define RESTART_BITS_MAX 14
-
-int __real_map_seek(struct map_cursor *mc, const void *key, size_t key_len);
-int __wrap_map_seek(struct map_cursor *mc, const void *key, size_t key_len);
-int __real_map_next(struct map_cursor *mc);
-int __wrap_map_next(struct map_cursor *mc);
-int __real_map_get(const struct map *m, const void *key, size_t key_len, struct need *need,
-		   void *value, size_t cap, size_t *out_len);
-int __wrap_map_get(const struct map *m, const void *key, size_t key_len, struct need *need,
-		   void *value, size_t cap, size_t *out_len);
-int __real_node_cache_load(struct node_cache *c, const struct need *need);
-int __wrap_node_cache_load(struct node_cache *c, const struct need *need);
-
-static bool restart(const struct map *m, struct need *need)
-{
-	static atomic_uint_least64_t n_threads;
-	static _Thread_local uint64_t luck, steps;
-
-	if (luck == 0)
-		luck = (atomic_fetch_add(&n_threads, 1) + 1) << 32;
-	if (!need || m->base.ptr.pos == 0 || steps-- > 0)
-		return false;
-	steps = onefile_random(&luck) % (UINT64_C(1) << onefile_random(&luck) % RESTART_BITS_MAX);
-	need->ptr = m->base.ptr;
-	return true;
-}
-
-int __wrap_map_seek(struct map_cursor *mc, const void *key, size_t key_len)
-{
-	return restart(mc->map, mc->base.need) ? -ERR_NEED_NODE : __real_map_seek(mc, key, key_len);
-}
-
-int __wrap_map_next(struct map_cursor *mc)
-{
-	return restart(mc->map, mc->base.need) ? -ERR_NEED_NODE : __real_map_next(mc);
-}
-
-int __wrap_map_get(const struct map *m, const void *key, size_t key_len, struct need *need,
-		   void *value, size_t cap, size_t *out_len)
-{
-	return restart(m, need) ? -ERR_NEED_NODE
-				: __real_map_get(m, key, key_len, need, value, cap, out_len);
-}
-
-int __wrap_node_cache_load(struct node_cache *c, const struct need *need)
-{
-	sched_yield();
-	return __real_node_cache_load(c, need);
-}
 
 /* What all processes of a history share. */
 struct history {
