@@ -80,6 +80,17 @@ void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t
 		pthread_cond_broadcast(&log->filled_up);
 }
 
+/*
+ * What a full disk refuses first: file data, and the nodes of a checkpoint, which can be as many as
+ * the tree has and leave nothing behind where they do not all fit.  The space that is set aside is
+ * for what makes deleting possible: deltas and heads.  A head's rollup is among them: it takes no
+ * more than the deltas for which it stands, once.
+ */
+static bool is_bulk(enum block_kind kind)
+{
+	return kind == BLOCK_DATA || kind == BLOCK_NODE || kind == BLOCK_CHECKPOINT;
+}
+
 static bool spare_lacks(const struct log *log) /* REQUIRES(log->mu) */
 {
 	return log->spare == SPARE_SHORT || log->spare == SPARE_NONE;
@@ -176,7 +187,7 @@ static int allocate_more_locked(struct log *log, enum block_kind kind) /* REQUIR
 	pthread_cond_broadcast(&log->io_free);
 	if (rc == 0)
 		log->allocated = to;
-	if (rc == -ENOSPC && kind != BLOCK_DATA && log_shrink_spare_locked(log))
+	if (rc == -ENOSPC && !is_bulk(kind) && log_shrink_spare_locked(log))
 		return 0;
 	if (rc == -ENOSPC)
 		log->allocate_retry_ns = clock_mono_ns() + LOG_SPARE_RETRY_NS;
@@ -280,12 +291,12 @@ int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
 		rc = reserve_leaves_locked(log);
 		if (rc < 0)
 			return rc;
-		if (kind == BLOCK_DATA && spare_lacks(log))
+		if (is_bulk(kind) && spare_lacks(log))
 			rc = log_make_spare_locked(log);
-		else if (kind == BLOCK_DATA && log->rolling && !log->old_end)
-			/* Only then is it known whether there is room for more than metadata. */
+		else if (is_bulk(kind) && log->rolling && !log->old_end)
+			/* Only then is it known whether there is room for more than deltas. */
 			rc = make_room_locked(log);
-		else if (kind == BLOCK_DATA && is_short(log) && log->spare == SPARE_UNKNOWN)
+		else if (is_bulk(kind) && is_short(log) && log->spare == SPARE_UNKNOWN)
 			/* Whoever finished the roll is looking for the next. */
 			rc = log_make_spare_locked(log);
 		else if (log_n_slots_locked(log) + 2 > LOG_SLOTS)

@@ -61,8 +61,8 @@ static struct block_ptr append_ok(struct log *log, enum block_kind kind, uint64_
 	return ptr;
 }
 
-static bool holds(struct log *log, enum block_kind kind, const struct block_ptr *ptr,
-		  uint64_t seed, bool random)
+static bool holds(struct log *log, enum block_kind kind, const struct block_ptr *ptr, uint64_t seed,
+		  bool random)
 {
 	uint8_t *want = malloc(ptr->plain_len), *got = malloc(ptr->plain_len);
 	bool same;
@@ -512,11 +512,20 @@ static void change_on_full_disk(struct log *log)
 {
 	struct head h = {.time_ns = 1};
 
+	uint64_t end;
+
 	cr_assert_eq(append_rc(log, BLOCK_DATA), -ENOSPC);
 	cr_assert_eq(append_rc(log, BLOCK_DELTA), 0);
 	cr_assert_eq(log_sync(log, UINT64_MAX), 0);
 	/* Also now that there is a segment, before anybody has looked for the next spare. */
 	cr_assert_eq(append_rc(log, BLOCK_DATA), -ENOSPC);
+	/* What is set aside is not for checkpoints either, however often one is tried. */
+	end = log_end(log);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(append_rc(log, BLOCK_NODE), -ENOSPC);
+		cr_assert_eq(append_rc(log, BLOCK_CHECKPOINT), -ENOSPC);
+	}
+	cr_assert_eq(log_end(log), end);
 	cr_assert_eq(log_add_head(log, &h), 0);
 }
 
@@ -663,6 +672,63 @@ Test(log, no_space_passes)
 	cr_assert(holds(log, BLOCK_DELTA, &a, 1, false));
 	cr_assert(holds(log, BLOCK_DELTA, &b, 2, false));
 	log_tail_release(&tail);
+	cr_assert_eq(log_close(log), 0);
+	log_fixture_release(&f);
+}
+
+/* While a write is under way, other threads fill the segment and begin the next, which gets no name. */
+struct roll_meanwhile {
+	struct log *log;
+	struct block_ptr last, next; /* the last block of segment 0, the first of segment 1 */
+	bool armed;
+	unsigned refused;
+};
+
+static int roll_meanwhile_fn(void *ctx, const char *op)
+{
+	static const uint8_t data[8000];
+	struct roll_meanwhile *m = ctx;
+
+	if (strcmp(op, "rename") == 0) {
+		m->refused++;
+		return -ENOSPC;
+	}
+	if (!m->armed || strcmp(op, "write") != 0)
+		return 0;
+	m->armed = false;
+	while (segment_of(m->next.pos) == 0) {
+		m->last = m->next;
+		cr_assert_eq(log_append(m->log, BLOCK_DELTA, data, sizeof(data), 0, &m->next), 0);
+	}
+	return 0;
+}
+
+/* A sync of an old segment's bytes, which are durable by then, does not fail for want of a new one. */
+Test(log, no_space_for_the_next_segment_is_no_failure_of_the_last, .timeout = 120)
+{
+	struct log_fixture f;
+	struct log *log = open_fresh(&f);
+	struct roll_meanwhile m = {.log = log};
+	struct block_ptr ptr = {0};
+	uint8_t *data = malloc(BLOCK_PLAIN_MAX);
+
+	log_fixture_pattern(1, data, BLOCK_PLAIN_MAX, true);
+	while (segment_start(1) - ptr.pos > 3 * BLOCK_STORED_MAX)
+		cr_assert_eq(log_append(log, BLOCK_DELTA, data, BLOCK_PLAIN_MAX - 1000, 0, &ptr),
+			     0);
+	cr_assert_eq(log_sync(log, UINT64_MAX), 0);
+	m.armed = true;
+	file_set_fault(roll_meanwhile_fn, &m);
+	while (m.armed)
+		cr_assert_eq(log_append(log, BLOCK_DELTA, data, 8000, 0, &ptr), 0);
+	cr_assert_eq(segment_of(m.next.pos), 1);
+	cr_assert_eq(m.refused, 0);
+	cr_assert_eq(log_sync(log, m.last.pos + m.last.stored_len), 0);
+	cr_assert_eq(m.refused, 1);
+	cr_assert_eq(log_sync(log, UINT64_MAX), -ENOSPC);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(log_sync(log, UINT64_MAX), 0);
+	free(data);
 	cr_assert_eq(log_close(log), 0);
 	log_fixture_release(&f);
 }

@@ -28,6 +28,8 @@
 
 #define NAMES 1600u /* attributes of 1,000 random bytes: a roll-up of two pieces */
 
+#define LAST_PIECE (800u << 10) /* it is shorter, all others are longer */
+
 static const struct caller me = {0, 0};
 
 /* What becomes of a roll-up's pieces. */
@@ -87,7 +89,7 @@ int __wrap_log_append(struct log *log, enum block_kind kind, const void *plain, 
 		}
 		if (mode == END_AT_SECOND && n == 2)
 			end_here(log);
-		if (mode == REFUSE_SECOND && atomic_load(&kept_pieces) > 0)
+		if (mode == REFUSE_SECOND && len < LAST_PIECE)
 			return -ENOSPC;
 		atomic_fetch_add(&kept_pieces, 1);
 	}
@@ -226,16 +228,16 @@ Test(rollup, a_torn_one_of_a_former_version_is_passed_over)
 	torn(END_AFTER_FOREIGN);
 }
 
-/* ${n} attributes of "f", which is made if it is not there, synced every 100. */
-static struct attr put_synced(struct volume *v, unsigned n)
+/* ${n} attributes of "f", which is made if it is not there, a sync after ${each} of them. */
+static struct attr put_synced(struct volume *v, unsigned n, unsigned each)
 {
 	struct attr a;
 
 	if (view_lookup(volume_view(v), INO_ROOT, "f", &a) < 0)
 		cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a),
 			     0);
-	for (unsigned i = 0; i < n; i += 100) {
-		put_names(v, a.ino, i, 100);
+	for (unsigned i = 0; i < n; i += each) {
+		put_names(v, a.ino, i, each);
 		cr_assert_eq(volume_sync(v), 0);
 	}
 	return a;
@@ -259,7 +261,7 @@ Test(rollup, heads_that_fail_append_nothing_anew)
 	v = fixture_open(&f);
 	no_head = true;
 	/* More than asks for a head at once. */
-	a = put_synced(v, 9000);
+	a = put_synced(v, 9000, 100);
 	cr_assert_eq(volume_add_head(v, &h), -ENOSPC);
 	end = log_end(volume_log(v));
 	for (int i = 0; i < 10; i++)
@@ -303,7 +305,7 @@ Test(rollup, pieces_are_appended_once)
 	/* The clock may have made a head of a part: then there is more to roll up. */
 	for (int i = 0; i < 10 && failed == 0; i++) {
 		kept_pieces = 0;
-		(void)put_synced(v, 7000);
+		(void)put_synced(v, NAMES, 20);
 		failed += volume_add_head(v, &h) == -ENOSPC;
 	}
 	cr_assert_eq(failed, 1);
@@ -329,7 +331,7 @@ Test(rollup, checkpoints_that_fail_keep_nothing_back)
 
 	fixture_make(&f);
 	v = fixture_open(&f);
-	a = put_synced(v, 1000);
+	a = put_synced(v, 1000, 100);
 	no_checkpoint = true;
 	cr_assert_eq(volume_checkpoint(v), -EIO);
 	n = nodes;
