@@ -111,7 +111,6 @@ static struct node *make_node(const struct build_level *lv, uint32_t level, uint
 	size_t head = NODE_HEADER_LEN + 4 * (size_t)n;
 	struct node *node;
 
-	assert(n > 0 && from + n <= lv->n && begin < end && end <= lv->len);
 	node = node_new((uint32_t)(head + end - begin));
 	if (!node)
 		return NULL;
@@ -146,9 +145,6 @@ static int emit(struct build *b, uint32_t level, uint32_t from, uint32_t n)
 			free(node);
 			return rc;
 		}
-		/* Children were appended before, so they lie below (invariant 2). */
-		assert(level == 0 || !node_fault(node->plain, node->ptr.plain_len, ptr.pos));
-		assert(ptr.plain_len == node->ptr.plain_len);
 		node->ptr = ptr;
 		node_cache_add(b->cache, node);
 	}
@@ -178,7 +174,6 @@ static int emit_front(struct build *b, uint32_t level)
 	for (uint32_t i = 0; i < rest; i++)
 		lv->at[i] = lv->at[n + i] - (uint32_t)begin;
 	lv->n = rest;
-	assert(!too_small(lv)); /* invariant 3 */
 	return 0;
 }
 
@@ -188,8 +183,6 @@ static int add(struct build *b, uint32_t level, const struct node_item *it)
 	uint8_t *p;
 	int rc;
 
-	assert(it->key_len >= 1 && it->key_len <= TREE_KEY_MAX && it->value_len <= TREE_VALUE_MAX);
-	assert(node_len(lv, lv->n) < RUN_MAX); /* invariant 4 */
 	if (lv->last_len > 0 && key_cmp(lv->last, lv->last_len, it->key, it->key_len) >= 0)
 		return err_say(-ERR_DAMAGED, "tree: items out of order; use another copy");
 	rc = make_run_room(lv, 4 + it->key_len + it->value_len);
@@ -221,13 +214,11 @@ static int close_run(struct build *b, uint32_t level)
 	uint32_t half = 1;
 	int rc;
 
-	assert(lv->n > 0 && node_len(lv, lv->n) < RUN_MAX);
 	if (node_len(lv, lv->n) <= TREE_NODE_TARGET) {
 		rc = emit(b, level, 0, lv->n);
 	} else {
 		while (half + 1 < lv->n && lv->at[half] < lv->len / 2)
 			half++;
-		assert(half < lv->n);
 		rc = emit(b, level, 0, half);
 		if (rc == 0)
 			rc = emit(b, level, half, lv->n - half);
@@ -339,7 +330,6 @@ static int take_back(struct build *b, uint32_t level)
 	if (rc < 0)
 		return rc;
 
-	assert(up->n > 0);
 	run_entry(up, up->n - 1, &it);
 	block_ptr_decode(it.value, &ptr);
 	up->n--;
@@ -383,7 +373,6 @@ int build_finish(struct build *b, struct tree_root *out)
 			run_entry(lv, 0, &it);
 			block_ptr_decode(it.value, &out->ptr);
 			out->height = l;
-			assert(tree_root_check(out) == 0);
 			return 0;
 		}
 		if (lv->n == 0)

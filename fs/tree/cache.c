@@ -112,7 +112,6 @@ static void link_locked(struct node_cache *c, struct shard *s, struct node *n)
 {
 	struct node **slot = slot_of(c, s, n->ptr.pos);
 
-	assert(atomic_load(&n->refs) == 1 && n->ptr.pos != 0);
 	n->chain = *slot;
 	*slot = n;
 	if (s->hand) {
@@ -132,8 +131,6 @@ static void unlink_locked(struct node_cache *c, struct shard *s, struct node *n)
 {
 	struct node **link = slot_of(c, s, n->ptr.pos);
 
-	assert(atomic_load(&n->refs) == 0);
-	assert(atomic_load(&c->bytes) >= weight(n) && atomic_load(&c->n_nodes) > 0);
 	while (*link != n)
 		link = &(*link)->chain;
 	*link = n->chain;

@@ -120,7 +120,6 @@ static const struct skip_node *hidden_by(struct map_cursor *mc, int layer)
 {
 	const struct skip_node *r = mc->range[layer];
 
-	assert(layer > mc->top);
 	if (r && key_cmp(r->value, r->value_len, mc->key, mc->key_len) <= 0)
 		r = mc->range[layer] = overlay_seek_range(mc->overlay[layer], mc->key, mc->key_len);
 	if (r && key_cmp(skip_key(r), r->key_len, mc->key, mc->key_len) <= 0)
@@ -134,8 +133,6 @@ static int skip_range(struct map_cursor *mc, int layer, const struct skip_node *
 	const uint8_t *to = range->value, *key;
 	size_t to_len = range->value_len, len;
 
-	/* Else the walk would stand still. */
-	assert(key_cmp(to, to_len, mc->key, mc->key_len) > 0);
 	for (int below = layer - 1; below > MAP_BASE; below--) {
 		if (key_at(mc, below, &key, &len) && key_cmp(key, len, to, to_len) < 0)
 			mc->at[below] = overlay_seek(mc->overlay[below], to, to_len);
@@ -156,7 +153,6 @@ static int pass(struct map_cursor *mc)
 	for (int layer = MAP_BASE; layer <= mc->top; layer++)
 		equal[layer] = key_at(mc, layer, &key, &len) &&
 			       key_cmp(key, len, mc->key, mc->key_len) == 0;
-	assert(equal[mc->top]);
 	for (int layer = MAP_FROZEN; layer < MAP_LAYERS; layer++) {
 		if (equal[layer])
 			mc->at[layer] = mc->at[layer]->next[0];
@@ -215,10 +211,7 @@ int map_seek(struct map_cursor *mc, const void *key, size_t key_len)
 		mc->range[layer] = overlay_seek_range(mc->overlay[layer], key, key_len);
 	}
 	rc = tree_seek(&mc->base, key, key_len);
-	if (rc == 0)
-		rc = settle(mc);
-	assert(rc < 0 || mc->top < 0 || key_cmp(mc->key, mc->key_len, key, key_len) >= 0);
-	return rc;
+	return rc < 0 ? rc : settle(mc);
 }
 
 int map_next(struct map_cursor *mc)

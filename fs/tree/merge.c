@@ -14,8 +14,6 @@
 #include "build.h"
 #include "overlay_internal.h"
 
-#include <assert.h>
-
 struct merge {
 	struct build build;
 	const struct skip_node *change; /* the next entry of the overlay */
@@ -39,8 +37,6 @@ static int apply_change(struct merge *m)
 	struct node_item it = {skip_key(n), n->value, n->key_len, n->value_len};
 
 	m->change = n->next[0];
-	assert(!m->change ||
-	       key_cmp(skip_key(n), n->key_len, skip_key(m->change), m->change->key_len) < 0);
 	return n->flags & ENTRY_GONE ? 0 : build_item(&m->build, &it);
 }
 
@@ -96,7 +92,6 @@ static int merge_subtree(struct merge *m, uint32_t level, const struct node_item
 	struct node *n;
 	int rc;
 
-	assert(level < TREE_HEIGHT_MAX && self->value_len == BLOCK_PTR_LEN);
 	if (begins_deleted && to->key &&
 	    key_cmp(m->range->value, m->range->value_len, to->key, to->len) >= 0)
 		return apply_changes_below(m, to);
@@ -163,11 +158,8 @@ int tree_merge(struct node_cache *c, const struct block_io *io, const struct tre
 		rc = merge_root(&m, c, old);
 	else
 		rc = apply_changes_below(&m, &none);
-	/* No change was left out. */
-	assert(rc < 0 || !m.change);
 	if (rc == 0)
 		rc = build_finish(&m.build, out);
-	assert(rc < 0 || tree_root_check(out) == 0);
 	build_release(&m.build);
 	return rc;
 }

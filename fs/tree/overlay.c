@@ -86,10 +86,8 @@ void overlay_change(struct overlay *ov, const void *key, size_t key_len, const v
 			return;
 		n = skip_insert(&ov->entries, &path, key, key_len, value, value_len);
 	} else {
-		if (n->flags & ENTRY_PENDING) {
-			assert(ov->pending_bytes >= entry_record_len(n));
+		if (n->flags & ENTRY_PENDING)
 			ov->pending_bytes -= entry_record_len(n);
-		}
 		skip_set_value(&ov->entries, n, value, value_len);
 	}
 	n->flags = (uint8_t)((n->flags & ~ENTRY_GONE) | (gone ? ENTRY_GONE : 0));
@@ -102,7 +100,6 @@ void overlay_change(struct overlay *ov, const void *key, size_t key_len, const v
 	}
 	if (n->flags & ENTRY_PENDING)
 		ov->pending_bytes += entry_record_len(n);
-	assert(!(n->flags & ENTRY_DEAD) && (!gone || n->value_len == 0));
 }
 
 /* Make [from, to) part of a set of ranges, one with all that it touches. */
@@ -129,11 +126,6 @@ static void add_range(struct skip *ranges, const void *from, size_t from_len, co
 			skip_move_value(ranges, into, after);
 		skip_unlink(ranges, &path);
 	}
-	/* Disjoint, not adjacent (invariant 1), and it holds what was to be added. */
-	assert(!after ||
-	       key_cmp(into->value, into->value_len, skip_key(after), after->key_len) < 0);
-	assert(key_cmp(skip_key(into), into->key_len, from, from_len) <= 0 &&
-	       key_cmp(into->value, into->value_len, to, to_len) >= 0);
 }
 
 void overlay_change_range(struct overlay *ov, const void *from, size_t from_len, const void *to,
@@ -152,7 +144,6 @@ void overlay_change_range(struct overlay *ov, const void *from, size_t from_len,
 		struct skip_node *next = n->next[0];
 
 		if (n->flags & ENTRY_PENDING) {
-			assert(ov->pending_bytes >= entry_record_len(n));
 			ov->pending_bytes -= entry_record_len(n);
 			n->flags |= ENTRY_DEAD;
 		}

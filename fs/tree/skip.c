@@ -112,7 +112,6 @@ static void *take(struct skip *s, size_t len)
 	}
 	p = s->chunk->mem + s->chunk->used;
 	s->chunk->used += len;
-	assert(s->chunk->used <= s->chunk->size);
 	s->bytes += len;
 	return p;
 }
@@ -233,11 +232,6 @@ struct skip_node *skip_insert(struct skip *s, struct skip_path *path, const void
 	if (value_len > 0)
 		memcpy(bytes + key_len, value, value_len);
 
-	/* Strictly ascending (invariant 1). */
-	assert(!path->before ||
-	       key_cmp(skip_key(path->before), path->before->key_len, key, key_len) < 0);
-	assert(!*path->link[0] ||
-	       key_cmp(key, key_len, skip_key(*path->link[0]), (*path->link[0])->key_len) < 0);
 	for (uint32_t l = 0; l < h; l++) {
 		n->next[l] = *path->link[l];
 		*path->link[l] = n;
@@ -253,7 +247,6 @@ void skip_unlink(struct skip *s, struct skip_path *path)
 {
 	struct skip_node *n = *path->link[0];
 
-	assert(s->n > 0 && s->payload >= (size_t)n->key_len + n->value_len);
 	for (uint32_t l = 0; l < n->height; l++) {
 		assert(*path->link[l] == n);
 		*path->link[l] = n->next[l];
@@ -264,7 +257,7 @@ void skip_unlink(struct skip *s, struct skip_path *path)
 
 void skip_set_value(struct skip *s, struct skip_node *n, const void *value, size_t len)
 {
-	assert(len <= UINT16_MAX && s->payload >= n->value_len);
+	assert(len <= UINT16_MAX);
 	if (len > n->value_cap) {
 		n->value = take(s, len);
 		n->value_cap = (uint16_t)len;
@@ -277,7 +270,6 @@ void skip_set_value(struct skip *s, struct skip_node *n, const void *value, size
 
 void skip_move_value(struct skip *s, struct skip_node *to, struct skip_node *from)
 {
-	assert(s->payload >= to->value_len && to != from);
 	s->payload -= to->value_len;
 	to->value = from->value;
 	to->value_len = from->value_len;

@@ -31,7 +31,6 @@ int tree_node_get(struct node_cache *c, const struct block_ptr *ptr, uint32_t le
 	struct node *n;
 	int rc;
 
-	assert(level < TREE_HEIGHT_MAX);
 	rc = node_cache_get(c, ptr, need, &n);
 	if (rc < 0)
 		return rc;
@@ -130,7 +129,6 @@ static int descend(struct tree_cursor *tc, struct block_ptr ptr, uint32_t level,
 		rc = tree_node_get(tc->cache, &ptr, level, tc->need, &n);
 		if (rc < 0)
 			return rc;
-		assert(!tc->path[level]);
 		tc->path[level] = n;
 		if (level == 0) {
 			tc->slot[0] = key ? node_search(n, key, key_len, &equal) : 0;
@@ -175,7 +173,6 @@ static int next_leaf(struct tree_cursor *tc)
 		rc = check_order(before, tc->path[0]);
 	node_put(tc->cache, before);
 	tc->valid = rc == 0;
-	assert(!tc->valid || (tc->slot[0] == 0 && tc->path[0]->n > 0));
 	return rc;
 }
 
@@ -201,7 +198,6 @@ int tree_seek(struct tree_cursor *tc, const void *key, size_t key_len)
 
 	if (in_leaf(tc, key, key_len)) {
 		tc->slot[0] = node_search(tc->path[0], key, key_len, &equal);
-		assert(tc->slot[0] < tc->path[0]->n);
 		return 0;
 	}
 

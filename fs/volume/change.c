@@ -83,7 +83,6 @@ void change_inode(struct volume *v, const struct attr *a)
 	uint8_t value[ITEM_INODE_LEN];
 	struct item_key key;
 
-	assert(a->ino >= INO_ROOT && a->ino < INO_MAX && a->size <= FILE_SIZE_MAX);
 	item_key(&key, a->ino, ITEM_INODE);
 	item_inode_encode(a, value);
 	overlay_put(v->view.map.live, key.b, key.len, value, sizeof(value));
@@ -91,7 +90,6 @@ void change_inode(struct volume *v, const struct attr *a)
 
 void change_bucket(struct volume *v, const struct bucket *b)
 {
-	assert(b->key.len == ITEM_KEY_NUM_LEN && b->len <= sizeof(b->value));
 	if (b->len == 0)
 		overlay_del(v->view.map.live, b->key.b, b->key.len);
 	else
@@ -102,11 +100,9 @@ int bucket_insert(struct bucket *b, const char *name, uint64_t ino, uint32_t typ
 {
 	struct entry e = {.ino = ino, .type = type, .name = name, .name_len = strlen(name)};
 
-	assert(e.name_len >= 1 && e.name_len <= NAME_LEN_MAX);
 	if (b->len + ENTRY_LEN_MAX > sizeof(b->value))
 		return -ENOSPC;
 	b->len += item_entry_encode(&e, b->value + b->len);
-	assert(b->len <= sizeof(b->value));
 	return 0;
 }
 

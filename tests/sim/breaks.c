@@ -3,6 +3,7 @@
 #include "breaks.h"
 
 #include "agree.h"
+#include "bytes.h"
 #include "catalog.h"
 #include "copy_internal.h"
 #include "disk.h"
@@ -13,9 +14,12 @@
 #include "secret.h"
 #include "store.h"
 #include "vault.h"
+#include "volume_internal.h"
 #include "world.h"
 
+#include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum mistake {
@@ -32,6 +36,11 @@ enum mistake {
 	NO_RESCUE,
 	NO_SETTLE,
 	STORE_NAME,
+	LOST_WRITE,
+	TORN_ROLLUP,
+	LOST_DELTA,
+	CHECKPOINT_AHEAD,
+	NO_JOURNAL,
 	MISTAKES,
 };
 
@@ -49,6 +58,12 @@ static const char *const names[] = {
 	[NO_RESCUE] = "no-rescue",	 /* what a killed daemon had in memory is forgotten */
 	[NO_SETTLE] = "no-settle",	 /* what a failed sync left in the page cache is believed */
 	[STORE_NAME] = "store-name",	 /* a server takes its store's name for durable */
+	[LOST_WRITE] = "lost-write",	 /* what an attempt found is believed after others wrote */
+	[TORN_ROLLUP] = "torn-rollup", /* all deleted ranges of a roll-up are in its first piece */
+	[LOST_DELTA] = "lost-delta",   /* a delta now and then is in no head */
+	[CHECKPOINT_AHEAD] =
+		"checkpoint-ahead",  /* one says that it covers two flushes more than it does */
+	[NO_JOURNAL] = "no-journal", /* what a killed daemon had in no delta is forgotten */
 };
 
 static enum mistake mistake;
@@ -61,6 +76,20 @@ int __real_store_settle(struct store *st, uint64_t from);
 int __wrap_store_settle(struct store *st, uint64_t from);
 int __real_vault_open(const char *dir, struct vault **out);
 int __wrap_vault_open(const char *dir, struct vault **out);
+int __real_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
+		    struct cut *c);
+int __wrap_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
+		    struct cut *c);
+int __real_overlay_encode(const struct overlay *ov, size_t max, piece_fn *fn, void *ctx);
+int __real_commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
+			    size_t len);
+int __wrap_commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
+			    size_t len);
+void __real_checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_LEN]);
+void __wrap_checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_LEN]);
+typedef int entry_fn(void *ctx, const struct journal_entry *e);
+int __real_journal_walk(const struct journal *j, unsigned gen, entry_fn *fn, void *ctx);
+int __wrap_journal_walk(const struct journal *j, unsigned gen, entry_fn *fn, void *ctx);
 int __real_log_rescue(const struct log_config *cfg, struct store *st);
 int __wrap_log_rescue(const struct log_config *cfg, struct store *st);
 int __real_copy_cut(struct copy *c, uint64_t end);
@@ -183,6 +212,101 @@ int __wrap_agree_check(const struct params *p, struct store *st, struct catalog 
 	    catalog_head(c, out->number - 1, &ref) == 0)
 		*out = (struct step_head){ref.number, ref.pos + ref.stored_len, ref.time_ns};
 	return rc;
+}
+
+/* ---- the volume's ---- */
+
+int __wrap_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
+		    struct cut *c)
+{
+	if (mistake == LOST_WRITE && c->change != 0)
+		c->change = v->extent_changes[ino % EXTENT_CHANGES];
+	return __real_cut_find(v, ino, from, to, need, c);
+}
+
+/* Records of a roll-up, those of one type first. */
+struct sorted {
+	uint8_t *ranges, *others;
+	size_t n_ranges, n_others;
+};
+
+static size_t record_len(const uint8_t *p)
+{
+	return p[0] == 2 ? 3u + get_le16(p + 1) : 5u + get_le16(p + 1) + get_le16(p + 3);
+}
+
+static int sort_piece(void *ctx, const void *records, size_t len)
+{
+	struct sorted *s = ctx;
+	size_t n;
+
+	for (const uint8_t *p = records, *end = p + len; p < end; p += n) {
+		uint8_t **to = p[0] == 3 ? &s->ranges : &s->others;
+		size_t *at = p[0] == 3 ? &s->n_ranges : &s->n_others;
+
+		n = record_len(p);
+		*to = realloc(*to, *at + n);
+		assert(*to);
+		memcpy(*to + *at, p, n);
+		*at += n;
+	}
+	return 0;
+}
+
+static int give_pieces(const uint8_t *p, size_t len, size_t max, piece_fn *fn, void *ctx)
+{
+	int rc = 0;
+
+	while (rc == 0 && len > 0) {
+		size_t n = 0;
+
+		while (n < len && n + record_len(p + n) <= max)
+			n += record_len(p + n);
+		rc = fn(ctx, p, n);
+		p += n;
+		len -= n;
+	}
+	return rc;
+}
+
+int breaks_roll_up(const struct overlay *ov, size_t max, piece_fn *fn, void *ctx)
+{
+	struct sorted s = {0};
+	uint8_t *all;
+	int rc;
+
+	if (mistake != TORN_ROLLUP)
+		return __real_overlay_encode(ov, max, fn, ctx);
+	rc = __real_overlay_encode(ov, max, sort_piece, &s);
+	assert(rc == 0);
+	all = realloc(s.ranges, s.n_ranges + s.n_others + 1);
+	assert(all);
+	memcpy(all + s.n_ranges, s.others ? s.others : all, s.n_others);
+	rc = give_pieces(all, s.n_ranges + s.n_others, max, fn, ctx);
+	free(all);
+	free(s.others);
+	return rc;
+}
+
+int __wrap_commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
+			    size_t len)
+{
+	if (mistake == LOST_DELTA && prng_one_in(&world_random, 50))
+		return 0;
+	return __real_commit_since_add(v, ptr, plain, len);
+}
+
+void __wrap_checkpoint_encode(const struct checkpoint *c, uint8_t out[CHECKPOINT_LEN])
+{
+	struct checkpoint said = *c;
+
+	said.covers_seq += mistake == CHECKPOINT_AHEAD ? 2 : 0;
+	__real_checkpoint_encode(&said, out);
+}
+
+int __wrap_journal_walk(const struct journal *j, unsigned gen, entry_fn *fn, void *ctx)
+{
+	return mistake == NO_JOURNAL ? 0 : __real_journal_walk(j, gen, fn, ctx);
 }
 
 void __wrap_random_bytes(void *out, size_t len)

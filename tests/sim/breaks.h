@@ -16,6 +16,11 @@ const char *breaks_name(size_t i);
 /* breaks_any(): whether one is set. */
 bool breaks_any(void);
 
+/* breaks_roll_up(): overlay_encode(), or how it should not be done. */
+struct overlay;
+typedef int piece_fn(void *ctx, const void *records, size_t len);
+int breaks_roll_up(const struct overlay *ov, size_t piece_max, piece_fn *fn, void *ctx);
+
 /* breaks_begin(): at a history's begin. */
 void breaks_begin(void);
 

@@ -70,6 +70,13 @@ const uint8_t *conf_log_key(void)
 	return log_key;
 }
 
+const uint8_t *conf_name_key(void)
+{
+	static const uint8_t key[16] = {3, 1, 4, 1, 5, 9, 2, 6};
+
+	return key;
+}
+
 const uint8_t *conf_writer_secret(uint64_t epoch)
 {
 	return writer_secrets[epoch];

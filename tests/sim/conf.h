@@ -15,6 +15,7 @@ void conf_init(void);
 void conf_make(struct params *p, uint64_t serial, uint64_t epochs);
 
 const uint8_t *conf_log_key(void);		   /* LOG_KEY_LEN bytes */
+const uint8_t *conf_name_key(void);		   /* 16 bytes */
 const uint8_t *conf_writer_secret(uint64_t epoch); /* 64 bytes */
 const char *conf_id(void);			   /* the volume's, as text */
 

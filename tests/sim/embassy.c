@@ -7,6 +7,9 @@
 #include "copy.h"
 #include "disk.h"
 #include "err.h"
+#include "home.h"
+#include "look.h"
+#include "model.h"
 #include "net.h"
 #include "oracle.h"
 #include "params.h"
@@ -56,6 +59,26 @@ static void look_at_conf(struct embassy *m, struct copy *copy)
 	buf_release(&text);
 }
 
+/* Whoever mounts the copy sees the namespace as it was at its newest head. */
+static void look_at_names(struct embassy *m)
+{
+	uint64_t head, digest, n;
+	char dir[64], who[32];
+	int rc;
+
+	snprintf(dir, sizeof(dir), "/%u/s/%s", MACHINE_EMBASSY + m->number, conf_id());
+	snprintf(who, sizeof(who), "embassy %u", m->number);
+	disk_spare(true);
+	rc = look_folder(dir, who, &head, &digest);
+	disk_spare(false);
+	if (rc < 0)
+		fail("%s: its copy cannot be seen: %s", who, err_detail(rc));
+	n = model_head_n(head);
+	if (n != MODEL_UNKNOWN && digest != model_digest(n))
+		fail("%s: head %llu is not what was seen at home after %llu changes", who,
+		     (unsigned long long)head, (unsigned long long)n);
+}
+
 static void look(struct embassy *m, bool whole)
 {
 	uint8_t id[VOLUME_ID_LEN];
@@ -79,6 +102,8 @@ static void look(struct embassy *m, bool whole)
 		return;
 	copy_get_stand(copy, &s);
 	oracle_copy(m->number, s.head, s.end, whole || !m->seen);
+	if (whole && home_knobs.volume && s.head > 0 && oracle_copy_fits(m->number))
+		look_at_names(m);
 	m->seen = true;
 	look_at_conf(m, copy);
 }

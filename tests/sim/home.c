@@ -10,12 +10,15 @@
 #include "file.h"
 #include "huge.h"
 #include "keep.h"
+#include "live.h"
 #include "log.h"
+#include "model.h"
 #include "net.h"
 #include "oracle.h"
 #include "params.h"
 #include "replicator.h"
 #include "store.h"
+#include "work.h"
 #include "world.h"
 
 #include <assert.h>
@@ -27,7 +30,7 @@
 #include <string.h>
 
 #define DIR_PATH "/1/v"
-#define WRITERS 2u
+#define WORKERS 4u
 #define RING ((size_t)4 << 20)
 #define HEAD_EVERY SECOND
 #define LOG_LARGE ((uint64_t)20 << 20) /* from here on, what is written is small */
@@ -79,11 +82,14 @@ static void *make(void *arg)
 
 	(void)arg;
 	conf_make(&p, 1, 1);
+	model_make();
 	rc = file_mkdir(AT_FDCWD, DIR_PATH, 0700);
 	if (rc == 0)
 		rc = params_store(&p, DIR_PATH);
 	if (rc == 0)
 		rc = file_sync_parent(AT_FDCWD, DIR_PATH);
+	if (rc == 0 && home_knobs.volume)
+		rc = live_make(DIR_PATH, &p);
 	assert(rc == 0);
 	return NULL;
 }
@@ -230,6 +236,83 @@ static void *head_main(void *arg)
 	return NULL;
 }
 
+/* ---- a live volume ---- */
+
+static void on_head(void)
+{
+	struct home *h = home;
+
+	/* The first may come while the volume is being opened. */
+	if (!h->up)
+		return;
+	oracle_heads(h->log);
+	for (unsigned e = 0; e < home_knobs.n_embassies; e++)
+		if (h->replicators[e])
+			replicator_wake(h->replicators[e]);
+}
+
+/* An operation failed.  Who works goes on for a while, mostly, as applications do. */
+static void on_error(int rc)
+{
+	if (rc == -ENOSPC || rc == -ENOMEM)
+		return;
+	if (rc != -EIO && rc != -ERR_STUCK)
+		fail("home: an operation failed: %s", err_detail(rc));
+	if (!home->stuck)
+		trace("home: %s", err_text(rc));
+	home->stuck = home->stuck || prng_one_in(&world_random, 4);
+}
+
+static void *work_main(void *arg)
+{
+	struct home *h = home;
+
+	(void)arg;
+	while (!h->stopping && !h->stuck) {
+		/* Often all at one time, so that they are at the same things. */
+		fiber_sleep(prng_one_in(&world_random, 2)
+				    ? home_knobs.pace_ns - world_now() % home_knobs.pace_ns
+				    : prng_between(&world_random, 0, home_knobs.pace_ns));
+		work_knobs.cells = log_end(h->log) < LOG_LARGE ? home_knobs.cells : 1;
+		if (!home_knobs.quiet)
+			work_some();
+	}
+	return NULL;
+}
+
+static void *look_main(void *arg)
+{
+	struct home *h = home;
+
+	(void)arg;
+	while (!h->stopping && !h->stuck) {
+		fiber_sleep(prng_between(&world_random, SECOND / 2, 6 * SECOND));
+		if (!h->stopping && !h->stuck)
+			live_look();
+	}
+	return NULL;
+}
+
+static int open_volume(struct home *h)
+{
+	struct live_config cfg = {.dir = DIR_PATH,
+				  .params = &h->params,
+				  .memory_bytes = home_knobs.memory_bytes,
+				  .supervised = home_knobs.supervised,
+				  .on_head = on_head,
+				  .stuck = on_error};
+	int rc;
+
+	epoch = params_epoch(&h->params);
+	rc = live_open(&cfg, &h->log);
+	if (rc < 0)
+		return rc;
+	rc = store_open(DIR_PATH, false, &h->store);
+	if (rc < 0)
+		(void)!live_close();
+	return rc;
+}
+
 /* ---- the state of the replicators ---- */
 
 static void look_at(struct home *h, unsigned e)
@@ -344,31 +427,53 @@ static void start_replicators(struct home *h)
 	}
 }
 
+static int close_log(struct home *h)
+{
+	uint64_t n_ops = oracle_n_ops();
+	int rc = log_close(h->log);
+
+	keep = NULL;
+	if (rc == 0)
+		oracle_synced(n_ops);
+	return rc;
+}
+
+static unsigned start_work(struct fiber **out)
+{
+	unsigned n = 0;
+
+	out[n++] = fiber_start(MACHINE_HOME, watch_main, NULL);
+	if (home_knobs.volume) {
+		for (unsigned i = 0; i < WORKERS; i++)
+			out[n++] = fiber_start(MACHINE_HOME, work_main, NULL);
+		out[n++] = fiber_start(MACHINE_HOME, look_main, NULL);
+	} else {
+		out[n++] = fiber_start(MACHINE_HOME, write_main, NULL);
+		out[n++] = fiber_start(MACHINE_HOME, write_main, home);
+		out[n++] = fiber_start(MACHINE_HOME, head_main, NULL);
+	}
+	return n;
+}
+
 static void run(struct home *h)
 {
-	struct fiber *fibers[WRITERS + 2];
-	unsigned n = 0;
-	uint64_t n_ops;
+	struct fiber *fibers[WORKERS + 2];
+	unsigned n;
 	int rc;
 
 	h->up = true;
 	start_replicators(h);
-	fibers[n++] = fiber_start(MACHINE_HOME, write_main, NULL);
-	fibers[n++] = fiber_start(MACHINE_HOME, write_main, h);
-	fibers[n++] = fiber_start(MACHINE_HOME, head_main, NULL);
-	fibers[n++] = fiber_start(MACHINE_HOME, watch_main, NULL);
+	n = start_work(fibers);
 	for (unsigned i = 0; i < n; i++)
 		fiber_join(fibers[i]);
 	for (unsigned e = 0; e < EMBASSIES_MAX; e++)
 		replicator_stop(h->replicators[e]);
 	h->up = false;
 	store_close(h->store);
-	n_ops = oracle_n_ops();
-	rc = log_close(h->log);
-	keep = NULL;
+	rc = home_knobs.volume ? live_close() : close_log(h);
 	trace("home: closed: %s", err_text(rc));
-	if (rc == 0)
-		oracle_synced(n_ops);
+	if (rc == 0 && home_knobs.volume && (!wanted || prng_one_in(&world_random, 3)))
+		live_check(DIR_PATH, &h->params);
 }
 
 static void *home_main(void *arg)
@@ -383,7 +488,7 @@ static void *home_main(void *arg)
 		home = h;
 		rc = load_conf(h);
 		if (rc == 0)
-			rc = open_log(h);
+			rc = home_knobs.volume ? open_volume(h) : open_log(h);
 		if (rc == 0) {
 			run(h);
 		} else {
@@ -412,6 +517,7 @@ void home_crash(bool power)
 		disk_crash(MACHINE_HOME);
 	else
 		disk_kill(MACHINE_HOME);
+	live_crashed(power);
 	if (power)
 		keep = NULL;
 	rescue = keep != NULL;

@@ -3,11 +3,12 @@
 
 /*
  * The home: a log that is written, signed and shipped to each embassy, as a mount does it:
- * recovery, two writers, one who adds heads, a replicator for each embassy.  All on
- * MACHINE_HOME.
+ * recovery, writers, heads, a replicator for each embassy; either by the log alone, or by a live
+ * volume with applications on it.  All on MACHINE_HOME.
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct home_knobs {
@@ -16,6 +17,9 @@ struct home_knobs {
 	uint32_t block_max;	 /* bytes of a block */
 	bool quiet;		 /* nothing new is written */
 	bool supervised;	 /* a kill leaves the ring to the next process (keep.h) */
+	bool volume;		 /* a live volume writes the log; else it is written bare */
+	uint32_t cells;		 /* of one write to a file of it, at most */
+	size_t memory_bytes;	 /* that it may use */
 	uint64_t serial, epochs; /* of the newest volume.conf that its administrator has */
 };
 

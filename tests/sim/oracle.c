@@ -14,6 +14,7 @@
 #include "frame.h"
 #include "head.h"
 #include "log.h"
+#include "model.h"
 #include "params.h"
 #include "scan.h"
 #include "source.h"
@@ -55,6 +56,7 @@ struct oracle_moment {
 	size_t n_ops;
 	uint64_t synced;
 	uint64_t checked_end, checked_ops;
+	struct model_moment *model;
 };
 
 static struct line lines[LINES_MAX];
@@ -318,22 +320,27 @@ static void check_tail(const struct log_tail *tail)
 			     (ull)tail->head.number);
 }
 
+void oracle_log_opened(struct log *log, uint64_t head)
+{
+	struct line *l = now();
+	uint64_t differs;
+
+	if (head < l->n_heads)
+		fail("home: head %zu was durable, recovered is head %llu", l->n_heads, (ull)head);
+	differs = compare(l, "/1/v", 0, l->end);
+	if (differs != UINT64_MAX)
+		fail("home: what lies at %llu is not what it was", (ull)differs);
+	oracle_heads(log);
+}
+
 void oracle_opened(struct log *log, struct store *store, const struct log_tail *tail)
 {
 	struct line *l = now();
 	struct walk w = {.blocks = log_blocks(log), .next = checked_ops + 1};
 	struct scan_result found;
-	uint64_t differs;
 	int rc;
 
-	if (tail->head.number < l->n_heads)
-		fail("home: head %zu was durable, recovered is head %llu", l->n_heads,
-		     (ull)tail->head.number);
-	differs = compare(l, "/1/v", 0, l->end);
-	if (differs != UINT64_MAX)
-		fail("home: what lies at %llu is not what it was", (ull)differs);
-	oracle_heads(log);
-
+	oracle_log_opened(log, tail->head.number);
 	w.plain = malloc(BLOCK_PLAIN_MAX);
 	w.want = malloc(BLOCK_PLAIN_MAX);
 	assert(w.plain && w.want);
@@ -530,6 +537,7 @@ struct oracle_moment *oracle_moment(void)
 	m->synced = synced;
 	m->checked_end = checked_end;
 	m->checked_ops = checked_ops;
+	m->model = model_moment();
 	return m;
 }
 
@@ -544,4 +552,5 @@ void oracle_back_to(const struct oracle_moment *m)
 	synced = m->synced;
 	checked_end = m->checked_end;
 	checked_ops = m->checked_ops;
+	model_back_to_moment(m->model);
 }

@@ -12,8 +12,10 @@
 #include "embassy.h"
 #include "head.h"
 #include "home.h"
+#include "model.h"
 #include "net.h"
 #include "oracle.h"
+#include "work.h"
 #include "world.h"
 
 #include <stdio.h>
@@ -27,6 +29,7 @@ enum trouble {
 	HOME_CRASH,
 	HOME_RESTART,
 	HOME_KILL,
+	HOME_STOP_AT,
 	EMBASSY_CRASH,
 	EMBASSY_RESTART,
 	EMBASSY_KILL,
@@ -266,6 +269,37 @@ static void change_conf(void)
 	}
 }
 
+/* The home goes at a place that it comes to soon: between two blocks, say, or two stores of a sync. */
+static bool stop_power;
+
+static void come_back(void *arg)
+{
+	(void)arg;
+	start_machine(MACHINE_HOME);
+}
+
+static void stopped(void)
+{
+	crash_machine(MACHINE_HOME, stop_power);
+	world_at(world_now() + prng_log(&world_random, 5 * SECOND), come_back, NULL);
+}
+
+static void stop_at_place(void)
+{
+	stop_power = draw(2);
+	switch (draw(4)) {
+	case 0:
+		world_stop_at(MACHINE_HOME, prng_log(&world_random, 20000), stopped);
+		break;
+	case 1:
+		work_stop_at((unsigned)prng_log(&world_random, 300), false, stopped);
+		break;
+	default:
+		work_stop_at((unsigned)prng_log(&world_random, 12), true, stopped);
+		break;
+	}
+}
+
 static void happen(enum trouble t)
 {
 	unsigned m = t == HOME_CRASH || t == HOME_RESTART || t == HOME_KILL
@@ -287,6 +321,9 @@ static void happen(enum trouble t)
 	case EMBASSY_KILL:
 		crash_somewhere(m, false);
 		away(m);
+		break;
+	case HOME_STOP_AT:
+		stop_at_place();
 		break;
 	case BOTH_CRASH:
 		crash_machine(MACHINE_HOME, true);
@@ -331,11 +368,16 @@ static void draw_character(void)
 	static const uint64_t paces[] = {60 * MS, 300 * MS, 600 * MS, 2 * SECOND};
 	static const uint32_t blocks[] = {500,	500,   500,    3000,
 					  3000, 30000, 100000, BLOCK_PLAIN_MAX};
+	static const uint32_t cells[] = {1, 1, 2, 8, 40, MODEL_CELLS_MAX};
+	static const size_t memories[] = {(size_t)256 << 10, (size_t)1 << 20, (size_t)64 << 20};
 
 	n_embassies = home_knobs.n_embassies = embassies[draw(7)];
 	home_knobs.supervised = draw(2);
 	home_knobs.pace_ns = paces[draw(4)];
 	home_knobs.block_max = blocks[draw(8)];
+	home_knobs.volume = draw(3) > 0;
+	home_knobs.cells = cells[draw(6)];
+	home_knobs.memory_bytes = memories[draw(3)];
 	/* Some troubles only, so that each has its part without all the others; or all of them. */
 	for (unsigned i = 0; i < TROUBLES; i++)
 		if (draw(3) == 0)
@@ -345,6 +387,8 @@ static void draw_character(void)
 	if (draw(3))
 		enabled &= ~(1u << RESTORE | 1u << CATALOG_LOST);
 	enabled |= 1u << (draw(2) ? HOME_CRASH : EMBASSY_CRASH);
+	if (draw(2))
+		enabled |= 1u << HOME_STOP_AT;
 	for (unsigned e = 0; e < n_embassies; e++) {
 		net_link(e)->delay_ns = prng_log(&world_random, 100 * MS);
 		net_link(e)->window = (size_t)prng_log(&world_random, 4 << 20);
@@ -374,6 +418,8 @@ static void trouble_all(void)
 static void heal(void)
 {
 	trace("all heals");
+	world_stop_at(MACHINE_HOME, 0, NULL);
+	work_stop_at(0, false, NULL);
 	for (unsigned m = MACHINE_HOME; m <= MACHINE_HOME + n_embassies; m++) {
 		struct disk_faults *f = disk_faults(m);
 
@@ -412,7 +458,7 @@ static void converge(void)
 	uint64_t until = world_now() + CONVERGE_NS;
 	unsigned settled = 0;
 
-	home_knobs.quiet = true;
+	home_knobs.quiet = work_knobs.quiet = true;
 	fiber_sleep(5 * SECOND);
 	while (settled < n_embassies) {
 		fiber_sleep(SECOND / 2);
@@ -451,8 +497,8 @@ static void end(void)
 static void play(void)
 {
 	draw_character();
-	trace("seed %llu: %u embassies, troubles %05x", (unsigned long long)seed_of_this,
-	      n_embassies, enabled);
+	trace("seed %llu: %s, %u embassies, troubles %06x", (unsigned long long)seed_of_this,
+	      home_knobs.volume ? "a volume" : "a bare log", n_embassies, enabled);
 	net_acknowledged = oracle_acknowledged;
 	home_make();
 	for (unsigned m = MACHINE_HOME; m <= MACHINE_HOME + n_embassies; m++) {

@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct lock {
 	struct fiber *owner; /* for writing */
@@ -42,6 +43,13 @@ int __wrap_pthread_cond_destroy(pthread_cond_t *c);
 int __wrap_pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m);
 int __wrap_pthread_cond_signal(pthread_cond_t *c);
 int __wrap_pthread_cond_broadcast(pthread_cond_t *c);
+int64_t __wrap_clock_wall_ns(void);
+uint64_t __wrap_clock_mono_ns(void);
+struct timespec __wrap_clock_stamp(void);
+void __wrap_clock_cond_init(pthread_cond_t *cond);
+int __wrap_clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns);
+int __wrap_usleep(useconds_t us);
+int __wrap_sched_yield(void);
 int __wrap_err_say(int rc, const char *fmt, ...) PRINTF_LIKE(2, 3);
 const char *__wrap_err_detail(int rc);
 
@@ -188,22 +196,42 @@ int __wrap_pthread_cond_broadcast(pthread_cond_t *c)
 
 /* ---- clock.h ---- */
 
-int64_t clock_wall_ns(void)
+int64_t __wrap_clock_wall_ns(void)
 {
 	return world_wall(fiber_machine());
 }
 
-uint64_t clock_mono_ns(void)
+uint64_t __wrap_clock_mono_ns(void)
 {
 	return world_now();
 }
 
-void clock_cond_init(pthread_cond_t *cond)
+/* As coarse as a kernel's tick. */
+struct timespec __wrap_clock_stamp(void)
+{
+	int64_t ns = world_wall(fiber_machine()) / (int64_t)(4 * MS) * (int64_t)(4 * MS);
+
+	return (struct timespec){.tv_sec = ns / (int64_t)SECOND, .tv_nsec = ns % (int64_t)SECOND};
+}
+
+int __wrap_usleep(useconds_t us)
+{
+	fiber_sleep(us * (MS / 1000));
+	return 0;
+}
+
+int __wrap_sched_yield(void)
+{
+	fiber_yield();
+	return 0;
+}
+
+void __wrap_clock_cond_init(pthread_cond_t *cond)
 {
 	memset(cond, 0, sizeof(*cond));
 }
 
-int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns)
+int __wrap_clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns)
 {
 	bool woken = true;
 

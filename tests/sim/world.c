@@ -7,11 +7,14 @@
  *
  * Invariants: at most one fiber runs; events of one time happen in the order they were asked for;
  * no choice depends on an address.
+ *
+ * The program's own thread-local variables are a fiber's: they are exchanged at each switch.
  */
 
 #include "world.h"
 
 #include <assert.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +55,7 @@ struct fiber {
 	bool woken;	/* by fiber_wake(), not by time */
 	int detail_rc;
 	char detail[FIBER_DETAIL_LEN];
+	uint8_t *locals; /* its thread-local variables, while it does not run */
 #ifdef WITH_ASAN
 	void *fake_stack;
 #endif
@@ -74,6 +78,18 @@ static struct fiber *ready[FIBERS_MAX];
 static unsigned n_ready;
 static struct fiber *current;
 static ucontext_t scheduler;
+/* Where the program's thread-local variables lie, how they begin, and the scheduler's own. */
+static struct {
+	uint8_t *now, *first, *scheduler;
+	size_t len;
+} locals;
+/* A machine that is to be stopped at a place, and what to call then. */
+static struct {
+	unsigned machine;
+	uint64_t places;
+	void (*fn)(void);
+} stop;
+static void (*urgent)(void);
 #ifdef WITH_ASAN
 static const void *scheduler_stack;
 static size_t scheduler_stack_len;
@@ -180,9 +196,37 @@ void world_at(uint64_t when_ns, void (*fn)(void *arg), void *arg)
 
 /* ---- fibers ---- */
 
+static int find_locals(struct dl_phdr_info *info, size_t len, void *arg)
+{
+	(void)len;
+	(void)arg;
+	/* The program comes first; what its libraries keep for a thread is one thread's. */
+	for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+
+		if (h->p_type != PT_TLS)
+			continue;
+		locals.now = info->dlpi_tls_data;
+		locals.len = h->p_memsz;
+		locals.first = calloc(1, h->p_memsz);
+		locals.scheduler = calloc(1, h->p_memsz);
+		assert(locals.now && locals.first && locals.scheduler);
+		/* NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		memcpy(locals.first, (const void *)(info->dlpi_addr + h->p_vaddr), h->p_filesz);
+	}
+	return 1;
+}
+
+static void exchange_locals(uint8_t *keep, const uint8_t *take)
+{
+	memcpy(keep, locals.now, locals.len);
+	memcpy(locals.now, take, locals.len);
+}
+
 static void switch_to(struct fiber *f)
 {
 	current = f;
+	exchange_locals(locals.scheduler, f->locals);
 #ifdef WITH_ASAN
 	void *fake;
 
@@ -192,6 +236,7 @@ static void switch_to(struct fiber *f)
 #ifdef WITH_ASAN
 	__sanitizer_finish_switch_fiber(fake, NULL, NULL);
 #endif
+	exchange_locals(f->locals, locals.scheduler);
 	current = NULL;
 }
 
@@ -240,6 +285,9 @@ struct fiber *fiber_start(unsigned machine, void *(*fn)(void *arg), void *arg)
 	f->fn = fn;
 	f->arg = arg;
 	f->stack = stack_new();
+	f->locals = malloc(locals.len + 1);
+	assert(f->locals);
+	memcpy(f->locals, locals.first, locals.len);
 	getcontext(&f->context);
 	f->context.uc_stack.ss_sp = f->stack;
 	f->context.uc_stack.ss_size = STACK_LEN;
@@ -308,14 +356,39 @@ void fiber_sleep(uint64_t ns)
 	(void)fiber_wait(NULL, now_ns + (ns ? ns : 1));
 }
 
+void world_stop(void (*fn)(void))
+{
+	struct fiber *f = current;
+
+	assert(f && !urgent);
+	urgent = fn;
+	f->state = FIBER_WAITING;
+	f->on = NULL;
+	switch_back(f);
+	abort();
+}
+
+void world_stop_at(unsigned machine, uint64_t places, void (*fn)(void))
+{
+	stop.machine = machine;
+	stop.places = places;
+	stop.fn = fn;
+}
+
 void fiber_pause(void)
 {
+	if (current && stop.places > 0 && current->machine == stop.machine && --stop.places == 0)
+		world_stop(stop.fn);
 	if (!current || config.preempt == 0 || !prng_one_in(&world_random, config.preempt))
 		return;
-	if (prng_one_in(&world_random, 4)) {
+	if (prng_one_in(&world_random, 4))
 		fiber_sleep(prng_log(&world_random, 2 * MS));
-		return;
-	}
+	else
+		fiber_yield();
+}
+
+void fiber_yield(void)
+{
 	ready[n_ready++] = current;
 	switch_back(current);
 }
@@ -355,6 +428,7 @@ static void drop_ended(void)
 		else if (f->stack) {
 			munmap(f->stack, STACK_LEN);
 			f->stack = NULL; /* the struct stays, for who joins */
+			free(f->locals);
 		}
 	}
 	n_fibers = n;
@@ -414,9 +488,15 @@ uint64_t world_run(const struct world_config *cfg, void (*fn)(void))
 
 	config = *cfg;
 	world_random.state = cfg->seed;
+	dl_iterate_phdr(find_locals, NULL);
 	first = fiber_start(MACHINE_WORLD, run_first, &fn);
 	while (first->state != FIBER_ENDED) {
-		if (n_ready > 0) {
+		if (urgent) {
+			void (*now)(void) = urgent;
+
+			urgent = NULL;
+			now();
+		} else if (n_ready > 0) {
 			unsigned i = (unsigned)prng_below(&world_random, n_ready);
 			struct fiber *f = ready[i];
 
