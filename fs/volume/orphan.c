@@ -3,19 +3,26 @@
  * folder). They live until the kernel forgets them. The tree has an item for each, so that the next
  * mount can drop what an unclean stop left; this set, in memory, makes forgetting an inode that is
  * no orphan (nearly all) cheap. Its size is bounded by what the kernel keeps open.
+ *
+ * What an unclean stop left is dropped in the order of inode numbers, each found from the one before
+ * it, so that the tombstones of those that went are never passed again.  A mount waits for the first
+ * few thousand; a thread drops the rest.
  */
 
 #include "volume_internal.h"
 
 #include "bytes.h"
+#include "msg.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define SLOTS_MIN 64u
-#define GONE UINT64_MAX /* a slot whose inode was removed */
+#define DROPPED_AT_ONCE 4096u /* orphans that a mount waits for */
+#define GONE UINT64_MAX	      /* a slot whose inode was removed */
 
 /* Open addressing; 0: a free slot. */
 struct orphans {
@@ -135,46 +142,51 @@ bool orphan_is(struct volume *v, uint64_t ino)
 	return is;
 }
 
+struct to_drop {
+	uint64_t ino;
+	bool left; /* by a mount before this one: not an orphan of this one */
+};
+
 /* All items of an inode, and its orphan item: one range, whatever the file's size. */
 static int drop_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
-	uint64_t ino = *(const uint64_t *)in;
+	const struct to_drop *what = in;
 	struct item_key from, to, orphan;
+	uint64_t ino = what->ino;
 	struct attr a;
 	int rc;
 
 	(void)out;
+	if (what->left && orphan_is(v, ino))
+		return 0;
 	rc = view_inode_locked(&v->view, ino, need, &a);
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	if (rc == 0 && a.nlink != 0)
-		return 0; /* linked again meanwhile */
 	if (change_reserve(v, 3, 0) < 0)
 		return -ENOMEM;
 	item_key(&from, ino, ITEM_INODE);
 	item_key(&to, ino + 1, ITEM_INODE);
 	item_key_num(&orphan, 0, ITEM_ORPHAN, ino);
-	overlay_del_range(v->view.map.live, from.b, from.len, to.b, to.len);
 	overlay_del(v->view.map.live, orphan.b, orphan.len);
+	orphan_remove(v, ino);
+	/* It has names: linked again meanwhile, or its orphan item was wrong. */
+	if (rc == 0 && a.nlink != 0)
+		return 0;
+	overlay_del_range(v->view.map.live, from.b, from.len, to.b, to.len);
 	if (rc == 0) {
 		v->view.counts.inodes--;
 		v->view.counts.bytes -= a.bytes;
 	}
-	orphan_remove(v, ino);
 	return 0;
-}
-
-static int drop(struct volume *v, uint64_t ino)
-{
-	int rc = change_begin(v);
-
-	return rc < 0 ? rc : change_run(v, drop_locked, &ino, NULL, 0);
 }
 
 void volume_forget(struct volume *v, uint64_t ino)
 {
+	struct to_drop what = {.ino = ino};
+
 	/* If it fails (a full disk), the orphan's item stays, and the next mount drops it. */
-	if (orphan_is(v, ino) && drop(v, ino) < 0)
+	if (orphan_is(v, ino) && change_begin(v) == 0 &&
+	    change_run(v, drop_locked, &what, NULL, 0) < 0)
 		return;
 }
 
@@ -202,20 +214,87 @@ static int next_orphan(struct volume *v, uint64_t from, uint64_t *out_ino)
 	return view_run(&v->view, next_orphan_locked, &from, out_ino, sizeof(*out_ino));
 }
 
-int orphans_drop(struct volume *v)
+static bool is_stopping(struct volume *v)
 {
-	uint64_t ino;
+	bool stopping;
+
+	pthread_mutex_lock(&v->clock_mu);
+	stopping = v->stopping;
+	pthread_mutex_unlock(&v->clock_mu);
+	return stopping;
+}
+
+/*
+ * Drop at most ${max} of what lies from v->drop_from on, which moves on, up to v->drop_end.  One in
+ * a place that can't be read stays.  Returns 0: there may be more; -ENOENT: there is none; or what
+ * stops it.
+ */
+static int drop_some(struct volume *v, size_t max)
+{
+	struct to_drop what = {.left = true};
 	int rc;
 
-	for (;;) {
-		rc = next_orphan(v, 0, &ino);
-		if (rc == -ENOENT)
-			return 0;
+	for (size_t i = 0; i < max; i++) {
+		rc = next_orphan(v, v->drop_from, &what.ino);
+		if (rc == 0 && what.ino >= v->drop_end)
+			rc = -ENOENT;
 		if (rc == 0)
-			rc = drop(v, ino);
+			rc = change_begin(v);
 		if (rc < 0)
 			return rc;
+		v->drop_from = what.ino + 1;
+		rc = change_run(v, drop_locked, &what, NULL, 0);
+		if (rc == -ENOMEM)
+			return rc;
+		if (rc < 0 && v->drop_failed++ == 0)
+			msg_warn("%s: inode %" PRIu64 ", which has no name, can't be dropped: %s; "
+				 "see 'embassy check'",
+				 v->cfg.dir, what.ino, err_detail(rc));
 	}
+	return 0;
+}
+
+/* What could not be dropped takes space until a later mount drops it, and is no reason to refuse. */
+static void drop_ended(struct volume *v, int rc)
+{
+	if (rc < 0 && rc != -ENOENT)
+		msg_warn("%s: inodes without a name that a mount before left stay for now: %s",
+			 v->cfg.dir, err_detail(rc));
+	if (v->drop_failed > 1)
+		msg_warn("%s: %" PRIu64 " inodes without a name can't be dropped", v->cfg.dir,
+			 v->drop_failed);
+}
+
+static void *dropper_main(void *arg)
+{
+	struct volume *v = arg;
+	int rc = 0;
+
+	while (rc == 0 && !is_stopping(v))
+		rc = drop_some(v, 1);
+	drop_ended(v, rc);
+	return NULL;
+}
+
+void orphans_drop(struct volume *v)
+{
+	int rc;
+
+	v->drop_end = v->view.counts.next_ino;
+	rc = drop_some(v, DROPPED_AT_ONCE);
+	if (rc == 0) {
+		v->dropping = pthread_create(&v->dropper, NULL, dropper_main, v) == 0;
+		rc = v->dropping ? 0 : -EAGAIN;
+	}
+	if (!v->dropping)
+		drop_ended(v, rc);
+}
+
+void orphans_drop_end(struct volume *v)
+{
+	if (v->dropping)
+		pthread_join(v->dropper, NULL);
+	v->dropping = false;
 }
 
 int orphans_adopt(struct volume *v)
@@ -229,7 +308,10 @@ int orphans_adopt(struct volume *v)
 			return rc;
 		orphan_add(v, ino);
 	}
-	return rc == -ENOENT ? 0 : rc;
+	/* Those that can't be read now are dropped by a later mount. */
+	if (rc < 0 && rc != -ENOENT && rc != -ENOMEM)
+		drop_ended(v, rc);
+	return rc == -ENOMEM ? rc : 0;
 }
 
 void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx)

@@ -287,16 +287,13 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	rc = clockwork_start(v);
 	if (rc < 0)
 		goto close_log;
-	rc = v->keep.take_over ? 0 : orphans_drop(v);
-	if (rc < 0 && rc != -ENOSPC)
-		goto stop_clockwork;
+	if (!v->keep.take_over)
+		orphans_drop(v);
 	free(tail.deltas);
 	free(tail.checkpoints);
 	*out = v;
 	return 0;
 
-stop_clockwork:
-	clockwork_stop(v);
 close_log:
 	if (close_log(v) < 0)
 		msg_warn("%s: closing the log failed too", cfg->dir);
@@ -317,6 +314,7 @@ int volume_close(struct volume *v)
 
 	lock_say(v->lock_fd, "closing");
 	clockwork_stop(v);
+	orphans_drop_end(v);
 	/* Without a checkpoint the deltas still tell all; on a full disk there is none. */
 	rc = checkpoint_take(v);
 	if (rc < 0 && rc != -ENOSPC)

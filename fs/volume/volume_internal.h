@@ -97,6 +97,11 @@ struct volume {
 	pthread_mutex_t orphan_mu;
 	/* inodes without a name, not yet forgotten.  Guarded by orphan_mu. */
 	struct orphans *orphans;
+	/* What a mount before left: by volume_open(), then by the dropper alone. */
+	uint64_t drop_from, drop_end; /* inodes from here, and below this */
+	uint64_t drop_failed;	      /* that could not be read */
+	pthread_t dropper;
+	bool dropping; /* it was started.  By volume_open() and volume_close(). */
 
 	pthread_mutex_t clock_mu;
 	pthread_cond_t clock_wake;		   /* to the clock and the checkpointer */
@@ -189,9 +194,14 @@ MUST_CHECK int orphan_reserve(struct volume *v);
 void orphan_add(struct volume *v, uint64_t ino);
 void orphan_remove(struct volume *v, uint64_t ino);
 bool orphan_is(struct volume *v, uint64_t ino);
-/* Delete what an unclean stop left without a name. */
-MUST_CHECK int orphans_drop(struct volume *v);
-/* Fill the set with what lies without a name.  0, -ENOMEM or as map_seek(). */
+/*
+ * orphans_drop(v): delete what an unclean stop left without a name, the first few thousand at once,
+ * the rest by a thread, which ends by itself or once v->stopping.  What can't be deleted stays, and
+ * is told.  orphans_drop_end(v): wait for that thread.
+ */
+void orphans_drop(struct volume *v);
+void orphans_drop_end(struct volume *v);
+/* Fill the set with what lies without a name and can be read.  0 or -ENOMEM. */
 MUST_CHECK int orphans_adopt(struct volume *v);
 
 /* change.c: what operations are made of */

@@ -2,16 +2,22 @@
 
 #include "fixture.h"
 
+#include "blocks.h"
 #include "buf.h"
+#include "check.h"
 #include "err.h"
 #include "file.h"
 #include "frame.h"
 #include "hash.h"
+#include "key.h"
 #include "secret.h"
+#include "source.h"
+#include "view_internal.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +75,76 @@ struct volume *fixture_open(struct fixture *f)
 
 	cr_assert_eq(rc, 0, "volume_open: %s", err_detail(rc));
 	return v;
+}
+
+static void say_check(void *ctx, enum check_level level, const char *text)
+{
+	(void)ctx;
+	(void)level;
+	(void)text;
+}
+
+int fixture_check(struct fixture *f)
+{
+	struct check_config cfg = {
+		.dir = f->dir, .keys = &f->keys, .read_percent = 100, .report = say_check};
+	struct check_counts counts;
+
+	return volume_check(&cfg, &counts);
+}
+
+struct leaf_search {
+	struct item_key key;
+	struct block_ptr found;
+};
+
+static int find_leaf(void *ctx, const struct tree_walk_node *n)
+{
+	struct leaf_search *s = ctx;
+
+	if (n->level == 0 && key_cmp(n->from, n->from_len, s->key.b, s->key.len) <= 0)
+		s->found = n->ptr;
+	return 0;
+}
+
+struct block_ptr fixture_leaf(struct fixture *f, uint64_t ino)
+{
+	struct view_config cfg = {.name_key = f->keys.name_key};
+	struct leaf_search s = {0};
+	struct block_io io;
+	struct head newest;
+	struct view *v;
+
+	item_key(&s.key, ino, ITEM_INODE);
+	cr_assert_eq(source_open_folder(f->dir, &cfg.source), 0);
+	cr_assert_eq(blocks_new(cfg.source, f->keys.log_key, &cfg.blocks), 0);
+	io = blocks_io(cfg.blocks);
+	cr_assert_eq(node_cache_new(1 << 20, &io, &cfg.cache), 0);
+	cr_assert_eq(cfg.source->ops->head_at(cfg.source, INT64_MAX, &newest), 0);
+	cr_assert_eq(view_open(&cfg, &newest, &v), 0);
+	cr_assert_eq(tree_walk(cfg.cache, &v->map.base, find_leaf, NULL, &s), 0);
+	view_close(v);
+	node_cache_free(cfg.cache);
+	blocks_free(cfg.blocks);
+	source_free(cfg.source);
+	cr_assert_neq(s.found.pos, 0, "the tree has no leaf");
+	return s.found;
+}
+
+void fixture_damage(struct fixture *f, uint64_t pos)
+{
+	char path[128];
+	uint8_t byte;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/log/%016llx.seg", f->dir,
+		 (unsigned long long)segment_of(pos));
+	fd = file_open(AT_FDCWD, path, O_RDWR, 0);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(file_read_at(fd, &byte, 1, pos - segment_start(segment_of(pos))), 1);
+	byte ^= 0x55;
+	cr_assert_eq(file_write_at(fd, &byte, 1, pos - segment_start(segment_of(pos))), 0);
+	file_close(fd);
 }
 
 void fixture_remove(struct fixture *f)

@@ -17,6 +17,12 @@ struct fixture {
 void fixture_make(struct fixture *f);
 /* Open it; aborts the test if it can't. */
 struct volume *fixture_open(struct fixture *f);
+/* 'embassy check --read-data' of the closed volume: as volume_check(). */
+int fixture_check(struct fixture *f);
+/* The leaf, in the newest checkpoint of the closed volume, that an inode's items are in or begin in. */
+struct block_ptr fixture_leaf(struct fixture *f, uint64_t ino);
+/* Change the byte at ${pos} of the closed volume's log. */
+void fixture_damage(struct fixture *f, uint64_t pos);
 /* Delete the folder. */
 void fixture_remove(struct fixture *f);
 
