@@ -150,6 +150,7 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	/* All that it held is durable now, and the ring is free for what comes. */
 	log_keep_reset(log->keep);
 	log->newest = log->hist.head;
+	log->blocks_before = log->hist.merkle.n - atomic_load(&log->keep->pushed);
 	log->reserved = log->durable = log->written = log->filled = tail.end;
 	*out = log;
 	*out_tail = tail;
@@ -273,6 +274,11 @@ void log_prepare(struct log *log)
 uint64_t log_end(struct log *log)
 {
 	return log->reserved;
+}
+
+uint64_t log_blocks_below_end(struct log *log)
+{
+	return log->blocks_before + atomic_load_explicit(&log->keep->pushed, memory_order_relaxed);
 }
 
 uint64_t log_durable_end(struct log *log)

@@ -75,8 +75,8 @@ MUST_CHECK int log_close(struct log *log);
  * where it gains at least 1/16), seal, append the 1 to BLOCK_PLAIN_MAX bytes of a sealed
  * ${kind}.  Readable on return, durable after log_sync().  Blocks when the ring is full.
  * Any thread.
- * Returns 0; -ENOSPC (BLOCK_DATA is refused while there is no whole spare, so that metadata still
- * has room; goes on by itself when there is space); -ENOMEM; -EIO; -ERR_STUCK after a failed write
+ * Returns 0; -ENOSPC (BLOCK_DATA, BLOCK_NODE and BLOCK_CHECKPOINT are refused while there is no
+ * whole spare, so that deltas still have room; goes on by itself when there is space); -ENOMEM; -EIO; -ERR_STUCK after a failed write
  * or sync whose effect is unknown, or when no head was added for HISTORY_LEAVES_MAX blocks.
  */
 MUST_CHECK int log_append(struct log *log, enum block_kind kind, const void *plain, size_t len,
@@ -101,10 +101,12 @@ MUST_CHECK int log_sync(struct log *log, uint64_t upto);
 MUST_CHECK int log_add_head(struct log *log, struct head *h);
 
 /*
- * log_end(log): position after the newest reservation.  log_durable_end(log): everything below is
- * durable.  Any thread, cheap.
+ * log_end(log): position after the newest reservation.  log_blocks_below_end(log): how many blocks
+ * lie below it, as a head states it.  log_durable_end(log): everything below is durable.  Any
+ * thread, cheap.
  */
 uint64_t log_end(struct log *log);
+uint64_t log_blocks_below_end(struct log *log);
 uint64_t log_durable_end(struct log *log);
 
 /*

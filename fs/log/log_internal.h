@@ -85,6 +85,7 @@ struct log {
 	struct log_keep *keep;	  /* the slots, and every mark that a successor needs */
 	struct log_keep own_keep; /* where nobody will: one without a ring */
 	uint64_t batch;		/* write out when so many bytes wait */
+	uint64_t blocks_before;	/* blocks in the log when the keep's first slot was pushed */
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
 	/* The I/O owner's (who set io_active). */

@@ -283,6 +283,11 @@ static uint64_t headless_bytes(struct volume *v)
 	return log_end(v->log) - atomic_load(&v->head_end);
 }
 
+static uint64_t headless_blocks(struct volume *v)
+{
+	return log_blocks_below_end(v->log) - atomic_load(&v->head_blocks);
+}
+
 static int add_head_locked(struct volume *v, struct head *out)
 {
 	int rc;
@@ -290,7 +295,8 @@ static int add_head_locked(struct volume *v, struct head *out)
 	rc = commit_flush_locked(v, false);
 	if (rc < 0)
 		return rc;
-	if (v->since.n == 0 && !v->checkpoint_news && headless_bytes(v) <= HEAD_LOG_BYTES) {
+	if (v->since.n == 0 && !v->checkpoint_news && headless_bytes(v) <= HEAD_LOG_BYTES &&
+	    headless_blocks(v) <= HEAD_BLOCKS) {
 		log_newest_head(v->log, out);
 		return 0;
 	}
@@ -309,6 +315,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 	atomic_store(&v->since_full, false);
 	v->checkpoint_news = false;
 	atomic_store(&v->head_end, head_end(out));
+	atomic_store(&v->head_blocks, out->n_blocks);
 	clockwork_head_made(v, out->time_ns);
 	return 1;
 }
@@ -344,20 +351,20 @@ int volume_add_head(struct volume *v, struct head *out)
 
 int commit_heads_keep_up(struct volume *v)
 {
-	uint64_t headless = headless_bytes(v);
-	bool since_full = atomic_load(&v->since_full);
+	uint64_t bytes = headless_bytes(v), blocks = headless_blocks(v);
+	bool full = atomic_load(&v->since_full) || blocks > HEAD_BLOCKS_FULL;
 	struct head head;
 	int rc;
 
-	if (since_full || headless > HEAD_LOG_FULL) {
+	if (full || bytes > HEAD_LOG_FULL) {
 		/* Where the clock's tries fail, one each second is enough. */
 		rc = clockwork_head_failing(v);
 		if (rc == 0)
 			rc = volume_add_head(v, &head);
 		/* A full disk bounds the log by itself, and deleting has to go on there. */
-		return rc == -ENOSPC && !since_full ? 0 : rc;
+		return rc == -ENOSPC && !full ? 0 : rc;
 	}
-	if (headless > HEAD_LOG_BYTES)
+	if (bytes > HEAD_LOG_BYTES || blocks > HEAD_BLOCKS)
 		clockwork_want_head(v);
 	return 0;
 }

@@ -184,8 +184,10 @@ static int load(struct volume *v, const struct log_tail *tail)
 	v->checkpoint_head = c.from_head;
 	v->delta_end = tail->end;
 	clockwork_head_made(v, tail->head.time_ns);
-	if (tail->head.number != 0)
+	if (tail->head.number != 0) {
 		atomic_store(&v->head_end, head_end(&tail->head));
+		atomic_store(&v->head_blocks, tail->head.n_blocks);
+	}
 	if (tail->dropped_bytes != 0)
 		msg_info("%s: %" PRIu64 " bytes that were never made durable were cut off the log",
 			 v->cfg.dir, tail->dropped_bytes);

@@ -31,6 +31,10 @@
 #define HEAD_LOG_BYTES (4 * SEGMENT_SIZE)
 #define HEAD_LOG_FULL (8 * SEGMENT_SIZE)
 #endif
+/* And so do blocks, of which an embassy takes 2^20 without a head. */
+#define HEAD_BLOCKS (UINT64_C(1) << 18)
+#define HEAD_BLOCKS_FULL (UINT64_C(1) << 19)
+
 _Static_assert(ROLLUP_FROM <= HEAD_DELTAS_MAX, "what is not rolled up is listed");
 
 #define EXTENT_CHANGES 1024u
@@ -90,9 +94,10 @@ struct volume {
 	/* The checkpointer's: the tree of base and frozen, all in the log, if merged. */
 	struct tree_root merged_root;
 	bool merged;
-	bool checkpoint_news;	   /* no head names it yet.  Guarded by flush_mu. */
-	atomic_bool blocked;	   /* unsent could not be appended: operations try first */
-	_Atomic uint64_t head_end; /* end of the newest head */
+	bool checkpoint_news;	      /* no head names it yet.  Guarded by flush_mu. */
+	atomic_bool blocked;	      /* unsent could not be appended: operations try first */
+	_Atomic uint64_t head_end;    /* end of the newest head */
+	_Atomic uint64_t head_blocks; /* blocks below it */
 
 	pthread_mutex_t orphan_mu;
 	/* inodes without a name, not yet forgotten.  Guarded by orphan_mu. */

@@ -361,3 +361,34 @@ Test(rollup, checkpoints_that_fail_keep_nothing_back)
 	no_checkpoint = false;
 	fixture_remove(&f);
 }
+
+/* An embassy takes 2^20 blocks without a head, and no more ever: changes wait for one before. */
+Test(rollup, blocks_without_a_head_are_few_enough_for_an_embassy, .timeout = 300)
+{
+	struct fixture f;
+	struct volume *v;
+	struct attr a;
+	uint64_t begin;
+	unsigned n = 0;
+	int rc = 0;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a), 0);
+	begin = log_blocks_below_end(volume_log(v));
+	no_head = true;
+	/* One byte again and again: hardly any delta, hardly any log, and a block each time. */
+	while (rc == 0 && n < 1u << 20) {
+		rc = volume_write(v, a.ino, 0, 1, "x", false);
+		n += rc == 0;
+	}
+	cr_assert_eq(rc, -ENOSPC, "%u blocks were taken", n);
+	cr_assert_gt(n, 1u << 18);
+	cr_assert_lt(log_blocks_below_end(volume_log(v)) - begin, (1u << 20) - (1u << 12));
+	no_head = false;
+	while (rc == -ENOSPC) /* the clock makes one, or this does, a second after the newest try */
+		rc = volume_write(v, a.ino, 0, 1, "x", false);
+	cr_assert_eq(rc, 0);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
