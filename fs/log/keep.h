@@ -56,7 +56,10 @@ size_t log_keep_bytes(size_t ring_bytes);
 struct log_keep *log_keep_init(void *mem, size_t ring_bytes);
 struct log_keep *log_keep_at(void *mem, size_t ring_bytes);
 
-/* log_keep_reset(k): nothing is in it any more.  A kill in the middle leaves it as harmless. */
+/*
+ * log_keep_reset(k): nothing is in it any more; all that was is durable.  A kill after any of its
+ * stores leaves a keep that log_rescue() takes.
+ */
 void log_keep_reset(struct log_keep *k);
 
 /*

@@ -65,13 +65,14 @@ struct log_keep *log_keep_init(void *mem, size_t ring_bytes)
 
 void log_keep_reset(struct log_keep *k)
 {
-	/* No slots, then nothing filled; then the rest means nothing. */
+	/*
+	 * No slots: the counts stay where they meet.  Then nothing filled, so that neither old_end nor
+	 * written is looked at any more.
+	 */
 	atomic_store(&k->pushed, atomic_load(&k->folded));
 	atomic_store(&k->filled, 0);
 	atomic_store(&k->old_end, 0);
 	atomic_store(&k->written, 0);
-	atomic_store(&k->folded, 0);
-	atomic_store(&k->pushed, 0);
 }
 
 /* The key of the segment that ${pos} lies in; its header is in the ring or in a file. */
@@ -166,7 +167,11 @@ static int write_out(const struct rescue *r, uint64_t from, uint64_t to)
 	return 0;
 }
 
-/* The segment before the newest: all of it, durable, no longer than its blocks. */
+/*
+ * The segment before the newest: all of it, durable, no longer than its blocks.  What the dead process
+ * wrote of it may be in the page cache only, and its sync may have failed: so it is written again.
+ * Once its successor has a name nothing doubts it any more.
+ */
 static int finish_old(const struct rescue *r)
 {
 	uint64_t number = segment_of(r->old_end - 1);
@@ -175,8 +180,10 @@ static int finish_old(const struct rescue *r)
 
 	if (rc < 0 || r->end <= r->old_end)
 		return rc;
-	rc = store_sync(r->store, number);
-	return rc < 0 ? rc : store_truncate(r->store, number, r->old_end - segment_start(number));
+	rc = store_settle_segment(r->store, number, 0);
+	if (rc < 0)
+		return rc;
+	return store_truncate(r->store, number, r->old_end - segment_start(number));
 }
 
 static int write_newest(const struct rescue *r, uint64_t from)

@@ -399,24 +399,29 @@ static int settle_file(int fd, uint64_t off)
 	return rc < 0 ? rc : file_sync_data(fd);
 }
 
-int store_settle(struct store *st, uint64_t from)
+int store_settle_segment(struct store *st, uint64_t number, uint64_t off)
 {
-	uint64_t last, off = 0;
 	struct handle *h;
 	int rc;
 
 	assert(st->writable);
-	rc = store_last(st, &last);
-	if (rc < 0)
-		return rc == -ERR_ABSENT ? 0 : rc;
-	if (from > segment_start(last))
-		off = from - segment_start(last);
-	rc = acquire(st, last, false, &h);
+	rc = acquire(st, number, false, &h);
 	if (rc < 0)
 		return rc;
 	rc = settle_file(h->fd, off);
 	release(st, h);
 	return rc;
+}
+
+int store_settle(struct store *st, uint64_t from)
+{
+	uint64_t last, start;
+	int rc = store_last(st, &last);
+
+	if (rc < 0)
+		return rc == -ERR_ABSENT ? 0 : rc;
+	start = segment_start(last);
+	return store_settle_segment(st, last, from > start ? from - start : 0);
 }
 
 int store_truncate(struct store *st, uint64_t number, uint64_t len)

@@ -111,6 +111,13 @@ MUST_CHECK int store_sync(struct store *st, uint64_t number);
 MUST_CHECK int store_settle(struct store *st, uint64_t from);
 
 /*
+ * store_settle_segment(st, number, off): the same for one segment, from offset ${off} of its file on: for
+ * the one before the last, where a process died before it was finished.
+ * Returns 0; -ERR_ABSENT; -ENOMEM; or -errno.
+ */
+MUST_CHECK int store_settle_segment(struct store *st, uint64_t number, uint64_t off);
+
+/*
  * store_truncate(st, number, len): cut or extend a segment's file and make that durable.
  * Returns 0, -ERR_ABSENT or -errno.
  */

@@ -3,8 +3,11 @@
  * that comes after it, on disk or not.
  */
 
+#include "../sampled.h"
+#include "../stores.h"
 #include "blocks.h"
 #include "err.h"
+#include "file.h"
 #include "frame.h"
 #include "huge.h"
 #include "keep.h"
@@ -48,8 +51,8 @@ static uint64_t seed;
 
 static void *shared(size_t len)
 {
-	uint8_t *p = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint8_t *p = mmap(NULL, len + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
 
 	cr_assert_neq((void *)p, MAP_FAILED);
 	return (void *)huge_up((uintptr_t)p);
@@ -99,7 +102,7 @@ static size_t len_of(uint64_t s)
 }
 
 /* Append and note what was appended. */
-static void append_noted(struct log *log, struct notes *to, uint64_t s)
+static void append_at_level(struct log *log, struct notes *to, uint64_t s, int level)
 {
 	uint32_t n = atomic_load(&to->n);
 	uint8_t *p = malloc(128 << 10);
@@ -109,10 +112,15 @@ static void append_noted(struct log *log, struct notes *to, uint64_t s)
 	to->note[n].seed = s;
 	to->note[n].kind = mix(s + 3) % 9 == 0 ? BLOCK_DELTA : BLOCK_DATA;
 	log_fixture_pattern(s, p, len_of(s), mix(s + 4) % 4 != 0);
-	if (log_append(log, to->note[n].kind, p, len_of(s), 1, &to->note[n].ptr) < 0)
+	if (log_append(log, to->note[n].kind, p, len_of(s), level, &to->note[n].ptr) < 0)
 		_exit(3);
 	atomic_store(&to->n, n + 1);
 	free(p);
+}
+
+static void append_noted(struct log *log, struct notes *to, uint64_t s)
+{
+	append_at_level(log, to, s, 1);
 }
 
 struct writer {
@@ -282,6 +290,214 @@ Test(rescue, again_and_again)
 		check_notes(log);
 		cr_assert_eq(log_close(log), 0);
 	}
+}
+
+static void reset(void *arg)
+{
+	(void)arg;
+	log_keep_reset(keep);
+}
+
+static void open_check_close(unsigned nth)
+{
+	struct log_tail tail;
+	struct log *log;
+	int rc = open_with(true, &log, &tail);
+
+	cr_assert_eq(rc, 0, "after store %u: %s", nth, err_detail(rc));
+	free(tail.deltas);
+	free(tail.checkpoints);
+	check_notes(log);
+	cr_assert_eq(log_close(log), 0);
+}
+
+/* More blocks than there are slots, so that counts and slots do not look alike. */
+static void leave_many(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	if (pid == 0) {
+		struct log_tail tail;
+		struct log *log;
+		char small[300];
+
+		memset(small, 7, sizeof(small));
+		if (open_with(true, &log, &tail) < 0)
+			_exit(2);
+		for (unsigned i = 0; i < 3 * LOG_SLOTS; i++) {
+			struct block_ptr ptr;
+
+			if (log_append(log, BLOCK_DELTA, small, sizeof(small), 0, &ptr) < 0)
+				_exit(3);
+		}
+		append_noted(log, &notes[0], seed);
+		kill(getpid(), SIGKILL);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFSIGNALED(status), "the victim ended by itself: %d", status);
+}
+
+/* A successor that is killed while it gives the ring free leaves what the next one takes. */
+Test(rescue, killed_at_each_store_of_a_reset)
+{
+	struct log_keep *left = malloc(sizeof(*left));
+	unsigned nth = 0;
+	int rc;
+
+	cr_assert_not_null(left);
+	leave_many();
+	memcpy(left, keep, sizeof(*left));
+	do {
+		open_check_close(nth);
+		memcpy(keep, left, sizeof(*left));
+		rc = stores_kill_at(reset, NULL, keep, sizeof(*keep), ++nth);
+		if (rc < 0)
+			cr_skip_test("processes can't be traced here");
+	} while (rc > 0);
+	open_check_close(nth);
+	cr_expect_gt(nth, 2, "stores were counted");
+	free(left);
+}
+
+/* ---- each store of a life that rolls over ---- */
+
+static struct log *living;
+static uint8_t *filling;
+
+/*
+ * A seed whose block is short, since each of its instructions is stepped through, and yet too long for
+ * what fill() leaves.
+ */
+static uint64_t short_seed(uint64_t s)
+{
+	while (len_of(s) < 200 || len_of(s) > 300)
+		s++;
+	return s;
+}
+
+static void live_on(void *arg)
+{
+	uint64_t s = seed;
+
+	(void)arg;
+	for (unsigned i = 0; i < 3; i++) {
+		s = short_seed(s + 1);
+		append_at_level(living, &notes[0], s, 0);
+		if (log_sync(living, UINT64_MAX) < 0)
+			_exit(4);
+	}
+	_exit(0);
+}
+
+static void fill(uint64_t upto, size_t len)
+{
+	struct block_ptr ptr;
+
+	while (log_end(living) % SEGMENT_SIZE < upto)
+		if (log_append(living, BLOCK_NODE, filling, len, 0, &ptr) < 0)
+			_exit(3);
+}
+
+/* Fill a segment but for its last bytes, and be killed at the ${nth} store after that. */
+static void live_until(unsigned nth)
+{
+	struct log_tail tail;
+	int rc;
+
+	if (open_with(false, &living, &tail) < 0)
+		_exit(2);
+	fill(1, 1);
+	fill(SEGMENT_SIZE - 2 * BLOCK_STORED_MAX, BLOCK_PLAIN_MAX);
+	fill(SEGMENT_SIZE - 200, 100);
+	if (log_end(living) % SEGMENT_SIZE > SEGMENT_SIZE - FRAME_LEN)
+		_exit(3);
+	rc = stores_kill_at(live_on, NULL, keep, sizeof(*keep), nth);
+	_exit(rc < 0 ? 10 : rc > 0 ? 11 : 12);
+}
+
+static int fail_sync_data(void *ctx, const char *op)
+{
+	(void)ctx;
+	return strcmp(op, "sync_data") == 0 ? -EIO : 0;
+}
+
+static int count_writes(void *ctx, const char *op)
+{
+	*(unsigned *)ctx += strcmp(op, "write") == 0;
+	return 0;
+}
+
+/*
+ * The sync of a full segment fails, so what readers see of it may be on no disk, and a later sync may
+ * say that all is well.  A successor writes all of it again before it gives the next segment its name,
+ * after which nothing doubts the old one.
+ */
+Test(rescue, a_segment_whose_last_sync_failed_is_written_again)
+{
+	struct log_tail tail;
+	struct log *log;
+	unsigned writes = 0;
+	int status, rc;
+	pid_t pid = fork();
+
+	cr_assert_geq(pid, 0);
+	filling = calloc(1, BLOCK_PLAIN_MAX);
+	cr_assert_not_null(filling);
+	if (pid == 0) {
+		if (open_with(false, &living, &tail) < 0)
+			_exit(2);
+		fill(1, 1);
+		fill(SEGMENT_SIZE - 2 * BLOCK_STORED_MAX, BLOCK_PLAIN_MAX);
+		fill(SEGMENT_SIZE - 200, 100);
+		if (log_sync(living, UINT64_MAX) < 0)
+			_exit(3);
+		file_set_fault(fail_sync_data, NULL);
+		append_at_level(living, &notes[0], short_seed(seed), 0);
+		if (log_sync(living, UINT64_MAX) == 0)
+			_exit(4);
+		kill(getpid(), SIGKILL);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFSIGNALED(status), "the victim ended by itself: %d", status);
+	file_set_fault(count_writes, &writes);
+	rc = open_with(true, &log, &tail);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(rc, 0, "%s", err_detail(rc));
+	cr_expect_geq(writes, SEGMENT_SIZE / 4096, "only %u pages were written", writes);
+	free(tail.deltas);
+	free(tail.checkpoints);
+	check_notes(log);
+	cr_assert_eq(log_close(log), 0);
+	free(filling);
+}
+
+Test(rescue, killed_at_each_store_of_a_roll)
+{
+	int status = 0;
+
+	filling = calloc(1, BLOCK_PLAIN_MAX);
+	cr_assert_not_null(filling);
+	for (unsigned nth = 1; nth < 200; nth += sampled(5)) {
+		pid_t pid = fork();
+
+		cr_assert_geq(pid, 0);
+		if (pid == 0)
+			live_until(nth);
+		cr_assert_eq(waitpid(pid, &status, 0), pid);
+		cr_assert(WIFEXITED(status));
+		if (WEXITSTATUS(status) == 10)
+			cr_skip_test("processes can't be traced here");
+		open_check_close(nth);
+		if (WEXITSTATUS(status) == 12)
+			break;
+		cr_assert_eq(WEXITSTATUS(status), 11);
+		teardown();
+		setup();
+	}
+	cr_expect_eq(WEXITSTATUS(status), 12, "the life was lived to its end");
+	free(filling);
 }
 
 Test(rescue, foreign_layouts_are_refused)
