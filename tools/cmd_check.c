@@ -28,6 +28,7 @@ struct checking {
 	struct cmd_credential credential;
 	uint64_t read_percent;
 	bool log_only, repair;
+	bool recount; /* --repair without another copy */
 	const char *from, *to, *tls_dir;
 };
 
@@ -223,11 +224,36 @@ static void summary(const struct check_counts *n, bool unlocked)
 		printf("names: not checked\n");
 }
 
+/* Check, and, where counts are set right, check again what that leaves. */
+static int check_and_recount(struct check_config *cfg, struct check_counts *n)
+{
+	int rc = volume_check(cfg, n);
+
+	if (rc == 0 || n->recounted == 0)
+		return rc;
+	cmd_progress_end();
+	printf("%" PRIu64 " counts were set right; checking again\n", n->recounted);
+	cfg->recount = false;
+	return volume_check(cfg, n);
+}
+
+static const char *advice(const struct checking *c)
+{
+	if (c->recount)
+		return "these are not counts, which --repair alone sets right: heal it with "
+		       "--repair "
+		       "--from HOST:PORT, or keep it as it is and mount an embassy's";
+	return c->repair ? "keep this copy as it is, and mount an embassy's"
+			 : "set wrong counts right with --repair, heal it with --repair --from "
+			   "HOST:PORT, or keep it as it is and mount an embassy's";
+}
+
 static int check(const struct checking *c, const char *dir)
 {
 	struct check_config cfg = {
 		.dir = dir,
 		.read_percent = (unsigned)c->read_percent,
+		.recount = c->recount,
 		.report = report,
 		.progress = progress,
 	};
@@ -246,17 +272,14 @@ static int check(const struct checking *c, const char *dir)
 	params_release(&params);
 	if (rc < 0)
 		return rc;
-	rc = volume_check(&cfg, &counts);
+	rc = check_and_recount(&cfg, &counts);
 	keys_release(&keys);
 	cmd_progress_end();
 	if (rc < 0 && counts.problems == 0)
 		return rc;
 	summary(&counts, !c->log_only);
 	if (counts.problems != 0)
-		return err_say(rc, "%s: %" PRIu64 " problems; %s", dir, counts.problems,
-			       c->repair ? "keep this copy as it is, and mount an embassy's"
-					 : "heal it with --repair --from HOST:PORT, or keep it as "
-					   "it is and mount an embassy's");
+		return err_say(rc, "%s: %" PRIu64 " problems; %s", dir, counts.problems, advice(c));
 	printf("%s is sound\n", dir);
 	return 0;
 }
@@ -313,8 +336,12 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return cmd_usage(cmd, "give one volume's folder");
 	if (c.log_only && c.read_percent != 0)
 		return cmd_usage(cmd, "--read-data needs the key, which --log-only does without");
-	if (c.repair != (c.from != NULL || c.to != NULL))
-		return cmd_usage(cmd, "--repair and --from (or --to) belong together");
+	if (!c.repair && (c.from != NULL || c.to != NULL))
+		return cmd_usage(cmd, "--from and --to belong to --repair");
+	c.recount = c.repair && c.from == NULL && c.to == NULL;
+	if (c.recount && c.log_only)
+		return cmd_usage(cmd, "--repair without --from or --to needs the key, which "
+				      "--log-only does without");
 	rc = c.from != NULL ? repair(&c, argv[optind]) : 0;
 	if (rc == 0)
 		rc = check(&c, argv[optind]);
@@ -333,6 +360,10 @@ const struct command cmd_check = {
 		"21 tampered with, 11 in use.\n\n"
 		"  --read-data[=PERCENT]  open every data block too, or a random PERCENT of them\n"
 		"  --log-only             do without the key: the log only\n"
+		"  --repair               set right what files, folders and the volume wrongly "
+		"state "
+		"of\n"
+		"                         their bytes, entries and links; says what is then left\n"
 		"  --repair --from FROM   before that, replace what is damaged or missing by what "
 		"FROM\n"
 		"                         has, HOST:PORT[/VOLUME-ID] or a folder; only bytes that "

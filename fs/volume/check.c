@@ -148,6 +148,7 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 {
 	struct check c = {.cfg = cfg, .counts = out};
 	int lock, rc;
+	bool log_is_sound = false;
 
 	memset(out, 0, sizeof(*out));
 	rc = params_load(cfg->dir, &c.params);
@@ -162,6 +163,7 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 	c.blocks = malloc(CHECK_BLOCKS_MAX * sizeof(*c.blocks));
 	c.hurts = malloc(CHECK_HURT_MAX * sizeof(*c.hurts));
 	rc = c.blocks != NULL && c.hurts != NULL ? check_log(&c) : -ENOMEM;
+	log_is_sound = rc == 0 && c.worst == 0;
 	if (rc == 0 && cfg->keys != NULL)
 		rc = check_namespace(&c);
 	if (rc == 0)
@@ -172,6 +174,16 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 	store_close(c.store);
 unlock:
 	file_close(lock);
+	/* Changes are a writer's, who takes the lock himself. */
+	if (rc == -ERR_DAMAGED && (c.fixes.n > 0 || c.fixes.totals)) {
+		int fix_rc = log_is_sound ? check_recount(&c) : 0;
+
+		if (!log_is_sound)
+			check_note(&c, "no count is set right before the log is healed");
+		if (fix_rc < 0)
+			rc = fix_rc;
+	}
+	free(c.fixes.p);
 release_params:
 	params_release(&c.params);
 	return rc;

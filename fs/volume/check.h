@@ -3,7 +3,7 @@
 
 /*
  * Verifies a volume that is not mounted: the log without a key, the namespace with one.  Changes
- * nothing but the catalog, which is rebuilt where it is missing or wrong.
+ * nothing but the catalog, which is rebuilt where it is missing or wrong, unless told to count anew.
  */
 
 #include "compiler.h"
@@ -22,6 +22,7 @@ struct check_config {
 	const char *dir;
 	const struct volume_keys *keys; /* borrowed; NULL: the log only */
 	unsigned read_percent;		/* of the data blocks, to open: 0 to 100; needs keys */
+	bool recount; /* set counts right that are wrong; needs keys, and a sound log */
 	void (*report)(void *ctx, enum check_level level,
 		       const char *text); /* one line each, no newline */
 	void (*progress)(void *ctx, const char *what, uint64_t done,
@@ -37,6 +38,7 @@ struct check_counts {
 	uint64_t inodes, entries, extents, snapshots; /* of the namespace at the newest head */
 	uint64_t problems;
 	bool names_checked; /* false: no key, or too damaged */
+	uint64_t recounted; /* problems of counts that were set right */
 	bool catalog_rebuilt;
 };
 
@@ -52,6 +54,11 @@ struct check_counts {
  *     parents, extents; and that every snapshot's view opens.  A damaged block is attributed to the
  *     paths it touches.
  * Memory is bounded (about 100 MiB), whatever the volume's size.
+ *
+ * With cfg->recount, numbers that can be counted anew are then set right, as changes like any other,
+ * with a head that states them: a file's bytes, a folder's entries and links, a file's links, the
+ * volume's inodes and bytes; and extents in a file of no length go.  out->recounted says how many; a
+ * further check tells what is left.  The result is that of before, so -ERR_DAMAGED if any was wrong.
  *
  * Returns 0 if all that was checked is sound; -ERR_DAMAGED or -ERR_TAMPERED if not (the reports say
  * what); -ERR_LOCKED with a detail if it is mounted; -ERR_NO_VOLUME; -ENOMEM; -errno.

@@ -27,6 +27,31 @@ struct hurt {
 	uint64_t from, to; /* bytes of the file; both 0: not its bytes but an attribute */
 };
 
+/* A number that an inode states and that can be counted anew. */
+enum fix_kind {
+	FIX_BYTES,   /* of its extents */
+	FIX_CUT,     /* the file has no length and extents: they go */
+	FIX_ENTRIES, /* of a folder: its size */
+	FIX_LINKS,
+};
+
+struct fix {
+	uint64_t ino;
+	enum fix_kind kind;
+	uint64_t was, is;
+};
+
+#define FIXES_MAX (1u << 20) /* remembered; what is beyond them, the next check finds */
+
+/* What is to be set right. */
+struct fixes {
+	struct fix *p; /* owned; n of them */
+	size_t n, cap;
+	/* To be added to what the volume states, modulo 2^64; the lowest inode number never used. */
+	uint64_t inodes, bytes, next_ino;
+	bool totals;
+};
+
 struct check {
 	const struct check_config *cfg;
 	struct check_counts *counts;
@@ -38,6 +63,7 @@ struct check {
 	size_t n_blocks;
 	struct hurt *hurts; /* owned; CHECK_HURT_MAX places */
 	size_t n_hurts;
+	struct fixes fixes;
 };
 
 /*
@@ -60,6 +86,18 @@ void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to);
 /* check_bad_inode(c, ino, fmt, ...): a problem of one inode. */
 #define check_bad_inode(c, ino, fmt, ...)                                                          \
 	check_bad(c, -ERR_DAMAGED, "inode %" PRIu64 ": " fmt, (ino)__VA_OPT__(, ) __VA_ARGS__)
+
+/*
+ * check_fix(c, ino, kind, was, is): after the problem was told: remember how it is set right.  Does
+ * nothing unless that was asked for.
+ */
+void check_fix(struct check *c, uint64_t ino, enum fix_kind kind, uint64_t was, uint64_t is);
+
+/*
+ * check_recount(c): open the volume, which nobody holds, and set right what is remembered.  0, and the
+ * reports say what was done; or as volume_open() or a change.
+ */
+MUST_CHECK int check_recount(struct check *c);
 
 /*
  * check_walk(v, from, fn, ctx): give each item from ${from} on to fn, in key order, until it

@@ -128,6 +128,9 @@ static int compare_links(void *ctx, const uint8_t *key, size_t key_len, const ui
 	if (count != a.nlink)
 		check_bad_inode(l->c, ino, "its link count is %u, and it has %u names", a.nlink,
 				count);
+	/* Without a name it stays as it is: no link may be its last. */
+	if (count != a.nlink && count != 0 && count != LINK_COUNT_MASK && a.nlink != 0)
+		check_fix(l->c, ino, FIX_LINKS, a.nlink, count);
 	return 0;
 }
 

@@ -34,6 +34,7 @@ struct group {
 	bool target; /* a symbolic link's */
 	uint64_t entries, folders;
 	uint64_t bytes, end; /* of its extents */
+	bool unsure;	     /* an item is malformed or overlaps: nothing can be counted */
 };
 
 struct names {
@@ -41,7 +42,8 @@ struct names {
 	struct view *v;
 	struct group g;
 	uint64_t n_items;
-	uint64_t inodes, bytes; /* sums */
+	uint64_t inodes, bytes; /* sums of what inodes state */
+	uint64_t next_ino;	/* above all of them */
 	uint64_t known_block;	/* position of the last block whose frame was compared */
 };
 
@@ -94,11 +96,33 @@ static void end_folder(struct names *n, const struct group *g)
 	if (g->entries != g->attr.size)
 		bad_inode(n, g->ino, "the folder states %" PRIu64 " entries and has %" PRIu64,
 			  g->attr.size, g->entries);
+	if (g->entries != g->attr.size && !g->unsure)
+		check_fix(n->c, g->ino, FIX_ENTRIES, g->attr.size, g->entries);
 	if (g->attr.nlink != 0 && g->attr.nlink != g->folders + 2)
 		bad_inode(n, g->ino, "the folder's link count is %u and should be %" PRIu64,
 			  g->attr.nlink, g->folders + 2);
+	if (g->attr.nlink != 0 && g->attr.nlink != g->folders + 2 && !g->unsure)
+		check_fix(n->c, g->ino, FIX_LINKS, g->attr.nlink, g->folders + 2);
 	if (g->bytes != 0)
 		bad_inode(n, g->ino, "a folder has file extents");
+}
+
+static void end_extents(struct names *n, const struct group *g)
+{
+	bool behind = S_ISREG(g->attr.mode) && g->end > g->attr.size;
+
+	if (behind)
+		bad_inode(n, g->ino, "the file has %" PRIu64 " bytes and extents up to %" PRIu64,
+			  g->attr.size, g->end);
+	if (g->bytes != g->attr.bytes)
+		bad_inode(n, g->ino, "it states %" PRIu64 " bytes of data and has %" PRIu64,
+			  g->attr.bytes, g->bytes);
+	if (g->unsure)
+		return;
+	if (behind && g->attr.size == 0)
+		check_fix(n->c, g->ino, FIX_CUT, g->attr.bytes, 0);
+	else if (g->bytes != g->attr.bytes)
+		check_fix(n->c, g->ino, FIX_BYTES, g->attr.bytes, g->bytes);
 }
 
 static int end_group(struct names *n)
@@ -113,18 +137,14 @@ static int end_group(struct names *n)
 	}
 	n->inodes++;
 	n->bytes += g->attr.bytes;
+	n->next_ino = g->ino + 1;
 	if (S_ISDIR(g->attr.mode))
 		end_folder(n, g);
 	else if (g->entries != 0)
 		bad_inode(n, g->ino, "it has entries and is no folder");
 	if (S_ISLNK(g->attr.mode) && !g->target)
 		bad_inode(n, g->ino, "the symbolic link has no target");
-	if (S_ISREG(g->attr.mode) && g->end > g->attr.size)
-		bad_inode(n, g->ino, "the file has %" PRIu64 " bytes and extents up to %" PRIu64,
-			  g->attr.size, g->end);
-	if (g->bytes != g->attr.bytes)
-		bad_inode(n, g->ino, "it states %" PRIu64 " bytes of data and has %" PRIu64,
-			  g->attr.bytes, g->bytes);
+	end_extents(n, g);
 	return g->attr.nlink == 0 ? check_orphan(n, g->ino) : 0;
 }
 
@@ -190,11 +210,17 @@ static int take_extent(struct names *n, const uint8_t *key, size_t key_len, cons
 
 	if (key_len != 17 || item_extent_decode(value, len, get_be64(key + 9), &e) < 0) {
 		bad_inode(n, g->ino, "an extent is malformed");
+		g->unsure = true;
 		return 0;
 	}
 	n->c->counts->extents++;
-	if (e.off < g->end)
-		bad_inode(n, g->ino, "extents overlap at byte %" PRIu64, e.off);
+	if (e.off < g->end) {
+		bad_inode(n, g->ino,
+			  "extents overlap at byte %" PRIu64
+			  "; its bytes can't be brought back from here",
+			  e.off);
+		g->unsure = true;
+	}
 	g->end = e.off + e.len;
 	g->bytes += e.len;
 	if (check_block_is_damaged(n->c, e.ptr.pos))
@@ -260,6 +286,7 @@ static int take_entries(struct names *n, const uint8_t *key, size_t key_len, con
 
 	if (key_len != 17 || len == 0) {
 		bad_inode(n, g->ino, "an entry of the folder is malformed");
+		g->unsure = true;
 		return 0;
 	}
 	while ((rc = item_entry_next(value, len, &at, &e)) == 0) {
@@ -278,8 +305,10 @@ static int take_entries(struct names *n, const uint8_t *key, size_t key_len, con
 		if (rc < 0)
 			return rc;
 	}
-	if (rc == -ERR_DAMAGED)
+	if (rc == -ERR_DAMAGED) {
 		bad_inode(n, g->ino, "an entry of the folder is malformed");
+		g->unsure = true;
+	}
 	return 0;
 }
 
@@ -393,6 +422,17 @@ static void check_sums(struct names *n)
 		check_bad(n->c, -ERR_DAMAGED,
 			  "the volume states %" PRIu64 " bytes and has %" PRIu64, c->bytes,
 			  n->bytes);
+	if (n->next_ino > c->next_ino)
+		check_bad(n->c, -ERR_DAMAGED,
+			  "the volume would make inode %" PRIu64 " next and has %" PRIu64
+			  " already",
+			  c->next_ino, n->next_ino - 1);
+	if (n->c->cfg->recount)
+		n->c->fixes.totals = n->inodes != c->inodes || n->bytes != c->bytes ||
+				     n->next_ino > c->next_ino;
+	n->c->fixes.inodes = n->inodes - c->inodes;
+	n->c->fixes.bytes = n->bytes - c->bytes;
+	n->c->fixes.next_ino = n->next_ino;
 }
 
 /* The tree's own shape.  Damaged nodes are told here, with what may lie below them. */

@@ -35,12 +35,14 @@ static void collect(void *ctx, enum check_level level, const char *text)
 	cr_assert_lt(w->len, sizeof(w->text));
 }
 
-static int check(struct fixture *f, unsigned percent, struct words *w, struct check_counts *counts)
+static int check_or_recount(struct fixture *f, unsigned percent, bool recount, struct words *w,
+			    struct check_counts *counts)
 {
 	struct check_config cfg = {
 		.dir = f->dir,
 		.keys = &f->keys,
 		.read_percent = percent,
+		.recount = recount,
 		.report = collect,
 		.ctx = w,
 	};
@@ -48,6 +50,11 @@ static int check(struct fixture *f, unsigned percent, struct words *w, struct ch
 	w->len = 0;
 	w->text[0] = '\0';
 	return volume_check(&cfg, counts);
+}
+
+static int check(struct fixture *f, unsigned percent, struct words *w, struct check_counts *counts)
+{
+	return check_or_recount(f, percent, false, w, counts);
 }
 
 static uint64_t make(struct volume *v, uint64_t parent, const char *name, uint32_t mode)
@@ -555,6 +562,98 @@ static const struct lie lies[] = {
 	{"the volume states", lie_counts},
 	{"listed as an orphan and does not exist", lie_orphan},
 };
+
+/* A file that was cut to nothing, and what an older version left in it. */
+static void lie_left_behind(struct volume *v)
+{
+	struct attr a;
+
+	look_up(v, "deeds", &a);
+	a.size = 0;
+	a.bytes = 0;
+	put_attr(v, &a);
+}
+
+static void lie_folder_links(struct volume *v)
+{
+	struct attr a;
+
+	look_up(v, NULL, &a);
+	a.nlink = 7;
+	put_attr(v, &a);
+}
+
+static void lie_next_ino(struct volume *v)
+{
+	view_wrlock(&v->view);
+	v->view.counts.next_ino -= 2;
+	view_unlock(&v->view);
+	lie_folder_links(v);
+}
+
+static void lie_all_counts(struct volume *v)
+{
+	lie_bytes(v);
+	lie_entries(v);
+	lie_folder_links(v);
+	lie_counts(v);
+}
+
+/* Numbers that can be counted anew are, and nothing is left to be told. */
+Test(check, wrong_counts_are_set_right, .timeout = 300)
+{
+	static void (*const lies_told[])(struct volume *) = {
+		lie_bytes,	  lie_entries,	lie_links,	 lie_counts,
+		lie_folder_links, lie_next_ino, lie_left_behind, lie_all_counts};
+	static struct words w;
+
+	for (size_t i = 0; i < sizeof(lies_told) / sizeof(lies_told[0]); i++) {
+		struct check_counts n;
+		struct fixture f;
+		struct volume *v;
+
+		fixture_make(&f);
+		v = fixture_open(&f);
+		fill(v);
+		lies_told[i](v);
+		cr_assert_eq(volume_close(v), 0);
+		cr_assert_eq(check_or_recount(&f, 0, true, &w, &n), -ERR_DAMAGED, "lie %zu", i);
+		cr_assert_gt(n.recounted, 0, "lie %zu", i);
+		cr_assert_not_null(strstr(w.text, "set right"), "%s", w.text);
+		cr_assert_eq(check(&f, 100, &w, &n), 0, "lie %zu: %s", i, w.text);
+		v = fixture_open(&f);
+		(void)make(v, INO_ROOT, "made-afterwards", S_IFREG | 0600);
+		cr_assert_eq(volume_close(v), 0);
+		cr_assert_eq(check(&f, 100, &w, &n), 0, "lie %zu: %s", i, w.text);
+		fixture_remove(&f);
+	}
+}
+
+/* What is no count stays as it is, and is told again; counts beside it are set right. */
+Test(check, what_cannot_be_counted_is_left, .timeout = 300)
+{
+	static void (*const lies_told[])(struct volume *) = {lie_size, lie_overlap, lie_hash,
+							     lie_gone};
+	static struct words w;
+
+	for (size_t i = 0; i < sizeof(lies_told) / sizeof(lies_told[0]); i++) {
+		struct check_counts n;
+		struct fixture f;
+		struct volume *v;
+
+		fixture_make(&f);
+		v = fixture_open(&f);
+		fill(v);
+		lies_told[i](v);
+		lie_folder_links(v);
+		cr_assert_eq(volume_close(v), 0);
+		cr_assert_eq(check_or_recount(&f, 0, true, &w, &n), -ERR_DAMAGED);
+		cr_assert_gt(n.recounted, 0);
+		cr_assert_eq(check(&f, 0, &w, &n), -ERR_DAMAGED);
+		cr_assert_null(strstr(w.text, "link count is 7"), "%s", w.text);
+		fixture_remove(&f);
+	}
+}
 
 Test(check, every_lie_is_found, .timeout = 300)
 {
