@@ -59,7 +59,7 @@ static const char *const names[] = {
 	[NO_SETTLE] = "no-settle",	 /* what a failed sync left in the page cache is believed */
 	[STORE_NAME] = "store-name",	 /* a server takes its store's name for durable */
 	[LOST_WRITE] = "lost-write",	 /* what an attempt found is believed after others wrote */
-	[TORN_ROLLUP] = "torn-rollup", /* all deleted ranges of a roll-up are in its first piece */
+	[TORN_ROLLUP] = "torn-rollup", /* half a roll-up is applied, and its deleted ranges come first */
 	[LOST_DELTA] = "lost-delta",   /* a delta now and then is in no head */
 	[CHECKPOINT_AHEAD] =
 		"checkpoint-ahead",  /* one says that it covers two flushes more than it does */
@@ -81,6 +81,12 @@ int __real_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, 
 int __wrap_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
 		    struct cut *c);
 int __real_overlay_encode(const struct overlay *ov, size_t max, piece_fn *fn, void *ctx);
+int __real_view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq,
+			   uint8_t **out_plain);
+int __wrap_view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq,
+			   uint8_t **out_plain);
+int __real_delta_decode(const void *plain, size_t len, struct delta *out);
+int __wrap_delta_decode(const void *plain, size_t len, struct delta *out);
 int __real_commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
 			    size_t len);
 int __wrap_commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
@@ -285,6 +291,33 @@ int breaks_roll_up(const struct overlay *ov, size_t max, piece_fn *fn, void *ctx
 	rc = give_pieces(all, s.n_ranges + s.n_others, max, fn, ctx);
 	free(all);
 	free(s.others);
+	return rc;
+}
+
+/* Recovery would pass over what is left of a roll-up: that is a mend too. */
+static bool any_delta;
+
+int __wrap_delta_decode(const void *plain, size_t len, struct delta *out)
+{
+	int rc = __real_delta_decode(plain, len, out);
+
+	if (any_delta)
+		out->first_seq = out->last_seq;
+	return rc;
+}
+
+int __wrap_view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq,
+			   uint8_t **out_plain)
+{
+	uint64_t none = 0;
+	int rc;
+
+	if (mistake != TORN_ROLLUP)
+		return __real_view_apply_tail(v, ptr, seq, out_plain);
+	any_delta = true;
+	rc = __real_view_apply_tail(v, ptr, &none, out_plain);
+	any_delta = false;
+	*seq = none > *seq ? none : *seq;
 	return rc;
 }
 

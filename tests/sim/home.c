@@ -35,6 +35,7 @@
 #define HEAD_EVERY SECOND
 #define LOG_LARGE ((uint64_t)20 << 20) /* from here on, what is written is small */
 #define SMALL 500u
+#define MANY 2000u /* changes of a volume; from here on they are few */
 
 /* One run of the volume, from its opening to its end. */
 struct home {
@@ -270,11 +271,11 @@ static void *work_main(void *arg)
 	(void)arg;
 	while (!h->stopping && !h->stuck) {
 		/* Often all at one time, so that they are at the same things. */
-		fiber_sleep(prng_one_in(&world_random, 2)
+		fiber_sleep(prng_below(&world_random, 4)
 				    ? home_knobs.pace_ns - world_now() % home_knobs.pace_ns
 				    : prng_between(&world_random, 0, home_knobs.pace_ns));
 		work_knobs.cells = log_end(h->log) < LOG_LARGE ? home_knobs.cells : 1;
-		if (!home_knobs.quiet)
+		if (!home_knobs.quiet && (model_n() < MANY || prng_one_in(&world_random, 20)))
 			work_some();
 	}
 	return NULL;

@@ -377,6 +377,8 @@ static void draw_character(void)
 	home_knobs.block_max = blocks[draw(8)];
 	home_knobs.volume = draw(3) > 0;
 	home_knobs.cells = cells[draw(6)];
+	if (home_knobs.volume)
+		home_knobs.pace_ns /= 8;
 	home_knobs.memory_bytes = memories[draw(3)];
 	/* Some troubles only, so that each has its part without all the others; or all of them. */
 	for (unsigned i = 0; i < TROUBLES; i++)

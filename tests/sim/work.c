@@ -156,8 +156,10 @@ int __wrap_log_add_head(struct log *log, struct head *h)
 static void place_to_stop(void)
 {
 	if (stop.in > 0 && fiber_machine() == MACHINE_HOME && (rolling_up || !stop.in_roll_up) &&
-	    --stop.in == 0)
+	    --stop.in == 0) {
+		trace("home: stops at a block%s", rolling_up ? ", in a roll-up" : "");
 		world_stop(stop.fn);
+	}
 }
 
 /* A head's deltas are rolled up, by one at a time. */
@@ -416,9 +418,9 @@ static const struct model_inode *some_file(struct model_change *c, uint32_t len_
 	c->ino = in->ino;
 	c->len = 1 + (uint32_t)draw(len_max);
 	c->off = (uint32_t)draw(MODEL_CELLS_MAX - c->len + 1);
-	/* Near what is there, mostly. */
-	if (draw(4) && c->off > in->size)
-		c->off = in->size;
+	/* Among what is there, mostly. */
+	if (draw(8))
+		c->off = (uint32_t)draw(in->size + 1);
 	if (c->off + c->len > MODEL_CELLS_MAX)
 		c->off = MODEL_CELLS_MAX - c->len;
 	return in;
@@ -642,7 +644,7 @@ static void work_one(void)
 
 void work_some(void)
 {
-	unsigned n = draw(3) ? 1 : (unsigned)prng_log(&world_random, 32);
+	unsigned n = draw(2) ? 1 : (unsigned)prng_log(&world_random, 64);
 
 	while (n-- > 0 && volume && !work_knobs.quiet) {
 		while (held)
