@@ -35,7 +35,7 @@
 #define HEAD_EVERY SECOND
 #define LOG_LARGE ((uint64_t)20 << 20) /* from here on, what is written is small */
 #define SMALL 500u
-#define MANY 2000u /* changes of a volume; from here on they are few */
+#define MANY 1000u /* changes of a volume; from here on they are few */
 
 /* One run of the volume, from its opening to its end. */
 struct home {

@@ -375,7 +375,7 @@ static void draw_character(void)
 	home_knobs.supervised = draw(2);
 	home_knobs.pace_ns = paces[draw(4)];
 	home_knobs.block_max = blocks[draw(8)];
-	home_knobs.volume = draw(3) > 0;
+	home_knobs.volume = draw(5) < 3;
 	home_knobs.cells = cells[draw(6)];
 	if (home_knobs.volume)
 		home_knobs.pace_ns /= 8;
