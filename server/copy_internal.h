@@ -28,6 +28,8 @@ struct conf {
 struct copy {
 	uint8_t id[VOLUME_ID_LEN];
 	char *dir;
+	/* 1 + a segment whose healed bytes could not be made durable; 0: none.  It is not served. */
+	_Atomic uint64_t unsettled;
 	int dir_fd; /* of dir, to ask for free space */
 	char owner[COPY_WHO_MAX];
 	struct store *store;

@@ -9,7 +9,7 @@
  * Invariants:
  *  1. Nothing is written before every block of the request has the leaf hash that the
  *     catalog has for it, and only below the stand's end.
- *  2. What is there and right is not written again.
+ *  2. What is there and right is not written again, once it is durable (store_note()).
  *  3. No stream appends meanwhile: the mending takes its place.
  */
 
@@ -66,8 +66,11 @@ static int need_segment(struct copy *c, uint64_t number)
 	return rc == -ERR_ABSENT ? store_create(c->store, number) : rc;
 }
 
-/* Write the block if it is not there. */
-static int write_block(struct copy *c, uint64_t pos, const uint8_t *p, size_t len,
+/*
+ * Write the block if it is not there.  What is there was durable when it was written first, or when it
+ * was mended: settle() sees to that.
+ */
+static int write_block(struct copy *c, uint64_t pos, const uint8_t *p, size_t len, bool *noted,
 		       uint32_t *out_blocks)
 {
 	uint8_t *there = malloc(len);
@@ -79,6 +82,9 @@ static int write_block(struct copy *c, uint64_t pos, const uint8_t *p, size_t le
 	if (rc == 0 && memcmp(there, p, len) == 0)
 		goto done;
 	rc = need_segment(c, segment_of(pos));
+	if (rc == 0 && !*noted)
+		rc = store_note(c->store, segment_of(pos));
+	*noted = *noted || rc == 0;
 	if (rc == 0)
 		rc = store_write(c->store, pos, p, len, false);
 	if (rc == 0) {
@@ -95,6 +101,7 @@ static int mend(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, s
 		uint32_t *out_blocks)
 {
 	size_t at, n = 0;
+	bool noted = false;
 	int rc = 0;
 
 	for (at = 0; rc == 0 && at < len; at += n, leaf++)
@@ -105,10 +112,30 @@ static int mend(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, s
 		rc = frame_decode(p + at, pos + at, &f);
 		n = FRAME_LEN + f.body_len;
 		if (rc == 0)
-			rc = write_block(c, pos + at, p + at, n, out_blocks);
+			rc = write_block(c, pos + at, p + at, n, &noted, out_blocks);
 	}
-	if (rc == 0 && *out_blocks > 0)
+	if (!noted)
+		return rc;
+	if (rc == 0)
 		rc = store_sync(c->store, segment_of(pos));
+	if (rc == 0)
+		rc = store_unnote(c->store);
+	/* Readers would see what is not on the disk, and the owner would take it for healed. */
+	if (rc < 0)
+		atomic_store(&c->unsettled, segment_of(pos) + 1);
+	return rc;
+}
+
+/* A mending before this one may have failed to make durable what it wrote. */
+static int settle(struct copy *c)
+{
+	int rc;
+
+	if (atomic_load(&c->unsettled) == 0)
+		return 0;
+	rc = store_settle_noted(c->store);
+	if (rc == 0)
+		atomic_store(&c->unsettled, 0);
 	return rc;
 }
 
@@ -138,7 +165,9 @@ int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf, cons
 	rc = appender_begin(c, who, &o, &place);
 	if (rc < 0)
 		return rc;
-	rc = mend(c, pos, leaf, data, len, out_blocks);
+	rc = settle(c);
+	if (rc == 0)
+		rc = mend(c, pos, leaf, data, len, out_blocks);
 	appender_end(place);
 	return rc;
 }

@@ -48,8 +48,15 @@ int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
 
 int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
 {
-	int rc = store_read(c->store, pos, len, out);
+	int rc;
 
+	if (atomic_load(&c->unsettled) == segment_of(pos) + 1)
+		return err_say(
+			-EIO,
+			"position %llu of volume folder %s: bytes that were healed there could "
+			"not be made durable; heal it again",
+			(unsigned long long)pos, c->dir);
+	rc = store_read(c->store, pos, len, out);
 	if (rc == 0 || rc == -ENOMEM)
 		return rc;
 	return err_say(rc, "position %llu of volume folder %s: %s", (unsigned long long)pos, c->dir,

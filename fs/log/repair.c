@@ -51,6 +51,8 @@ struct repair {
 	struct store *store;
 	struct history history;
 	uint8_t *good, *bad; /* BLOCK_STORED_MAX bytes each */
+	bool noted;	     /* noted_segment is, by store_note() */
+	uint64_t noted_segment;
 	struct piece *pieces;
 	size_t n_pieces, cap_pieces;
 };
@@ -198,6 +200,21 @@ static int need_segment(struct repair *r, uint64_t number)
 	return rc;
 }
 
+/* Before the first byte that is written into a segment: what is not synced must not be believed. */
+static int note_segment(struct repair *r, uint64_t number)
+{
+	int rc;
+
+	if (r->noted && r->noted_segment == number)
+		return 0;
+	rc = store_note(r->store, number);
+	if (rc < 0)
+		return rc;
+	r->noted = true;
+	r->noted_segment = number;
+	return 0;
+}
+
 static int write_piece(struct repair *r, const struct piece *p)
 {
 	struct scan_block b;
@@ -219,6 +236,8 @@ static int write_piece(struct repair *r, const struct piece *p)
 			       "bytes than a moment ago",
 			       p->pos);
 	rc = need_segment(r, segment_of(p->pos));
+	if (rc == 0)
+		rc = note_segment(r, segment_of(p->pos));
 	if (rc == 0)
 		rc = store_write(r->store, p->pos, b.bytes, b.len, false);
 	if (rc < 0)
@@ -419,6 +438,8 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 		rc = search_fork(&r, &newest);
 	if (rc == 0)
 		rc = heal_all(&r, &newest);
+	if (rc == 0 && r.noted)
+		rc = store_unnote(r.store);
 	free(r.pieces);
 	free(r.good);
 	free(r.bad);

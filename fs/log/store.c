@@ -36,7 +36,7 @@ void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN])
 	snprintf(out, SEGMENT_NAME_LEN, "%016llx.seg", (unsigned long long)number);
 }
 
-static bool segment_parse(const char *name, uint64_t *out)
+bool store_segment_parse(const char *name, uint64_t *out)
 {
 	uint64_t number = 0;
 
@@ -90,6 +90,11 @@ int store_open(const char *volume_dir, bool writable, struct store **out)
 		st->handles[i].fd = -1;
 	pthread_mutex_init(&st->mu, NULL);
 	pthread_cond_init(&st->released, NULL);
+	rc = writable ? store_settle_noted(st) : 0;
+	if (rc < 0) {
+		store_close(st);
+		return rc;
+	}
 	*out = st;
 	return 0;
 
@@ -271,7 +276,7 @@ static int search_name(void *ctx, const char *name)
 	struct search *s = ctx;
 	uint64_t number;
 
-	if (!segment_parse(name, &number) || number < s->from)
+	if (!store_segment_parse(name, &number) || number < s->from)
 		return 0;
 	if (!s->any || (s->highest ? number > s->found : number < s->found))
 		s->found = number;

@@ -20,7 +20,8 @@
 struct store;
 
 /*
- * store_open(volume_dir, writable, out): open VOLUME/log; ${writable} makes it where missing.
+ * store_open(volume_dir, writable, out): open VOLUME/log; ${writable} makes it where missing, makes
+ * durable the names in it, and writes again what store_note() tells of.
  * Returns 0, -ERR_NO_VOLUME or -errno.  store_close(NULL) is a no-op.
  */
 MUST_CHECK int store_open(const char *volume_dir, bool writable, struct store **out);
@@ -116,6 +117,19 @@ MUST_CHECK int store_settle(struct store *st, uint64_t from);
  * Returns 0; -ERR_ABSENT; -ENOMEM; or -errno.
  */
 MUST_CHECK int store_settle_segment(struct store *st, uint64_t number, uint64_t off);
+
+/*
+ * For who heals a segment below the log's end, where nothing is written twice otherwise:
+ *
+ * store_note(st, number): before its first byte is written in place: note that, durably, in the place of
+ * an earlier note, whose segment the caller has synced.  Until store_unnote(), which is called after the
+ * sync that covers all that was written, each store_open() for writing writes the segment again.
+ * store_settle_noted(st): does so.
+ * All return 0, also where there is nothing to do, or -errno.
+ */
+MUST_CHECK int store_note(struct store *st, uint64_t number);
+MUST_CHECK int store_unnote(struct store *st);
+MUST_CHECK int store_settle_noted(struct store *st);
 
 /*
  * store_truncate(st, number, len): cut or extend a segment's file and make that durable.

@@ -31,4 +31,7 @@ struct store {
 
 void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
 
+/* store_segment_parse(name, out): the number of a segment's file; false: it is not the name of one. */
+bool store_segment_parse(const char *name, uint64_t *out);
+
 #endif /* !STORE_INTERNAL_H_ */

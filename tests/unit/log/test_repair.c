@@ -9,6 +9,7 @@
 #include "synthetic_log.h"
 
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,13 +118,50 @@ Test(repair, flips_are_healed_and_told)
 {
 	struct repair_counts n;
 
-	flip(0, 5);    /* a header's frame */
-	flip(1, 700);  /* in the middle */
+	flip(0, 5);				      /* a header's frame */
+	flip(1, 700);				      /* in the middle */
 	flip(2, (off_t)(s->pos % SEGMENT_SIZE) - 20); /* the newest head */
 	cr_assert_eq(repair(&n), 0);
 	cr_assert_eq(n.blocks, 3);
 	cr_assert_eq(n.failed, 0);
 	cr_assert_eq(reports, 3);
+	expect_whole();
+}
+
+struct calls {
+	int writes, syncs, failing_sync;
+};
+
+static int watch_calls(void *ctx, const char *op)
+{
+	struct calls *c = ctx;
+
+	c->writes += strcmp(op, "write") == 0;
+	if (strcmp(op, "sync_data") != 0)
+		return 0;
+	return ++c->syncs == c->failing_sync ? -EIO : 0;
+}
+
+/*
+ * After a sync that failed readers see the healed bytes, which may be on no disk: whoever comes next
+ * writes them again, and syncs.
+ */
+Test(repair, what_could_not_be_synced_is_written_again)
+{
+	struct calls c = {.failing_sync = 1};
+	struct repair_counts n;
+
+	flip(1, 700);
+	file_set_fault(watch_calls, &c);
+	cr_expect_eq(repair(&n), -EIO);
+	c = (struct calls){0};
+	cr_expect_eq(repair(&n), 0);
+	cr_expect_gt(c.writes, 0, "nothing was written");
+	cr_expect_gt(c.syncs, 0, "nothing was synced");
+	c = (struct calls){0};
+	cr_expect_eq(repair(&n), 0);
+	file_set_fault(NULL, NULL);
+	cr_expect_eq(c.writes, 0, "all was durable, and was written once more");
 	expect_whole();
 }
 

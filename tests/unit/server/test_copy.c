@@ -427,6 +427,37 @@ static int fail_from(void *ctx, const char *op)
 	return ++f->count > f->from ? -EIO : 0;
 }
 
+/* What a mending could not make durable is not served, and written again by the next, and by a restart. */
+Test(copy, a_mending_whose_sync_failed_is_made_again)
+{
+	struct failing f = {.op = "sync_data"}, w = {.op = "write", .from = 1 << 20};
+	uint8_t byte;
+	uint32_t n;
+
+	synth_segment(&log_, 0);
+	synth_block(&log_, 500);
+	synth_head(&log_);
+	fix_append_all();
+	for (int restart = 0; restart < 2; restart++) {
+		spoil(0, (off_t)log_.blocks[1].pos + 30);
+		f.count = w.count = 0;
+		file_set_fault(fail_from, &f);
+		cr_expect_eq(mend(WHO, 1, 1, 0, &n), -EIO);
+		file_set_fault(fail_from, &w);
+		cr_expect_eq(copy_read(copy, log_.blocks[1].pos, 1, &byte), -EIO);
+		if (restart) {
+			fix_close();
+			fix_open();
+		} else {
+			cr_expect_eq(mend(WHO, 1, 1, 0, &n), 0);
+		}
+		cr_expect_gt(w.count, 0, "nothing was written again");
+		file_set_fault(NULL, NULL);
+		cr_expect_eq(copy_read(copy, log_.blocks[1].pos, 1, &byte), 0);
+		fix_expect_holds(1);
+	}
+}
+
 /* After a sync that failed, a server that is started again sees what is not on the disk. */
 Test(copy, what_no_catalog_vouches_for_is_written_again)
 {
