@@ -134,9 +134,24 @@ unmount_it() {
 	wait_until 30 not_mounted && wait_until 60 no_daemon
 }
 
-# The power fails: what nobody synced may be gone, the rest must not.
+# None of the processes executes any more: each is stopped, gone, or in a call and stopped when that returns.
+frozen() { # frozen PID...
+	local pid line
+	for pid in "$@"; do
+		line=$(cat "/proc/$pid/stat" 2>/dev/null) || continue
+		[[ ${line##*) } == [TDZ]* ]] || return
+	done
+}
+
+# kill_mount [PID...]: the power fails, and takes these processes too: what nobody synced may be gone, the rest must not.
+# They are stopped; the caller ends them.  One that went on could sync a folder by its path, be told by the folder that lies
+# under the mount that all is well, and tell us so: SQLite does after it has removed its journal.
 kill_mount() {
 	local pid
+	if [ $# -gt 0 ]; then
+		kill -STOP "$@"
+		wait_until 30 frozen "$@" || { echo "processes do not stop"; return 1; }
+	fi
 	pid=$(daemon_pid)
 	[ -n "$pid" ] || { echo "nobody serves $mnt"; return 1; }
 	kill -KILL "$pid"

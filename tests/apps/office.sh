@@ -71,7 +71,7 @@ survives_kill() {
 	python3 "$work/office.py" save "$doc" $((saves + 1)) $((saves + 1000000)) \
 		>"$work/saved" 2>/dev/null &
 	pid=$!
-	wait_lines "$(pick 20 200)" "$work/saved" $pid && kill_mount || rc=1
+	wait_lines "$(pick 20 200)" "$work/saved" $pid && kill_mount $pid || rc=1
 	kill -KILL $pid 2>/dev/null
 	wait $pid 2>/dev/null
 	[ $rc = 0 ] && office is "$doc" "$(tail -n 1 "$work/saved")"

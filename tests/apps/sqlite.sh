@@ -82,7 +82,7 @@ n_writers=$(pick 3 6)
 n_transfers=$(pick 60 2000)
 
 # run_bank MODE ROUND DB [COMMAND]: writers and readers; when the first writer is halfway it is
-# killed, or COMMAND is run.
+# killed, or COMMAND is run with the numbers of all these processes, which are then killed.
 run_bank() {
 	local mode=$1 round=$2 db=$3 pids=() pid readers=() w rc=0
 	shift 3
@@ -98,7 +98,7 @@ run_bank() {
 	done
 	wait_lines $((n_transfers / 2)) "$work/$mode.log.$round.1" "${pids[0]}" || rc=1
 	if [ $# -gt 0 ]; then
-		"$@" || rc=1
+		"$@" "${pids[@]}" "${readers[@]}" || rc=1
 		kill -KILL "${pids[@]}" "${readers[@]}" 2>/dev/null
 		wait "${pids[@]}" "${readers[@]}" 2>/dev/null
 		return $rc
