@@ -10,8 +10,8 @@
  * sync that failed has lost, for good, what it should have covered, though readers still see it
  * until a crash.
  *
- * A process can be killed, and the power can fail, before a call has its effect, after it, in the middle
- * of a write, of a sync and of the removal of a tree.
+ * A process can be killed, and the power can fail, before a call has its effect, after it, in the
+ * middle of a write, of a sync and of the removal of a tree.
  *
  * The folder of machine M is "/M".
  */
@@ -38,8 +38,8 @@ struct disk_faults *disk_faults(unsigned machine);
 void disk_spare(bool yes);
 
 /*
- * disk_forget_names(folder): a mistake: the caller's own syncs of that folder do nothing, until NULL.
- * One fiber a machine.
+ * disk_forget_names(folder): a mistake: the caller's own syncs of that folder do nothing, until
+ * NULL. One fiber a machine.
  */
 void disk_forget_names(const char *folder);
 
@@ -51,8 +51,8 @@ void disk_kill(unsigned machine);
 void disk_crash(unsigned machine);
 
 /*
- * disk_wait_stop(m, until_ns): wait until the machine stands still, as disk_faults(m)->stop_in asks, or
- * until that time.  For who crashes it then.
+ * disk_wait_stop(m, until_ns): wait until the machine stands still, as disk_faults(m)->stop_in
+ * asks, or until that time.  For who crashes it then.
  */
 void disk_wait_stop(unsigned machine, uint64_t until_ns);
 
@@ -94,8 +94,8 @@ struct table *table_copy(const struct table *t);
 
 /*
  * disk_fault(m): the error that the next call on that disk fails with, or 0.  disk_stop(m): a call
- * that changes the disk is about to have its effect, or has had it: the machine may stand still here.
- * disk_stop_name(m): likewise, and it changes names or makes them durable.
+ * that changes the disk is about to have its effect, or has had it: the machine may stand still
+ * here. disk_stop_name(m): likewise, and it changes names or makes them durable.
  */
 int disk_fault(unsigned machine);
 void disk_stop(unsigned machine);

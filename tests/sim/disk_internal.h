@@ -92,8 +92,8 @@ void inode_clear(struct inode *in, uint64_t off);
 void inode_resize(struct inode *in, uint64_t size);
 
 /*
- * inode_sync(in): as fsync; takes a while, and has its effect at the begin or at the end of it, so that
- * the caller can be killed on either side.  Returns 0 or -EIO.
+ * inode_sync(in): as fsync; takes a while, and has its effect at the begin or at the end of it, so
+ * that the caller can be killed on either side.  Returns 0 or -EIO.
  */
 int inode_sync(struct inode *in);
 

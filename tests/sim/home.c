@@ -360,7 +360,9 @@ static int load_conf(struct home *h)
 	return params_store(&h->params, DIR_PATH);
 }
 
-/* The successor of a daemon that was killed gets what that one left; any other a keep of its own. */
+/*
+ * The successor of a daemon that was killed gets what that one left; any other a keep of its own.
+ */
 static void prepare_keep(void)
 {
 	void *mem;

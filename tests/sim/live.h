@@ -2,8 +2,8 @@
 #define SIM_LIVE_H_
 
 /*
- * The live volume of a home, in place of a bare log: opened, taken over after a kill, looked at, closed.
- * On MACHINE_HOME.  What it must hold is in model.h.
+ * The live volume of a home, in place of a bare log: opened, taken over after a kill, looked at,
+ * closed. On MACHINE_HOME.  What it must hold is in model.h.
  */
 
 #include "compiler.h"

@@ -11,9 +11,9 @@ struct model_parts;
 struct view;
 
 /*
- * look_view(v, who, parts, out): read all of ${v}; its parts are added to ${parts}, unless NULL.  What cannot be at
- * any moment fails: bytes of a cell that are nobody's, blocks that are not the extents' sum.
- * Returns 0, or what reading returned.
+ * look_view(v, who, parts, out): read all of ${v}; its parts are added to ${parts}, unless NULL.
+ * What cannot be at any moment fails: bytes of a cell that are nobody's, blocks that are not the
+ * extents' sum. Returns 0, or what reading returned.
  */
 MUST_CHECK int look_view(struct view *v, const char *who, struct model_parts *parts,
 			 uint64_t *out_digest);

@@ -5,10 +5,10 @@
  * What the namespace must be: every change that a volume has made, in order, and what it looks like
  * after each.
  *
- * A change is told in the moment that it takes effect, with the volume's lock held, so the order is
- * the volume's own.  What is seen of a namespace has a digest, a sum over its parts, which the model
- * knows after each change: a state that is read from a disk is one of these or wrong, and which one
- * tells what of the past it holds.
+ * A change is told in the moment that it takes effect, with the volume's lock held, so the order
+ * is the volume's own.  What is seen of a namespace has a digest, a sum over its parts, which the
+ * model knows after each change: a state that is read from a disk is one of these or wrong, and
+ * which one tells what of the past it holds.
  *
  * File contents are cells of MODEL_CELL bytes: 0 is a hole, all else is the seed of its bytes.
  */
@@ -83,7 +83,10 @@ uint64_t model_head_n(uint64_t head);
  */
 void model_back_to(uint64_t n, uint64_t newest, bool forget);
 
-/* model_find(digest, from, to): the most changes, in this range, that lead there, or MODEL_UNKNOWN. */
+/*
+ * model_find(digest, from, to): the most changes, in this range, that lead there, or
+ * MODEL_UNKNOWN.
+ */
 uint64_t model_find(uint64_t digest, uint64_t from, uint64_t to);
 
 /*

@@ -62,8 +62,8 @@ uint64_t oracle_n_ops(void);
 void oracle_heads(struct log *log);
 
 /*
- * oracle_log_opened(log, head): its newest head is ${head}, and all heads that anybody was told of are
- * where they were.
+ * oracle_log_opened(log, head): its newest head is ${head}, and all heads that anybody was told of
+ * are where they were.
  */
 void oracle_log_opened(struct log *log, uint64_t head);
 

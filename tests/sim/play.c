@@ -269,7 +269,10 @@ static void change_conf(void)
 	}
 }
 
-/* The home goes at a place that it comes to soon: between two blocks, say, or two stores of a sync. */
+/*
+ * The home goes at a place that it comes to soon: between two blocks, say, or two stores of a
+ * sync.
+ */
 static bool stop_power;
 
 static void come_back(void *arg)

@@ -20,8 +20,8 @@ struct work_knobs {
 extern struct work_knobs work_knobs;
 
 /*
- * work_begin(v, stuck): what follows is done with ${v}, until work_end(); stuck(rc) is told each error
- * of it.  NULL: none, and what changes is not told to the model (while it is opened).
+ * work_begin(v, stuck): what follows is done with ${v}, until work_end(); stuck(rc) is told each
+ * error of it.  NULL: none, and what changes is not told to the model (while it is opened).
  */
 void work_begin(struct volume *v, void (*stuck)(int rc));
 
@@ -29,8 +29,8 @@ void work_begin(struct volume *v, void (*stuck)(int rc));
 void work_some(void);
 
 /*
- * work_hold(yes): operations that begin wait, and those under way have ended on return; or no longer.
- * One fiber at a time.
+ * work_hold(yes): operations that begin wait, and those under way have ended on return; or no
+ * longer. One fiber at a time.
  */
 void work_hold(bool yes);
 
@@ -38,9 +38,9 @@ void work_hold(bool yes);
 void work_crashed(void);
 
 /*
- * work_stop_at(n, in_roll_up, fn): before a block is appended, or after, the ${n}th such place from now,
- * the machine stands still, and fn() is called outside of all fibers (world_stop()).  ${in_roll_up}:
- * only places among the pieces of a roll-up count.  0: never.
+ * work_stop_at(n, in_roll_up, fn): before a block is appended, or after, the ${n}th such place
+ * from now, the machine stands still, and fn() is called outside of all fibers (world_stop()).
+ * ${in_roll_up}: only places among the pieces of a roll-up count.  0: never.
  */
 void work_stop_at(unsigned n, bool in_roll_up, void (*fn)(void));
 

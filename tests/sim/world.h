@@ -60,10 +60,10 @@ void world_crash(unsigned machine);
 unsigned world_incarnation(unsigned machine);
 
 /*
- * world_stop_at(m, places, fn): the fiber of machine ${m} that is the ${places}th from now to come to
- * a place where another may go on stays there for good, and before anything else runs fn() is
- * called, outside of all fibers: to crash the machine.  0 places: no more.
- * world_stop(fn): so does the calling fiber here; never returns.
+ * world_stop_at(m, places, fn): the fiber of machine ${m} that is the ${places}th from now to come
+ * to a place where another may go on stays there for good, and before anything else runs fn() is
+ * called, outside of all fibers: to crash the machine.  0 places: no more. world_stop(fn): so does
+ * the calling fiber here; never returns.
  */
 void world_stop_at(unsigned machine, uint64_t places, void (*fn)(void));
 _Noreturn void world_stop(void (*fn)(void));
@@ -78,8 +78,8 @@ unsigned fiber_machine(void);
 void fiber_join(const struct fiber *f);
 
 /*
- * fiber_sleep(ns).  fiber_pause(): others may run here, if the history is of that kind.  fiber_yield():
- * others that can run may do so first.
+ * fiber_sleep(ns).  fiber_pause(): others may run here, if the history is of that kind.
+ * fiber_yield(): others that can run may do so first.
  */
 void fiber_sleep(uint64_t ns);
 void fiber_pause(void);
