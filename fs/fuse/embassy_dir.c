@@ -22,6 +22,7 @@
 #include "slots.h"
 #include "status.h"
 #include "supervisor.h"
+#include "tell.h"
 #include "volume.h"
 #include "when.h"
 
@@ -34,7 +35,7 @@
 
 #define NS_PER_S INT64_C(1000000000)
 #define UPGRADE_NAME "upgrade"
-#define TEXTS_SHIFT 28	     /* texts that one process makes at most, as a power of two */
+#define TEXTS_SHIFT 28	       /* texts that one process makes at most, as a power of two */
 #define TAKEOVER_MASK 0x7ffffu /* so that their nodes fit NODE_SHIFT bits */
 
 struct text {
@@ -244,11 +245,13 @@ static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const c
 		reply_rc(req, INO_ROOT, rc);
 		return;
 	}
+	if (slots_too_many(m->slots))
+		tell_views(m->tell);
 	rc = place_get(m, node_id((int)slot, INO_ROOT), &n);
 	if (rc == 0) {
 		rc = view_getattr(n.view, INO_ROOT, &a);
 		if (rc == 0)
-			entry_of(&n, &a, &e);
+			entry_of(m, &n, &a, &e);
 		place_put(m, &n);
 	}
 	if (rc == 0)

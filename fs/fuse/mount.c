@@ -3,7 +3,8 @@
  *
  * A view of the past must not be closed under a request, so a handler holds it from place_get()
  * to place_put(), and lets go before it replies where it can: a reply may be what the kernel
- * waits for before it forgets the node.
+ * waits for before it forgets the node.  References that a reply will give are counted before,
+ * while the view is held: a node that was looked up by its id alone may be forgotten meanwhile.
  *
  * Lock order: the locks of slots, unnamed, syncs, seeks and embassy_dir are leaves; none is held
  * across a reply, a call into the volume or a view, or each other.
@@ -19,8 +20,11 @@
 #include "source.h"
 #include "supervisor.h"
 #include "syncs.h"
+#include "tell.h"
 #include "unnamed.h"
+#include "unwritten.h"
 #include "volume.h"
+#include "wire.h"
 #include "writeback.h"
 
 #include <errno.h>
@@ -90,6 +94,36 @@ static bool kernel_holds(void *ctx, uint64_t ino)
 	return fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) != -ENOENT;
 }
 
+/* It may have forgotten the file, and then has nothing to be told. */
+static void forget_attributes(void *ctx, uint64_t ino)
+{
+	struct mount *m = ctx;
+
+	/* Something is stored from now on. */
+	unwritten_ended(m->unwritten, ino);
+	(void)fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0);
+}
+
+static void forget_views(void *ctx)
+{
+	struct mount *m = ctx;
+	uint32_t slot[WIRE_PRUNE_MAX];
+	uint64_t node[WIRE_PRUNE_MAX];
+	unsigned n;
+
+	while ((n = slots_surplus(m->slots, slot, WIRE_PRUNE_MAX)) > 0) {
+		for (unsigned i = 0; i < n; i++)
+			node[i] = node_id((int)slot[i], INO_ROOT);
+		wire_prune(m, node, n);
+	}
+}
+
+void kernel_writes(struct mount *m, uint64_t ino)
+{
+	if (unwritten_begun(m->unwritten, ino))
+		(void)fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0);
+}
+
 static void drop_contents(void *ctx, uint64_t ino)
 {
 	struct mount *m = ctx;
@@ -126,7 +160,22 @@ static int flush_file(void *ctx, uint64_t ino)
 {
 	struct mount *m = ctx;
 
-	return writeback_flush(m->writeback, ino, NODE_GENERATION);
+	int rc;
+
+	atomic_store(&m->flushing, ino);
+	rc = writeback_flush(m->writeback, ino, NODE_GENERATION);
+	atomic_store(&m->flushing, 0);
+	return rc;
+}
+
+static void answer_asked(void *ctx, const struct seek *s, int rc)
+{
+	if (s->asks == ASKS_ATTRIBUTES)
+		answer_attributes(ctx, s->req, s->ino, rc == 0);
+	else if (s->asks == ASKS_STATX)
+		wire_answer_statx(ctx, s->req, rc == 0);
+	else
+		answer_seek(ctx, s, rc);
 }
 
 static void cancel_flush(void *ctx)
@@ -145,9 +194,11 @@ int mount_init(struct mount *m)
 				     .bytes_max = m->memory_bytes / 8,
 				     .mem = m->heir->map.slots};
 	struct unnamed_config unnamed = {.held = kernel_holds, .gone = drop_contents, .ctx = m};
+	struct tell_config tell = {
+		.attributes = forget_attributes, .views = forget_views, .ctx = m};
 	const struct estate *e = m->heir->map.estate;
 	struct seeks_config seeks = {
-		.flush = flush_file, .answer = answer_seek, .cancel = cancel_flush, .ctx = m};
+		.flush = flush_file, .answer = answer_asked, .cancel = cancel_flush, .ctx = m};
 	int rc = embassy_dir_new(e ? e->takeovers : 0, &m->embassy);
 
 	if (rc == 0 && m->volume)
@@ -156,6 +207,10 @@ int mount_init(struct mount *m)
 		rc = syncs_new(m->volume, &m->syncs);
 	if (rc == 0 && m->volume)
 		rc = seeks_new(&seeks, &m->seeks);
+	if (rc == 0 && m->volume)
+		rc = unwritten_new(m->heir->take_over, &m->unwritten);
+	if (rc == 0 && m->volume)
+		rc = tell_new(&tell, &m->tell);
 	if (rc == 0 && m->volume)
 		rc = unnamed_new(&unnamed, &m->unnamed);
 	/* Somebody may have them open still. */
@@ -170,11 +225,15 @@ void mount_release(struct mount *m)
 {
 	seeks_free(m->seeks);
 	unnamed_free(m->unnamed);
+	tell_free(m->tell);
+	unwritten_free(m->unwritten);
 	syncs_free(m->syncs);
 	slots_free(m->slots);
 	embassy_dir_free(m->embassy);
 	m->seeks = NULL;
 	m->unnamed = NULL;
+	m->tell = NULL;
+	m->unwritten = NULL;
 	m->syncs = NULL;
 	m->slots = NULL;
 	m->embassy = NULL;
@@ -202,7 +261,7 @@ int place_get(struct mount *m, uint64_t id, struct place *out)
 void place_put(struct mount *m, struct place *n)
 {
 	if (n->slot >= 0 && n->view)
-		slots_view_put(m->slots, n->view);
+		slots_view_put(m->slots, (uint32_t)n->slot, n->view);
 	n->view = NULL;
 }
 
@@ -239,15 +298,40 @@ void stat_of(const struct attr *a, int slot, struct stat *out)
 	};
 }
 
-void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_param *out)
+/* Whether the kernel may hold more of a file than we do, which is nothing. */
+static bool may_be_unwritten(struct mount *m, const struct attr *a, int slot)
+{
+	return a->bytes == 0 && slot < 0 && m->volume && S_ISREG(a->mode) &&
+	       unwritten_is(m->unwritten, a->ino);
+}
+
+double stat_for(struct mount *m, const struct attr *a, int slot, struct stat *out)
+{
+	stat_of(a, slot, out);
+	if (!may_be_unwritten(m, a, slot))
+		return TIMEOUT_LONG_S;
+	out->st_blocks = BLOCKS_UNWRITTEN;
+	return 0;
+}
+
+bool ask_when_written(struct mount *m, const struct attr *a, int slot, uint32_t asks, void *req)
+{
+	struct seek s = {.req = req, .ino = a->ino, .asks = asks};
+
+	/* Who has it written back opens it, for which the kernel wants its attributes. */
+	return may_be_unwritten(m, a, slot) && atomic_load(&m->flushing) != a->ino &&
+	       seeks_ask(m->seeks, &s) == 0;
+}
+
+void entry_of(struct mount *m, const struct place *n, const struct attr *a,
+	      struct fuse_entry_param *out)
 {
 	*out = (struct fuse_entry_param){
 		.ino = node_id(n->slot, a->ino),
 		.generation = NODE_GENERATION,
-		.attr_timeout = TIMEOUT_LONG_S,
 		.entry_timeout = TIMEOUT_LONG_S,
 	};
-	stat_of(a, n->slot, &out->attr);
+	out->attr_timeout = stat_for(m, a, n->slot, &out->attr);
 }
 
 int reply_errno(uint64_t id, int rc)
@@ -267,11 +351,14 @@ void reply_rc(fuse_req_t req, uint64_t id, int rc)
 	fuse_reply_err(req, reply_errno(id, rc));
 }
 
+void place_give(struct mount *m, const struct place *n, uint64_t count)
+{
+	if (n->slot >= 0 && count > 0)
+		slots_add(m->slots, (uint32_t)n->slot, count);
+}
+
 void reply_entry(fuse_req_t req, struct mount *m, const struct fuse_entry_param *e, int slot)
 {
-	/* Counted first: once the kernel has the answer it may forget it at any moment. */
-	if (slot >= 0)
-		slots_add(m->slots, (uint32_t)slot, 1);
 	if (fuse_reply_entry(req, e) != 0 && slot >= 0)
 		slots_drop(m->slots, (uint32_t)slot, 1);
 }

@@ -28,7 +28,9 @@ struct seek;
 struct seeks;
 struct slots;
 struct syncs;
+struct tell;
 struct unnamed;
+struct unwritten;
 struct volume;
 struct writeback;
 
@@ -39,11 +41,14 @@ struct writeback;
 /* Kernel caches are right for good where only the kernel makes changes. */
 #define TIMEOUT_LONG_S 1e9
 
+/* What a file has at least that the kernel may hold contents of, in units of 512 bytes. */
+#define BLOCKS_UNWRITTEN 8
+
 struct mount {
 	struct volume *volume; /* NULL: a read-only mount */
 	struct view *view;     /* the namespace at the root; the volume's or a view of its own */
 	const struct view_config *view_cfg;
-	const uint8_t *volume_id; /* VOLUME_ID_LEN bytes */
+	const uint8_t *volume_id;    /* VOLUME_ID_LEN bytes */
 	struct writeback *writeback; /* live only */
 	struct replicator **replicators;
 	size_t n_replicators;
@@ -54,11 +59,16 @@ struct mount {
 	bool noatime, nodiratime, strictatime;
 
 	/* Made by mount_init(). */
-	struct slots *slots;	 /* live only */
-	struct unnamed *unnamed; /* live only */
-	struct syncs *syncs;	 /* live only */
-	struct seeks *seeks;	 /* live only */
+	struct slots *slots;	     /* live only */
+	struct tell *tell;	     /* live only */
+	struct unnamed *unnamed;     /* live only */
+	struct unwritten *unwritten; /* live only */
+	struct syncs *syncs;	     /* live only */
+	struct seeks *seeks;	     /* live only */
 	struct embassy_dir *embassy;
+
+	atomic_uint_fast64_t
+		flushing; /* the file that is being written back for a question; 0: none */
 
 	/* Set by the session. */
 	struct fuse_session *session;
@@ -108,23 +118,54 @@ struct place {
 MUST_CHECK int place_get(struct mount *m, uint64_t id, struct place *out);
 void place_put(struct mount *m, struct place *n);
 
+/*
+ * place_give(m, n, count): the next answer gives the kernel ${count} references to nodes of n's
+ * view; before place_put().  Nothing if n is live.
+ */
+void place_give(struct mount *m, const struct place *n, uint64_t count);
+
 /* place_for_change(m, id, out): a live inode's number.  Returns 0 or -EROFS. */
 MUST_CHECK int place_for_change(struct mount *m, uint64_t id, uint64_t *out_ino);
 
 /* place_accessed(m, n, is_dir): contents of a node that is in use were read: its access time. */
 void place_accessed(struct mount *m, const struct place *n, bool is_dir);
 
+/* stat_of(a, slot, out): attributes as the kernel is told them; ${slot} -1: of the root's view. */
 void stat_of(const struct attr *a, int slot, struct stat *out);
 
-/* entry_of(n, a, out): what the kernel is to know of ${a}, a member of n's view. */
-void entry_of(const struct place *n, const struct attr *a, struct fuse_entry_param *out);
+/*
+ * stat_for(m, a, slot, out): the same, and for how long the kernel may keep them, in seconds.
+ * Where the kernel may hold the contents of a file of which nothing is stored: 0, and ${out} says
+ * that it has a block.
+ */
+double stat_for(struct mount *m, const struct attr *a, int slot, struct stat *out);
+
+/*
+ * ask_when_written(m, a, slot, asks, req): for such a file, have answer_attributes() or
+ * wire_answer_statx() (as ${asks} says) called with ${req} once the kernel has written it back.
+ * Returns false: it is none, or nobody can have it written back; the caller answers.
+ */
+enum { ASKS_SEEK, ASKS_ATTRIBUTES, ASKS_STATX };
+MUST_CHECK bool ask_when_written(struct mount *m, const struct attr *a, int slot, uint32_t asks,
+				 void *req);
+void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool written);
+
+/* entry_of(m, n, a, out): the same of a member of n's view, with its node and for how long. */
+void entry_of(struct mount *m, const struct place *n, const struct attr *a,
+	      struct fuse_entry_param *out);
+
+/*
+ * kernel_writes(m, ino): an application is about to change cached contents of a file of which
+ * nothing is stored.
+ */
+void kernel_writes(struct mount *m, uint64_t ino);
 
 /*
  * reply_rc(req, id, rc): answer with ${rc} (0, -errno or -ERR_X) and, where bytes of node ${id}
  * could not be had, log why.
  * reply_errno(id, rc): the errno that ${rc} is to the kernel, logged likewise.
- * reply_made(req, e, slot): answer with an entry; takes a reference of ${slot} (if >= 0) for the
- * kernel.
+ * reply_entry(req, m, e, slot): answer with an entry; the kernel's reference to ${slot} (if >= 0)
+ * was counted by place_give(), and is taken back if it does not get the answer.
  */
 int reply_errno(uint64_t id, int rc);
 void reply_rc(fuse_req_t req, uint64_t id, int rc);

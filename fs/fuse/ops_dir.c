@@ -31,7 +31,7 @@ static int add_entry(void *ctx, const struct view_entry *ve)
 	size_t n;
 
 	if (l->plus && ve->attr)
-		entry_of(l->node, ve->attr, &e);
+		entry_of(mount_of(l->req), l->node, ve->attr, &e);
 	e.attr.st_ino = node_id(l->node->slot, ve->ino);
 	e.attr.st_mode = l->plus && ve->attr ? ve->attr->mode : ve->type;
 	n = l->plus ? fuse_add_direntry_plus(l->req, l->p + l->len, l->size - l->len, ve->name, &e,
@@ -68,14 +68,13 @@ static void list(fuse_req_t req, uint64_t id, size_t size, off_t off, bool plus)
 	rc = view_readdir(n.view, n.ino, (uint64_t)off, plus, add_entry, &l);
 	if (rc >= 0)
 		place_accessed(m, &n, true);
+	place_give(m, &n, l.known);
 	place_put(m, &n);
 	/* What fitted before an error is worth having; the error comes again with the next call. */
 	if (rc < 0 && l.len == 0) {
 		reply_rc(req, id, rc);
 		return;
 	}
-	if (slot >= 0 && l.known)
-		slots_add(m->slots, (uint32_t)slot, l.known);
 	if (fuse_reply_buf(req, l.p, l.len) != 0 && slot >= 0 && l.known)
 		slots_drop(m->slots, (uint32_t)slot, l.known);
 }

@@ -11,6 +11,7 @@
 #include "embassy_dir.h"
 #include "seeks.h"
 #include "syncs.h"
+#include "tell.h"
 #include "volume.h"
 #include "wire.h"
 
@@ -40,6 +41,19 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	fuse_reply_err(req, ENOSYS);
 }
 
+/*
+ * A file that is open for writing is read, and holds zeros: perhaps a page of a shared map that
+ * somebody is about to change, of which there is no other sign.
+ */
+static void read_to_be_written(struct mount *m, const struct place *n, const uint8_t *p, size_t len)
+{
+	struct attr a;
+
+	if (n->live && len > 0 && p[0] == 0 && p[len - 1] == 0 &&
+	    view_getattr(n->view, n->ino, &a) == 0 && a.bytes == 0)
+		kernel_writes(m, n->ino);
+}
+
 void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
@@ -58,6 +72,8 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 		rc = off < 0 ? -EINVAL : view_read(n.view, n.ino, (uint64_t)off, size, p, &len);
 		if (rc == 0 && len > 0 && !(fi->flags & O_NOATIME))
 			place_accessed(m, &n, false);
+		if (rc == 0 && (fi->flags & O_ACCMODE) != O_RDONLY)
+			read_to_be_written(m, &n, p, len);
 		place_put(m, &n);
 	}
 	if (rc < 0)
@@ -79,6 +95,8 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
 				  (wire_write_kills_priv() ? WRITE_KILL_PRIV : 0) |
 					  (fi->writepage ? WRITE_KEEP_TIMES : 0));
+	if (rc == 0 && fi->writepage)
+		tell_written(m->tell, ino);
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else
@@ -91,9 +109,10 @@ void op_fsync(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_inf
 
 	(void)data_only;
 	(void)fi;
-	if (m->syncs && id >> NODE_SHIFT == 0)
+	if (m->syncs && id >> NODE_SHIFT == 0) {
+		tell_synced(m->tell, id);
 		syncs_answer(m->syncs, req);
-	else
+	} else
 		fuse_reply_err(req, 0);
 }
 

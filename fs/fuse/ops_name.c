@@ -22,6 +22,7 @@
 #include "inflight.h"
 #include "slots.h"
 #include "unnamed.h"
+#include "unwritten.h"
 #include "volume.h"
 
 #include <errno.h>
@@ -107,6 +108,18 @@ static int make(struct mount *m, const struct made *w, struct attr *out)
 	return make_plain(m, w, S_ISLNK(w->mode) ? w->mode : w->mode & ~w->umask, out);
 }
 
+/*
+ * A new file has a block as far as the kernel knows, so that it need not be told when somebody
+ * writes to it.  It asks again when the file is closed.
+ */
+static void about_to_be_written(struct mount *m, const struct attr *a, struct fuse_entry_param *e)
+{
+	if (!S_ISREG(a->mode) || a->bytes != 0)
+		return;
+	e->attr.st_blocks = BLOCKS_UNWRITTEN;
+	unwritten_created(m->unwritten, a->ino);
+}
+
 static void make_and_reply(fuse_req_t req, struct made *w)
 {
 	struct mount *m = mount_of(req);
@@ -126,7 +139,8 @@ static void make_and_reply(fuse_req_t req, struct made *w)
 		reply_rc(req, parent, rc);
 		return;
 	}
-	entry_of(&n, &a, &e);
+	entry_of(m, &n, &a, &e);
+	about_to_be_written(m, &a, &e);
 	reply_entry(req, m, &e, -1);
 }
 
@@ -143,7 +157,8 @@ int make_unnamed(struct mount *m, uint64_t parent, uint32_t mode, uint32_t umask
 	if (rc < 0)
 		return rc;
 	unnamed_add(m->unnamed, a.ino);
-	entry_of(&n, &a, out);
+	entry_of(m, &n, &a, out);
+	about_to_be_written(m, &a, out);
 	return 0;
 }
 
@@ -206,7 +221,7 @@ void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
 		reply_rc(req, parent, rc);
 		return;
 	}
-	entry_of(&n, &a, &e);
+	entry_of(m, &n, &a, &e);
 	reply_entry(req, m, &e, -1);
 }
 

@@ -12,12 +12,12 @@
 #include "embassy_dir.h"
 #include "slots.h"
 #include "unnamed.h"
+#include "unwritten.h"
 #include "volume.h"
 #include "wire.h"
 
 #include <errno.h>
 #include <string.h>
-
 
 /* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
 static int lookup_in(struct place *n, const char *name, struct attr *out)
@@ -59,7 +59,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	slot = n.slot;
 	rc = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : lookup_in(&n, name, &a);
 	if (rc == 0) {
-		entry_of(&n, &a, &e);
+		entry_of(m, &n, &a, &e);
+		place_give(m, &n, 1);
 	} else if (rc == -ENOENT) {
 		/* That there is no such name is also worth remembering. */
 		e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};
@@ -76,9 +77,10 @@ static void forget(struct mount *m, uint64_t id, uint64_t n)
 {
 	if (node_is_virtual(id))
 		embassy_forget(m, id);
-	else if (id >> NODE_SHIFT == 0 && m->unnamed)
+	else if (id >> NODE_SHIFT == 0 && m->volume) {
+		unwritten_ended(m->unwritten, id);
 		unnamed_forget(m->unnamed, id);
-	else if (id >> NODE_SHIFT != 0 && m->slots)
+	} else if (id >> NODE_SHIFT != 0 && m->slots)
 		slots_drop(m->slots, (uint32_t)(id >> NODE_SHIFT) - 1, n);
 }
 
@@ -95,9 +97,28 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 	fuse_reply_none(req);
 }
 
+void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool written)
+{
+	struct stat st;
+	struct attr a;
+	double timeout_s;
+	int rc = view_getattr(m->view, ino, &a);
+
+	if (rc < 0) {
+		reply_rc(req, ino, rc);
+		return;
+	}
+	timeout_s = stat_for(m, &a, -1, &st);
+	if (written)
+		stat_of(&a, -1, &st);
+	fuse_reply_attr(req, &st, timeout_s);
+}
+
 void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
+	double timeout_s = 0;
+	bool later = false;
 	struct stat st;
 	struct attr a;
 	struct place n;
@@ -112,11 +133,15 @@ void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	if (rc == 0) {
 		rc = view_getattr(n.view, n.ino, &a);
 		if (rc == 0)
-			stat_of(&a, n.slot, &st);
+			later = ask_when_written(m, &a, n.slot, ASKS_ATTRIBUTES, req);
+		if (rc == 0 && !later)
+			timeout_s = stat_for(m, &a, n.slot, &st);
 		place_put(m, &n);
 	}
+	if (later)
+		return;
 	if (rc == 0)
-		fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
+		fuse_reply_attr(req, &st, timeout_s);
 	else
 		reply_rc(req, id, rc);
 }
@@ -171,9 +196,28 @@ static void set_now(int to_set, struct attr *want)
 		want->mtime = now;
 }
 
-static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, int to_set,
+/*
+ * What a change of owner takes from a program, whoever makes it: a new owner must not inherit its
+ * privileges.  Setgid without the right to execute it (a relic of mandatory locking) stays where
+ * the caller is of the group.  For a folder these bits mean something else.
+ */
+static int lost_to_new_owner(fuse_req_t req, uint64_t ino, unsigned *set)
+{
+	struct attr a;
+	int rc = view_getattr(mount_of(req)->view, ino, &a);
+
+	if (rc < 0 || S_ISDIR(a.mode))
+		return rc;
+	*set |= SET_KILL_PRIV;
+	if ((a.mode & S_ISGID) && fuse_req_ctx(req)->uid != 0 && !privs_is_member(req, a.gid))
+		*set |= SET_KILL_SGID;
+	return 0;
+}
+
+static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, int to_set,
 			  struct attr *out)
 {
+	struct mount *m = mount_of(req);
 	struct attr want = {.mode = st->st_mode,
 			    .uid = st->st_uid,
 			    .gid = st->st_gid,
@@ -189,18 +233,11 @@ static int set_attributes(struct mount *m, uint64_t ino, const struct stat *st, 
 	if (to_set & (FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME_NOW))
 		set_now(to_set, &want);
 
-	/*
-	 * A new owner must not inherit a program's privileges.  For a folder these bits mean
-	 * something else.
-	 */
 	if (atomic_load(&m->handles_killpriv)) {
 		if (to_set & FUSE_SET_ATTR_KILL_SUID)
 			set |= SET_KILL_PRIV;
-		if (set & (SET_UID | SET_GID)) {
-			rc = view_getattr(m->view, ino, out);
-			if (rc == 0 && !S_ISDIR(out->mode))
-				set |= SET_KILL_PRIV;
-		}
+		if (set & (SET_UID | SET_GID))
+			rc = lost_to_new_owner(req, ino, &set);
 	}
 	if (rc == 0 && (set & SET_MODE))
 		rc = chmod_acl(m, ino, want.mode);
@@ -211,6 +248,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
 		struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
+	double timeout_s;
 	struct stat st;
 	struct attr a;
 	uint64_t ino;
@@ -220,13 +258,13 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
 	if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_KILL_SUID))
 		rc = privs_drop(req, ino);
 	if (rc == 0)
-		rc = set_attributes(m, ino, attr, to_set, &a);
+		rc = set_attributes(req, ino, attr, to_set, &a);
 	if (rc < 0) {
 		reply_rc(req, id, rc);
 		return;
 	}
-	stat_of(&a, -1, &st);
-	fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
+	timeout_s = stat_for(m, &a, -1, &st);
+	fuse_reply_attr(req, &st, timeout_s);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t id)

@@ -17,6 +17,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define CAPABILITY_XATTR "security.capability"
+
 static bool starts(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;
@@ -36,6 +38,18 @@ static int check_name(const char *name)
 	return -EOPNOTSUPP;
 }
 
+/*
+ * Before an application writes to a file the kernel asks, once after each time that it was told the
+ * attributes, whether there are privileges to take away: the only sign of a write into its cache.
+ */
+static void asked_before_writing(struct mount *m, const struct place *n)
+{
+	struct attr a;
+
+	if (n->live && view_getattr(n->view, n->ino, &a) == 0 && S_ISREG(a.mode) && a.bytes == 0)
+		kernel_writes(m, n->ino);
+}
+
 void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 {
 	struct mount *m = mount_of(req);
@@ -51,6 +65,8 @@ void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 	rc = size && !p ? -ENOMEM : place_get(m, id, &n);
 	if (rc == 0) {
 		rc = view_getxattr(n.view, n.ino, name, p, size, &len);
+		if (size == 0 && strcmp(name, CAPABILITY_XATTR) == 0)
+			asked_before_writing(m, &n);
 		place_put(m, &n);
 	}
 	if (rc < 0)

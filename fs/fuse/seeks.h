@@ -2,7 +2,8 @@
 #define SEEKS_H_
 
 /*
- * Questions where a file's data and holes are (SEEK_DATA, SEEK_HOLE) in a live mount.  The kernel
+ * Questions where a file's data and holes are (SEEK_DATA, SEEK_HOLE) in a live mount, and how many
+ * blocks a file has of which nothing is stored yet.  The kernel
  * asks without writing back first what it holds dirty, so it has to be made to, and that takes
  * writes that the workers serve: a thread of its own waits for it.  Knows nothing of FUSE.
  */
@@ -20,6 +21,7 @@ struct seek {
 	uint64_t ino;
 	uint64_t off;
 	bool hole;
+	uint32_t asks; /* for what else than a hole or data; 0: for these */
 };
 
 struct seeks_config {

@@ -1,12 +1,17 @@
 /*
  * Views of the past by slot.
  *
- * A table of small records (head, tag, references), grown as needed, and a list of open views,
- * newest use first.  The list is cut from its old end whenever its views cost more than the
- * bound, sparing those in use and the newest few.
+ * A table of small records (head, tag, references), and a list of open views, newest use first.
+ * The list is cut from its old end whenever its views cost more than the bound or are too many,
+ * sparing those in use and the newest few.
+ *
+ * A slot is in use while it has references (the kernel's) or pins (requests under way).  Slots in
+ * use are found by head and tag through a hash table, and are on a list by their last use; those
+ * that are not are on a list of free ones.  So every step costs the same however many there are.
  *
  * Invariants:
- *  - a slot with references keeps its head and its number; one without is free
+ *  - a slot in use keeps its head and its number; it is in the hash table and on the list by use
+ *  - a slot that is not in use is on the free list, or was never used
  *  - at most one view of a head is open or opening
  *  - a view is closed only when nobody uses it, and with mu released
  *
@@ -22,14 +27,23 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define NONE UINT32_MAX
-#define TABLE_MIN 16u
+#define BUCKETS 65536u /* a power of two */
 
 struct slot {
 	uint64_t refs; /* 0: free */
 	uint64_t head;
 	uint64_t tag; /* 0: retired */
+};
+
+/* What this process alone knows of a slot. */
+struct note {
+	uint32_t pins;
+	uint32_t next; /* in its bucket, or on the free list */
+	uint32_t newer, older;
+	bool offered; /* as one to be forgotten, and not used since */
 };
 
 struct open_view {
@@ -44,9 +58,11 @@ struct slots {
 	struct slots_config cfg;
 	pthread_mutex_t mu;
 	pthread_cond_t opened;
-	struct slot *table; /* Guarded by mu, like all below. */
-	uint32_t cap;
+	struct slot *table; /* Guarded by mu, like all below.  SLOTS_MAX. */
+	struct note *notes; /* SLOTS_MAX */
+	uint32_t *buckets;
 	uint32_t *n, own_n; /* slots ever used; where the table is */
+	uint32_t n_used, free, newest_used, oldest_used;
 	struct open_view *newest, *oldest;
 	uint32_t n_open;
 	size_t bytes;
@@ -60,6 +76,91 @@ size_t slots_bytes(void)
 	return HEAD_BYTES + SLOTS_MAX * sizeof(struct slot);
 }
 
+static bool in_use(const struct slots *s, uint32_t i)
+{
+	return s->table[i].refs != 0 || s->notes[i].pins != 0;
+}
+
+static uint32_t *bucket_of(struct slots *s, uint64_t head, uint64_t tag)
+{
+	uint64_t h = (head ^ tag) * UINT64_C(0x9e3779b97f4a7c15);
+
+	return &s->buckets[h >> 48 & (BUCKETS - 1)];
+}
+
+static void use_unlink_locked(struct slots *s, uint32_t i)
+{
+	struct note *note = &s->notes[i];
+
+	*(note->newer != NONE ? &s->notes[note->newer].older : &s->newest_used) = note->older;
+	*(note->older != NONE ? &s->notes[note->older].newer : &s->oldest_used) = note->newer;
+}
+
+static void use_link_newest_locked(struct slots *s, uint32_t i)
+{
+	struct note *note = &s->notes[i];
+
+	note->newer = NONE;
+	note->older = s->newest_used;
+	*(s->newest_used != NONE ? &s->notes[s->newest_used].newer : &s->oldest_used) = i;
+	s->newest_used = i;
+	note->offered = false;
+}
+
+/* A slot whose head and tag are set comes into use. */
+static void enter_locked(struct slots *s, uint32_t i)
+{
+	uint32_t *bucket = bucket_of(s, s->table[i].head, s->table[i].tag);
+
+	s->notes[i].next = *bucket;
+	*bucket = i;
+	use_link_newest_locked(s, i);
+	s->n_used++;
+	assert(s->n_used <= *s->n);
+}
+
+static void leave_bucket_locked(struct slots *s, uint32_t i)
+{
+	uint32_t *at = bucket_of(s, s->table[i].head, s->table[i].tag);
+
+	while (*at != i) {
+		assert(*at != NONE);
+		at = &s->notes[*at].next;
+	}
+	*at = s->notes[i].next;
+}
+
+static void push_free_locked(struct slots *s, uint32_t i)
+{
+	s->notes[i].next = s->free;
+	s->free = i;
+}
+
+/* After a reference or a pin has gone. */
+static void leave_if_unused_locked(struct slots *s, uint32_t i)
+{
+	if (in_use(s, i))
+		return;
+	leave_bucket_locked(s, i);
+	use_unlink_locked(s, i);
+	assert(s->n_used > 0);
+	s->n_used--;
+	push_free_locked(s, i);
+}
+
+/* What a process before this one left in the table. */
+static void adopt(struct slots *s)
+{
+	if (*s->n > SLOTS_MAX)
+		*s->n = SLOTS_MAX;
+	for (uint32_t i = *s->n; i-- > 0;) {
+		if (in_use(s, i))
+			enter_locked(s, i);
+		else
+			push_free_locked(s, i);
+	}
+}
+
 int slots_new(const struct slots_config *cfg, struct slots **out)
 {
 	struct slots *s = calloc(1, sizeof(*s));
@@ -68,17 +169,31 @@ int slots_new(const struct slots_config *cfg, struct slots **out)
 		return -ENOMEM;
 	s->cfg = *cfg;
 	s->n = &s->own_n;
+	s->free = s->newest_used = s->oldest_used = NONE;
+	s->notes = calloc(SLOTS_MAX, sizeof(*s->notes));
+	s->buckets = malloc(BUCKETS * sizeof(*s->buckets));
 	if (cfg->mem) {
 		s->n = cfg->mem;
 		s->table = (struct slot *)((uint8_t *)cfg->mem + HEAD_BYTES);
-		s->cap = SLOTS_MAX;
-		if (*s->n > SLOTS_MAX)
-			*s->n = SLOTS_MAX;
+	} else {
+		s->table = calloc(SLOTS_MAX, sizeof(*s->table));
 	}
+	if (!s->notes || !s->buckets || !s->table)
+		goto free_all;
+	memset(s->buckets, 0xff, BUCKETS * sizeof(*s->buckets));
+	adopt(s);
 	pthread_mutex_init(&s->mu, NULL);
 	pthread_cond_init(&s->opened, NULL);
 	*out = s;
 	return 0;
+
+free_all:
+	free(s->notes);
+	free(s->buckets);
+	if (!cfg->mem)
+		free(s->table);
+	free(s);
+	return -ENOMEM;
 }
 
 static void unlink_locked(struct slots *s, struct open_view *ov)
@@ -109,75 +224,103 @@ void slots_free(struct slots *s)
 	}
 	pthread_cond_destroy(&s->opened);
 	pthread_mutex_destroy(&s->mu);
+	free(s->notes);
+	free(s->buckets);
 	if (!s->cfg.mem)
 		free(s->table);
 	free(s);
 }
 
-static int grow_locked(struct slots *s)
+/* A slot that is not in use, for ${head} and ${tag}; NONE: there is none. */
+static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
 {
-	uint32_t cap = s->cap ? s->cap * 2 : TABLE_MIN;
-	struct slot *table;
+	uint32_t i = s->free;
 
-	if (*s->n == SLOTS_MAX)
-		return -ENFILE;
-	if (cap > SLOTS_MAX)
-		cap = SLOTS_MAX;
-	table = realloc(s->table, cap * sizeof(*table));
-	if (!table)
-		return -ENOMEM;
-	s->table = table;
-	s->cap = cap;
-	return 0;
+	if (i != NONE)
+		s->free = s->notes[i].next;
+	else if (*s->n < SLOTS_MAX)
+		i = *s->n;
+	else
+		return NONE;
+	s->table[i] = (struct slot){.head = head, .tag = tag};
+	if (i == *s->n)
+		++*s->n;
+	s->notes[i] = (struct note){.next = NONE};
+	enter_locked(s, i);
+	return i;
 }
 
 int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 {
-	uint32_t i, unused = NONE;
-	int rc = 0;
+	uint32_t i;
 
 	assert(head != 0 && tag != 0);
 	pthread_mutex_lock(&s->mu);
-	for (i = 0; i < *s->n; i++) {
-		const struct slot *sl = &s->table[i];
-
-		if (sl->refs != 0 && sl->head == head && sl->tag == tag)
+	for (i = *bucket_of(s, head, tag); i != NONE; i = s->notes[i].next)
+		if (s->table[i].head == head && s->table[i].tag == tag)
 			break;
-		if (sl->refs == 0 && unused == NONE)
-			unused = i;
-	}
-	if (i == *s->n) {
-		i = unused;
-		if (i == NONE && *s->n == s->cap)
-			rc = grow_locked(s);
-		if (rc == 0 && i == NONE)
-			i = *s->n;
-		if (rc == 0)
-			s->table[i] = (struct slot){.head = head, .tag = tag};
-		if (rc == 0 && i == *s->n)
-			++*s->n;
-	}
-	if (rc == 0) {
+	if (i == NONE)
+		i = new_slot_locked(s, head, tag);
+	if (i != NONE) {
 		s->table[i].refs++;
+		use_unlink_locked(s, i);
+		use_link_newest_locked(s, i);
 		*out_slot = i;
 	}
 	pthread_mutex_unlock(&s->mu);
-	return rc;
+	return i == NONE ? -ENFILE : 0;
 }
 
 void slots_retire(struct slots *s, uint64_t tag)
 {
 	pthread_mutex_lock(&s->mu);
 	for (uint32_t i = 0; i < *s->n; i++)
-		if (s->table[i].tag == tag)
+		if (in_use(s, i) && s->table[i].tag == tag) {
+			leave_bucket_locked(s, i);
 			s->table[i].tag = 0;
+			s->notes[i].next = *bucket_of(s, s->table[i].head, 0);
+			*bucket_of(s, s->table[i].head, 0) = i;
+		}
 	pthread_mutex_unlock(&s->mu);
+}
+
+unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max)
+{
+	unsigned n = 0;
+
+	pthread_mutex_lock(&s->mu);
+	for (uint32_t i = s->oldest_used; i != NONE && n < max && s->n_used - n > SLOTS_KEPT;
+	     i = s->notes[i].newer) {
+		if (s->notes[i].offered)
+			break; /* so are all that were used since */
+		if (s->notes[i].pins != 0)
+			continue;
+		out[n++] = i;
+	}
+	for (unsigned k = 0; k < n; k++) {
+		/* Where it does not help the next ones are tried: behind all others from now on. */
+		use_unlink_locked(s, out[k]);
+		use_link_newest_locked(s, out[k]);
+		s->notes[out[k]].offered = true;
+	}
+	pthread_mutex_unlock(&s->mu);
+	return n;
+}
+
+bool slots_too_many(struct slots *s)
+{
+	bool many;
+
+	pthread_mutex_lock(&s->mu);
+	many = s->n_used > SLOTS_KEPT;
+	pthread_mutex_unlock(&s->mu);
+	return many;
 }
 
 void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);
-	assert(slot < *s->n && s->table[slot].refs > 0);
+	assert(slot < *s->n && in_use(s, slot));
 	s->table[slot].refs += n;
 	pthread_mutex_unlock(&s->mu);
 }
@@ -185,8 +328,10 @@ void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 void slots_drop(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);
-	if (slot < *s->n)
+	if (slot < *s->n && s->table[slot].refs != 0) {
 		s->table[slot].refs -= n < s->table[slot].refs ? n : s->table[slot].refs;
+		leave_if_unused_locked(s, slot);
+	}
 	pthread_mutex_unlock(&s->mu);
 }
 
@@ -195,7 +340,8 @@ static struct open_view *surplus_locked(struct slots *s)
 {
 	struct open_view *ov;
 
-	if (s->bytes <= s->cfg.bytes_max || s->n_open <= SLOTS_VIEWS_MIN)
+	if ((s->bytes <= s->cfg.bytes_max && s->n_open <= SLOTS_VIEWS_MAX) ||
+	    s->n_open <= SLOTS_VIEWS_MIN)
 		return NULL;
 	for (ov = s->oldest; ov && ov->users != 0; ov = ov->newer)
 		;
@@ -258,10 +404,12 @@ int slots_view(struct slots *s, uint32_t slot, struct view **out)
 	int rc = 0;
 
 	pthread_mutex_lock(&s->mu);
-	if (slot >= *s->n || s->table[slot].refs == 0) {
+	if (slot >= *s->n || !in_use(s, slot)) {
 		pthread_mutex_unlock(&s->mu);
 		return -ESTALE;
 	}
+	/* Pinned while the lock is released: the kernel may forget the slot's last node. */
+	s->notes[slot].pins++;
 	/*
 	 * Looked up anew after each wait: the one waited for may have failed to open, and be
 	 * gone.
@@ -275,6 +423,11 @@ int slots_view(struct slots *s, uint32_t slot, struct view **out)
 		unlink_locked(s, ov);
 		link_newest_locked(s, ov);
 		*out = ov->view;
+		use_unlink_locked(s, slot);
+		use_link_newest_locked(s, slot);
+	} else {
+		s->notes[slot].pins--;
+		leave_if_unused_locked(s, slot);
 	}
 	while ((old = surplus_locked(s))) {
 		pthread_mutex_unlock(&s->mu);
@@ -286,14 +439,16 @@ int slots_view(struct slots *s, uint32_t slot, struct view **out)
 	return rc;
 }
 
-void slots_view_put(struct slots *s, struct view *v)
+void slots_view_put(struct slots *s, uint32_t slot, struct view *v)
 {
 	struct open_view *ov;
 
 	pthread_mutex_lock(&s->mu);
 	for (ov = s->newest; ov && ov->view != v; ov = ov->older)
 		;
-	assert(ov && ov->users > 0);
+	assert(ov && ov->users > 0 && s->notes[slot].pins > 0 && ov->head == s->table[slot].head);
 	ov->users--;
+	s->notes[slot].pins--;
+	leave_if_unused_locked(s, slot);
 	pthread_mutex_unlock(&s->mu);
 }

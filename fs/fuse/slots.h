@@ -11,11 +11,14 @@
 
 #include "compiler.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define SLOTS_MAX 65000u
-#define SLOTS_VIEWS_MIN 2u /* open views that are kept whatever they cost */
+#define SLOTS_KEPT 4096u     /* with more in use the kernel is asked to forget the oldest names */
+#define SLOTS_VIEWS_MIN 2u   /* open views that are kept whatever they cost */
+#define SLOTS_VIEWS_MAX 256u /* beside those in use */
 
 struct slots;
 struct view;
@@ -57,18 +60,29 @@ MUST_CHECK int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t
 void slots_retire(struct slots *s, uint64_t tag);
 
 /*
- * slots_add(s, slot, n), slots_drop(s, slot, n): ${n} references more or fewer.  At zero the slot
- * may stand for another head.
+ * slots_too_many(s): whether more than SLOTS_KEPT are in use.
+ * slots_surplus(s, out, max): if so, up to ${max} of those that were used least recently, for the
+ * kernel to forget their roots.  None twice unless it was used in between.  Returns how many.
+ * Any thread.
+ */
+bool slots_too_many(struct slots *s);
+unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max);
+
+/*
+ * slots_add(s, slot, n), slots_drop(s, slot, n): ${n} references more or fewer.  To add, the slot
+ * has references or its view is in use (slots_view()).  Without either it may stand for another
+ * head.  Any thread.
  */
 void slots_add(struct slots *s, uint32_t slot, uint64_t n);
 void slots_drop(struct slots *s, uint32_t slot, uint64_t n);
 
 /*
- * slots_view(s, slot, out): the slot's view, opened if need be, in use until slots_view_put(). 
+ * slots_view(s, slot, out): the slot's view, opened if need be, in use until
+ * slots_view_put(s, slot, v).  Meanwhile the slot keeps its head, also without references.
  * Any thread; no lock is held while a view opens, and threads that want the same one wait for it.
  * Returns 0; -ESTALE if the slot is of no head; -ENOMEM; or why it does not open.
  */
 MUST_CHECK int slots_view(struct slots *s, uint32_t slot, struct view **out);
-void slots_view_put(struct slots *s, struct view *v);
+void slots_view_put(struct slots *s, uint32_t slot, struct view *v);
 
 #endif /* !SLOTS_H_ */

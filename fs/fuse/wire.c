@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -30,6 +31,8 @@
 #define NOTIFY_RESEND 7
 #define HAS_RESEND_2 (1u << (39 - 32)) /* in fuse_init_in.flags2 */
 #define UNIQUE_RESEND (UINT64_C(1) << 63)
+#define NOTIFY_INC_EPOCH 8 /* since 7.44 */
+#define NOTIFY_PRUNE 9	   /* since 7.45 */
 
 static _Thread_local uint32_t write_flags;
 
@@ -176,10 +179,10 @@ static struct sx_time sx_time_of(const struct timespec *t)
 	return (struct sx_time){.s = t->tv_sec, .ns = (uint32_t)t->tv_nsec};
 }
 
-static void fill_statx(const struct stat *st, struct statx_out *out)
+static void fill_statx(const struct stat *st, double timeout_s, struct statx_out *out)
 {
 	*out = (struct statx_out){
-		.attr_valid_s = (uint64_t)TIMEOUT_LONG_S,
+		.attr_valid_s = (uint64_t)timeout_s,
 		.mask = STATX_BASIC_STATS,
 		.blksize = (uint32_t)st->st_blksize,
 		.nlink = (uint32_t)st->st_nlink,
@@ -197,47 +200,94 @@ static void fill_statx(const struct stat *st, struct statx_out *out)
 	};
 }
 
-static int statx_of(struct mount *m, uint64_t id, struct statx_out *out)
+/* One that waits for a file to be written back. */
+struct wire_statx {
+	int fd;
+	uint64_t unique, ino;
+};
+
+static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct attr *a, int slot)
+{
+	struct wire_statx *asked;
+
+	if (a->bytes != 0)
+		return false;
+	asked = malloc(sizeof(*asked));
+	if (!asked)
+		return false;
+	*asked = (struct wire_statx){.fd = fd, .unique = unique, .ino = a->ino};
+	if (ask_when_written(m, a, slot, ASKS_STATX, asked))
+		return true;
+	free(asked);
+	return false;
+}
+
+/* ${written}: the kernel holds nothing of it that we don't. */
+static void statx_of_attr(struct mount *m, const struct attr *a, int slot, bool written,
+			  struct statx_out *out)
 {
 	struct stat st;
-	struct place n;
-	struct attr a;
-	int rc;
+	double timeout_s = stat_for(m, a, slot, &st);
 
-	if (node_is_virtual(id)) {
-		rc = embassy_stat(m, id, &st);
-		if (rc == 0)
-			fill_statx(&st, out);
-		return rc;
-	}
-	rc = place_get(m, id, &n);
+	if (written)
+		stat_of(a, slot, &st);
+	fill_statx(&st, timeout_s, out);
+	out->mask |= STATX_BTIME;
+	out->btime = sx_time_of(&a->btime);
+}
+
+static void send_statx(int fd, uint64_t unique, uint64_t id, int rc, struct statx_out *body)
+{
+	struct fuse_out_header out = {.len = sizeof(out), .unique = unique};
+	struct iovec iov[2] = {{&out, sizeof(out)}, {body, sizeof(*body)}};
+
 	if (rc < 0)
-		return rc;
-	rc = view_getattr(n.view, n.ino, &a);
-	if (rc == 0) {
-		stat_of(&a, n.slot, &st);
-		fill_statx(&st, out);
-		out->mask |= STATX_BTIME;
-		out->btime = sx_time_of(&a.btime);
-	}
-	place_put(m, &n);
-	return rc;
+		out.error = -reply_errno(id, rc);
+	else
+		out.len += sizeof(*body);
+	/* Whoever asked may have been interrupted; nothing hangs on the answer. */
+	if (answer(fd, iov, rc < 0 ? 1 : 2) < 0)
+		return;
+}
+
+void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written)
+{
+	struct statx_out body;
+	struct attr a;
+	int rc = view_getattr(m->view, asked->ino, &a);
+
+	if (rc == 0)
+		statx_of_attr(m, &a, -1, written, &body);
+	send_statx(asked->fd, asked->unique, asked->ino, rc, &body);
+	free(asked);
 }
 
 static void answer_statx(struct mount *m, int fd, const struct fuse_in_header *in)
 {
-	struct fuse_out_header out = {.len = sizeof(out), .unique = in->unique};
 	struct statx_out body;
-	struct iovec iov[2] = {{&out, sizeof(out)}, {&body, sizeof(body)}};
-	int rc = statx_of(m, in->nodeid, &body);
+	struct stat st;
+	struct place n;
+	struct attr a;
+	bool later = false;
+	int rc;
 
-	if (rc < 0)
-		out.error = -reply_errno(in->nodeid, rc);
-	else
-		out.len += sizeof(body);
-	/* Whoever asked may have been interrupted; nothing hangs on the answer. */
-	if (answer(fd, iov, rc < 0 ? 1 : 2) < 0)
-		return;
+	if (node_is_virtual(in->nodeid)) {
+		rc = embassy_stat(m, in->nodeid, &st);
+		if (rc == 0)
+			fill_statx(&st, TIMEOUT_LONG_S, &body);
+	} else {
+		rc = place_get(m, in->nodeid, &n);
+		if (rc == 0) {
+			rc = view_getattr(n.view, n.ino, &a);
+			if (rc == 0)
+				later = put_off_statx(m, fd, in->unique, &a, n.slot);
+			if (rc == 0 && !later)
+				statx_of_attr(m, &a, n.slot, false, &body);
+			place_put(m, &n);
+		}
+	}
+	if (!later)
+		send_statx(fd, in->unique, in->nodeid, rc, &body);
 }
 
 /* Look at a request.  True: it is dealt with, libfuse is not to see it. */
@@ -408,4 +458,28 @@ void wire_resend(struct mount *m)
 	msg_warn("this kernel (before 6.9) does not give requests again: those under way fail");
 	inflight_each(fail_request, m);
 	inflight_clear();
+}
+
+bool wire_new_epoch(struct mount *m)
+{
+	struct fuse_out_header out = {.len = sizeof(out), .error = NOTIFY_INC_EPOCH};
+
+	return write(fuse_session_fd(m->session), &out, sizeof(out)) == (ssize_t)sizeof(out);
+}
+
+void wire_prune(struct mount *m, const uint64_t *nodes, unsigned n)
+{
+	struct {
+		struct fuse_out_header out;
+		uint32_t count, padding;
+		uint64_t spare;
+		uint64_t nodes[WIRE_PRUNE_MAX];
+	} msg = {.out = {.error = NOTIFY_PRUNE}, .count = n};
+	size_t len = offsetof(__typeof__(msg), nodes) + n * sizeof(*nodes);
+
+	memcpy(msg.nodes, nodes, n * sizeof(*nodes));
+	msg.out.len = (uint32_t)len;
+	/* An older kernel does not know it, and forgets them when it needs memory. */
+	if (write(fuse_session_fd(m->session), &msg, len) < 0)
+		return;
 }

@@ -10,6 +10,7 @@
  *  - FUSE_TMPFILE
  *  - FUSE_STATX, for birth times
  *  - FUSE_NOTIFY_RESEND: a session goes on in another process (estate.h)
+ *  - FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_PRUNE: the kernel asks again, or forgets
  */
 
 #include "mount.h"
@@ -33,6 +34,24 @@ MUST_CHECK int wire_adopt(struct mount *m);
  * answer to; where it can't, these requests fail with EIO.  Once, before the first is read.
  */
 void wire_resend(struct mount *m);
+
+/*
+ * wire_new_epoch(m): the kernel asks again for each name that it was told so far, when it next
+ * needs it.  Returns false: this kernel (before 6.16) can't.
+ * wire_prune(m, nodes, n): the kernel is to forget these ${n} (at most WIRE_PRUNE_MAX) nodes,
+ * those of them that nobody uses.  A kernel before 6.18 does nothing.
+ * Both: any thread; neither waits for anybody.
+ */
+#define WIRE_PRUNE_MAX 64u
+bool wire_new_epoch(struct mount *m);
+void wire_prune(struct mount *m, const uint64_t *nodes, unsigned n);
+
+/*
+ * wire_answer_statx(m, asked, written): a FUSE_STATX that ask_when_written() put off; frees
+ * ${asked}.  ${written}: the kernel holds nothing of the file that we don't.  Any thread.
+ */
+struct wire_statx;
+void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written);
 
 /* wire_write_kills_priv(): of the write request that this thread handles. */
 bool wire_write_kills_priv(void);

@@ -4,6 +4,8 @@ import ctypes
 import errno
 import mmap
 import os
+import subprocess
+import time
 import resource
 import signal
 
@@ -333,3 +335,65 @@ def size_limit():
             fallocate(f, 0, 0, 10001)
     os.chmod(".", 0o777)
     as_user(child)
+
+
+def archived(path):
+    """What GNU tar -S keeps of a file: it believes a file without blocks to be one hole."""
+    subprocess.check_call(["tar", "-S", "-cf", "a.tar", path])
+    out = subprocess.check_output(["tar", "-xOf", "a.tar", path])
+    os.unlink("a.tar")
+    return out
+
+
+def wait_for_blocks(path, wanted):
+    """The kernel is told some time after it wrote back."""
+    for _ in range(400):
+        if os.stat(path).st_blocks == wanted:
+            return
+        time.sleep(0.025)
+    raise AssertionError(f"{path}: {os.stat(path).st_blocks} blocks, {wanted} were due")
+
+
+@check()
+def blocks_of_an_open_file():
+    data = os.urandom(4 << 20)
+    for asked in (False, True):
+        f = os.open("f", os.O_CREAT | os.O_RDWR)
+        if asked:  # the kernel keeps the answer
+            os.fstat(f)
+        os.write(f, data)
+        assert os.fstat(f).st_blocks > 0 and archived("f") == data
+        os.fsync(f)
+        assert os.fstat(f).st_blocks == len(data) // 512
+        os.write(f, data)
+        os.sync()
+        wait_for_blocks("f", 2 * len(data) // 512)
+        os.ftruncate(f, 0)
+        assert os.fstat(f).st_blocks == 0
+        os.pwrite(f, data, 0)
+        assert os.fstat(f).st_blocks > 0 and archived("f") == data
+        os.close(f)
+        assert os.stat("f").st_blocks == len(data) // 512
+        os.unlink("f")
+    os.close(os.open("empty", os.O_CREAT | os.O_RDWR))
+    assert os.stat("empty").st_blocks == 0
+
+
+@check()
+def blocks_of_a_map():
+    data = os.urandom(1 << 20)
+    for read in (False, True):
+        f = os.open("f", os.O_CREAT | os.O_RDWR)
+        os.ftruncate(f, 4 << 20)
+        assert os.fstat(f).st_blocks == 0
+        m = mmap.mmap(f, 4 << 20)
+        if read:  # all pages are there when it is written to
+            assert m[:] == bytes(4 << 20) and os.fstat(f).st_blocks == 0
+        os.close(f)
+        m[1 << 20:2 << 20] = data
+        assert os.stat("f").st_blocks > 0
+        assert archived("f") == bytes(1 << 20) + data + bytes(2 << 20)
+        os.sync()
+        wait_for_blocks("f", len(data) // 512)
+        m.close()
+        os.unlink("f")

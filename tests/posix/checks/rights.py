@@ -165,6 +165,48 @@ def set_id_bits_go():
             os.chmod("f", bits)
             change()  # root may
             assert mode() == bits, f"{name} by root: {oct(bits)} became {oct(mode())}"
-    write("f", b"x", 0o6777)
-    os.chown("f", 12, 34)
-    assert stat.S_IMODE(os.stat("f").st_mode) == 0o777
+
+
+@check()
+def set_id_bits_go_with_the_owner():
+    os.chmod(".", 0o777)
+    give = {"group": lambda: os.chown("f", -1, USER), "both": lambda: os.chown("f", USER, USER)}
+    for name, change in give.items():
+        # by the owner, of the file's group or not; the second bit counts where the first can't
+        for bits, gid, groups, kept in ((0o6777, 77, (77,), 0o777), (0o6777, 77, (), 0o777),
+                                        (0o6767, 77, (77,), 0o2767), (0o6767, 77, (), 0o767),
+                                        (0o2767, 77, (), 0o767), (0o2767, USER, (), 0o2767),
+                                        (0o2676, 77, (), 0o676)):
+            write("f")
+            os.chown("f", USER, gid)
+            os.chmod("f", bits)
+            as_user(change, groups=groups)
+            mode = stat.S_IMODE(os.stat("f").st_mode)
+            assert mode == kept, f"{name}, group {gid}, in {groups}: {oct(bits)} became {oct(mode)}"
+    for bits, kept in ((0o6777, 0o777), (0o6767, 0o2767)):  # by root
+        write("f", b"x", bits)
+        os.chown("f", 12, 34)
+        assert stat.S_IMODE(os.stat("f").st_mode) == kept
+    os.mkdir("d")  # a folder's bits are no program's
+    os.chown("d", USER, 77)
+    os.chmod("d", 0o6767)
+    as_user(lambda: os.chown("d", USER, USER))
+    assert stat.S_IMODE(os.stat("d").st_mode) == 0o6767
+
+
+@check()
+def set_gid_goes_with_a_list():
+    os.chmod(".", 0o777)
+    for groups, kept in (((77,), 0o2750), ((), 0o750)):
+        write("f", mode=0o2750)
+        os.chown("f", USER, 77)
+        os.chmod("f", 0o2750)
+        as_user(lambda: subprocess.check_call(["setfacl", "-m", "u:9:r", "f"]), groups=groups)
+        assert stat.S_IMODE(os.stat("f").st_mode) == kept, oct(os.stat("f").st_mode)
+        os.unlink("f")
+    write("f")
+    os.chown("f", USER, 77)
+    for groups, kept in (((77,), 0o2710), ((), 0o710)):
+        os.chmod("f", 0o2750)
+        as_user(lambda: os.chmod("f", 0o2710), groups=groups)
+        assert stat.S_IMODE(os.stat("f").st_mode) == kept, oct(os.stat("f").st_mode)

@@ -1,0 +1,194 @@
+/*
+ * What the kernel is told of its own accord.
+ *
+ * A table with one place for each hash of an inode's number.  Where two inodes share a place the
+ * older one is told of at once.
+ *
+ * Not told at each write: after it the kernel asks for the attributes at the next write by an
+ * application as well.
+ *
+ * Invariants:
+ *  - n_pending is the number of records that are pending
+ *  - a record that is pending is told of by the thread, by tell_synced(), or by who takes its place
+ */
+
+#include "tell.h"
+
+#include "clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+struct record {
+	uint64_t ino; /* 0: free */
+	uint64_t told_ns;
+	bool pending;
+};
+
+struct tell {
+	struct tell_config cfg;
+	pthread_t thread;
+	pthread_mutex_t mu;
+	pthread_cond_t wake;
+	struct record table[TELL_TABLE]; /* Guarded by mu, like all below. */
+	unsigned n_pending;
+	bool views, stopping;
+	uint64_t round[TELL_TABLE]; /* the thread's own */
+};
+
+static struct record *record_of(struct tell *t, uint64_t ino)
+{
+	return &t->table[(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) % TELL_TABLE];
+}
+
+static void settle_locked(struct tell *t, struct record *r, uint64_t now_ns)
+{
+	assert(r->pending && t->n_pending > 0);
+	r->pending = false;
+	r->told_ns = now_ns;
+	t->n_pending--;
+}
+
+/* Take all that is pending.  Returns how many there are in t->round. */
+static unsigned take_locked(struct tell *t)
+{
+	uint64_t now_ns = clock_mono_ns();
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < TELL_TABLE && t->n_pending > 0; i++)
+		if (t->table[i].pending) {
+			t->round[n++] = t->table[i].ino;
+			settle_locked(t, &t->table[i], now_ns);
+		}
+	assert(t->n_pending == 0);
+	return n;
+}
+
+/* Until views are too many, or writes have been gathered. */
+static void gather_locked(struct tell *t)
+{
+	uint64_t until_ns;
+
+	while (!t->stopping && !t->views && t->n_pending == 0)
+		pthread_cond_wait(&t->wake, &t->mu);
+	until_ns = clock_mono_ns() + TELL_GATHER_NS;
+	while (!t->stopping && !t->views && clock_wait(&t->wake, &t->mu, until_ns) == 0)
+		;
+}
+
+static void *run(void *arg)
+{
+	struct tell *t = arg;
+
+	pthread_mutex_lock(&t->mu);
+	for (;;) {
+		bool views;
+		unsigned n = 0;
+
+		gather_locked(t);
+		if (t->stopping)
+			break;
+		views = t->views;
+		t->views = false;
+		if (!views)
+			n = take_locked(t);
+		pthread_mutex_unlock(&t->mu);
+		if (views)
+			t->cfg.views(t->cfg.ctx);
+		for (unsigned i = 0; i < n; i++)
+			t->cfg.attributes(t->cfg.ctx, t->round[i]);
+		pthread_mutex_lock(&t->mu);
+	}
+	pthread_mutex_unlock(&t->mu);
+	return NULL;
+}
+
+int tell_new(const struct tell_config *cfg, struct tell **out)
+{
+	struct tell *t = calloc(1, sizeof(*t));
+	int rc;
+
+	if (!t)
+		return -ENOMEM;
+	t->cfg = *cfg;
+	pthread_mutex_init(&t->mu, NULL);
+	clock_cond_init(&t->wake);
+	rc = -pthread_create(&t->thread, NULL, run, t);
+	if (rc < 0)
+		goto free_all;
+	*out = t;
+	return 0;
+
+free_all:
+	pthread_cond_destroy(&t->wake);
+	pthread_mutex_destroy(&t->mu);
+	free(t);
+	return rc;
+}
+
+void tell_free(struct tell *t)
+{
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->mu);
+	t->stopping = true;
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->mu);
+	pthread_join(t->thread, NULL);
+	pthread_cond_destroy(&t->wake);
+	pthread_mutex_destroy(&t->mu);
+	free(t);
+}
+
+void tell_written(struct tell *t, uint64_t ino)
+{
+	struct record *r = record_of(t, ino);
+	uint64_t other = 0;
+
+	assert(ino != 0);
+	pthread_mutex_lock(&t->mu);
+	if (r->ino != ino) {
+		if (r->pending) {
+			other = r->ino;
+			settle_locked(t, r, 0);
+		}
+		*r = (struct record){.ino = ino};
+	}
+	if (!r->pending) {
+		r->pending = true;
+		if (t->n_pending++ == 0)
+			pthread_cond_signal(&t->wake);
+	}
+	pthread_mutex_unlock(&t->mu);
+	if (other != 0)
+		t->cfg.attributes(t->cfg.ctx, other);
+}
+
+void tell_synced(struct tell *t, uint64_t ino)
+{
+	struct record *r = record_of(t, ino);
+	uint64_t now_ns;
+	bool now = false;
+
+	pthread_mutex_lock(&t->mu);
+	if (r->ino == ino && r->pending) {
+		now_ns = clock_mono_ns();
+		now = r->told_ns == 0 || now_ns - r->told_ns >= TELL_SYNCED_NS;
+		if (now)
+			settle_locked(t, r, now_ns);
+	}
+	pthread_mutex_unlock(&t->mu);
+	if (now)
+		t->cfg.attributes(t->cfg.ctx, ino);
+}
+
+void tell_views(struct tell *t)
+{
+	pthread_mutex_lock(&t->mu);
+	t->views = true;
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->mu);
+}

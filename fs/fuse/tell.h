@@ -1,0 +1,46 @@
+#ifndef TELL_H_
+#define TELL_H_
+
+/*
+ * What the kernel is told of its own accord, by a thread that holds no request.
+ *
+ * The kernel keeps a file's attributes until it changes them itself, and does not know that the
+ * number of a file's blocks changes when it writes the file back.  So some time after a write it
+ * is told to ask again, once for all writes in between.  It is also asked to forget views of the
+ * past that are too many.
+ */
+
+#include "compiler.h"
+
+#include <stdint.h>
+
+struct tell;
+
+#define TELL_GATHER_NS UINT64_C(250000000)  /* how long writes to a file are gathered */
+#define TELL_SYNCED_NS UINT64_C(1000000000) /* between two answers to syncs of one file */
+#define TELL_TABLE 4096u
+
+struct tell_config {
+	/* attributes(ctx, ino): the kernel is to forget them.  No lock is held. */
+	void (*attributes)(void *ctx, uint64_t ino);
+	/* views(ctx): it is to forget views, if there are too many.  No lock is held. */
+	void (*views)(void *ctx);
+	void *ctx;
+};
+
+/* tell_new(cfg, out): returns 0 or -errno.  tell_free(t): tells no more; NULL is a no-op. */
+MUST_CHECK int tell_new(const struct tell_config *cfg, struct tell **out);
+void tell_free(struct tell *t);
+
+/*
+ * tell_written(t, ino): the kernel wrote back cached contents of ${ino}.  Any thread; calls
+ * attributes() for another file where two share a place in the table.
+ * tell_synced(t, ino): who waited for it to be written may look now: tell at once, but not more
+ * than once in TELL_SYNCED_NS.  Any thread; calls attributes().
+ * tell_views(t): there may be too many views.  Any thread.
+ */
+void tell_written(struct tell *t, uint64_t ino);
+void tell_synced(struct tell *t, uint64_t ino);
+void tell_views(struct tell *t);
+
+#endif /* !TELL_H_ */

@@ -1,0 +1,163 @@
+/*
+ * Files of which nothing is stored, and of which the kernel may hold contents.
+ *
+ * "Begun" is an open-addressing set of inode numbers that grows; "created" a table in which a newer
+ * file takes an older one's place.
+ *
+ * Invariants:
+ *  - at most half of the set is in use, so a search ends
+ *  - no inode is in both
+ */
+
+#include "unwritten.h"
+
+#include "clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#define TABLE_MIN 64u
+
+struct unwritten {
+	atomic_uint n; /* in the set; read without mu to see that there are none */
+	pthread_mutex_t mu;
+	uint64_t all_until_ns; /* any file may be begun; Guarded by mu, like all below. */
+	uint64_t *set;	       /* 0: free */
+	unsigned cap;	       /* a power of two */
+	uint64_t created[UNWRITTEN_CREATED];
+};
+
+static unsigned hash(uint64_t ino)
+{
+	return (unsigned)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+}
+
+static unsigned place_in(const uint64_t *set, unsigned cap, uint64_t ino)
+{
+	unsigned i = hash(ino) & (cap - 1);
+
+	while (set[i] != 0 && set[i] != ino)
+		i = (i + 1) & (cap - 1);
+	return i;
+}
+
+int unwritten_new(bool take_over, struct unwritten **out)
+{
+	struct unwritten *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return -ENOMEM;
+	u->cap = TABLE_MIN;
+	u->set = calloc(u->cap, sizeof(*u->set));
+	if (!u->set) {
+		free(u);
+		return -ENOMEM;
+	}
+	if (take_over)
+		u->all_until_ns = clock_mono_ns() + UNWRITTEN_TAKE_OVER_NS;
+	pthread_mutex_init(&u->mu, NULL);
+	*out = u;
+	return 0;
+}
+
+void unwritten_free(struct unwritten *u)
+{
+	if (!u)
+		return;
+	pthread_mutex_destroy(&u->mu);
+	free(u->set);
+	free(u);
+}
+
+/* Room for one more.  -ENOMEM, also at the set's bound. */
+static int grow_locked(struct unwritten *u)
+{
+	unsigned cap = u->cap * 2;
+	uint64_t *set;
+
+	if (atomic_load(&u->n) + 1 <= u->cap / 2)
+		return 0;
+	set = cap / 2 <= UNWRITTEN_MAX ? calloc(cap, sizeof(*set)) : NULL;
+	if (!set)
+		return -ENOMEM;
+	for (unsigned i = 0; i < u->cap; i++)
+		if (u->set[i] != 0)
+			set[place_in(set, cap, u->set[i])] = u->set[i];
+	free(u->set);
+	u->set = set;
+	u->cap = cap;
+	return 0;
+}
+
+void unwritten_created(struct unwritten *u, uint64_t ino)
+{
+	pthread_mutex_lock(&u->mu);
+	u->created[hash(ino) % UNWRITTEN_CREATED] = ino;
+	pthread_mutex_unlock(&u->mu);
+}
+
+bool unwritten_begun(struct unwritten *u, uint64_t ino)
+{
+	uint64_t *created = &u->created[hash(ino) % UNWRITTEN_CREATED];
+	bool tell = false;
+	unsigned i;
+
+	assert(ino != 0);
+	pthread_mutex_lock(&u->mu);
+	i = place_in(u->set, u->cap, ino);
+	if (u->set[i] == 0) {
+		tell = *created != ino;
+		if (!tell)
+			*created = 0;
+		if (grow_locked(u) == 0) {
+			u->set[place_in(u->set, u->cap, ino)] = ino;
+			atomic_fetch_add(&u->n, 1);
+		} else {
+			u->all_until_ns = UINT64_MAX; /* known no more: better too many blocks */
+		}
+		assert(atomic_load(&u->n) <= u->cap / 2);
+	}
+	pthread_mutex_unlock(&u->mu);
+	return tell;
+}
+
+void unwritten_ended(struct unwritten *u, uint64_t ino)
+{
+	unsigned i;
+
+	if (atomic_load(&u->n) == 0)
+		return;
+	pthread_mutex_lock(&u->mu);
+	i = place_in(u->set, u->cap, ino);
+	if (u->set[i] == ino) {
+		u->set[i] = 0;
+		atomic_fetch_sub(&u->n, 1);
+		/* Close the gap, so that what was pushed past it is still found. */
+		for (unsigned k = (i + 1) & (u->cap - 1); u->set[k] != 0;
+		     k = (k + 1) & (u->cap - 1)) {
+			uint64_t moved = u->set[k];
+
+			u->set[k] = 0;
+			u->set[place_in(u->set, u->cap, moved)] = moved;
+		}
+	}
+	pthread_mutex_unlock(&u->mu);
+}
+
+bool unwritten_is(struct unwritten *u, uint64_t ino)
+{
+	uint64_t *created = &u->created[hash(ino) % UNWRITTEN_CREATED];
+	bool is;
+
+	pthread_mutex_lock(&u->mu);
+	is = u->set[place_in(u->set, u->cap, ino)] == ino;
+	if (!is && u->all_until_ns != 0)
+		is = u->all_until_ns > clock_mono_ns();
+	if (!is && *created == ino)
+		*created = 0;
+	pthread_mutex_unlock(&u->mu);
+	return is;
+}
