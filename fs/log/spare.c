@@ -9,7 +9,10 @@
  * Invariants:
  *  1. All below the spare's length is allocated and reads as zeros.  (A copy of it may have holes:
  *     then writes to the segment meet the full disk themselves.)
- *  2. A segment's file has its whole length until it is closed, whatever of it is allocated:
+ *  2. A short spare that is made a segment, and so longer than what is allocated, is called "taken"
+ *     until it has the segment's name.  One that is found, since a process died or a rename failed, is
+ *     cut to what it has, and a spare again.
+ *  3. A segment's file has its whole length until it is closed, whatever of it is allocated:
  *     history_may_be_torn() relies on that.
  */
 
@@ -26,6 +29,7 @@
 #include <stdlib.h>
 
 #define SPARE "spare"
+#define TAKEN "taken"
 #define FILL_LEN (UINT32_C(1) << 20)
 #define PAGE_LEN UINT64_C(4096)
 #define CATALOG_ROOM (UINT64_C(4) << 20)
@@ -98,13 +102,36 @@ static int find_goal(int fd, uint64_t len, uint64_t want, uint64_t *out)
 	return 0;
 }
 
+/* What is left of a short spare that was to be a segment is a spare, if there is no other. */
+static int put_back_taken(struct store *st)
+{
+	int fd = file_open(st->dirfd, TAKEN, O_RDWR, 0), rc;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	rc = file_truncate(fd, STORE_SPARE_MIN);
+	/* Before its name says that all of it is allocated. */
+	if (rc == 0)
+		rc = file_sync(fd);
+	file_close(fd);
+	if (rc == 0)
+		rc = file_exists(st->dirfd, SPARE);
+	if (rc < 0)
+		return rc;
+	return rc == 0 ? file_rename(st->dirfd, TAKEN, SPARE) : file_unlink(st->dirfd, TAKEN);
+}
+
 /* Have a spare of ${want} bytes, or a short one. */
 static int make_spare(struct store *st, uint64_t want, uint64_t *out_len)
 {
 	uint64_t len = 0, goal = 0;
-	int fd = open_spare(st, O_CREAT, &len), rc = 0;
+	int fd, rc;
 
 	assert(st->writable);
+	rc = put_back_taken(st);
+	if (rc < 0)
+		return rc;
+	fd = open_spare(st, O_CREAT, &len);
 	if (fd < 0)
 		return fd;
 	if (len < want)
@@ -131,29 +158,30 @@ int store_make_spare(struct store *st, uint64_t *out_len)
 	return make_spare(st, SEGMENT_SIZE, out_len);
 }
 
-/* What is a segment next: all of a whole spare, the first part of a short one in a whole file. */
+/* The first part of a short spare, in a file as long as a segment. */
 static int cut_out_segment(struct store *st)
 {
-	uint64_t len;
-	int fd = open_spare(st, 0, &len), rc = 0;
+	int fd, rc = file_rename(st->dirfd, SPARE, TAKEN);
 
+	if (rc == 0)
+		rc = file_sync(st->dirfd);
+	if (rc < 0)
+		return rc;
+	fd = file_open(st->dirfd, TAKEN, O_RDWR, 0);
 	if (fd < 0)
 		return fd;
-	if (len < SEGMENT_SIZE) {
-		rc = file_truncate(fd, STORE_SPARE_MIN);
-		if (rc == 0)
-			rc = file_truncate(fd, SEGMENT_SIZE);
-		if (rc == 0)
-			rc = file_sync(fd);
-		if (rc < 0)
-			(void)!file_truncate(fd, STORE_SPARE_MIN);
-	}
+	rc = file_truncate(fd, STORE_SPARE_MIN);
+	if (rc == 0)
+		rc = file_truncate(fd, SEGMENT_SIZE);
+	if (rc == 0)
+		rc = file_sync(fd);
 	file_close(fd);
 	return rc;
 }
 
 int store_take_spare(struct store *st, uint64_t number)
 {
+	const char *from = SPARE;
 	char name[SEGMENT_NAME_LEN];
 	uint64_t len;
 	int rc;
@@ -165,14 +193,17 @@ int store_take_spare(struct store *st, uint64_t number)
 	if (rc != -ERR_ABSENT)
 		return rc;
 	rc = store_make_spare(st, &len);
-	if (rc == 0)
+	if (rc < 0)
+		return rc;
+	if (len < SEGMENT_SIZE) {
+		from = TAKEN;
 		rc = cut_out_segment(st);
-	if (rc < 0)
-		return rc;
+	}
 	store_segment_name(number, name);
-	rc = file_rename(st->dirfd, SPARE, name);
+	if (rc == 0)
+		rc = file_rename(st->dirfd, from, name);
 	if (rc < 0)
-		return rc;
+		goto put_back;
 	rc = file_sync(st->dirfd);
 	if (rc < 0)
 		goto name_back;
@@ -180,7 +211,10 @@ int store_take_spare(struct store *st, uint64_t number)
 
 name_back:
 	/* If that fails too, the caller's next attempt gets -EEXIST, never a second file. */
-	(void)!file_rename(st->dirfd, name, SPARE);
+	(void)!file_rename(st->dirfd, name, from);
+put_back:
+	/* If that fails, the next that wants a spare does it. */
+	(void)!put_back_taken(st);
 	return rc;
 }
 
@@ -200,9 +234,12 @@ void store_rest_spare(struct store *st)
 bool store_shrink_spare(struct store *st, uint64_t least)
 {
 	uint64_t len;
-	int fd = open_spare(st, 0, &len);
 	bool shrunk;
+	int fd;
 
+	if (put_back_taken(st) < 0)
+		return false;
+	fd = open_spare(st, 0, &len);
 	if (fd < 0)
 		return false;
 	shrunk = len >= least + STORE_SPARE_STEP && file_truncate(fd, len - STORE_SPARE_STEP) == 0;

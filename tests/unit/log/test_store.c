@@ -322,6 +322,40 @@ Test(store, spare_without_space_or_fallocate)
 	cr_assert_geq((uint64_t)s.st_blocks * 512, SEGMENT_SIZE);
 }
 
+static int fail_nth_without_space(void *ctx, const char *op)
+{
+	return strcmp(op, "allocate") == 0 ? -ENOSPC : fail_nth(ctx, op);
+}
+
+/* Whichever call fails while a short spare becomes a segment: what is found then is not taken for whole. */
+Test(store, a_short_spare_stays_short_whatever_fails)
+{
+	char path[512];
+	struct stat s;
+	uint64_t len;
+
+	snprintf(path, sizeof(path), "%s/log/spare", dir);
+	for (int n = 0;; n++) {
+		int left = n, rc;
+
+		store_rest_spare(st);
+		file_set_fault(fail_nth_without_space, &left);
+		rc = store_take_spare(st, 5);
+		file_set_fault(no_space, NULL);
+		if (rc == 0)
+			cr_assert_eq(store_remove(st, 5), 0);
+		if (rc < 0)
+			cr_assert_eq(store_make_spare(st, &len), 0, "call %d", n);
+		file_set_fault(NULL, NULL);
+		if (rc == 0 && left >= 0)
+			break;
+		if (stat(path, &s) == 0)
+			cr_assert_geq((uint64_t)s.st_blocks * 512, (uint64_t)s.st_size, "call %d",
+				      n);
+		cr_assert_not(exists("taken"), "call %d", n);
+	}
+}
+
 static int refuse_direct(void *ctx, const char *op)
 {
 	int *n = ctx;
