@@ -35,7 +35,13 @@ static const struct {
 	[FAILING_CHECKPOINT] = {"no checkpoint can be taken", "checkpoints are taken again"},
 };
 
-/* How the newest try of a kind went. REQUIRES(clock_mu) */
+static void note(struct volume *v, enum failing what, int rc) REQUIRES(v->clock_mu);
+static void wait_ms(struct volume *v, pthread_cond_t *cond, uint64_t ms) REQUIRES(v->clock_mu);
+static bool checkpoint_pauses(const struct volume *v) REQUIRES(v->clock_mu);
+static uint64_t head_due(const struct volume *v, uint64_t due) REQUIRES(v->clock_mu);
+static uint64_t checkpoint_due(const struct volume *v, uint64_t due) REQUIRES(v->clock_mu);
+
+/* How the newest try of a kind went. */
 static void note(struct volume *v, enum failing what, int rc)
 {
 	char *reason = v->reason[what], text[sizeof(v->reason[what])] = "";
@@ -80,7 +86,7 @@ int clockwork_head_failing(struct volume *v)
 	return rc;
 }
 
-/* Wait on ${cond} for at most ${ms}.  REQUIRES(clock_mu) */
+/* Wait on ${cond} for at most ${ms}. */
 static void wait_ms(struct volume *v, pthread_cond_t *cond, uint64_t ms)
 {
 	(void)!clock_wait(cond, &v->clock_mu, clock_mono_ns() + ms * NS_PER_MS);
@@ -124,7 +130,7 @@ void clockwork_want_checkpoint(struct volume *v)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
-/* The newest one failed, and it is too early for another. REQUIRES(clock_mu) */
+/* The newest one failed, and it is too early for another. */
 static bool checkpoint_pauses(const struct volume *v)
 {
 	return v->checkpoint_rc < 0 && !v->checkpoint_now &&
@@ -173,7 +179,7 @@ static uint64_t ms_to_head(void)
 	return ms < HEAD_PHASE_MS ? HEAD_PHASE_MS - ms : HEAD_PHASE_MS + 1000 - ms;
 }
 
-/* When to try a head next, whose time is ${due} if nobody asks for one. REQUIRES(clock_mu) */
+/* When to try a head next, whose time is ${due} if nobody asks for one. */
 static uint64_t head_due(const struct volume *v, uint64_t due)
 {
 	uint64_t at = v->want_head ? 0 : due;
@@ -296,7 +302,7 @@ static uint64_t checkpoint_interval_ns(const struct volume *v)
 	return (v->cfg.checkpoint_s ? v->cfg.checkpoint_s : CHECKPOINT_S_DEFAULT) * NS_PER_S;
 }
 
-/* When to take a checkpoint next, whose time is ${due} if nobody asks. REQUIRES(clock_mu) */
+/* When to take a checkpoint next, whose time is ${due} if nobody asks. */
 static uint64_t checkpoint_due(const struct volume *v, uint64_t due)
 {
 	uint64_t at = v->want_checkpoint ? 0 : due;

@@ -21,6 +21,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+static uint64_t newest_head_number(struct volume *v) REQUIRES(v->flush_mu);
+static int take_pending(struct volume *v, bool freeze) REQUIRES(v->flush_mu);
+static int append_unsent(struct volume *v) REQUIRES(v->flush_mu);
+static int find_net(struct volume *v, struct overlay *net, struct delta *out) REQUIRES(v->flush_mu);
+static int roll_up(struct volume *v) REQUIRES(v->flush_mu);
+static int list_deltas(struct volume *v, struct head *h) REQUIRES(v->flush_mu);
+static int add_head_locked(struct volume *v, struct head *out) REQUIRES(v->flush_mu);
+
 int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain, size_t len)
 {
 	struct since *s = &v->since;
@@ -54,7 +62,7 @@ void commit_release(struct volume *v)
 	free(v->since.ptr);
 }
 
-/* No head is made meanwhile.  REQUIRES(flush_mu) */
+/* No head is made meanwhile. */
 static uint64_t newest_head_number(struct volume *v)
 {
 	struct head head;
@@ -79,7 +87,7 @@ int commit_take_again(struct volume *v)
 	return rc;
 }
 
-/* Move what is pending into v->unsent.  REQUIRES(flush_mu) */
+/* Move what is pending into v->unsent. */
 static int take_pending(struct volume *v, bool freeze)
 {
 	struct overlay *fresh = NULL;
@@ -210,7 +218,7 @@ static int append_piece(void *ctx, const void *records, size_t len)
 	return rc;
 }
 
-/* The net effect of all deltas since the newest head.  REQUIRES(flush_mu) */
+/* The net effect of all deltas since the newest head. */
 static int find_net(struct volume *v, struct overlay *net, struct delta *out)
 {
 	struct delta d;
@@ -234,7 +242,7 @@ static int find_net(struct volume *v, struct overlay *net, struct delta *out)
 /*
  * Append the net effect of many small deltas: a view then reads a few blocks for each head, not
  * thousands.  The deltas stay, so what a try has appended that failed, here or at the head, is the
- * beginning of what the next one needs, unless more came since. REQUIRES(flush_mu)
+ * beginning of what the next one needs, unless more came since.
  */
 static int roll_up(struct volume *v)
 {
@@ -259,7 +267,7 @@ static int roll_up(struct volume *v)
 }
 
 /* What the next head lists: all deltas since the newest, or a rollup and the deltas after it. */
-static int list_deltas(struct volume *v, struct head *h) /* REQUIRES(flush_mu) */
+static int list_deltas(struct volume *v, struct head *h)
 {
 	const struct rolled *done = &v->rolled;
 	int rc;

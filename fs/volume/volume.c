@@ -146,6 +146,9 @@ static struct log_config log_config_of(const struct volume_config *cfg)
 	};
 }
 
+/* No other thread is there yet. */
+static int apply_tail(struct volume *v, const struct log_tail *tail) UNFOLLOWED;
+
 /* Deltas above the newest head: no head lists them yet, so the next one must. */
 static int apply_tail(struct volume *v, const struct log_tail *tail)
 {

@@ -13,6 +13,7 @@
 
 #include "buf.h"
 #include "journal.h"
+#include "locks.h"
 #include "view_internal.h"
 
 #include <stdatomic.h>
@@ -145,12 +146,12 @@ MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);
  * commit_flush(v): append what is pending as a delta.  Takes flush_mu.  0, -ENOSPC, -EIO,
  * -ERR_STUCK, -ENOMEM; nothing is lost then.
  */
-MUST_CHECK int commit_flush(struct volume *v);
+MUST_CHECK int commit_flush(struct volume *v) EXCLUDES(v->flush_mu);
 /*
  * The same with flush_mu held; ${freeze}: the live overlay becomes the frozen one in the same step
  * (there is none).
  */
-MUST_CHECK int commit_flush_locked(struct volume *v, bool freeze);
+MUST_CHECK int commit_flush_locked(struct volume *v, bool freeze) REQUIRES(v->flush_mu);
 /*
  * commit_heads_keep_up(v): before more is appended: asks for a head if there is much since the
  * newest, and makes one if the thread that does so is behind.  No lock is held.  0 or as
@@ -162,7 +163,8 @@ MUST_CHECK int commit_heads_keep_up(struct volume *v);
  * REQUIRES(flush_mu).  0 or -ENOMEM.
  */
 MUST_CHECK int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *plain,
-				size_t len);
+				size_t len)
+	REQUIRES(v->flush_mu);
 /*
  * commit_take_again(v): the pending changes are those of a delta that a dead process took and did
  * not append.  0 or -ENOMEM.
