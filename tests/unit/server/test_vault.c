@@ -2,6 +2,7 @@
 
 #include "vault_fixture.h"
 
+#include "appender.h"
 #include "err.h"
 #include "file.h"
 
@@ -112,6 +113,53 @@ Test(vault, volume_conf)
 	buf_release(&second);
 	buf_release(&fewer);
 	buf_release(&stored);
+}
+
+static void no_cancel(void *ctx)
+{
+	(void)ctx;
+}
+
+/* Whether a writer of epoch 1 may append. */
+static int try_old_writer(void)
+{
+	struct appender_opening o = {.epoch = 1, .cancel = no_cancel};
+	struct copy_stand s;
+	struct appender *a;
+	int rc;
+
+	copy_get_stand(copy, &s);
+	o.position = s.end;
+	o.head = s.head;
+	rc = appender_begin(copy, WHO, &o, &a);
+	if (rc == 0)
+		appender_end(a);
+	return rc;
+}
+
+/*
+ * A volume.conf that fences the old writer, and a folder's sync that fails: the owner is told, what was
+ * in force stays, and the same again is written again, not taken for done: then the fence is up.
+ */
+Test(vault, a_fence_that_could_not_be_stored_is_put_up_by_the_next_attempt)
+{
+	struct buf second = {0};
+	struct copy *same;
+
+	synth_conf(&log_, 2, 2, &second);
+	cr_expect_eq(try_old_writer(), 0);
+	for (int i = 0; i < 2; i++) {
+		file_set_fault(fail_sync, NULL);
+		cr_expect_eq(vault_put(vault, second.p, second.len, WHO, &same), -EIO);
+		file_set_fault(NULL, NULL);
+		cr_expect_eq(try_old_writer(), 0);
+	}
+	cr_expect_eq(vault_put(vault, second.p, second.len, WHO, &same), 0);
+	cr_expect_eq(try_old_writer(), -ERR_STALE);
+	fix_close();
+	fix_open();
+	cr_expect_eq(try_old_writer(), -ERR_STALE);
+	buf_release(&second);
 }
 
 Test(vault, same_serial_other_bytes)
