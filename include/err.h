@@ -31,7 +31,8 @@
 	X(ERR_VERSION, EPROTONOSUPPORT, 1, "of a format version that this program does not know")  \
 	X(ERR_FORMAT, EINVAL, 20, "malformed")                                                     \
 	X(ERR_STUCK, EIO, 1, "stopped by an earlier error")                                        \
-	X(ERR_NEED_NODE, EIO, 1, "a tree node must be loaded first")
+	X(ERR_NEED_NODE, EIO, 1, "a tree node must be loaded first")                               \
+	X(ERR_NO_STATE, ENOENT, 2, "no such head or snapshot")
 
 enum err {
 	ERR_BASE = 10000,
@@ -56,6 +57,12 @@ int err_exit(int rc);
  * return ${rc}.  Called once, where the cause is known.
  */
 int err_say(int rc, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/*
+ * err_forget(rc): the thread's detail, if it is for ${rc}, tells of an earlier failure.  Called where
+ * a new one of that code begins and has nothing to say for itself, as when the system fails a call.
+ */
+void err_forget(int rc);
 
 /*
  * err_detail(rc): this thread's detail if the newest err_say() was for ${rc}, else

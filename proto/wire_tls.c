@@ -154,6 +154,19 @@ release:
 
 /* ---- the server's ---- */
 
+/* tls_files_read() for a server. */
+static int server_files_read(const char *dir, struct tls_files *f)
+{
+	int rc = tls_files_read(dir, f);
+
+	if (rc == 0 && cert_serves(f->cert, f->cert_len) == -EINVAL)
+		rc = err_say(-EINVAL,
+			     "%s: cert.pem is a client's certificate; give the folder with the "
+			     "server's, which 'embassy tls' calls server",
+			     dir);
+	return rc;
+}
+
 struct wire_tls_source {
 	char *dir;
 	pthread_mutex_t mu;
@@ -211,7 +224,7 @@ static int read_news_locked(struct wire_tls_source *s, grpc_ssl_server_certifica
 	uint8_t hash[32];
 	int rc;
 
-	rc = tls_files_read(s->dir, &f);
+	rc = server_files_read(s->dir, &f);
 	tell_locked(s, rc);
 	if (rc < 0)
 		goto release;
@@ -250,7 +263,7 @@ static grpc_ssl_certificate_config_reload_status fetch_config(
 int wire_tls_check(const char *tls_dir)
 {
 	struct tls_files f;
-	int rc = tls_files_read(tls_dir, &f);
+	int rc = server_files_read(tls_dir, &f);
 
 	tls_files_release(&f);
 	return rc;

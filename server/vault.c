@@ -78,6 +78,21 @@ static int make_folder(const char *dir)
 	return rc == -EACCES && made == -EEXIST ? 0 : rc;
 }
 
+/* Not a volume's own folder, which a store's lock would be mixed up with. */
+static int check_is_store(const char *dir)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s/volume.conf", dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	if (file_exists(AT_FDCWD, path) != 1)
+		return 0;
+	return err_say(-EINVAL,
+		       "%s: a volume's folder; give another one, in which copies of volumes are "
+		       "kept",
+		       dir);
+}
+
 int vault_open(const char *dir, struct vault **out)
 {
 	struct vault *v = calloc(1, sizeof(*v));
@@ -89,7 +104,12 @@ int vault_open(const char *dir, struct vault **out)
 	pthread_mutex_init(&v->create_mu, NULL);
 	pthread_mutex_init(&v->mu, NULL);
 	v->dir = strdup(dir);
-	rc = v->dir ? make_folder(dir) : -ENOMEM;
+	rc = v->dir ? check_is_store(dir) : -ENOMEM;
+	if (rc < 0) {
+		vault_close(v);
+		return rc;
+	}
+	rc = make_folder(dir);
 	if (rc == 0)
 		rc = take_lock(v);
 	if (rc < 0) {

@@ -21,7 +21,8 @@ struct vault;
 
 /*
  * vault_open(dir, out): open the store, making the folder where missing, and lock it.
- * Returns 0; -ERR_LOCKED, with a detail, if another server has it; -errno with a detail.
+ * Returns 0; -ERR_LOCKED, with a detail, if another server has it; -EINVAL, with a detail, if it is a
+ * volume's folder; -errno with a detail.
  * vault_close(v) closes every copy; nothing may be in use.  NULL is a no-op.
  */
 MUST_CHECK int vault_open(const char *dir, struct vault **out);

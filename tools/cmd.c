@@ -63,6 +63,8 @@ int cmd_fail(int rc, const char *thing)
 		msg_error("%s: %s", thing, detail);
 	else
 		msg_error("%s", detail);
+	if (rc == -EINTR)
+		return EXIT_INTERRUPTED;
 	return rc == -EACCES ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
 }
 

@@ -103,12 +103,17 @@ static int list(struct heads *h, struct source *src)
 {
 	uint64_t first = 1, last = UINT64_MAX;
 	struct head *heads;
+	bool any = false;
 	int rc = 0;
 
 	if (h->from != NULL)
 		rc = resolve(h, src, h->from, true, &first);
 	if (rc == 0 && h->to != NULL)
 		rc = resolve(h, src, h->to, false, &last);
+	if (rc == 0 && first > last)
+		rc = err_say(-ERR_BAD_TIME,
+			     "no head lies from %s (head %" PRIu64 ") to %s (head %" PRIu64 ")", h->from,
+			     first, h->to, last);
 	if (rc < 0)
 		return rc;
 	heads = malloc(HEADS_PER_CALL * sizeof(*heads));
@@ -128,7 +133,11 @@ static int list(struct heads *h, struct source *src)
 		for (size_t i = 0; rc == 0 && i < n && heads[i].number <= last; i++)
 			rc = show(h, &heads[i]);
 		first += n;
+		any = true;
 	}
+	if (rc == 0 && !any && h->from != NULL)
+		rc = err_say(-ERR_BAD_TIME, "no head since %s; 'embassy status' tells the newest",
+			     h->from);
 	free(heads);
 	return rc;
 }

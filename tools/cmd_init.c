@@ -25,13 +25,14 @@
 #define COMPRESS_MAX 19
 #define COMPRESS_DEFAULT 1
 
-enum { OPT_CIPHER = 1, OPT_COMPRESS, OPT_LABEL };
+enum { OPT_CIPHER = 1, OPT_COMPRESS, OPT_LABEL, OPT_WEAK };
 
 struct init {
 	const char *dir;
 	struct cmd_credential from;
 	struct volume_options options;
 	bool made_dir;
+	bool weak; /* a short passphrase will do */
 };
 
 static int is_not_empty(void *ctx, const char *name)
@@ -145,6 +146,9 @@ static int take_option(const struct command *cmd, struct init *in, int opt)
 			return cmd_usage(cmd, "--compress: '%s' is no level from 0 to 19", optarg);
 		in->options.compress = (int32_t)level;
 		return 0;
+	case OPT_WEAK:
+		in->weak = true;
+		return 0;
 	default:
 		in->options.slot.label = optarg;
 		return 0;
@@ -158,6 +162,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"cipher", required_argument, NULL, OPT_CIPHER},
 		{"compress", required_argument, NULL, OPT_COMPRESS},
 		{"label", required_argument, NULL, OPT_LABEL},
+		{"weak", no_argument, NULL, OPT_WEAK},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -181,6 +186,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (rc == 0)
 		rc = credential_find(in.from.passphrase_file, in.from.key_file,
 				     "New passphrase: ", true, &credential);
+	if (rc == 0 && !in.weak)
+		rc = credential_check_new(&credential);
 	if (rc == 0)
 		rc = make_volume(&in, &credential, id);
 	credential_release(&credential);
@@ -205,6 +212,7 @@ const struct command cmd_init = {
 		"  --cipher CIPHER         aes-256-gcm (default) or chacha20-poly1305\n"
 		"  --compress LEVEL        zstd level, 0 (none) to 19; default 1\n"
 		"  --label TEXT            what 'embassy keys' shows for this passphrase or key\n"
+		"  --weak                  take a passphrase of fewer than 4 characters\n"
 		"  --help\n\n"
 		"example: embassy init /srv/registers --passphrase-file /root/passphrase\n",
 	.run = run,

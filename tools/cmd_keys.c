@@ -23,13 +23,14 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { OPT_NEW_PASSPHRASE_FILE = 1, OPT_NEW_KEY_FILE, OPT_LABEL };
+enum { OPT_NEW_PASSPHRASE_FILE = 1, OPT_NEW_KEY_FILE, OPT_LABEL, OPT_WEAK };
 
 struct change {
 	const char *dir;
 	struct cmd_credential old, new;
 	struct slot_options options;
 	enum { LIST, ADD, REMOVE, ROTATE } what;
+	bool weak; /* a short passphrase will do */
 	uint64_t slot;
 };
 
@@ -49,6 +50,8 @@ static int change(const struct change *ch, struct params *p, const struct volume
 	if (ch->what == REMOVE)
 		return keys_remove_slot(p, keys, (unsigned)ch->slot);
 	rc = find_new(ch, &credential);
+	if (rc == 0 && !ch->weak)
+		rc = credential_check_new(&credential);
 	if (rc == 0 && ch->what == ADD)
 		rc = keys_add_slot(p, keys, &credential, &ch->options);
 	else if (rc == 0)
@@ -192,6 +195,9 @@ static void take_option(struct change *ch, int opt)
 	case OPT_NEW_KEY_FILE:
 		ch->new.key_file = optarg;
 		break;
+	case OPT_WEAK:
+		ch->weak = true;
+		break;
 	default:
 		ch->options.label = optarg;
 		break;
@@ -230,6 +236,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"new-passphrase-file", required_argument, NULL, OPT_NEW_PASSPHRASE_FILE},
 		{"new-key-file", required_argument, NULL, OPT_NEW_KEY_FILE},
 		{"label", required_argument, NULL, OPT_LABEL},
+		{"weak", no_argument, NULL, OPT_WEAK},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
@@ -262,6 +269,7 @@ const struct command cmd_keys = {
 		"  --new-passphrase-file FILE, --new-key-file FILE\n"
 		"                          what add and rotate put in; else the terminal asks\n"
 		"  --label TEXT            shown in the list\n"
+		"  --weak                  take a passphrase of fewer than 4 characters\n"
 		"  --help\n\n"
 		"example: embassy keys /srv/registers add --label deputy\n",
 	.run = run,

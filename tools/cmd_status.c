@@ -11,6 +11,7 @@
 #include "buf.h"
 #include "err.h"
 #include "json.h"
+#include "msg.h"
 #include "params.h"
 #include "remote.h"
 #include "source.h"
@@ -90,6 +91,60 @@ static int remote_status(const struct target *t, const char *tls_dir, struct jso
 	rc = remote_volume_status(&cfg, &s);
 	if (rc == 0)
 		put_copy(j, t->volume, &s.head, s.end);
+	return rc;
+}
+
+/* ---- all volumes of a server ---- */
+
+struct server {
+	const char *address, *tls_dir;
+	bool json;
+	unsigned n;
+};
+
+static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
+{
+	struct server *s = ctx;
+	const struct remote_config cfg = {
+		.address = s->address, .volume = id, .tls_dir = s->tls_dir};
+	char text[VOLUME_ID_TEXT_LEN], time[WHEN_TEXT_LEN], bytes[CMD_WORDS_LEN];
+	struct remote_status st;
+	struct json_out j = {0};
+	int rc = remote_volume_status(&cfg, &st);
+
+	volume_id_format(id, text);
+	s->n++;
+	/* One that is damaged there is told, and does not hide the others. */
+	if (rc < 0 && rc != -ERR_UNREACHABLE) {
+		msg_error("%s", err_detail(rc));
+		return 0;
+	}
+	if (rc < 0)
+		return rc;
+	if (s->json) {
+		put_copy(&j, id, &st.head, st.end);
+		rc = json_end(&j);
+		json_out_release(&j);
+		return rc;
+	}
+	if (st.head.number == 0) {
+		printf("%s  no head yet\n", text);
+		return 0;
+	}
+	when_format_seconds(st.head.time_ns, time);
+	printf("%s  epoch %" PRIu64 ", head %" PRIu64 " of %s, log up to %s\n", text, st.head.epoch,
+	       st.head.number, time, cmd_bytes((double)st.end, bytes));
+	return 0;
+}
+
+static int show_server(const char *address, const struct status *st)
+{
+	struct server s = {.address = address, .tls_dir = st->tls_dir, .json = st->json};
+	const struct remote_config cfg = {.address = address, .tls_dir = st->tls_dir};
+	int rc = remote_list_volumes(&cfg, show_copy, &s);
+
+	if (rc == 0 && s.n == 0 && !st->json)
+		printf("%s: no volumes yet\n", address);
 	return rc;
 }
 
@@ -219,6 +274,10 @@ static int run(const struct command *cmd, int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return cmd_usage(cmd, "give one mount point, folder or HOST:PORT/VOLUME-ID");
+	if (target_is_server(argv[optind])) {
+		rc = show_server(argv[optind], &st);
+		return rc < 0 ? cmd_fail(rc, argv[optind]) : 0;
+	}
 	rc = target_find(argv[optind], &t);
 	if (rc == 0 && st.watch)
 		cmd_catch_signals();
@@ -239,8 +298,8 @@ const struct command cmd_status = {
 	.name = "status",
 	.summary = "tell where a volume and its embassies stand",
 	.help = "usage: embassy status TARGET [--json] [--watch] [--tls DIR]\n\n"
-		"TARGET is a mount point, a volume's folder, or HOST:PORT/VOLUME-ID of a block\n"
-		"server.  No key is needed.\n\n"
+		"TARGET is a mount point, a volume's folder, HOST:PORT/VOLUME-ID of a block\n"
+		"server, or HOST:PORT for all its volumes.  No key is needed.\n\n"
 		"  --json     one JSON object\n"
 		"  --watch    again every second until interrupted\n"
 		"  --tls DIR  ca.pem, cert.pem and key.pem for a server\n"

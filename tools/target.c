@@ -45,6 +45,22 @@ static bool holds(const char *dir, const char *name)
 	return is;
 }
 
+/* Why ${text} cannot even be looked at, which says nothing of what it is. */
+static int look_failed(const char *text, int err)
+{
+	if (err == ENOTCONN)
+		return err_say(-err,
+			       "%s: a mount whose daemon has gone; unmount it with 'fusermount3 -u "
+			       "%s' and mount it again: what was durable is there",
+			       text, text);
+	if (err == EACCES)
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: this user may not look into it; run as root, as its owner, or as "
+			       "the user who mounted it",
+			       text);
+	return err_say(-err, "%s: %s", text, strerror(err));
+}
+
 int target_find_mount(const char *text)
 {
 	struct stat st;
@@ -52,8 +68,10 @@ int target_find_mount(const char *text)
 
 	if (stat(text, &st) < 0) {
 		rc = -errno;
-		return err_say(rc == -ENOENT ? -ERR_NO_VOLUME : rc, "%s: %s; give the mount point",
-			       text, strerror(-rc));
+		if (rc != -ENOENT)
+			return look_failed(text, -rc);
+		return err_say(-ERR_NO_VOLUME, "%s: %s; give the mount point", text,
+			       strerror(-rc));
 	}
 	if (!holds(text, ".embassy/status"))
 		return err_say(-ERR_NO_VOLUME,
@@ -70,6 +88,8 @@ int target_find(const char *text, struct target *out)
 
 	memset(out, 0, sizeof(*out));
 	out->text = text;
+	if (stat(text, &st) < 0 && errno != ENOENT && errno != ENOTDIR)
+		return look_failed(text, errno);
 	if (stat(text, &st) < 0) {
 		rc = remote_target_parse(text, &out->address, out->volume);
 		out->kind = TARGET_REMOTE;
@@ -87,8 +107,18 @@ int target_find(const char *text, struct target *out)
 	out->kind = TARGET_FOLDER;
 	if (holds(text, "volume.conf"))
 		return 0;
+	if (access(text, R_OK | X_OK) < 0)
+		return look_failed(text, errno);
 	return err_say(-ERR_NO_VOLUME,
 		       "%s: neither a mount point of EmbassyFS nor a volume's folder", text);
+}
+
+bool target_is_server(const char *text)
+{
+	struct stat st;
+
+	return stat(text, &st) < 0 && remote_address_check(text) == 0 &&
+	       (strncmp(text, "unix:", 5) != 0 || stat(text + 5, &st) == 0);
 }
 
 void target_release(struct target *t)

@@ -16,6 +16,9 @@ struct source;
 
 enum target_kind { TARGET_MOUNT, TARGET_FOLDER, TARGET_REMOTE };
 
+/* target_is_server(text): HOST:PORT or unix:PATH of a block server, and no file of that name. */
+bool target_is_server(const char *text);
+
 struct target {
 	enum target_kind kind;
 	const char *text;	       /* as given; borrowed */

@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <time.h>
 
 /* An encrypted key is not asked a passphrase for. */
@@ -49,6 +50,22 @@ int cert_expiry(const char *pem, size_t len, int64_t *out_s)
 		rc = -ERR_FORMAT;
 	X509_free(cert);
 	ERR_clear_error();
+	return rc;
+}
+
+int cert_serves(const char *pem, size_t len)
+{
+	X509 *cert;
+	uint32_t uses;
+	int rc = read_cert(pem, len, &cert);
+
+	if (rc < 0)
+		return rc;
+	/* All bits are set where the certificate does not say. */
+	uses = X509_get_extended_key_usage(cert);
+	if (!(uses & (XKU_SSL_SERVER | XKU_ANYEKU)))
+		rc = -EINVAL;
+	X509_free(cert);
 	return rc;
 }
 

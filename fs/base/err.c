@@ -2,7 +2,8 @@
  * Error codes: texts, parents, exit codes, and each thread's newest detail.
  *
  * The detail belongs to one code: err_detail() of another code gives that code's plain
- * text, so a stale detail is never shown for a different failure.
+ * text.  A failure that begins without a detail of its own (the system failed a call) has
+ * err_forget() called for it, so that an earlier one's of the same code is not shown for it.
  */
 
 #include "err.h"
@@ -90,6 +91,12 @@ int err_say(int rc, const char *fmt, ...)
 	memcpy(detail, text, strlen(text) + 1);
 	detail_rc = rc;
 	return rc;
+}
+
+void err_forget(int rc)
+{
+	if (rc == detail_rc)
+		detail_rc = 0;
 }
 
 const char *err_detail(int rc)

@@ -4,6 +4,7 @@
 /* What file*.c share. */
 
 #include "compiler.h"
+#include "err.h"
 
 #include <errno.h>
 
@@ -19,6 +20,8 @@ MUST_CHECK int file_fault(const char *op);
 			if ((rc) < 0)                                                          \
 				(rc) = -errno;                                                 \
 		}                                                                              \
+		if ((rc) < 0)                                                                  \
+			err_forget((int)(rc));                                                 \
 	} while ((rc) == -EINTR)
 
 #endif /* !FILE_INTERNAL_H_ */

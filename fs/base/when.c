@@ -4,7 +4,7 @@
  * A cursor walks the text; each form either takes it to its end or is not that form.
  * Time is nanoseconds since 1970 in int64_t, which reaches from 1677 to 2262; what lies
  * outside is refused, as is every text that two people could read differently (a date
- * alone, "T" without an offset, "1 month", a leap second).
+ * alone, "1 month", a leap second).
  */
 
 #include "when.h"
@@ -99,40 +99,54 @@ static bool take_fraction(const char **p, int64_t *out_ns)
 	return true;
 }
 
-/* "Z" or "+HH:MM" or "-HH:MM", as seconds east of UTC. */
+static bool take_word(const char **p, const char *word)
+{
+	size_t len = strlen(word);
+
+	if (strncasecmp(*p, word, len) != 0 || isalnum((unsigned char)(*p)[len]))
+		return false;
+	*p += len;
+	return true;
+}
+
+/*
+ * "Z", "UTC", "GMT", "+HH", "+HHMM" or "+HH:MM", or with "-", after a space or not, as seconds east
+ * of UTC: what RFC 3339, date(1), stat(1) and PostgreSQL print.
+ */
 static bool take_offset(const char **p, int64_t *out_s)
 {
-	int64_t sign, hours, minutes;
+	int64_t sign, hours, minutes = 0;
 
 	*out_s = 0;
-	if (take_char(p, 'Z') || take_char(p, 'z'))
+	(void)take_char(p, ' ');
+	if (take_word(p, "Z") || take_word(p, "UTC") || take_word(p, "GMT"))
 		return true;
 	if (**p != '+' && **p != '-')
 		return false;
 	sign = *(*p)++ == '-' ? -1 : 1;
-	if (!take_number(p, 2, 0, 23, &hours) || !take_char(p, ':') ||
-	    !take_number(p, 2, 0, 59, &minutes))
+	if (!take_number(p, 2, 0, 23, &hours))
 		return false;
+	if (take_char(p, ':') || **p) {
+		if (!take_number(p, 2, 0, 59, &minutes))
+			return false;
+	}
 	*out_s = sign * (hours * 3600 + minutes * 60);
 	return true;
 }
 
 /*
- * DATE (T|space) HH:MM[:SS[.fraction]] [offset].  With "T" seconds and offset must be there, as RFC
- * 3339 says; after a space both may be missing, and the time is UTC.
+ * DATE (T|space) HH:MM[:SS[.fraction]] [offset].  Without an offset the time is UTC.
  */
 static bool parse_absolute(const char *text, int64_t *out_ns)
 {
 	int64_t year, month, day, hour, minute, second = 0, fraction = 0, offset = 0, s;
 	const char *p = text;
-	bool strict;
 
 	if (!take_number(&p, 4, 0, 9999, &year) || !take_char(&p, '-') ||
 	    !take_number(&p, 2, 1, 12, &month) || !take_char(&p, '-') ||
 	    !take_number(&p, 2, 1, days_in_month(year, month), &day))
 		return false;
-	strict = take_char(&p, 'T') || take_char(&p, 't');
-	if (!strict && !take_char(&p, ' '))
+	if (!take_char(&p, 'T') && !take_char(&p, 't') && !take_char(&p, ' '))
 		return false;
 	if (!take_number(&p, 2, 0, 23, &hour) || !take_char(&p, ':') ||
 	    !take_number(&p, 2, 0, 59, &minute))
@@ -142,9 +156,8 @@ static bool parse_absolute(const char *text, int64_t *out_ns)
 			return false;
 		if (take_char(&p, '.') && !take_fraction(&p, &fraction))
 			return false;
-	} else if (strict)
-		return false;
-	if ((strict || *p) && !take_offset(&p, &offset))
+	}
+	if (*p && !take_offset(&p, &offset))
 		return false;
 	if (*p)
 		return false;
@@ -177,10 +190,10 @@ static int64_t unit_seconds(const char *p, size_t len)
 	return 0;
 }
 
-/* NUMBER[ ]UNIT; ${*out_rest} is what follows. */
-static bool parse_amount(const char *text, int64_t *out_ns, const char **out_rest)
+/* NUMBER[ ]UNIT, the unit smaller than ${*below} seconds, which it then is. */
+static bool parse_part(const char **text, int64_t *below, int64_t *out_ns)
 {
-	const char *p = text;
+	const char *p = *text;
 	int64_t n = 0, unit;
 	size_t len = 0;
 
@@ -193,10 +206,32 @@ static bool parse_amount(const char *text, int64_t *out_ns, const char **out_res
 	while (isalpha((unsigned char)p[len]))
 		len++;
 	unit = unit_seconds(p, len);
-	if (unit == 0)
+	if (unit == 0 || unit >= *below)
 		return false;
-	*out_rest = p + len;
+	*below = unit;
+	*text = p + len;
 	return !__builtin_mul_overflow(n, unit * NS_PER_S, out_ns);
+}
+
+/* "5m", "5 minutes", "1h30m", "1 h 30 m"; ${*out_rest} is what follows. */
+static bool parse_amount(const char *text, int64_t *out_ns, const char **out_rest)
+{
+	int64_t below = INT64_MAX, part;
+	const char *next;
+
+	if (!parse_part(&text, &below, out_ns))
+		return false;
+	for (;;) {
+		next = text + (*text == ' ');
+		if (!isdigit((unsigned char)*next))
+			break;
+		if (!parse_part(&next, &below, &part) ||
+		    __builtin_add_overflow(*out_ns, part, out_ns))
+			return false;
+		text = next;
+	}
+	*out_rest = text;
+	return true;
 }
 
 /* "5m" or "5 minutes ago", or a word. */

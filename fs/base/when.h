@@ -2,8 +2,9 @@
 #define WHEN_H_
 
 /*
- * The TIME that users write: RFC 3339 (any offset), "2026-11-24 10:00[:05[.fraction]]" (UTC),
- * "5m" "2h" "3d" "30s" "1w" (ago; also "5 minutes ago"), "yesterday" (24 hours ago), "today"
+ * The TIME that users write: "2026-11-24T10:00[:05[.fraction]]", with "T" or a space, and with "Z",
+ * "UTC", "+02:00", "+0200" or "+02" behind it, else UTC; "5m" "2h" "3d" "30s" "1w" "1h30m" (ago; also
+ * "5 minutes ago"), "yesterday" (24 hours ago), "today"
  * (00:00 UTC), "now", "latest", "head:NUMBER", "snapshot:NAME".  What is ambiguous is refused.
  */
 

@@ -303,7 +303,7 @@ static void lookup_time(fuse_req_t req, struct mount *m, uint64_t parent, const 
 
 	if (rc == 0)
 		rc = view_resolve(m->view_cfg, &when, &h);
-	if (rc == -ERR_BAD_TIME || rc == -ERR_TOO_EARLY || rc == -ERR_ABSENT || rc == -ENOENT) {
+	if (rc == -ERR_BAD_TIME || rc == -ERR_TOO_EARLY || rc == -ERR_NO_STATE) {
 		complain(complain_subject(node_of(parent), name), EMBASSY_NAME "/%s/%s: %s",
 			 node_of(parent) == EMBASSY_NODE_AT ? "at" : "ago", name, err_detail(rc));
 		rc = -ENOENT;

@@ -30,6 +30,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define EXIT_INTERRUPTED 130
+
 #define THREADS_LOCAL 4u
 #define THREADS_REMOTE 16u /* requests that wait for the network */
 #define FLUSH_S_DEFAULT 5u
@@ -93,7 +95,9 @@ static int fail(const char *thing, int rc)
 		msg_error("%s: %s%s", thing, detail, hint);
 	else
 		msg_error("%s%s", detail, hint);
-	return err_exit(rc);
+	if (rc == -EINTR)
+		return EXIT_INTERRUPTED;
+	return rc == -EACCES || rc == -EPERM ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
 }
 
 static int check_mount_point(const char *path)

@@ -9,12 +9,14 @@
 #include "options.h"
 
 #include "err.h"
+#include "remote.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 const char options_help[] =
@@ -79,6 +81,7 @@ int options_size(const char *text, uint64_t *out)
 /* What an option's value is. */
 enum value {
 	VALUE_NONE,
+	VALUE_ACCESS, /* ro or rw: the last one counts */
 	VALUE_TEXT,
 	VALUE_PATH,
 	VALUE_SECONDS,
@@ -103,8 +106,8 @@ static const struct spec specs[] = {
 	{"embassy", VALUE_EMBASSY, AT(embassies), false},
 	{"tls", VALUE_PATH, AT(tls_dir), false},
 	{"at", VALUE_TEXT, AT(at), false},
-	{"ro", VALUE_NONE, AT(read_only), true},
-	{"rw", VALUE_NONE, AT(read_only), false},
+	{"ro", VALUE_ACCESS, 0, true},
+	{"rw", VALUE_ACCESS, 0, false},
 	{"allow_other", VALUE_NONE, AT(allow_other), true},
 	{"noatime", VALUE_NONE, AT(noatime), true},
 	{"atime", VALUE_NONE, AT(noatime), false},
@@ -195,6 +198,18 @@ static int set_seconds(const char *name, const char *value, unsigned *out)
 
 static int add_embassy(struct options *o, const char *value)
 {
+	int rc = remote_address_check(value);
+
+	if (rc < 0)
+		return err_say(-EINVAL, "option embassy: %s; see embassyfs --help",
+			       err_detail(rc));
+	for (size_t i = 0; i < o->n_embassies; i++) {
+		if (strcasecmp(o->embassies[i], value) == 0)
+			return err_say(-EINVAL,
+				       "option embassy: %s is given twice; one server keeps one "
+				       "copy",
+				       value);
+	}
 	if (o->n_embassies == OPTIONS_EMBASSIES_MAX)
 		return refuse("embassy", "given more than 16 times");
 	o->embassies[o->n_embassies] = absolute_address(value);
@@ -207,10 +222,13 @@ static int apply(struct options *o, const struct spec *sp, const char *value)
 
 	if (sp->value == VALUE_ANY)
 		return 0;
-	if (sp->value == VALUE_NONE) {
+	if (sp->value == VALUE_NONE || sp->value == VALUE_ACCESS) {
 		if (value)
 			return refuse(sp->name, "takes no value");
-		if (field)
+		if (sp->value == VALUE_ACCESS) {
+			o->read_only = sp->flag;
+			o->read_write = !sp->flag;
+		} else if (field)
 			*(bool *)field = sp->flag;
 		return 0;
 	}
@@ -275,8 +293,24 @@ static int apply_list(struct options *o, const char *list)
 	return rc;
 }
 
-static int check(const struct options *o)
+/*
+ * mount(8) puts "rw" before everything that was not asked to be "ro", and "dev" and "suid" behind it
+ * for root: what it says for itself is not what a person asked for.
+ */
+static bool rw_is_mounts(const struct options *o)
 {
+	return o->dev && o->suid;
+}
+
+static int check(struct options *o)
+{
+	/* What fstab says of the mount comes along, and was judged when it was made. */
+	if (o->remount)
+		return 0;
+	if (rw_is_mounts(o))
+		o->read_write = false;
+	if (o->read_write && o->at)
+		return refuse("rw", "the past cannot be written to; leave it out, or at=");
 	if (o->n_embassies && (o->read_only || o->at))
 		return refuse("embassy", "has no meaning in a read-only mount");
 	if (o->passphrase_file && o->key_file)
@@ -379,6 +413,9 @@ static int format_spec(const struct options *o, const struct spec *sp, char **li
 		return 0;
 	field = (const char *)o + sp->field;
 	switch (sp->value) {
+	case VALUE_ACCESS:
+		return (sp->flag ? o->read_only : o->read_write) ? add_word(list, sp->name, NULL)
+								 : 0;
 	case VALUE_NONE:
 		return sp->flag && *(const bool *)field ? add_word(list, sp->name, NULL) : 0;
 	case VALUE_TEXT:

@@ -17,11 +17,19 @@
 
 enum credential_kind { CREDENTIAL_NONE, CREDENTIAL_PASSPHRASE, CREDENTIAL_KEY_FILE };
 
+#define CREDENTIAL_PASSPHRASE_MIN 4u /* characters, for a passphrase that is being set */
+
 /* A zeroed struct holds nothing; release with credential_release(), which wipes. */
 struct credential {
 	enum credential_kind kind;
 	uint8_t *p; /* secret memory */
 	size_t len;
+	/*
+	 * The line of a passphrase file with the carriage return and byte-order mark that ${p} is
+	 * without, or NULL: earlier versions took these for a part of the passphrase.
+	 */
+	uint8_t *raw;
+	size_t raw_len;
 };
 
 void credential_release(struct credential *c);
@@ -33,17 +41,18 @@ void credential_release(struct credential *c);
 MUST_CHECK int credential_from_passphrase(const void *bytes, size_t len, struct credential *out);
 
 /*
- * credential_from_passphrase_file(path, out): the file's first line, without its newline, as a
- * passphrase.  Pipes and devices will do.
- * Returns 0; -EINVAL with a detail if that line is empty or too long; -ENOMEM; -errno with a
- * detail.
+ * credential_from_passphrase_file(path, out): the file's first line, without its newline, a carriage
+ * return before that, and a byte-order mark at its beginning, as a passphrase.  Its other bytes are
+ * taken as they are, whatever they encode.  Pipes and devices will do.
+ * Returns 0; -EINVAL with a detail if that line is empty or too long; -ERR_FORBIDDEN with a detail if
+ * the mode of a regular file lets its group or others read it; -ENOMEM; -errno with a detail.
  */
 MUST_CHECK int credential_from_passphrase_file(const char *path, struct credential *out);
 
 /*
  * credential_from_key_file(path, out): all bytes of a file as a key.
  * Returns 0; -EINVAL with a detail if it has fewer than CREDENTIAL_KEY_FILE_MIN or more than
- * CREDENTIAL_KEY_FILE_MAX bytes; -ENOMEM; -errno with a detail.
+ * CREDENTIAL_KEY_FILE_MAX bytes; -ERR_FORBIDDEN as above; -ENOMEM; -errno with a detail.
  */
 MUST_CHECK int credential_from_key_file(const char *path, struct credential *out);
 
@@ -65,5 +74,12 @@ MUST_CHECK int credential_from_terminal(const char *prompt, bool confirm, struct
 MUST_CHECK int credential_find(const char *passphrase_file, const char *key_file,
 			       const char *prompt,
 			       bool confirm, struct credential *out);
+
+/*
+ * credential_check_new(c): whether ${c} may be set as a way to open a volume: a passphrase has at
+ * least CREDENTIAL_PASSPHRASE_MIN characters (bytes that begin one in UTF-8).
+ * Returns 0, or -EINVAL with a detail.
+ */
+MUST_CHECK int credential_check_new(const struct credential *c);
 
 #endif /* !CREDENTIAL_H_ */

@@ -14,6 +14,7 @@
 #include "buf.h"
 #include "credential.h"
 #include "err.h"
+#include "msg.h"
 #include "frame.h"
 #include "hash.h"
 #include "params.h"
@@ -179,6 +180,22 @@ static int open_volume_key(const struct params *p, const struct credential *c, u
 	return first < 0 ? first : say_wrong_key(p, c->kind);
 }
 
+/* As ${c}, or, where that opens nothing, as earlier versions read the file that it came from. */
+static int open_as_before(const struct params *p, const struct credential *c, uint8_t *volume_key)
+{
+	const struct credential raw = {.kind = c->kind, .p = c->raw, .len = c->raw_len};
+	int rc = open_volume_key(p, c, volume_key);
+
+	if (rc != -ERR_WRONG_KEY || !c->raw)
+		return rc;
+	rc = open_volume_key(p, &raw, volume_key);
+	if (rc == 0)
+		msg_warn("the carriage return or byte-order mark of the passphrase file is part of "
+			 "this volume's passphrase, and can hardly be typed; set it anew with "
+			 "'embassy keys VOLUME rotate SLOT'");
+	return rc;
+}
+
 int keys_unlock(const struct params *p, const struct credential *c, struct volume_keys *out)
 {
 	int rc;
@@ -187,7 +204,7 @@ int keys_unlock(const struct params *p, const struct credential *c, struct volum
 	out->volume_key = secret_alloc(VOLUME_KEY_LEN);
 	if (!out->volume_key)
 		return -ENOMEM;
-	rc = open_volume_key(p, c, out->volume_key);
+	rc = open_as_before(p, c, out->volume_key);
 	if (rc == 0)
 		rc = derive(out);
 	for (uint32_t i = 0; rc == 0 && i < p->n_secrets; i++)

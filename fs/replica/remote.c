@@ -127,6 +127,43 @@ free_params:
 	return rc;
 }
 
+static int visit_ids(const Embassyfs__V1__ListVolumesReply *m,
+		     int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]), void *ctx)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < m->n_volumes; i++) {
+		if (m->volumes[i].len != VOLUME_ID_LEN)
+			return err_say(-EPROTO, "the server lists a volume whose id is none");
+		rc = fn(ctx, m->volumes[i].data);
+	}
+	return rc;
+}
+
+int remote_list_volumes(const struct remote_config *cfg,
+			int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]), void *ctx)
+{
+	struct client_config ccfg = {.address = cfg->address, .tls_dir = cfg->tls_dir};
+	int timeout_ms = cfg->timeout_ms ? cfg->timeout_ms : TIMEOUT_MS;
+	Embassyfs__V1__ListVolumesRequest request = EMBASSYFS__V1__LIST_VOLUMES_REQUEST__INIT;
+	ProtobufCMessage *reply;
+	struct client *client;
+	int rc;
+
+	rc = client_new(&ccfg, &client);
+	if (rc < 0)
+		return rc;
+	rc = client_call(client, WIRE_SERVICE "ListVolumes", &request.base,
+			 &embassyfs__v1__list_volumes_reply__descriptor, timeout_ms, &reply);
+	if (rc == 0) {
+		rc = visit_ids((const Embassyfs__V1__ListVolumesReply *)reply, fn, ctx);
+		protobuf_c_message_free_unpacked(reply, NULL);
+	}
+	rc = client_explain(client, rc);
+	client_free(client);
+	return rc;
+}
+
 int remote_mend(const struct remote_config *cfg, uint64_t pos, uint64_t leaf, const void *data,
 		size_t len, uint32_t *out_blocks)
 {

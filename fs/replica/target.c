@@ -11,6 +11,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
+
+#define UNIX_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
 
 /*
  * Split HOST:PORT or [HOST]:PORT.  Sets what lies before the last colon, brackets off; false if it
@@ -48,6 +51,31 @@ static bool split_host(const char *address, size_t len, const char **out_host, s
 			return false;
 	}
 	return true;
+}
+
+int remote_address_check(const char *text)
+{
+	struct in6_addr v6;
+	char host[64];
+	const char *p;
+	size_t len;
+
+	if (strncmp(text, "unix:", 5) == 0 && text[5] && strlen(text + 5) < UNIX_PATH_MAX)
+		return 0;
+	if (strncmp(text, "unix:", 5) != 0 && split_host(text, strlen(text), &p, &len)) {
+		if (text[0] != '[')
+			return 0;
+		if (len < sizeof(host)) {
+			memcpy(host, p, len);
+			host[len] = '\0';
+			host[strcspn(host, "%")] = '\0'; /* an interface may follow */
+			if (inet_pton(AF_INET6, host, &v6) == 1)
+				return 0;
+		}
+	}
+	return err_say(-ERR_FORMAT,
+		       "%.300s: not HOST:PORT, [IPV6]:PORT or unix:PATH, with a port from 1 to 65535",
+		       text);
 }
 
 bool remote_is_loopback(const char *address)

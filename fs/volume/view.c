@@ -9,6 +9,7 @@
 #include "view_internal.h"
 
 #include "blocks.h"
+#include "clock.h"
 #include "source.h"
 #include "when.h"
 
@@ -18,6 +19,7 @@
 #include <string.h>
 
 #define NS_PER_S INT64_C(1000000000)
+#define FUTURE_NS_MAX (60 * NS_PER_S) /* by so much clocks may differ */
 #define HEADS_PER_CALL 1024u /* with as many heads there is a new checkpoint */
 #define FIRST_INO (INO_ROOT + 1)
 
@@ -252,7 +254,7 @@ static int one_head(struct source *src, uint64_t number, struct head *out)
 	int rc = src->ops->heads(src, number, 1, out, &n);
 
 	if (rc == -ERR_ABSENT || (rc == 0 && n == 0))
-		return err_say(-ERR_ABSENT, "there is no head %" PRIu64 "; see 'embassy heads'",
+		return err_say(-ERR_NO_STATE, "there is no head %" PRIu64 "; see 'embassy heads'",
 			       number);
 	return rc;
 }
@@ -273,7 +275,8 @@ static int snapshot_head(const struct view_config *cfg, const char *name, struct
 	rc = view_snapshot(v, name, &s);
 	view_close(v);
 	if (rc == -ENOENT)
-		return err_say(-ENOENT, "there is no snapshot '%s'; see 'embassy snapshots'", name);
+		return err_say(-ERR_NO_STATE, "there is no snapshot '%s'; see 'embassy snapshots'",
+			       name);
 	return rc < 0 ? rc : one_head(cfg->source, s.head, out);
 }
 
@@ -282,6 +285,26 @@ static int64_t end_of_second(int64_t time_ns)
 {
 	return time_ns % NS_PER_S == 0 && time_ns <= INT64_MAX - NS_PER_S ? time_ns + NS_PER_S - 1
 									  : time_ns;
+}
+
+/*
+ * A time that lies behind both the newest head and this clock is a local time without its offset, or
+ * a slip of the hand; the newest state would be shown for it.
+ */
+static int refuse_future(int64_t time_ns, const struct head *newest)
+{
+	char asked[WHEN_TEXT_LEN], now[WHEN_TEXT_LEN], head[WHEN_TEXT_LEN];
+	int64_t now_ns = clock_wall_ns();
+
+	if (time_ns <= now_ns + FUTURE_NS_MAX || time_ns <= newest->time_ns + FUTURE_NS_MAX)
+		return 0;
+	when_format_seconds(time_ns, asked);
+	when_format_seconds(now_ns, now);
+	when_format_seconds(newest->time_ns, head);
+	return err_say(-ERR_BAD_TIME,
+		       "%s has not come yet: it is %s here, and the newest head is of %s; a local "
+		       "time needs its offset, like +02:00; 'latest' is the newest",
+		       asked, now, head);
 }
 
 int view_resolve(const struct view_config *cfg, const struct when *when, struct head *out)
@@ -300,7 +323,7 @@ int view_resolve(const struct view_config *cfg, const struct when *when, struct 
 			return err_say(rc, "%s is before the volume began; see 'embassy heads'",
 				       text);
 		}
-		return rc;
+		return rc < 0 ? rc : refuse_future(when->time_ns, out);
 	case WHEN_HEAD:
 		return one_head(src, when->head, out);
 	case WHEN_SNAPSHOT:

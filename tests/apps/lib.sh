@@ -37,7 +37,7 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/embassyfs-$app.XXXXXX") || exit 2
 chmod 755 "$work"
 vol=$work/vol mnt=$work/mnt
 mkdir "$mnt"
-head -c 24 /dev/urandom | base64 >"$work/pass"
+(umask 077 && head -c 24 /dev/urandom | base64 >"$work/pass")
 
 # Processes with $1 in an argument, ourselves excepted.  Without a fork, since there may be many
 # processes.

@@ -112,7 +112,7 @@ compare_logs() {
 	done
 }
 
-head -c 64 /dev/urandom >"$key"
+(umask 077 && head -c 64 /dev/urandom >"$key")
 n=0
 "$embassy" init "$vol" --key-file "$key" >/dev/null || fail "init"
 start_server

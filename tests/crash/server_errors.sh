@@ -75,7 +75,7 @@ caught_up() { timeout 40 "$embassy" drain "$mnt" --timeout 30; }
 # Enough for several messages, and a head.
 work() { head -c 3000000 /dev/urandom >"$mnt/data" && sync "$mnt/data" && echo "$1" >"$mnt/round" && sync "$mnt/round"; }
 
-head -c 32 /dev/urandom >"$w/key"
+(umask 077 && head -c 32 /dev/urandom >"$w/key")
 head -c 48 /dev/zero >"$w/control"
 "$embassy" init "$w/vol" --key-file "$w/key" >/dev/null || exit 1
 id=$(sed -n 's/^id //p' "$w/vol/volume.conf")

@@ -94,7 +94,7 @@ past_is_right() {
 	done
 }
 
-head -c 32 /dev/urandom >"$w/key"
+(umask 077 && head -c 32 /dev/urandom >"$w/key")
 head -c 8 /dev/zero >"$w/home.clock"
 head -c 8 /dev/zero >"$w/server.clock"
 "$embassy" init "$w/vol" --key-file "$w/key" >/dev/null || exit 1

@@ -44,11 +44,11 @@ expect() {
 }
 
 unset EMBASSY_PASSPHRASE_FILE
-echo "correct horse battery" >"$w/pass"
-echo "another passphrase" >"$w/pass2"
-head -c 64 /dev/urandom >"$w/keyfile"
-head -c 8 /dev/urandom >"$w/short"
-: >"$w/empty"
+(umask 077 && echo "correct horse battery" >"$w/pass")
+(umask 077 && echo "another passphrase" >"$w/pass2")
+(umask 077 && head -c 64 /dev/urandom >"$w/keyfile")
+(umask 077 && head -c 8 /dev/urandom >"$w/short")
+(umask 077 && : >"$w/empty")
 with="--passphrase-file $w/pass"
 mnt=$w/mnt
 mkdir "$mnt"
@@ -97,7 +97,7 @@ expect 0 '"number": 1, "time": "20' "$embassy" heads "$w/vol" --json
 expect 0 '^ +1  20' "$embassy" heads "$w/vol" --from 3d --to latest
 expect 2 'teatime' "$embassy" heads "$w/vol" --from teatime
 expect 22 'before the volume began' "$embassy" heads "$w/vol" --to 3d
-expect 20 'no head 99' "$embassy" heads "$w/vol" --to head:99
+expect 2 'no head 99' "$embassy" heads "$w/vol" --to head:99
 # shellcheck disable=SC2086
 {
 	expect 0 'no snapshots' "$embassy" snapshots "$w/vol" $with
@@ -120,6 +120,17 @@ expect 20 'no head 99' "$embassy" heads "$w/vol" --to head:99
 	expect 1 'no key slot 7' "$embassy" keys "$w/vol" remove 7 $with
 	expect 2 'none of list' "$embassy" keys "$w/vol" frob
 	expect 10 'volume' "$embassy" keys "$w" list
+	# Passphrases that are hardly any, and files that others may read.
+	(umask 077 && echo x >"$w/weak")
+	expect 1 '1 characters.*--weak' "$embassy" init "$w/vol5" --passphrase-file "$w/weak"
+	expect 0 'made in' "$embassy" init "$w/vol5" --passphrase-file "$w/weak" --weak
+	expect 1 '1 characters' "$embassy" keys "$w/vol" add $with --new-passphrase-file "$w/weak"
+	chmod 640 "$w/weak"
+	expect 13 'chmod 600' "$embassy" check "$w/vol5" --passphrase-file "$w/weak"
+	expect 13 'chmod 600' "$embassyfs" "$w/vol5" "$mnt" -o "passphrase-file=$w/weak"
+	rm -r "$w/vol5"
+	expect 2 'has not come yet' "$embassy" heads "$w/vol" --to 2100-01-01T00:00:00Z
+	expect 2 'no head since' "$embassy" heads "$w/vol" --from 0s
 
 	# Two changes at once: one waits for the other, and neither is lost.
 	"$embassy" init "$w/vol4" $with >/dev/null

@@ -174,6 +174,11 @@ echo two >"$mnt/file"
 expect 0 'every embassy has all' "$embassy" drain "$mnt" --timeout 60
 expect 0 '' umount "$mnt"
 
+expect 0 "^$id  epoch 1, head [0-9]+ of 20" "$embassy" status "$good" --tls "$home"
+expect 0 "^\{\"volume\": \"$id\"" "$embassy" status "$good" --tls "$home" --json
+expect 1 "a volume's folder" "$embassyd" --store "$w/vol" --listen 127.0.0.1:0 --insecure
+expect 1 "a client's certificate" "$embassyd" --store "$w/store-x" --listen 127.0.0.1:0 --tls "$home"
+
 # ---- signals and limits ----
 
 for s in HUP USR1 USR2 PIPE XFSZ; do

@@ -310,7 +310,7 @@ wait_for_line() { # wait_for_line FILE TEXT SECONDS PID: the rest of the line
 # --- the story ------------------------------------------------------------------------------------------------------
 
 mkdir "$mnt"
-head -c 24 /dev/urandom | base64 >"$passphrase"
+(umask 077 && head -c 24 /dev/urandom | base64 >"$passphrase")
 
 if [ -z "$server" ]; then
 	say "the embassy: a block server with mutual TLS"

@@ -130,7 +130,7 @@ play() {
 	umount "$disk"
 }
 
-echo "correct horse" >"$w/pass"
+(umask 077 && echo "correct horse" >"$w/pass")
 : >"$w/log"
 for kind in tmpfs ext4; do
 	about="$kind: "

@@ -116,7 +116,7 @@ all_run() {
 }
 
 mkdir "$mnt"
-echo "correct horse" >"$w/pass"
+(umask 077 && echo "correct horse" >"$w/pass")
 "$embassy" init "$w/vol" --passphrase-file "$w/pass" >/dev/null || exit 1
 
 t "mount" mount_it

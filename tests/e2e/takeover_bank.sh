@@ -105,7 +105,7 @@ same_as_home() {
 
 gone() { [ -z "$(daemon)" ]; }
 
-head -c 32 /dev/urandom >"$w/key"
+(umask 077 && head -c 32 /dev/urandom >"$w/key")
 "$embassy" init "$w/vol" --key-file "$w/key" >/dev/null || exit 1
 id=$(sed -n 's/^id //p' "$w/vol/volume.conf")
 "$build/server/embassyd" --store "$w/store" --listen 127.0.0.1:0 --insecure >"$w/server.log" 2>&1 &

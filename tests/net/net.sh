@@ -34,7 +34,7 @@ done
 w=$(mktemp -d "${TMPDIR:-/tmp}/embassyfs-net.XXXXXX") || exit 2
 mnt=$w/mnt vol=$w/vol
 mkdir "$mnt" "$w/store"
-head -c 32 /dev/urandom >"$w/key"
+(umask 077 && head -c 32 /dev/urandom >"$w/key")
 passed=0 failed=0 server_pid='' proxy_pid=''
 seed=${SEED:-$(date +%s)}
 RANDOM=$((seed % 32768))

@@ -17,7 +17,7 @@ volume_begin() {
 	trap volume_end EXIT
 	trap 'exit 130' INT TERM
 	mkdir "$work/mnt"
-	head -c 32 /dev/urandom >"$work/key"
+	(umask 077 && head -c 32 /dev/urandom >"$work/key")
 	volume_make "$work/vol"
 }
 

@@ -17,8 +17,8 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/embassyfs-smoke.XXXXXX") || exit 2
 vol=$work/vol mnt=$work/mnt view=$work/view
 passed=0 failed=0
 mkdir "$mnt" "$view"
-echo "correct horse" >"$work/pass"
-echo "wrong" >"$work/wrong"
+(umask 077 && echo "correct horse" >"$work/pass")
+(umask 077 && echo "wrong" >"$work/wrong")
 chmod 755 "$work"
 
 # A passing test is silent; a failing one shows its name and what it printed.

@@ -28,14 +28,14 @@ _embassy() {
 	--compress | --label | --timeout | --host) return ;;
 	esac
 	case ${COMP_WORDS[1]} in
-	init) options='--passphrase-file --key-file --cipher --compress --label' ;;
+	init) options='--passphrase-file --key-file --cipher --compress --label --weak' ;;
 	status) options='--json --watch --tls' ;;
 	drain) options='--timeout' ;;
 	snapshot) options='--hold' ;;
 	snapshots) options='--json --tls --passphrase-file --key-file' ;;
 	heads) options='--from --to --json --tls --passphrase-file --key-file' ;;
 	check) options='--read-data --log-only --repair --from --to --tls --passphrase-file --key-file' ;;
-	keys) options='--passphrase-file --key-file --new-passphrase-file --new-key-file --label' ;;
+	keys) options='--passphrase-file --key-file --new-passphrase-file --new-key-file --label --weak' ;;
 	tls) options='--host' ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls upgrade' -- "$cur")

@@ -22,6 +22,7 @@ complete -c embassy -n "__fish_seen_subcommand_from init snapshots heads check k
 complete -c embassy -n "__fish_seen_subcommand_from init" -l cipher -xa 'aes-256-gcm chacha20-poly1305'
 complete -c embassy -n "__fish_seen_subcommand_from init" -l compress -xa '(seq 0 19)'
 complete -c embassy -n "__fish_seen_subcommand_from init keys" -l label -x -d 'shown in the list of keys'
+complete -c embassy -n "__fish_seen_subcommand_from init keys" -l weak -d 'take a short passphrase'
 complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads" -l json
 complete -c embassy -n "__fish_seen_subcommand_from status" -l watch -d 'every second'
 complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads check" -l tls -xa '(__fish_complete_directories)'

@@ -39,8 +39,27 @@ Test(when, absolute)
 	cr_assert_eq(time_of("2024-02-29T00:00:00Z"), INT64_C(1709164800) * S);
 }
 
+/* What date(1), stat(1) and PostgreSQL print. */
+Test(when, as_programs_print_them)
+{
+	cr_assert_eq(time_of("2026-11-24T10:00+00:00"), NOW - 5 * S);
+	cr_assert_eq(time_of("2026-11-24T12:00+02:00"), NOW - 5 * S);
+	cr_assert_eq(time_of("2026-11-24 10:00:05.123456789 +0000"), NOW + 123456789);
+	cr_assert_eq(time_of("2026-11-24 12:00:05.000000000 +0200"), NOW);
+	cr_assert_eq(time_of("2026-11-24 10:00:05.5 UTC"), NOW + S / 2);
+	cr_assert_eq(time_of("2026-11-24 12:00:05.25+02"), NOW + S / 4);
+	cr_assert_eq(time_of("2026-11-24 04:30:05-05:30"), NOW);
+	cr_assert_eq(time_of("2026-11-24T10:00:05"), NOW);
+	cr_assert_eq(time_of("2026-11-24T10:00Z"), NOW - 5 * S);
+	cr_assert_eq(time_of("2026-11-24 10:00 gmt"), NOW - 5 * S);
+}
+
 Test(when, relative)
 {
+	cr_assert_eq(time_of("5m30s"), NOW - 330 * S);
+	cr_assert_eq(time_of("1h 30m ago"), NOW - 5400 * S);
+	cr_assert_eq(time_of("1 day 2 hours 3 minutes"), NOW - (86400 + 7200 + 180) * S);
+
 	cr_assert_eq(time_of("30s"), NOW - 30 * S);
 	cr_assert_eq(time_of("5m"), NOW - 300 * S);
 	cr_assert_eq(time_of("5 minutes ago"), NOW - 300 * S);
@@ -80,10 +99,12 @@ Test(when, refused)
 	static const char *const bad[] = {
 		"", " ", "5", "m", "5x", "1 month", "5mago", "5m  ago", "5m ago ", "-5m", "1.5h",
 		"99999999999999999999s", "9223372036854775807w", "2026-11-24", "10:00",
-		"2026-11-24T10:00:05", "2026-11-24T10:00Z", "2026-11-24 25:00", "2026-11-24 10:60",
+		"2026-11-24 25:00", "2026-11-24 10:60", "2026-11-24T10:00 ", "2026-11-24T10:00 EET",
+		"2026-11-24 10:00 UTC+1", "2026-11-24 10:00 +1", "2026-11-24 10:00 +010", "5m5m",
+		"30s5m", "5m 30", "1h30", "2026-11-24 10:00  UTC", "9223372036s9223372036s",
 		"2026-11-24T10:00:60Z", "2026-13-01 00:00", "2026-00-01 00:00", "2026-02-29 00:00",
 		"2026-11-31 00:00", "2026-11-24T10:00:05.Z", "2026-11-24T10:00:05.1234567891Z",
-		"2026-11-24T10:00:05+24:00", "2026-11-24T10:00:05+0100", "26-11-24 10:00",
+		"2026-11-24T10:00:05+24:00", "2026-11-24T10:00:05+01000", "26-11-24 10:00",
 		"2026-11-24T10:00:05Zx", "11/24/2026", "2400-01-01T00:00:00Z",
 		"1000-01-01T00:00:00Z", "head:", "head:0", "head:01", "head:1x",
 		"head:18446744073709551616", "snapshot:", "tomorrow",

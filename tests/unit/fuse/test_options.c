@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static int parse(struct options *o, const char *list)
@@ -69,10 +70,53 @@ Test(options, the_last_word_counts)
 {
 	struct options o;
 
-	cr_assert_eq(parse(&o, "ro,rw,at=5m,at=latest"), 0);
-	cr_assert(!(o.read_only));
+	cr_assert_eq(parse(&o, "ro,rw,flush=3,flush=4"), 0);
+	cr_assert(!o.read_only && o.read_write);
+	cr_assert_eq(o.flush_s, 4);
+	options_release(&o);
+	cr_assert_eq(parse(&o, "rw,at=5m,at=latest,ro"), 0);
+	cr_assert(o.read_only && !o.read_write);
 	cr_assert_str_eq(o.at, "latest");
 	options_release(&o);
+}
+
+/* mount(8) says rw, dev and suid for itself; a person who says rw of the past is told. */
+Test(options, the_past_is_not_written_to)
+{
+	struct options o;
+
+	cr_assert_eq(parse(&o, "rw,at=latest"), -EINVAL);
+	cr_assert_eq(parse(&o, "at=latest,rw"), -EINVAL);
+	cr_assert_eq(parse(&o, "rw,at=latest,dev,suid"), 0);
+	cr_assert(!o.read_write);
+	options_release(&o);
+	/* What fstab says of a mount comes along when it is remounted. */
+	cr_assert_eq(parse(&o, "rw,embassy=a:1,remount,ro"), 0);
+	cr_assert(o.remount && o.read_only);
+	options_release(&o);
+}
+
+Test(options, embassies_have_a_host_and_a_port)
+{
+	static const char *const bad[] = {
+		"localhost", "localhost:",  "localhost:abc", "localhost:0",  "localhost:99999",
+		"::1:1",     "[::1]",	    "http://a:1",    ":1",	     "[localhost]:1",
+		"[::1:1",    "a:1,embassy=A:1", "unix:",	     "a:1 ",	     "a b:1",
+	};
+	static const char *const good[] = {"localhost:1", "[::1]:65535", "10.0.0.1:7443",
+					   "unix:/a", "a:1,embassy=a:2", "[fe80::1%eth0]:1"};
+	char list[100];
+	struct options o;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		snprintf(list, sizeof(list), "embassy=%s", bad[i]);
+		cr_expect_eq(parse(&o, list), -EINVAL, "%s", bad[i]);
+	}
+	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+		snprintf(list, sizeof(list), "embassy=%s", good[i]);
+		cr_expect_eq(parse(&o, list), 0, "%s: %s", good[i], err_detail(-EINVAL));
+		options_release(&o);
+	}
 }
 
 Test(options, a_backslash_keeps_commas)
@@ -116,12 +160,13 @@ Test(options, refusals_name_the_option)
 
 Test(options, too_many_embassies)
 {
-	char list[OPTIONS_EMBASSIES_MAX * 12 + 32] = "";
+	char list[OPTIONS_EMBASSIES_MAX * 16 + 32] = "";
 	struct options o;
 
 	for (unsigned i = 0; i <= OPTIONS_EMBASSIES_MAX; i++)
-		strcat(list, i ? ",embassy=a:1" : "embassy=a:1");
+		sprintf(list + strlen(list), ",embassy=a:%u", i + 1);
 	cr_assert_eq(parse(&o, list), -EINVAL);
+	cr_assert(strstr(err_detail(-EINVAL), "more than 16 times"));
 }
 
 Test(options, words)

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
@@ -85,6 +86,78 @@ Test(credential, passphrase_file_refused)
 	cr_assert_eq(file_unlink(AT_FDCWD, path), 0);
 	cr_assert_eq(credential_from_passphrase_file(path, &c), -ENOENT);
 	cr_assert_not_null(strstr(err_detail(-ENOENT), path));
+}
+
+/* What editors add is not typed by anybody. */
+Test(credential, what_editors_add_is_no_part_of_it)
+{
+	struct credential c;
+
+	put_file("secret\r\n", 8);
+	expect_passphrase("secret");
+	put_file("secret\r", 7);
+	expect_passphrase("secret");
+	put_file("\xef\xbb\xbfsecret\r\nmore\r\n", 17);
+	expect_passphrase("secret");
+	put_file("se\rcret\n", 8);
+	expect_passphrase("se\rcret");
+	put_file("\xef\xbb\xbf\r\n", 5);
+	cr_assert_eq(credential_from_passphrase_file(path, &c), -EINVAL);
+	/* Volumes that earlier versions made have them as a part: the line stays at hand. */
+	put_file("secret\r\n", 8);
+	cr_assert_eq(credential_from_passphrase_file(path, &c), 0);
+	cr_assert_eq(c.raw_len, 7);
+	cr_assert_eq(memcmp(c.raw, "secret\r", 7), 0);
+	credential_release(&c);
+	put_file("secret\n", 7);
+	cr_assert_eq(credential_from_passphrase_file(path, &c), 0);
+	cr_assert_null(c.raw);
+	credential_release(&c);
+}
+
+Test(credential, a_file_that_others_may_read_is_refused)
+{
+	static const uint8_t key[32] = "0123456789012345678901234567890";
+	static const struct {
+		mode_t mode;
+		bool ok;
+	} modes[] = {{0600, true}, {0400, true}, {0640, false}, {0604, false}, {0644, false},
+		     {0620, true}};
+	struct credential c;
+
+	put_file(key, sizeof(key));
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+		int rc = modes[i].ok ? 0 : -ERR_FORBIDDEN;
+
+		cr_assert_eq(chmod(path, modes[i].mode), 0);
+		cr_expect_eq(credential_from_key_file(path, &c), rc, "%o", modes[i].mode);
+		credential_release(&c);
+		cr_expect_eq(credential_from_passphrase_file(path, &c), rc, "%o", modes[i].mode);
+		credential_release(&c);
+	}
+	/* But one that the service manager hands over: its ACL shows as the group's bits. */
+	cr_assert_eq(chmod(path, 0440), 0);
+	cr_expect_eq(credential_from_key_file(path, &c), -ERR_FORBIDDEN);
+	cr_expect(strstr(err_detail(-ERR_FORBIDDEN), "chmod 600"));
+	setenv("CREDENTIALS_DIRECTORY", folder, 1);
+	cr_expect_eq(credential_from_key_file(path, &c), 0);
+	credential_release(&c);
+}
+
+Test(credential, a_new_passphrase_is_not_a_letter)
+{
+	static const struct {
+		const char *text;
+		int rc;
+	} list[] = {{"x", -EINVAL}, {"abc", -EINVAL}, {"abcd", 0}, {"\xc3\xb5\xc3\xa4\xc3\xb6", -EINVAL},
+		    {"\xc3\xb5\xc3\xa4\xc3\xb6\xc3\xbc", 0}};
+	struct credential c;
+
+	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		cr_assert_eq(credential_from_passphrase(list[i].text, strlen(list[i].text), &c), 0);
+		cr_expect_eq(credential_check_new(&c), list[i].rc, "%s", list[i].text);
+		credential_release(&c);
+	}
 }
 
 Test(credential, passphrase_from_a_pipe)
@@ -160,7 +233,7 @@ Test(credential, find_without_a_terminal)
 
 		setsid();
 		rc = credential_find(NULL, NULL, "Passphrase: ", false, &c);
-		_exit(rc == -EINVAL && strstr(err_detail(rc), "--passphrase-file") ? 0 : 1);
+		_exit(rc == -EINVAL && strstr(err_detail(rc), "passphrase-file") ? 0 : 1);
 	}
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);

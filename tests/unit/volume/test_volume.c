@@ -352,9 +352,9 @@ Test(volume, snapshots_and_times)
 	when.time_ns = 1;
 	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_TOO_EARLY);
 	when = (struct when){.kind = WHEN_HEAD, .head = 1000000};
-	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_ABSENT);
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_NO_STATE);
 	cr_assert_eq(when_parse("snapshot:none", 0, &when), 0);
-	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ENOENT);
+	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_NO_STATE);
 
 	cr_assert_eq(volume_snapshot_remove(v, "first"), -EPERM);
 	cr_assert_eq(volume_snapshot_release(v, "first"), 0);
