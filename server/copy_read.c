@@ -80,9 +80,11 @@ struct walk {
 static int disagree(struct walk *w, const struct head_ref *r)
 {
 	return err_say(-ERR_DAMAGED,
-		       "%s: head %llu is not at position %llu as the catalog says; stop the "
-		       "server, remove the folder 'catalog' there and start it again",
-		       w->copy->dir, (unsigned long long)r->number, (unsigned long long)r->pos);
+		       "%s: damaged: head %llu is no longer at position %llu, where it was "
+		       "verified; stop the server and heal the folder with 'embassy check %s "
+		       "--log-only --repair --from' another copy",
+		       w->copy->dir, (unsigned long long)r->number, (unsigned long long)r->pos,
+		       w->copy->dir);
 }
 
 static int visit(void *ctx, const struct head_ref *r)

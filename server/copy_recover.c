@@ -1,4 +1,4 @@
-/*
+/**
  * Recovery of a copy.
  *
  * Key idea: a whole catalog says where the newest acknowledged head lies, give or take what a power
@@ -9,7 +9,8 @@
  *   catalog not whole                       ->  made whole from the log; a head in it that lacks
  *                                               what it covers is damage then
  *   complete verified heads after it        ->  made durable and taken in
- *   anything after the newest head          ->  cut off; it was never acknowledged, and the home
+ *   what tail_judge() calls damage          ->  refused, each time; nothing is changed
+ *   anything else after the newest head     ->  cut off; it was never acknowledged, and the home
  *                                               sends it again
  *
  * Invariants:
@@ -29,10 +30,12 @@
 #include "msg.h"
 #include "scan.h"
 #include "store.h"
+#include "tail.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 
 int copy_cut(struct copy *c, uint64_t end)
 {
@@ -87,7 +90,6 @@ static int check_known_head(struct copy *c, const struct params *p)
 {
 	struct catalog *catalog;
 	struct head_ref known;
-	struct head head;
 	int rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &catalog);
 
 	if (rc < 0)
@@ -96,15 +98,8 @@ static int check_known_head(struct copy *c, const struct params *p)
 	catalog_close(catalog);
 	if (rc < 0)
 		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
-	rc = history_read_head(p, c->store, &known, &head, NULL);
-	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED && rc != -ERR_ABSENT)
-		return rc;
-	return err_say(-ERR_DAMAGED,
-		       "%s: head %llu at position %llu is in the catalog, but not in the log; "
-		       "stop the server and heal the folder with 'embassy check %s --log-only "
-		       "--repair --from' another copy",
-		       c->dir, (unsigned long long)known.number, (unsigned long long)known.pos,
-		       c->dir);
+	rc = tail_check_known(p, c->store, &known);
+	return rc == -ERR_DAMAGED ? err_say(rc, "%s: %s", c->dir, err_detail(rc)) : rc;
 }
 
 static bool is_of_no_use(int rc)
@@ -129,11 +124,12 @@ static int begin_anew(struct copy *c, const struct params *p)
  */
 static int refuse(const struct copy *c, int why)
 {
-	return err_say(-ERR_DAMAGED,
-		       "%s: %s; the catalog was lost, so nothing tells whether that was "
-		       "acknowledged; the copy is left as it is: stop the server and heal the folder "
-		       "with 'embassy check %s --log-only --repair --from' another copy",
-		       c->dir, err_detail(why), c->dir);
+	return err_say(
+		-ERR_DAMAGED,
+		"%s: %s; the catalog was lost, so nothing tells whether that was "
+		"acknowledged; the copy is left as it is: stop the server and heal the folder "
+		"with 'embassy check %s --log-only --repair --from' another copy",
+		c->dir, err_detail(why), c->dir);
 }
 
 /* Make a catalog whole whose newest head is the one that ends at ${from}. */
@@ -178,6 +174,7 @@ struct tail {
 	struct copy *copy;
 	struct history *history;
 	struct copy_stand stand;
+	char why[200]; /* the walk stopped; empty: at what is no block */
 };
 
 static int take_head(struct tail *t, const struct scan_block *b)
@@ -203,8 +200,10 @@ static int visit(void *ctx, const struct scan_block *b)
 	int rc;
 
 	rc = history_step(t->history, b, &is_head);
-	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
+	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
+		snprintf(t->why, sizeof(t->why), "%s", err_detail(rc));
 		return SCAN_STOP;
+	}
 	if (rc < 0)
 		return rc;
 	return is_head ? take_head(t, b) : SCAN_GO;
@@ -214,6 +213,7 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 {
 	struct tail t = {.copy = c, .history = h};
 	struct scan_result found;
+	struct tail_end end;
 	struct head_ref ref;
 	int rc;
 
@@ -234,6 +234,14 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	if (rc < 0)
 		return rc;
 	rc = scan_blocks(c->store, h->end, visit, &t, &found);
+	if (rc < 0)
+		return rc;
+	/* The catalog is whole by now. */
+	end = tail_of_history(h, t.why);
+	end.acknowledged = true;
+	rc = tail_judge(p, c->store, &end);
+	if (rc == -ERR_DAMAGED)
+		rc = err_say(rc, "%s: %s", c->dir, err_detail(rc));
 	if (rc < 0)
 		return rc;
 	rc = copy_cut(c, t.stand.end);

@@ -220,7 +220,8 @@ int target_source(const struct target *t, const char *tls_dir, struct source **o
 	case TARGET_MOUNT:
 		return mount_source(t->text, tls_dir, out);
 	case TARGET_FOLDER:
-		return source_open_folder(t->text, out);
+		/* A damaged end is check's and the mount's to tell; what is whole is listed and healed from. */
+		return source_open_folder_partial(t->text, out);
 	case TARGET_REMOTE:
 		return open_remote(t->address, t->volume, tls_dir, out);
 	}

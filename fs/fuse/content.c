@@ -225,7 +225,9 @@ static int open_source(struct content *c, const struct options *o)
 
 	/* A folder is a folder, whatever its name looks like. */
 	if (stat(o->target, &st) == 0 || remote_target_parse(o->target, &address, id) < 0)
-		return source_open_folder(o->target, &c->source);
+		/* Who names a time has been told, or need not be, that the log's end is damaged. */
+		return o->at ? source_open_folder_partial(o->target, &c->source)
+			     : source_open_folder(o->target, &c->source);
 	c->remote = true;
 	cfg.address = address;
 	cfg.volume = id;

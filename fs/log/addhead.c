@@ -14,6 +14,7 @@
 #include "catalog.h"
 #include "err.h"
 #include "frame.h"
+#include "judge.h"
 #include "log.h"
 #include "log_internal.h"
 #include "params.h"
@@ -23,8 +24,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
 
 /* What is known before the place is. */
 static void chain_head(struct log *log, struct head *h) /* REQUIRES(log->mu) */
@@ -166,7 +165,7 @@ int log_catalog_pending(struct log *log)
 {
 	const struct head *h = &log->pending;
 	struct history *hist = &log->hist;
-	uint8_t (*leaves)[HASH_LEN];
+	uint8_t(*leaves)[HASH_LEN];
 	size_t n;
 	int rc;
 

@@ -14,24 +14,20 @@
 #include "history.h"
 
 #include "catalog.h"
+#include "judge.h"
 #include "params.h"
 #include "scan.h"
 #include "store.h"
 
 #include "err.h"
-#include "file.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LEAVES_FIRST 256u
-#define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
-#define REST_WINDOW ((size_t)1 << 20)
-#define KIND_OFF 4u /* of the kind in a frame */
 
 typedef unsigned long long ull;
 
@@ -68,35 +64,11 @@ static int reserve_leaf(struct history *h)
 	return 0;
 }
 
-/* The note of a head: read, of this volume, and signed by the writer of the epoch it names. */
-static int read_note(const struct params *p, const void *note, size_t len, uint64_t pos,
-		     struct head *out)
-{
-	const uint8_t *writer;
-	int rc = head_decode(note, len, out);
-
-	if (rc == -ERR_FORMAT)
-		return err_say(-ERR_TAMPERED, "head at %llu: malformed", (ull)pos);
-	if (rc < 0)
-		return rc;
-	if (memcmp(out->volume, p->id, VOLUME_ID_LEN) != 0)
-		return err_say(-ERR_TAMPERED, "head at %llu: of another volume", (ull)pos);
-	if (out->pos != pos)
-		return err_say(-ERR_TAMPERED, "head at %llu: says that it is at %llu", (ull)pos,
-			       (ull)out->pos);
-	writer = params_writer(p, out->epoch);
-	if (!writer)
-		return err_say(-ERR_TAMPERED,
-			       "head at %llu: of epoch %llu, which volume.conf grants to nobody",
-			       (ull)pos, (ull)out->epoch);
-	return head_verify(note, len, writer);
-}
-
 static int judge_head(struct history *h, const struct scan_block *b, struct head *out)
 {
 	uint8_t root[HASH_LEN];
 	const char *lie = NULL;
-	int rc = read_note(h->params, b->bytes + FRAME_LEN, b->len - FRAME_LEN, b->pos, out);
+	int rc = head_judge(h->params, b->pos, b->bytes, b->len, out);
 
 	if (rc < 0)
 		return rc;
@@ -117,7 +89,6 @@ static int judge_head(struct history *h, const struct scan_block *b, struct head
 		return err_say(-ERR_TAMPERED,
 			       "head %llu at %llu: its %s is not what the log before it gives",
 			       (ull)out->number, (ull)b->pos, lie);
-	out->stored_len = (uint32_t)b->len;
 	return 0;
 }
 
@@ -202,7 +173,6 @@ int history_read_head(const struct params *params, struct store *st, const struc
 		      struct head *out, uint8_t out_leaf[HASH_LEN])
 {
 	uint8_t *block;
-	struct frame f;
 	int rc;
 
 	if (ref->stored_len <= FRAME_LEN || ref->stored_len > HEAD_BLOCK_MAX)
@@ -212,23 +182,18 @@ int history_read_head(const struct params *params, struct store *st, const struc
 	if (!block)
 		return -ENOMEM;
 	rc = store_read(st, ref->pos, ref->stored_len, block);
-	if (rc < 0)
-		goto done;
-	rc = frame_decode(block, ref->pos, &f);
-	if (rc < 0 || f.kind != BLOCK_HEAD || FRAME_LEN + f.body_len != ref->stored_len) {
+	if (rc == 0)
+		rc = head_judge(params, ref->pos, block, ref->stored_len, out);
+	if (rc == 0 && out->stored_len != ref->stored_len)
 		rc = err_say(-ERR_DAMAGED, "log: no head of %u bytes at %llu", ref->stored_len,
 			     (ull)ref->pos);
-		goto done;
-	}
-	rc = read_note(params, block + FRAME_LEN, f.body_len, ref->pos, out);
 	if (rc < 0)
 		goto done;
 	if (out->number != ref->number) {
-		rc = err_say(-ERR_DAMAGED, "head at %llu: has number %llu, not %llu",
-			     (ull)ref->pos, (ull)out->number, (ull)ref->number);
+		rc = err_say(-ERR_DAMAGED, "head at %llu: has number %llu, not %llu", (ull)ref->pos,
+			     (ull)out->number, (ull)ref->number);
 		goto done;
 	}
-	out->stored_len = ref->stored_len;
 	if (out_leaf)
 		leaf_hash(ref->pos, block, ref->stored_len, out_leaf);
 
@@ -295,102 +260,4 @@ int history_resume(struct history *h, struct catalog *c, struct store *st)
 			       "catalog: log or leaves of its newest head, %llu, are not there",
 			       (ull)ref.number);
 	return rc;
-}
-
-/* Whether a head, signed by a writer of the volume, begins at ${pos}; ${in} is its frame. */
-static int try_head(const struct params *p, struct store *st, const uint8_t in[FRAME_LEN],
-		    uint64_t pos)
-{
-	struct head_ref ref = {.pos = pos};
-	struct head head;
-	struct frame f;
-	uint8_t *block;
-	int rc;
-
-	if (frame_decode(in, pos, &f) < 0 || f.kind != BLOCK_HEAD)
-		return 0;
-	ref.stored_len = FRAME_LEN + f.body_len;
-	block = malloc(ref.stored_len);
-	if (!block)
-		return -ENOMEM;
-	rc = store_read(st, pos, ref.stored_len, block);
-	if (rc == 0 && read_note(p, block + FRAME_LEN, f.body_len, pos, &head) == 0)
-		rc = err_say(-ERR_DAMAGED,
-			     "segment %016llx: holds head %llu at %llu, but not all that this head "
-			     "covers",
-			     (ull)segment_of(pos), (ull)head.number, (ull)pos);
-	free(block);
-	return rc == -ERR_ABSENT ? 0 : rc;
-}
-
-/* Try each place in the ${len} bytes ${buf} of ${pos} where the frame of a head could begin. */
-static int try_window(const struct params *p, struct store *st, const uint8_t *buf, size_t len,
-		      uint64_t pos)
-{
-	const uint8_t *at = buf + KIND_OFF, *stop = buf + len - FRAME_LEN + KIND_OFF + 1;
-	int rc = 0;
-
-	while (rc == 0 && at < stop && (at = memchr(at, BLOCK_HEAD, (size_t)(stop - at)))) {
-		const uint8_t *frame = at - KIND_OFF;
-
-		/* A note is far shorter than 64 KiB. */
-		if (frame[2] == 0 && frame[3] == 0)
-			rc = try_head(p, st, frame, pos + (uint64_t)(frame - buf));
-		at++;
-	}
-	return rc;
-}
-
-int history_check_rest(const struct params *params, struct store *st, uint64_t from)
-{
-	uint64_t last, size, pos, stop;
-	uint8_t *buf;
-	int rc = store_last(st, &last);
-
-	if (rc == 0)
-		rc = store_size(st, last, &size);
-	if (rc < 0)
-		return rc == -ERR_ABSENT ? 0 : rc;
-	pos = from > segment_start(last) ? from : segment_start(last);
-	stop = segment_start(last) + (size < SEGMENT_SIZE ? size : SEGMENT_SIZE);
-	buf = malloc(REST_WINDOW);
-	if (!buf)
-		return -ENOMEM;
-	while (rc == 0 && pos < stop && stop - pos >= FRAME_LEN) {
-		size_t len = stop - pos < REST_WINDOW ? (size_t)(stop - pos) : REST_WINDOW;
-
-		rc = store_read(st, pos, len, buf);
-		if (rc == 0)
-			rc = try_window(params, st, buf, len, pos);
-		/* A frame that the window's end cuts is whole in the next one. */
-		pos += len - (FRAME_LEN - 1);
-	}
-	free(buf);
-	/* Cut meanwhile by the writer: what is gone is no head's. */
-	return rc == -ERR_ABSENT ? 0 : rc;
-}
-
-int history_may_be_torn(const char *volume_dir, struct store *st, bool *out)
-{
-	uint64_t last, size;
-	char *owner;
-	int fd, rc;
-
-	rc = store_last(st, &last);
-	if (rc == 0)
-		rc = store_size(st, last, &size);
-	if (rc < 0)
-		return rc;
-	*out = true;
-	if (size >= SEGMENT_SIZE)
-		return 0;
-	if (asprintf(&owner, "%s/owner", volume_dir) < 0)
-		return -ENOMEM;
-	fd = file_open(AT_FDCWD, owner, O_RDONLY, 0);
-	free(owner);
-	file_close(fd);
-	if (fd < 0 && fd != -ENOENT)
-		return fd;
-	*out = fd >= 0;
-	return 0;
 }

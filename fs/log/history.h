@@ -78,21 +78,4 @@ MUST_CHECK int history_read_head(const struct params *params, struct store *st,
 				 const struct head_ref *ref, struct head *out,
 				 uint8_t out_leaf[HASH_LEN]);
 
-/*
- * history_check_rest(params, st, from): are the bytes from ${from} to the end of the last
- * segment the torn tail of a crash?  Not if a head signed by a writer of this volume lies
- * there, since a head is signed over durable bytes only.
- * Returns 0 if there is none; -ERR_DAMAGED with a detail that names the head; -ENOMEM; -errno.
- */
-MUST_CHECK int history_check_rest(const struct params *params, struct store *st, uint64_t from);
-
-/*
- * history_may_be_torn(volume_dir, st, out): whether the last segment can end in what a crash tore.
- * A home's segment has its whole length from the start and is cut, durably, at its last
- * block when it is closed: one that is shorter was closed, and what is no block in it is damage.
- * An embassy's copy (it has a file "owner") grows as it receives, so that it tells nothing.
- * Returns 0 or -errno.
- */
-MUST_CHECK int history_may_be_torn(const char *volume_dir, struct store *st, bool *out);
-
 #endif /* !HISTORY_H_ */

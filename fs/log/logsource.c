@@ -9,10 +9,9 @@
 
 #include "catalog.h"
 #include "err.h"
-#include "frame.h"
+#include "judge.h"
 #include "log.h"
 #include "log_internal.h"
-#include "params.h"
 #include "store.h"
 
 #include <assert.h>
@@ -46,8 +45,8 @@ static int read_op(struct source *s, uint64_t pos, size_t len, void *out)
 		low = pos;
 	if (low > end)
 		low = end;
-	absent = end > log->reserved || (log->has_segment && end > log->gap_from &&
-					 pos < segment_start(log->segment));
+	absent = end > log->reserved ||
+		 (log->has_segment && end > log->gap_from && pos < segment_start(log->segment));
 	if (!absent && low < end)
 		ring_copy_out(&log->ring, low, end - low, (uint8_t *)out + (low - pos));
 	pthread_mutex_unlock(&log->mu);
@@ -71,29 +70,17 @@ static void hint_op(struct source *s, uint64_t pos, size_t len)
 /* The head's block at ${r}, read and judged as any other head. */
 static int load_head(struct log *log, const struct head_ref *r, struct head *out)
 {
-	uint8_t block[FRAME_LEN + HEAD_NOTE_MAX];
+	uint8_t block[HEAD_BLOCK_MAX];
 	unsigned long long pos = r->pos;
-	const uint8_t *writer;
-	struct frame f;
 	int rc;
 
 	if (r->stored_len <= FRAME_LEN || r->stored_len > sizeof(block))
 		return err_say(-ERR_DAMAGED, "catalog: head at %llu: impossible length", pos);
 	rc = read_op(&log->source.source, r->pos, r->stored_len, block);
-	if (rc < 0)
-		return rc;
-	rc = frame_decode(block, r->pos, &f);
-	if (rc < 0 || f.kind != BLOCK_HEAD || f.body_len != r->stored_len - FRAME_LEN)
-		return err_say(-ERR_DAMAGED, "head at %llu: no such block", pos);
-	rc = head_decode(block + FRAME_LEN, f.body_len, out);
-	if (rc < 0)
-		return rc == -ERR_FORMAT ? err_say(-ERR_DAMAGED, "head at %llu: malformed", pos)
-					 : rc;
-	writer = params_writer(log->params, out->epoch);
-	if (!writer || out->number != r->number || out->pos != r->pos)
+	if (rc == 0)
+		rc = head_judge(log->params, r->pos, block, r->stored_len, out);
+	if (rc == 0 && (out->number != r->number || out->stored_len != r->stored_len))
 		return err_say(-ERR_TAMPERED, "head at %llu: not the head it should be", pos);
-	rc = head_verify(block + FRAME_LEN, f.body_len, writer);
-	out->stored_len = r->stored_len;
 	return rc;
 }
 

@@ -2,8 +2,8 @@
  * A catalog made, or brought up to date, from the log alone.
  *
  * Key idea: history_step() judges each block as it does for a writer or a server; each head that
- * passes goes into the catalog.  What stops the walk in the last segment is the torn tail of a
- * crash exactly if no signed head lies behind it.
+ * passes goes into the catalog.  Whether what stops the walk in the last segment is damage is
+ * tail_judge()'s to say.
  *
  * The walk may run beside a live writer, whose newest bytes may be half there when they are
  * read.  So what looks like damage in the last segment is looked at again from the newest good
@@ -18,6 +18,7 @@
 #include "params.h"
 #include "scan.h"
 #include "store.h"
+#include "tail.h"
 
 #include "err.h"
 
@@ -74,6 +75,7 @@ static int take_block(void *ctx, const struct scan_block *b)
 /* Is the bad block, or whatever else ended the walk, the end of the log?  Returns 0 if it is. */
 static int judge_end(struct catch_up *u)
 {
+	struct tail_end end = tail_of_history(&u->history, u->why_rc ? u->why : NULL);
 	uint64_t last;
 	int rc = store_last(u->store, &last);
 
@@ -81,10 +83,9 @@ static int judge_end(struct catch_up *u)
 		return rc == -ERR_ABSENT ? 0 : rc;
 	if (u->why_rc && segment_of(u->bad_pos) < last)
 		return err_say(u->why_rc, "%s", u->why);
-	rc = history_check_rest(u->params, u->store, u->history.end);
-	if (rc == -ERR_DAMAGED && u->why_rc)
-		return err_say(u->why_rc, "%s", u->why);
-	return rc;
+	rc = tail_judge(u->params, u->store, &end);
+	/* A head that lies is no disk's doing. */
+	return rc == -ERR_DAMAGED && u->why_rc ? err_say(u->why_rc, "%s", err_detail(rc)) : rc;
 }
 
 static int walk_once(struct catch_up *u)
@@ -123,6 +124,8 @@ int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st
 		    (i > 0 && u->history.end == end_before))
 			break;
 		end_before = u->history.end;
+		/* What moves on each time is not damaged, but being written. */
+		rc = 0;
 	}
 	free(u);
 	return rc;

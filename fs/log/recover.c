@@ -2,12 +2,12 @@
  * Recovery: where does the log end, and what lies after its newest head?
  *
  * Key idea: blocks after the newest head are walked and opened with their keys.  The first that
- * fails in the last segment is where a crash tore the log, since what is durable is whole, and
- * the log is cut there.  But a head is signed only over durable bytes: if a signed head lies
- * behind the failure, no crash did this, and nothing is touched.
+ * fails in the last segment is where the log ends; whether a crash tore it there, so that it may be
+ * cut, or it is damaged, is tail_judge()'s to say.
  *
  * Invariants:
  *  - The log is changed only after all checks are done, and only past its end.
+ *  - A refusal leaves nothing behind that makes the next attempt decide otherwise.
  *  - No block that a signed head covers is ever cut off.
  *  - What counts as the log afterwards is durable before anyone builds on it.
  */
@@ -22,14 +22,12 @@
 #include "scan.h"
 #include "seal.h"
 #include "store.h"
+#include "tail.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
-#define REST_CHUNK ((size_t)1 << 20)
 
 struct pointers {
 	struct block_ptr *p;
@@ -43,7 +41,8 @@ struct recovery {
 	struct history *hist;
 	struct pointers deltas, checkpoints;
 	uint64_t last;		 /* the last segment */
-	bool rebuilt;		 /* the catalog was, so nothing says which head was the newest */
+	bool fresh;		 /* the catalog was made now: all that it holds is from the log */
+	char why[200];		 /* the walk stopped; empty: at what is no block */
 	struct segment_key *key; /* of key_segment; NULL: none yet */
 	uint64_t key_segment;
 	uint8_t *plain; /* BLOCK_PLAIN_MAX bytes */
@@ -95,7 +94,7 @@ static int ensure_key(struct recovery *r, uint64_t number)
 }
 
 /* Open a sealed block and find its plaintext's length. */
-static int open_sealed(struct recovery *r, const struct scan_block *b, uint32_t *out_plain_len)
+static int open_block(struct recovery *r, const struct scan_block *b, uint32_t *out_plain_len)
 {
 	size_t len;
 	int rc;
@@ -110,6 +109,13 @@ static int open_sealed(struct recovery *r, const struct scan_block *b, uint32_t 
 		return compress_plain_len(r->plain, len, out_plain_len);
 	*out_plain_len = (uint32_t)len;
 	return 0;
+}
+
+static int open_sealed(struct recovery *r, const struct scan_block *b, uint32_t *out_plain_len)
+{
+	int rc = open_block(r, b, out_plain_len);
+
+	return rc == -ERR_DAMAGED ? err_say(rc, "its seal does not fit its bytes") : rc;
 }
 
 static int judge_block(struct recovery *r, const struct scan_block *b, bool *out_is_head,
@@ -136,8 +142,10 @@ static int take_block(void *ctx, const struct scan_block *b)
 
 	rc = judge_block(r, b, &is_head, &ptr.plain_len);
 	if ((rc == -ERR_DAMAGED || rc == -ERR_TAMPERED || rc == -ERR_FORMAT) &&
-	    segment_of(b->pos) == r->last)
+	    segment_of(b->pos) == r->last) {
+		snprintf(r->why, sizeof(r->why), "%s", err_detail(rc));
 		return SCAN_STOP;
+	}
 	if (rc == -ERR_DAMAGED)
 		return err_say(rc, "segment %016llx: the block at %llu is not what was written",
 			       (unsigned long long)segment_of(b->pos), (unsigned long long)b->pos);
@@ -155,124 +163,18 @@ static int take_block(void *ctx, const struct scan_block *b)
 	return SCAN_GO;
 }
 
-/* Whether the bytes at ${pos} are a head that this volume's writer signed. */
-static bool is_signed_head(const struct recovery *r, uint64_t pos, const uint8_t *bytes, size_t len)
-{
-	const uint8_t *writer;
-	struct frame f;
-	struct head h;
-
-	if (len < FRAME_LEN || frame_decode(bytes, pos, &f) < 0 || f.kind != BLOCK_HEAD ||
-	    f.body_len > len - FRAME_LEN || head_decode(bytes + FRAME_LEN, f.body_len, &h) < 0)
-		return false;
-	writer = params_writer(r->cfg->params, h.epoch);
-	return h.pos == pos && writer && head_verify(bytes + FRAME_LEN, f.body_len, writer) == 0;
-}
-
-/* A head's note begins with its origin, so heads can be found without walking blocks. */
-static bool find_signed_head(const struct recovery *r, uint64_t pos, const uint8_t *bytes,
-			     size_t len, uint64_t *out_pos)
-{
-	char origin[16 + VOLUME_ID_TEXT_LEN] = "embassyfs/";
-	const uint8_t *at = bytes, *hit;
-	size_t origin_len;
-
-	volume_id_format(r->cfg->params->id, origin + strlen(origin));
-	strcat(origin, "\n");
-	origin_len = strlen(origin);
-	while ((hit = memmem(at, len - (size_t)(at - bytes), origin, origin_len)) != NULL) {
-		size_t off = (size_t)(hit - bytes);
-
-		at = hit + 1;
-		if (off < FRAME_LEN)
-			continue;
-		off -= FRAME_LEN;
-		if (is_signed_head(r, pos + off, bytes + off, len - off)) {
-			*out_pos = pos + off;
-			return true;
-		}
-	}
-	return false;
-}
-
-/*
- * Look through what lies after the end in the last segment: refuse if a signed head is there,
- * and count the bytes up to the last that is not zero.
- */
-static int inspect_rest(const struct recovery *r, uint64_t end, uint64_t file_end,
-			uint64_t *out_dropped)
-{
-	size_t keep = 0, n, i;
-	uint64_t pos = end, head_pos;
-	uint8_t *buf;
-	int rc = 0;
-
-	*out_dropped = 0;
-	buf = malloc(HEAD_BLOCK_MAX + REST_CHUNK);
-	if (!buf)
-		return -ENOMEM;
-	/* Each round keeps the last bytes of the one before, so that no head is cut in two. */
-	for (; rc == 0 && pos < file_end; pos += n) {
-		n = file_end - pos < REST_CHUNK ? file_end - pos : REST_CHUNK;
-		rc = store_read(r->store, pos, n, buf + keep);
-		if (rc < 0)
-			break;
-		for (i = n; i > 0 && buf[keep + i - 1] == 0; i--)
-			;
-		if (i > 0)
-			*out_dropped = pos + i - end;
-		if (find_signed_head(r, pos - keep, buf, keep + n, &head_pos))
-			rc = err_say(-ERR_DAMAGED,
-				     "segment %016llx: the bytes at %llu are not what was written, "
-				     "though the head at %llu covers them; restore the segment "
-				     "from an embassy",
-				     (unsigned long long)r->last, (unsigned long long)end,
-				     (unsigned long long)head_pos);
-		i = keep + n < HEAD_BLOCK_MAX ? keep + n : HEAD_BLOCK_MAX;
-		memmove(buf, buf + keep + n - i, i);
-		keep = i;
-	}
-	free(buf);
-	return rc;
-}
-
 /* Cut the last segment where the log ends, durably. */
-static int cut_tail(struct recovery *r, uint64_t end, uint64_t *out_dropped)
+static int cut_tail(struct recovery *r, uint64_t end)
 {
 	uint64_t start = segment_start(r->last), size;
 	int rc;
 
-	rc = store_size(r->store, r->last, &size);
-	if (rc < 0)
-		return rc;
-	rc = inspect_rest(r, end > start ? end : start, start + size, out_dropped);
-	if (rc < 0)
-		return rc;
 	if (end <= start)
 		return store_remove(r->store, r->last);
-	if (size != end - start)
-		return store_truncate(r->store, r->last, end - start);
-	return 0;
-}
-
-/* The catalog holds durable heads only.  If its newest is not in the log, the log has lost it. */
-static int check_known_head(struct recovery *r, const struct head_ref *known)
-{
-	uint8_t block[HEAD_BLOCK_MAX];
-	int rc;
-
-	if (known->stored_len > sizeof(block))
-		return 0; /* no head is so long: the catalog is at fault */
-	rc = store_read(r->store, known->pos, known->stored_len, block);
-	if (rc < 0 && rc != -ERR_ABSENT)
-		return rc;
-	if (rc == 0 && is_signed_head(r, known->pos, block, known->stored_len))
-		return 0;
-	return err_say(-ERR_DAMAGED,
-		       "%s: head %llu at %llu is in the catalog, but not in the log; restore the "
-		       "log from an embassy, or remove the catalog to go on without that head",
-		       r->cfg->volume_dir, (unsigned long long)known->number,
-		       (unsigned long long)known->pos);
+	rc = store_size(r->store, r->last, &size);
+	if (rc == 0 && size != end - start)
+		rc = store_truncate(r->store, r->last, end - start);
+	return rc;
 }
 
 static int rebuild_catalog(struct recovery *r)
@@ -280,7 +182,7 @@ static int rebuild_catalog(struct recovery *r)
 	const struct log_config *cfg = r->cfg;
 	int rc;
 
-	r->rebuilt = true;
+	r->fresh = true;
 	rc = store_settle(r->store, 0);
 	if (rc < 0)
 		return rc;
@@ -309,37 +211,20 @@ static int resume(struct recovery *r)
 		return rebuild_catalog(r);
 	if (rc == 0)
 		rc = history_resume(r->hist, r->catalog, r->store);
-	if (rc != -ERR_DAMAGED)
+	/* An empty one is new, or as good as new. */
+	r->fresh = rc == 0 && r->hist->head.number == 0;
+	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED)
 		return rc;
 	if (catalog_newest(r->catalog, &known) < 0)
 		return rebuild_catalog(r);
-	rc = check_known_head(r, &known);
+	rc = tail_check_known(cfg->params, r->store, &known);
 	return rc < 0 ? rc : rebuild_catalog(r);
-}
-
-/* Without a catalog, only the file can tell a torn tail from a newest head that is damaged. */
-static int check_closed(struct recovery *r, uint64_t end)
-{
-	uint64_t start = segment_start(r->last), size;
-	bool may_be_torn = true;
-	int rc;
-
-	if (!r->rebuilt)
-		return 0;
-	rc = store_size(r->store, r->last, &size);
-	if (rc == 0)
-		rc = history_may_be_torn(r->cfg->volume_dir, r->store, &may_be_torn);
-	if (rc < 0 || may_be_torn || start + size <= end)
-		return rc;
-	return err_say(-ERR_DAMAGED,
-		       "segment %016llx: its file was closed at its last block, but no block lies "
-		       "at position %llu; restore it with 'embassy check --repair --from'",
-		       (unsigned long long)r->last, (unsigned long long)end);
 }
 
 static int walk(struct recovery *r, struct log_tail *tail)
 {
 	struct scan_result result;
+	struct tail_end end;
 	int rc;
 
 	tail->dropped_bytes = 0;
@@ -351,9 +236,19 @@ static int walk(struct recovery *r, struct log_tail *tail)
 		rc = store_settle(r->store, r->hist->end);
 	if (rc == 0)
 		rc = scan_blocks(r->store, r->hist->end, take_block, r, &result);
-	if (rc == 0)
-		rc = check_closed(r, r->hist->end);
-	return rc < 0 ? rc : cut_tail(r, r->hist->end, &tail->dropped_bytes);
+	if (rc < 0)
+		return rc;
+	end = tail_of_history(r->hist, r->why);
+	rc = tail_judge(r->cfg->params, r->store, &end);
+	tail->dropped_bytes = end.torn_bytes;
+	return rc < 0 ? rc : cut_tail(r, end.end);
+}
+
+/* Who looks next should find what was found now.  Nothing that the log does not hold goes. */
+static void forget_catalog(const struct recovery *r)
+{
+	if (r->fresh)
+		(void)!catalog_remove(r->cfg->volume_dir);
 }
 
 int log_recover(const struct log_config *cfg, struct store *store, struct catalog **out_catalog,
@@ -366,9 +261,6 @@ int log_recover(const struct log_config *cfg, struct store *store, struct catalo
 	r.plain = malloc(BLOCK_PLAIN_MAX);
 	if (r.plain)
 		rc = resume(&r);
-	/* An empty catalog may be one that was lost. */
-	if (hist->head.number == 0)
-		r.rebuilt = true;
 	if (rc == 0)
 		rc = walk(&r, tail);
 	free(r.plain);
@@ -377,6 +269,7 @@ int log_recover(const struct log_config *cfg, struct store *store, struct catalo
 		free(r.deltas.p);
 		free(r.checkpoints.p);
 		catalog_close(r.catalog);
+		forget_catalog(&r);
 		return rc;
 	}
 

@@ -18,6 +18,7 @@
 #include "frame.h"
 #include "head.h"
 #include "history.h"
+#include "judge.h"
 #include "params.h"
 #include "scan.h"
 #include "source.h"
@@ -35,8 +36,6 @@
 
 #define HEADS_PER_CALL 64u
 #define REPORT_LEN 512u
-#define SEARCH_LEN ((size_t)1 << 20)
-#define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
 
 /* A block of a stretch, as it verified. */
 struct piece {
@@ -283,29 +282,20 @@ static int write_stretch(struct repair *r, uint64_t from)
 
 /* ---- another history? ---- */
 
-/* A head that a writer of the volume signed, at ${pos}. */
-static bool is_signed_head(const struct params *p, uint64_t pos, const uint8_t *bytes, size_t len,
-			   struct head *out)
-{
-	const uint8_t *writer;
-	struct frame f;
+struct fork_search {
+	struct repair *r;
+	const struct head *newest;
+};
 
-	if (len < FRAME_LEN || frame_decode(bytes, pos, &f) < 0 || f.kind != BLOCK_HEAD ||
-	    f.body_len > len - FRAME_LEN || head_decode(bytes + FRAME_LEN, f.body_len, out) < 0)
-		return false;
-	writer = params_writer(p, out->epoch);
-	return out->pos == pos && writer && memcmp(out->volume, p->id, VOLUME_ID_LEN) == 0 &&
-	       head_verify(bytes + FRAME_LEN, f.body_len, writer) == 0;
-}
-
-static int compare_head(struct repair *r, const struct head *mine, const struct head *newest)
+static int compare_head(void *ctx, const struct head *mine)
 {
-	struct source *s = r->cfg->source;
+	const struct fork_search *f = ctx;
+	struct source *s = f->r->cfg->source;
 	struct head theirs;
 	size_t n;
 	int rc;
 
-	if (mine->number > newest->number)
+	if (mine->number > f->newest->number)
 		return 0;
 	rc = s->ops->heads(s, mine->number, 1, &theirs, &n);
 	if (rc < 0)
@@ -320,54 +310,17 @@ static int compare_head(struct repair *r, const struct head *mine, const struct 
 		       mine->number, mine->pos, theirs.pos);
 }
 
-/* Each signed head in a segment's file, found by its text, whatever lies around it. */
-static int search_segment(struct repair *r, uint64_t number, const struct head *newest,
-			  uint8_t *buf)
-{
-	uint64_t start = segment_start(number), size, at = 0;
-	char origin[16 + VOLUME_ID_TEXT_LEN] = "embassyfs/";
-	int rc = store_size(r->store, number, &size);
-
-	volume_id_format(r->cfg->params->id, origin + strlen(origin));
-	if (size > SEGMENT_SIZE)
-		size = SEGMENT_SIZE;
-	while (rc == 0 && at < size) {
-		size_t len = size - at < SEARCH_LEN ? (size_t)(size - at) : SEARCH_LEN;
-		const uint8_t *p = buf, *hit;
-
-		rc = store_read(r->store, start + at, len, buf);
-		while (rc == 0 &&
-		       (hit = memmem(p, len - (size_t)(p - buf), origin, strlen(origin))) != NULL) {
-			size_t off = (size_t)(hit - buf);
-			struct head h;
-
-			p = hit + 1;
-			if (off >= FRAME_LEN &&
-			    is_signed_head(r->cfg->params, start + at + off - FRAME_LEN,
-					   hit - FRAME_LEN, len - (off - FRAME_LEN), &h))
-				rc = compare_head(r, &h, newest);
-		}
-		/* What the window's end cuts is whole in the next one. */
-		at += len > HEAD_BLOCK_MAX && at + len < size ? len - HEAD_BLOCK_MAX : len;
-	}
-	return rc;
-}
-
 static int search_fork(struct repair *r, const struct head *newest)
 {
-	uint8_t *buf = malloc(SEARCH_LEN);
+	struct fork_search f = {r, newest};
 	uint64_t number;
-	int rc;
+	int rc = store_next(r->store, 0, &number);
 
-	if (!buf)
-		return -ENOMEM;
-	rc = store_next(r->store, 0, &number);
 	while (rc == 0) {
-		rc = search_segment(r, number, newest, buf);
+		rc = head_search(r->cfg->params, r->store, segment_start(number), compare_head, &f);
 		if (rc == 0)
 			rc = store_next(r->store, number + 1, &number);
 	}
-	free(buf);
 	return rc == -ERR_ABSENT ? 0 : rc;
 }
 

@@ -4,6 +4,7 @@
  * Key idea: the catalog says where heads are, and each head is read from the log and verified
  * before it is believed.  A folder that was copied, or whose machine lost power, may hold newer
  * heads than its catalog knows: they are found by walking the log's tail once, on opening.
+ * Whether what ends that walk is damage, is tail_judge()'s to say, as for a mount.
  * Without a usable catalog one is made in a temporary folder; nothing is ever written to the
  * volume.
  *
@@ -22,6 +23,7 @@
 #include "params.h"
 #include "scan.h"
 #include "store.h"
+#include "tail.h"
 
 #include "err.h"
 #include "file.h"
@@ -34,13 +36,15 @@
 #include <string.h>
 
 #define TAIL_MAX 65536u
+#define TRIES_MAX 8u
 
 struct folder {
 	struct source source; /* first */
 	struct params params;
 	struct store *store;
 	struct catalog *catalog;
-	char *temp; /* owned; folder of a catalog of our own, or NULL */
+	char *temp;   /* owned; folder of a catalog of our own, or NULL */
+	bool partial; /* damage at the end is no error */
 	pthread_mutex_t mu;
 	struct head_ref *tail;
 	size_t n_tail, cap_tail;
@@ -66,6 +70,14 @@ static void folder_hint(struct source *s, uint64_t pos, size_t len)
 	store_hint(folder_of(s)->store, pos, len);
 }
 
+/* Bring a catalog of our own up to date; heads up to a fault stay in. */
+static int catch_up(struct folder *f)
+{
+	int rc = catalog_catch_up(f->catalog, &f->params, f->store, NULL, NULL);
+
+	return f->partial && (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) ? 0 : rc;
+}
+
 /* See what a live writer has added. */
 static int refresh(struct folder *f)
 {
@@ -74,7 +86,7 @@ static int refresh(struct folder *f)
 	if (!f->temp)
 		return catalog_refresh(f->catalog);
 	pthread_mutex_lock(&f->mu);
-	rc = catalog_catch_up(f->catalog, &f->params, f->store, NULL, NULL);
+	rc = catch_up(f);
 	pthread_mutex_unlock(&f->mu);
 	return rc;
 }
@@ -207,6 +219,8 @@ static int add_tail(struct folder *f, const struct head *h)
 struct tail_walk {
 	struct folder *folder;
 	struct history history;
+	bool full; /* more heads than fit: the walk stopped for no fault */
+	char why[200];
 };
 
 static int take_tail_block(void *ctx, const struct scan_block *b)
@@ -215,30 +229,76 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 	bool is_head;
 	int rc = history_step(&w->history, b, &is_head);
 
-	/* The end: torn, or just being written.  What lies behind it is not believed. */
-	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED || w->folder->n_tail >= TAIL_MAX)
+	/* The end: torn, just being written, or damaged.  What lies behind it is not believed. */
+	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
+		snprintf(w->why, sizeof(w->why), "%s", err_detail(rc));
 		return SCAN_STOP;
+	}
 	if (rc < 0 || !is_head)
 		return rc;
+	w->full = w->folder->n_tail >= TAIL_MAX;
+	if (w->full)
+		return SCAN_STOP;
 	w->history.n_leaves = 0; /* only their count and root matter here */
 	return add_tail(w->folder, &w->history.head);
 }
 
-/* Find the heads in the log that the catalog does not know. */
-static int walk_tail(struct folder *f)
+/*
+ * Stand at the catalog's newest head; -ERR_ABSENT if catalog and log do not fit, though the log
+ * holds that head: then another catalog is needed.  A catalog that knows more than the log holds
+ * tells of damage.
+ */
+static int stand(struct folder *f, struct history *h)
 {
-	struct tail_walk *w = calloc(1, sizeof(*w));
+	struct head_ref known;
+	int rc = history_resume(h, f->catalog, f->store);
+
+	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED)
+		return rc;
+	if (catalog_newest(f->catalog, &known) < 0)
+		return -ERR_ABSENT;
+	rc = tail_check_known(&f->params, f->store, &known);
+	return rc < 0 && !f->partial ? rc : -ERR_ABSENT;
+}
+
+/* Find the heads in the log that the catalog does not know.  Sets where it ended. */
+static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_end)
+{
+	struct tail_end end;
 	struct scan_result result;
 	int rc;
 
-	if (!w)
-		return -ENOMEM;
 	w->folder = f;
+	w->full = false;
+	w->why[0] = '\0';
+	f->n_tail = 0;
 	history_init(&w->history, &f->params);
-	rc = history_resume(&w->history, f->catalog, f->store);
+	rc = stand(f, &w->history);
 	if (rc == 0)
 		rc = scan_blocks(f->store, w->history.end, take_tail_block, w, &result);
+	end = tail_of_history(&w->history, w->why);
+	end.acknowledged = catalog_is_whole(f->catalog) > 0;
+	*out_end = end.end;
 	history_release(&w->history);
+	if (rc < 0 || w->full || f->partial)
+		return rc;
+	return tail_judge(&f->params, f->store, &end);
+}
+
+/* What looks like damage may be what a live writer is just writing: then it moves on. */
+static int walk_tail(struct folder *f)
+{
+	struct tail_walk *w = calloc(1, sizeof(*w));
+	uint64_t end, end_before = 0;
+	int rc = w ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; rc == 0 && i < TRIES_MAX; i++) {
+		rc = walk_tail_once(f, w, &end);
+		if (rc != -ERR_DAMAGED || (i > 0 && end == end_before))
+			break;
+		end_before = end;
+		rc = 0;
+	}
 	free(w);
 	return rc;
 }
@@ -260,16 +320,19 @@ static int make_catalog(struct folder *f)
 		return rc;
 	}
 	rc = catalog_open(f->temp, f->params.id, CATALOG_WRITE, &f->catalog);
-	return rc < 0 ? rc : catalog_catch_up(f->catalog, &f->params, f->store, NULL, NULL);
+	return rc < 0 ? rc : catch_up(f);
 }
 
 static int find_catalog(struct folder *f, const char *volume_dir)
 {
 	int rc = catalog_open(volume_dir, f->params.id, CATALOG_READ, &f->catalog);
+	bool of_no_use = rc == -ERR_ABSENT || rc == -ERR_DAMAGED;
 
-	if (rc == 0)
+	if (rc == 0) {
 		rc = walk_tail(f);
-	if (rc != -ERR_ABSENT && rc != -ERR_DAMAGED)
+		of_no_use = rc == -ERR_ABSENT;
+	}
+	if (!of_no_use)
 		return rc;
 	catalog_close(f->catalog);
 	f->catalog = NULL;
@@ -277,7 +340,7 @@ static int find_catalog(struct folder *f, const char *volume_dir)
 	return make_catalog(f);
 }
 
-int source_open_folder(const char *volume_dir, struct source **out)
+static int open_folder(const char *volume_dir, bool partial, struct source **out)
 {
 	struct folder *f = calloc(1, sizeof(*f));
 	int rc;
@@ -289,6 +352,7 @@ int source_open_folder(const char *volume_dir, struct source **out)
 		free(f);
 		return rc;
 	}
+	f->partial = partial;
 	f->source = (struct source){.ops = &folder_ops, .params = &f->params};
 	pthread_mutex_init(&f->mu, NULL);
 	rc = store_open(volume_dir, false, &f->store);
@@ -300,4 +364,14 @@ int source_open_folder(const char *volume_dir, struct source **out)
 	}
 	*out = &f->source;
 	return 0;
+}
+
+int source_open_folder(const char *volume_dir, struct source **out)
+{
+	return open_folder(volume_dir, false, out);
+}
+
+int source_open_folder_partial(const char *volume_dir, struct source **out)
+{
+	return open_folder(volume_dir, true, out);
 }

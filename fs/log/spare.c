@@ -13,7 +13,7 @@
  *     until it has the segment's name.  One that is found, since a process died or a rename failed, is
  *     cut to what it has, and a spare again.
  *  3. A segment's file has its whole length until it is closed, whatever of it is allocated:
- *     history_may_be_torn() relies on that.
+ *     tail_judge() relies on that.
  */
 
 #include "file.h"

@@ -75,6 +75,10 @@ int store_open(const char *volume_dir, bool writable, struct store **out)
 	if (!st)
 		goto fail;
 	st->dirfd = -1;
+	rc = file_exists(volume, "owner");
+	if (rc < 0)
+		goto fail;
+	st->is_copy = rc == 1;
 	st->dirfd = rc = file_open(volume, "log", O_RDONLY | O_DIRECTORY, 0);
 	if (rc < 0)
 		goto fail;
@@ -106,6 +110,11 @@ fail:
 	if (rc == -ENOENT || rc == -ENOTDIR)
 		return err_say(-ERR_NO_VOLUME, "%s: has no log folder", volume_dir);
 	return rc;
+}
+
+bool store_is_copy(const struct store *st)
+{
+	return st->is_copy;
 }
 
 void store_close(struct store *st)

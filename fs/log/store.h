@@ -28,6 +28,13 @@ MUST_CHECK int store_open(const char *volume_dir, bool writable, struct store **
 void store_close(struct store *st);
 
 /*
+ * store_is_copy(st): whether the folder is an embassy's copy (it had a file "owner" when it was
+ * opened), whose last segment's file grows as it receives; a home's has its whole length from the
+ * start and is cut, durably, at its last block when it is closed.
+ */
+bool store_is_copy(const struct store *st);
+
+/*
  * store_read(st, pos, len, out): exactly ${len} bytes that lie in one segment, through the page
  * cache.
  * Returns 0; -ERR_ABSENT if the file or that part of it is not there, or the range leaves the

@@ -20,7 +20,7 @@ struct handle {
 
 struct store {
 	int dirfd;
-	bool writable;
+	bool writable, is_copy;
 	_Atomic bool no_direct; /* the filesystem refused O_DIRECT */
 	pthread_mutex_t mu;
 	pthread_cond_t released;

@@ -5,9 +5,9 @@
  * breaks, the pass goes on with frames and seals only, so that all damage is found and not just the
  * first.
  *
- * The tail is special: after the newest head, in the last segment, a block that is not whole is
- * what a crash leaves, and is cut off by the next mount.  It is no damage.  What a head states
- * can't be a tail, nor can what lies in a file that was closed (history_may_be_torn()).
+ * The tail is special: after the newest head, in the last segment, what is no block may be what a
+ * crash leaves, and is cut off by the next mount.  It is no damage.  Whether it can be that is
+ * tail_judge()'s to say, here as at a mount.
  */
 
 #include "check_internal.h"
@@ -19,9 +19,11 @@
 #include "seal.h"
 #include "secret.h"
 #include "store.h"
+#include "tail.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +42,7 @@ struct log_pass {
 
 	struct catalog *catalog; /* NULL: missing or damaged */
 	struct head_ref known;	 /* the catalog's newest; number 0: none */
-	bool catalog_wrong;
+	bool catalog_wrong, catalog_whole;
 };
 
 /* Where a position is, for people: the file and the offset in it. */
@@ -139,6 +141,52 @@ static bool all_seals_fit(const struct log_pass *p)
 	return p->c->n_blocks == 0 && p->c->cfg->keys != NULL && p->c->cfg->read_percent == 100;
 }
 
+/* Every byte below has been stated by a head that is known. */
+static uint64_t stated_end(const struct log_pass *p)
+{
+	uint64_t known = p->known.number > 0 ? p->known.pos + p->known.stored_len : 0;
+	uint64_t found = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
+
+	return known > found ? known : found;
+}
+
+/*
+ * tail_judge() on a log that ends at ${pos}.  ${rc} (0: none): why the block there was refused.
+ * Returns 0, or -ERR_DAMAGED with a detail.
+ */
+static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out_torn)
+{
+	struct tail_end end = tail_of_history(&p->history, NULL);
+	char why[200] = "";
+
+	if (rc < 0)
+		snprintf(why, sizeof(why), "%s", err_detail(rc));
+	if (end.end != pos || rc == 0)
+		end.suspect = pos;
+	end.end = pos;
+	end.acknowledged = p->catalog_whole;
+	end.why = why;
+	rc = tail_judge(&p->c->params, p->c->store, &end);
+	*out_torn = end.torn_bytes;
+	return rc;
+}
+
+/* Whether the block at ${pos}, which was refused with ${rc}, can be what a crash left. */
+static bool is_torn_at(struct log_pass *p, uint64_t pos, int rc)
+{
+	char why[200];
+	uint64_t torn;
+	bool is_torn;
+
+	if ((rc != -ERR_DAMAGED && rc != -ERR_TAMPERED) || segment_of(pos) != p->last_segment ||
+	    pos < stated_end(p))
+		return false;
+	snprintf(why, sizeof(why), "%s", err_detail(rc));
+	is_torn = judge_tail_at(p, pos, rc, &torn) == 0;
+	(void)err_say(rc, "%s", why);
+	return is_torn;
+}
+
 static int judge(struct log_pass *p, const struct scan_block *b)
 {
 	bool is_head = false;
@@ -150,17 +198,14 @@ static int judge(struct log_pass *p, const struct scan_block *b)
 	if (rc == -ENOMEM)
 		return rc;
 	if (rc < 0) {
-		bool torn = segment_of(b->pos) == p->last_segment && b->pos > p->known.pos &&
-			    p->known.number > 0 && rc == -ERR_DAMAGED;
-
-		if (torn)
+		if (is_torn_at(p, b->pos, rc))
 			return SCAN_STOP;
 		if (p->history.root_differs && !all_seals_fit(p))
-			rc = err_say(-ERR_DAMAGED, "a block below head %" PRIu64
+			rc = err_say(-ERR_DAMAGED,
+				     "a block below head %" PRIu64
 				     " is damaged: its Merkle root does not fit%s",
 				     p->history.head.number + 1,
-				     p->c->n_blocks > 0 ? ""
-							: "; --read-data finds out which");
+				     p->c->n_blocks > 0 ? "" : "; --read-data finds out which");
 		break_chain(p, rc, b->pos);
 		return SCAN_GO;
 	}
@@ -224,45 +269,65 @@ static int scan_all(struct log_pass *p, struct scan_result *res)
 	}
 }
 
-/*
- * Tell the tail's torn blocks from damaged ones, and whether what the catalog has seen is still
- * there.
- */
-static void judge_tail(struct log_pass *p, const struct scan_result *res, bool may_be_torn)
+/* Blocks whose seal did not fit: of the last segment, behind all heads, they may be the tail. */
+static int judge_seals(struct log_pass *p, bool *out_torn)
 {
-	uint64_t stated = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
 	struct check *c = p->c;
 	size_t kept = 0;
-	bool torn = res->verdict != SCAN_END;
+	uint64_t torn;
+	int rc = 0;
 
-	if (p->known.number > 0 && p->known.pos + p->known.stored_len > stated)
-		stated = p->known.pos + p->known.stored_len;
 	for (size_t i = 0; i < c->n_blocks; i++) {
-		if (c->blocks[i] >= stated && segment_of(c->blocks[i]) == p->last_segment &&
-		    may_be_torn) {
-			torn = true;
+		uint64_t pos = c->blocks[i];
+
+		rc = -ERR_DAMAGED;
+		/* The first one ends the log, and what lies behind it is judged with it. */
+		if (*out_torn)
+			continue;
+		if (pos >= stated_end(p) && segment_of(pos) == p->last_segment)
+			rc = judge_tail_at(p, pos, 0, &torn);
+		if (rc == 0) {
+			*out_torn = true;
 			continue;
 		}
-		c->blocks[kept++] = c->blocks[i];
+		if (rc != -ERR_DAMAGED)
+			return rc;
+		c->blocks[kept++] = pos;
 		check_bad(c, -ERR_DAMAGED, AT_FMT ": the block's seal does not fit its bytes",
-			  AT(c->blocks[i]));
+			  AT(pos));
 	}
 	c->n_blocks = kept;
-	if (res->end < stated && !p->broken) {
+	return 0;
+}
+
+/* Where the log ends: is what lies behind a torn tail, and is what the catalog has seen there? */
+static int judge_end(struct log_pass *p, const struct scan_result *res)
+{
+	struct check *c = p->c;
+	bool torn = false;
+	uint64_t bytes = 0;
+	int rc = judge_seals(p, &torn);
+
+	if (rc < 0)
+		return rc;
+	if (p->broken)
+		return 0;
+	if (res->end < stated_end(p)) {
 		break_chain(p,
 			    err_say(-ERR_DAMAGED,
 				    "the log ends here, but head %" PRIu64 " lies beyond",
 				    p->known.number),
 			    res->end);
-	} else if (torn && res->end >= stated && !may_be_torn) {
-		check_bad(c, -ERR_DAMAGED,
-			  AT_FMT ": no block lies here, though the file was cut at its last block "
-				 "when it was closed: damage, not the tail that a crash leaves",
-			  AT(res->end));
-		p->broken = true;
-	} else if (torn && res->end >= stated) {
-		check_note(c, "the log's tail was torn by a crash; the next mount cuts it off");
+		return 0;
 	}
+	/* Behind a torn block a mount does not look. */
+	if (!torn)
+		rc = judge_tail_at(p, res->end, 0, &bytes);
+	if (rc == -ERR_DAMAGED)
+		break_chain(p, rc, res->end);
+	else if (rc == 0 && (torn || bytes > 0))
+		check_note(c, "the log's tail was torn by a crash; the next mount cuts it off");
+	return rc == -ERR_DAMAGED ? 0 : rc;
 }
 
 static int judge_catalog(struct log_pass *p)
@@ -296,6 +361,7 @@ static int open_catalog(struct log_pass *p)
 		p->catalog = NULL;
 		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
 	}
+	p->catalog_whole = catalog_is_whole(p->catalog) > 0;
 	rc = catalog_newest(p->catalog, &p->known);
 	if (rc < 0) {
 		memset(&p->known, 0, sizeof(p->known));
@@ -307,7 +373,6 @@ static int open_catalog(struct log_pass *p)
 int check_log(struct check *c)
 {
 	struct scan_result res = {.end = 0, .verdict = SCAN_END};
-	bool may_be_torn = true;
 	struct log_pass *p;
 	int rc;
 
@@ -330,9 +395,8 @@ int check_log(struct check *c)
 	if (rc == 0)
 		rc = scan_all(p, &res);
 	if (rc == 0)
-		rc = history_may_be_torn(c->cfg->dir, c->store, &may_be_torn);
+		rc = judge_end(p, &res);
 	if (rc == 0) {
-		judge_tail(p, &res, may_be_torn);
 		if (p->history.head.number == 0 && !p->broken)
 			check_bad(c, -ERR_DAMAGED, "the log holds no head");
 		rc = judge_catalog(p);

@@ -94,6 +94,17 @@ static void store_segment(const struct log_fixture *f, uint64_t number, const vo
 	file_close(fd);
 }
 
+/* As a crash leaves it: of its whole length. */
+static void store_open_segment(const struct log_fixture *f, uint64_t number, const void *p,
+			       size_t len)
+{
+	char path[320];
+
+	store_segment(f, number, p, len);
+	segment_path(f, number, path);
+	cr_assert_eq(truncate(path, (off_t)SEGMENT_SIZE), 0);
+}
+
 static uint64_t last_segment(const struct log_fixture *f)
 {
 	struct store *st;
@@ -241,8 +252,8 @@ static void check_salts(struct log_fixture *f, uint64_t number, const struct byt
 
 Test(recover, killed_at_any_moment, .timeout = 300)
 {
-	struct diary *d = mmap(NULL, sizeof(*d), PROT_READ | PROT_WRITE,
-			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct diary *d = mmap(NULL, sizeof(*d), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			       -1, 0);
 	struct log_fixture f;
 	struct bytes before;
 	uint64_t last;
@@ -343,7 +354,10 @@ Test(recover, cut_at_every_byte, .timeout = 300)
 
 	small_init(&s);
 	for (size_t off = s.segment.len; off >= head_end(&s.head); off -= sampled(7)) {
-		store_segment(&s.f, 0, s.segment.p, off);
+		/* A block that ends in a zero of its own is whole without it. */
+		if (off < s.segment.len && s.segment.p[off] == 0)
+			continue;
+		store_open_segment(&s.f, 0, s.segment.p, off);
 		check_cut(&s, whole_blocks(&s, off), "cut", off);
 	}
 	small_release(&s);
@@ -359,7 +373,7 @@ Test(recover, zeros_from_every_byte, .timeout = 300)
 	len = s.segment.len + 10000;
 	p = calloc(1, len);
 	memcpy(p, s.segment.p, s.segment.len);
-	store_segment(&s.f, 0, p, len);
+	store_open_segment(&s.f, 0, p, len);
 	check_cut(&s, N_TAIL, "zeros", s.segment.len);
 	for (size_t off = s.segment.len; off-- > head_end(&s.head);) {
 		bool was_zero = p[off] == 0;
@@ -368,24 +382,103 @@ Test(recover, zeros_from_every_byte, .timeout = 300)
 		/* A block that ends in zeros of its own is whole all the same. */
 		if (was_zero || off % sampled(7) != 0)
 			continue;
-		store_segment(&s.f, 0, p, len);
+		store_open_segment(&s.f, 0, p, len);
 		check_cut(&s, whole_blocks(&s, off), "zeros", off);
 	}
 	free(p);
 	small_release(&s);
 }
 
-Test(recover, every_byte_flipped, .timeout = 300)
+/* What is refused is refused again, with the same words, and is left as it is. */
+static void check_refused_as_it_is(struct small *s, int want, const char *what)
+{
+	struct bytes before = load_segment(&s->f, 0), after;
+	struct log_tail tail = {0};
+	char path[320], words[1024];
+	struct log *log;
+	bool had_catalog;
+
+	snprintf(path, sizeof(path), "%s/catalog", s->f.dir);
+	had_catalog = access(path, F_OK) == 0;
+	for (int i = 0; i < 3; i++) {
+		int rc = log_fixture_open(&s->f, &log, &tail);
+
+		cr_assert_eq(rc, want, "%s, attempt %d: %d, %s", what, i, rc, err_detail(rc));
+		cr_assert_neq(strcmp(err_detail(want), err_text(want)), 0, "%s: no detail", what);
+		if (i > 0)
+			cr_assert_str_eq(err_detail(want), words, "%s, attempt %d: '%s', not '%s'",
+					 what, i, err_detail(want), words);
+		snprintf(words, sizeof(words), "%s", err_detail(want));
+		cr_assert_eq(access(path, F_OK) == 0, had_catalog, "%s: attempt %d", what, i);
+	}
+	after = load_segment(&s->f, 0);
+	cr_assert_eq(after.len, before.len, "%s: the log was changed", what);
+	cr_assert_eq(memcmp(after.p, before.p, after.len), 0);
+	free(before.p);
+	free(after.p);
+}
+
+static void check_refused(struct small *s, int want, const char *what)
+{
+	store_segment(&s->f, 0, s->segment.p, s->segment.len);
+	check_refused_as_it_is(s, want, what);
+}
+
+static void lose_catalog(const struct small *s)
+{
+	char path[320];
+
+	snprintf(path, sizeof(path), "%s/catalog", s->f.dir);
+	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+}
+
+/* A file that was closed has no torn tail, whether there is a catalog or not. */
+Test(recover, every_byte_flipped_in_a_closed_file, .timeout = 300)
 {
 	struct small s;
 
 	small_init(&s);
 	for (size_t off = head_end(&s.head); off < s.segment.len; off += sampled(7)) {
+		if (off % 2)
+			lose_catalog(&s);
 		s.segment.p[off] ^= 0x40;
-		store_segment(&s.f, 0, s.segment.p, s.segment.len);
+		check_refused(&s, -ERR_DAMAGED, "flip");
 		s.segment.p[off] ^= 0x40;
-		check_cut(&s, whole_blocks(&s, off), "flip", off);
 	}
+	/* Shorter than it was: inside a block, which nothing explains. */
+	for (size_t len = s.segment.len - 1; len > s.tail[3].pos; len -= 11) {
+		size_t whole = s.segment.len;
+
+		s.segment.len = len;
+		check_refused(&s, -ERR_DAMAGED, "closed, then shortened");
+		s.segment.len = whole;
+	}
+	store_segment(&s.f, 0, s.segment.p, s.segment.len);
+	check_cut(&s, N_TAIL, "as it was", 0);
+	small_release(&s);
+}
+
+/* The same in a file that a crash left: a crash changes no bit of what is on the disk. */
+Test(recover, every_byte_flipped_after_a_crash, .timeout = 300)
+{
+	struct small s;
+
+	small_init(&s);
+	for (size_t off = head_end(&s.head); off < s.segment.len; off += sampled(7)) {
+		unsigned n = whole_blocks(&s, off);
+		size_t last = s.tail[n].pos +
+			      (off < s.tail[n].pos + FRAME_LEN ? FRAME_LEN : s.tail[n].stored_len) -
+			      1;
+
+		s.segment.p[off] ^= 0x40;
+		store_open_segment(&s.f, 0, s.segment.p, s.segment.len);
+		/* One seal in 256 ends in a zero, as if it had not been written to its end. */
+		if (s.segment.p[last] != 0)
+			check_refused_as_it_is(&s, -ERR_DAMAGED, "flip after a crash");
+		s.segment.p[off] ^= 0x40;
+	}
+	store_open_segment(&s.f, 0, s.segment.p, s.segment.len);
+	check_cut(&s, N_TAIL, "as it was", 0);
 	small_release(&s);
 }
 
@@ -396,30 +489,15 @@ Test(recover, dropped_bytes_are_counted)
 	struct log *log;
 
 	small_init(&s);
-	s.segment.p[s.tail[2].pos + 20] ^= 1;
+	memset(s.segment.p + s.tail[2].pos + 20, 0, s.tail[2].stored_len - 20);
 	/* Zeros at the end don't count, and one seal in 256 ends in one. */
 	s.segment.p[s.segment.len - 1] = 1;
-	store_segment(&s.f, 0, s.segment.p, s.segment.len);
+	store_open_segment(&s.f, 0, s.segment.p, s.segment.len);
 	log = open_ok(&s.f, &tail);
 	cr_assert_eq(tail.dropped_bytes, s.segment.len - s.tail[2].pos);
 	log_tail_release(&tail);
 	cr_assert_eq(log_close(log), 0);
 	small_release(&s);
-}
-
-static void check_refused(struct small *s, int want, const char *what)
-{
-	struct log_tail tail = {0};
-	struct log *log;
-	struct bytes after;
-
-	store_segment(&s->f, 0, s->segment.p, s->segment.len);
-	cr_assert_eq(log_fixture_open(&s->f, &log, &tail), want, "%s", what);
-	cr_assert_neq(strcmp(err_detail(want), err_text(want)), 0, "%s: no detail", what);
-	after = load_segment(&s->f, 0);
-	cr_assert_eq(after.len, s->segment.len, "%s: the log was changed", what);
-	cr_assert_eq(memcmp(after.p, s->segment.p, after.len), 0);
-	free(after.p);
 }
 
 /* No crash damages what a head covers, so nothing may be cut off. */
@@ -433,8 +511,7 @@ Test(recover, damage_under_a_head_is_not_a_tear)
 
 	small_init(&s);
 	/* A second head above the tail, in the same file: an unclean end without a catalog. */
-	snprintf(path, sizeof(path), "%s/catalog", s.f.dir);
-	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	lose_catalog(&s);
 	segment_path(&s.f, 0, path);
 	cr_assert_eq(unlink(path), 0);
 	log = open_ok(&s.f, &tail);
@@ -445,13 +522,20 @@ Test(recover, damage_under_a_head_is_not_a_tear)
 	cr_assert_eq(log_close(log), 0);
 	free(s.segment.p);
 	s.segment = load_segment(&s.f, 0);
-	snprintf(path, sizeof(path), "%s/catalog", s.f.dir);
 
 	for (size_t off = s.tail[0].pos; off < h.pos; off += sampled(3)) {
-		cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+		struct bytes hole = load_segment(&s.f, 0);
+
+		lose_catalog(&s);
+		/* As if never written: only the head behind it tells. */
+		memset(hole.p + off, 0, h.pos - off);
+		store_open_segment(&s.f, 0, hole.p, hole.len);
+		check_refused_as_it_is(&s, -ERR_DAMAGED, "a hole under a head");
 		s.segment.p[off] ^= 1;
 		check_refused(&s, -ERR_DAMAGED, "flip under a head");
 		s.segment.p[off] ^= 1;
+		store_segment(&s.f, 0, s.segment.p, s.segment.len);
+		free(hole.p);
 	}
 	small_release(&s);
 }
@@ -484,6 +568,37 @@ Test(recover, damage_before_the_last_segment)
 	small_release(&s);
 }
 
+/* The last segment says how many blocks lie before it: one that is missing is missed. */
+Test(recover, segment_before_the_last_is_gone)
+{
+	struct log_tail tail;
+	struct small s;
+	struct log *log;
+	char path[320], kept[400];
+
+	small_init(&s);
+	for (int i = 0; i < 2; i++) {
+		log = open_ok(&s.f, &tail);
+		log_tail_release(&tail);
+		append_ok(log, BLOCK_DELTA, 1, 40);
+		cr_assert_eq(log_close(log), 0);
+	}
+	cr_assert_eq(last_segment(&s.f), 2);
+	segment_path(&s.f, 1, path);
+	snprintf(kept, sizeof(kept), "%s/kept", s.f.dir);
+	cr_assert_eq(rename(path, kept), 0);
+	check_refused_as_it_is(&s, -ERR_DAMAGED, "a segment is missing");
+	segment_path(&s.f, 2, path);
+	cr_assert_eq(access(path, F_OK), 0, "the last segment was removed");
+	segment_path(&s.f, 1, path);
+	cr_assert_eq(rename(kept, path), 0);
+	log = open_ok(&s.f, &tail);
+	cr_assert_eq(tail.n_deltas, 4);
+	log_tail_release(&tail);
+	cr_assert_eq(log_close(log), 0);
+	small_release(&s);
+}
+
 /* The catalog holds durable heads only: a log without its newest is not what it was. */
 Test(recover, head_that_the_catalog_knows_is_gone)
 {
@@ -491,7 +606,7 @@ Test(recover, head_that_the_catalog_knows_is_gone)
 
 	small_init(&s);
 	s.segment.p[s.head.pos + 60] ^= 1;
-	check_refused(&s, -ERR_TAMPERED, "flip in the head's text");
+	check_refused(&s, -ERR_DAMAGED, "flip in the head's text");
 	s.segment.p[s.head.pos + 60] ^= 1;
 	s.segment.p[s.head.pos + 1] ^= 1;
 	check_refused(&s, -ERR_DAMAGED, "flip in the head's frame");
@@ -501,7 +616,8 @@ Test(recover, head_that_the_catalog_knows_is_gone)
 	small_release(&s);
 }
 
-Test(recover, segments_without_a_block_are_removed)
+/* A crash may leave a segment that has its name and its length, and not a byte yet. */
+Test(recover, segment_without_a_block_is_removed)
 {
 	static const size_t lens[] = {0, 7, SEGMENT_BLOCK_LEN - 1, SEGMENT_BLOCK_LEN, 70000};
 	struct small s;
@@ -510,14 +626,17 @@ Test(recover, segments_without_a_block_are_removed)
 
 	small_init(&s);
 	segment_path(&s.f, 1, path);
-	for (int torn = 0; torn < 2; torn++) {
-		memset(p, torn ? 0x55 : 0, 100);
-		for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
-			store_segment(&s.f, 1, p, lens[i]);
-			check_cut(&s, N_TAIL, "empty segment", lens[i]);
-			cr_assert_neq(access(path, F_OK), 0);
-		}
+	store_open_segment(&s.f, 1, p, 0);
+	check_cut(&s, N_TAIL, "empty segment", 0);
+	cr_assert_neq(access(path, F_OK), 0);
+	/* Another length, or other bytes, it never had. */
+	for (size_t i = 0; i < sizeof(lens) / sizeof(lens[0]); i++) {
+		store_segment(&s.f, 1, p, lens[i]);
+		check_refused_as_it_is(&s, -ERR_DAMAGED, "closed without a block");
 	}
+	memset(p, 0x55, 100);
+	store_open_segment(&s.f, 1, p, 100);
+	check_refused_as_it_is(&s, -ERR_DAMAGED, "no header");
 	free(p);
 	small_release(&s);
 }
@@ -665,4 +784,121 @@ Test(recover, heads_count_once_they_are_durable)
 		cr_assert_eq(newest_in_catalog(&s), 2);
 	}
 	small_release(&s);
+}
+
+/* Two heads; the catalog knows none, one or both of them, in turn. */
+enum knows { KNOWS_NONE, KNOWS_OLDER, KNOWS_NEWEST, KNOWS_END };
+
+struct two {
+	struct small s;
+	struct head second;
+	char catalog[320], older[400], newest[400];
+};
+
+static void copy_folder(const char *from, const char *to)
+{
+	char command[1000];
+
+	snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+	cr_assert_eq(system(command), 0);
+}
+
+static void two_init(struct two *t)
+{
+	struct log_tail tail;
+	struct log *log;
+
+	memset(t, 0, sizeof(*t));
+	small_init(&t->s);
+	snprintf(t->catalog, sizeof(t->catalog), "%s/catalog", t->s.f.dir);
+	snprintf(t->older, sizeof(t->older), "%s/older", t->s.f.dir);
+	snprintf(t->newest, sizeof(t->newest), "%s/newest", t->s.f.dir);
+	copy_folder(t->catalog, t->older);
+	log = open_ok(&t->s.f, &tail);
+	log_tail_release(&tail);
+	append_ok(log, BLOCK_DELTA, 5, 4000);
+	cr_assert_eq(log_add_head(log, &t->second), 0);
+	cr_assert_eq(log_close(log), 0);
+	copy_folder(t->catalog, t->newest);
+	cr_assert_eq(last_segment(&t->s.f), 1);
+}
+
+static void set_catalog(const struct two *t, enum knows knows)
+{
+	if (knows == KNOWS_NONE)
+		cr_assert_eq(file_remove_tree(AT_FDCWD, t->catalog), 0);
+	else
+		copy_folder(knows == KNOWS_OLDER ? t->older : t->newest, t->catalog);
+}
+
+/*
+ * Damage to the newest head, or below it, is refused whatever the catalog knows: once and again, and
+ * with another catalog after that.
+ */
+Test(recover, damaged_newest_head_beside_any_catalog, .timeout = 300)
+{
+	struct bytes b;
+	uint64_t start = segment_start(1);
+	struct log_tail tail;
+	struct log *log;
+	struct two t;
+
+	two_init(&t);
+	b = load_segment(&t.s.f, 1);
+	for (int closed = 0; closed < 2; closed++) {
+		for (uint64_t at = SEGMENT_BLOCK_LEN + 1; at < b.len; at += sampled(61)) {
+			for (int knows = 0; knows < KNOWS_END; knows++) {
+				set_catalog(&t, (enum knows)knows);
+				b.p[at] ^= 2;
+				if (closed)
+					store_segment(&t.s.f, 1, b.p, b.len);
+				else
+					store_open_segment(&t.s.f, 1, b.p, b.len);
+				/* Below a head that it knows nothing is looked at by a mount. */
+				if (knows != KNOWS_NEWEST || start + at >= t.second.pos)
+					check_refused_as_it_is(&t.s, -ERR_DAMAGED, "any catalog");
+				b.p[at] ^= 2;
+			}
+		}
+	}
+	/* Zeros instead: where the file was closed, or a catalog knows of the head. */
+	memset(b.p + (t.second.pos - start), 0, t.second.stored_len);
+	for (int knows = 0; knows < KNOWS_END; knows++) {
+		set_catalog(&t, (enum knows)knows);
+		store_segment(&t.s.f, 1, b.p, b.len);
+		check_refused_as_it_is(&t.s, -ERR_DAMAGED, "zeros in a closed file");
+	}
+	store_open_segment(&t.s.f, 1, b.p, b.len);
+	check_refused_as_it_is(&t.s, -ERR_DAMAGED, "zeros where a head is known");
+	/* Nothing else tells that from a head that never came: what it would have listed is there. */
+	set_catalog(&t, KNOWS_OLDER);
+	log = open_ok(&t.s.f, &tail);
+	cr_assert_eq(tail.head.number, 1);
+	cr_assert_eq(tail.n_deltas, 3);
+	log_tail_release(&tail);
+	cr_assert_eq(log_close(log), 0);
+	free(b.p);
+	small_release(&t.s);
+}
+
+/* The segment of a head that the catalog knows is gone with its file. */
+Test(recover, last_segment_is_gone)
+{
+	char path[320], kept[400];
+	struct log_tail tail;
+	struct log *log;
+	struct two t;
+
+	two_init(&t);
+	segment_path(&t.s.f, 1, path);
+	snprintf(kept, sizeof(kept), "%s/kept", t.s.f.dir);
+	cr_assert_eq(rename(path, kept), 0);
+	check_refused_as_it_is(&t.s, -ERR_DAMAGED, "last segment gone");
+	cr_assert(strstr(err_detail(-ERR_DAMAGED), "head 2 is in the catalog"));
+	cr_assert_eq(rename(kept, path), 0);
+	log = open_ok(&t.s.f, &tail);
+	cr_assert_eq(tail.head.number, 2);
+	log_tail_release(&tail);
+	cr_assert_eq(log_close(log), 0);
+	small_release(&t.s);
 }

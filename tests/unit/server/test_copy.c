@@ -242,22 +242,129 @@ Test(copy, beside_a_catalog_that_is_not_whole_nothing_is_cut)
 	}
 }
 
-Test(copy, a_torn_tail_is_cut)
+static int take_none(void *ctx, const struct copy_head *h)
+{
+	(void)ctx;
+	(void)h;
+	return 0;
+}
+
+/* Append ${len} bytes to the file of segment 0. */
+static void add_bytes(const void *bytes, size_t len)
 {
 	char path[512];
 	FILE *f;
+
+	fix_path("log/0000000000000000.seg", path);
+	f = fopen(path, "a");
+	cr_assert(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
+}
+
+Test(copy, a_torn_tail_is_cut)
+{
+	uint64_t held;
 
 	synth_segment(&log_, 0);
 	synth_block(&log_, 40);
 	synth_head(&log_);
 	fix_append_all();
 	fix_close();
-	fix_path("log/0000000000000000.seg", path);
-	f = fopen(path, "a");
-	cr_assert(f && fputs("torn in half", f) >= 0 && fclose(f) == 0);
+	held = log_.end;
+	/* Of the blocks to come, so much. */
+	synth_block(&log_, 3000);
+	add_bytes(synth_bytes(&log_, held), 700);
 	fix_open();
 	fix_expect_holds(1);
-	cr_expect_eq(fix_file_len(0), (long)log_.end);
+	cr_expect_eq(fix_file_len(0), (long)held);
+}
+
+/* Refused, and left as it is, as often as it is opened. */
+static void expect_refused(const char *words)
+{
+	long len = fix_file_len(0);
+
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(vault_open(dir, &vault), 0);
+		cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), words), "%s", err_detail(-ERR_DAMAGED));
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--log-only --repair --from"), "%s",
+			  err_detail(-ERR_DAMAGED));
+		cr_expect_eq(fix_file_len(0), len);
+		fix_close();
+	}
+}
+
+static void flip(uint64_t pos)
+{
+	char path[512], byte;
+	int fd;
+
+	fix_path("log/0000000000000000.seg", path);
+	fd = open(path, O_RDWR);
+	cr_assert_eq(pread(fd, &byte, 1, (off_t)pos), 1);
+	byte ^= 4;
+	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)pos), 1);
+	close(fd);
+}
+
+/*
+ * Acknowledged heads, the newest or what it covers damaged, beside a catalog that knows it, knows an
+ * older one only, or was lost: whoever follows whichever advice loses nothing.
+ */
+Test(copy, damage_is_not_cut_whatever_the_catalog_knows)
+{
+	char catalog[512], older[512], newest[512], command[2000];
+	uint64_t places[3];
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("catalog", catalog);
+	fix_path("older", older);
+	fix_path("newest", newest);
+	snprintf(command, sizeof(command), "cp -a '%s' '%s'", catalog, older);
+	cr_assert_eq(system(command), 0);
+	fix_open();
+	synth_block(&log_, 700);
+	places[0] = log_.end - 3;
+	/* A frame, and the head itself. */
+	places[1] = log_.end + 1;
+	synth_head(&log_);
+	places[2] = log_.end - 30;
+	fix_append_all();
+	fix_close();
+	snprintf(command, sizeof(command), "cp -a '%s' '%s'", catalog, newest);
+	cr_assert_eq(system(command), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		flip(places[i]);
+		for (int knows = 0; knows < 3; knows++) {
+			/* Below the newest head that it knows nothing is looked at. */
+			if (knows == 2 && i == 0)
+				continue;
+			snprintf(command, sizeof(command), "rm -rf '%s'", catalog);
+			cr_assert_eq(system(command), 0);
+			snprintf(command, sizeof(command), "cp -a '%s' '%s'",
+				 knows == 1 ? older : newest, catalog);
+			cr_assert(knows == 0 || system(command) == 0);
+			expect_refused("");
+		}
+		flip(places[i]);
+	}
+	fix_open();
+	fix_expect_holds(2);
+}
+
+/* What a running server finds damaged: its advice is to heal, and nothing that loses. */
+Test(copy, a_head_that_vanished_is_told_with_what_heals)
+{
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	flip(log_.heads[0].pos + 4);
+	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), -ERR_DAMAGED);
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "--log-only --repair --from"));
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "remove") == NULL);
 }
 
 Test(copy, ranges)

@@ -249,6 +249,8 @@ Test(check, damaged_data_is_told_with_its_paths)
 
 Test(check, torn_tail_is_no_damage)
 {
+	/* A frame whose block never came, and one that no writer makes. */
+	static const uint8_t zeros[100], half[100] = {1, 2, 3, 4};
 	static const char rubbish[100] = "no block begins like this";
 	static struct words w;
 	struct check_counts n;
@@ -258,15 +260,21 @@ Test(check, torn_tail_is_no_damage)
 
 	make_filled(&f);
 	fd = open_segment(&f, 1, &size);
-	cr_assert_eq(pwrite(fd, rubbish, sizeof(rubbish), size), (ssize_t)sizeof(rubbish));
+	cr_assert_eq(pwrite(fd, half, sizeof(half), size), (ssize_t)sizeof(half));
 	cr_assert_eq(ftruncate(fd, (off_t)SEGMENT_SIZE), 0);
 	cr_assert_eq(check(&f, 100, &w, &n), 0, "%s", w.text);
 	cr_assert(strstr(w.text, "torn"), "%s", w.text);
+	cr_assert_eq(pwrite(fd, rubbish, sizeof(rubbish), size), (ssize_t)sizeof(rubbish));
+	cr_assert_eq(check(&f, 100, &w, &n), -ERR_DAMAGED);
+	cr_assert(strstr(w.text, "no tail of a crash"), "%s", w.text);
+	cr_assert_eq(pwrite(fd, zeros, sizeof(zeros), size), (ssize_t)sizeof(zeros));
+	cr_assert_eq(check(&f, 100, &w, &n), 0, "%s", w.text);
+	cr_assert(strstr(w.text, "torn") == NULL, "%s", w.text);
 
 	/* A file that was cut when it was closed has no such tail. */
 	cr_assert_eq(ftruncate(fd, size + (off_t)sizeof(rubbish)), 0);
 	cr_assert_eq(check(&f, 100, &w, &n), -ERR_DAMAGED);
-	cr_assert(strstr(w.text, "damage, not the tail"), "%s", w.text);
+	cr_assert(strstr(w.text, "closed at its last block"), "%s", w.text);
 
 	/* Cutting off what a head states is another matter. */
 	cr_assert_eq(ftruncate(fd, size - 10), 0);

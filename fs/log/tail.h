@@ -1,0 +1,66 @@
+#ifndef TAIL_H_
+#define TAIL_H_
+
+/*
+ * Where the log ends: is what lies behind its last block the torn tail of a crash, or damage?  The
+ * one place that decides, for a mount, a reader, check, rebuild and the server.  The decision and
+ * what it rests on are the table in tail.c.  Needs no key, and changes nothing.
+ */
+
+#include "compiler.h"
+#include "format.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct head_ref;
+struct history;
+struct params;
+struct store;
+
+struct tail_end {
+	/* In: where the walk ended, after the last block that it accepted; 0: no block at all. */
+	uint64_t end;
+	/*
+	 * In: where the bytes begin that the walk found fault with: ${end}; or below, where a head
+	 * at ${end} has another Merkle root than what was read since the head before it
+	 * (tail_of_history() sets both).
+	 */
+	uint64_t suspect;
+	/*
+	 * In: the newest head that a catalog knows lies below ${end}, and that catalog is whole
+	 * (catalog_is_whole()), so what lies behind was never acknowledged by this copy.  Means
+	 * nothing at home, where a head is durable before it is signed.
+	 */
+	bool acknowledged;
+	/* In: why the walk refused the block there; NULL or empty: there was no whole block. */
+	const char *why;
+	/* Out: how many bytes behind ${end} a crash left there: up to the last that is not zero. */
+	uint64_t torn_bytes;
+};
+
+/*
+ * tail_judge(params, st, t): judge what lies behind ${t->end} in the last segment.  The caller has
+ * found that it is no block that goes on from there: the walk ended for any reason.  Earlier
+ * segments are not looked at.
+ * Returns 0: it is nothing, or the torn tail of a crash, and may be cut off; -ERR_DAMAGED, with a
+ * detail that names the segment, the reason and the way out: it is damage, and nothing may be cut;
+ * -ENOMEM; -errno.
+ */
+MUST_CHECK int tail_judge(const struct params *params, struct store *st, struct tail_end *t);
+
+/*
+ * tail_of_history(h, why): the question of a walk that ended where ${h} stands, with its end, what is
+ * suspect, and ${why} as above (borrowed).
+ */
+struct tail_end tail_of_history(const struct history *h, const char *why);
+
+/*
+ * tail_check_known(params, st, known): a catalog holds durable heads only: the log must hold
+ * its newest, ${known}.
+ * Returns 0 if it does; -ERR_DAMAGED, with a detail likewise, if it does not; -ENOMEM; -errno.
+ */
+MUST_CHECK int tail_check_known(const struct params *params, struct store *st,
+				const struct head_ref *known);
+
+#endif /* !TAIL_H_ */
