@@ -10,6 +10,7 @@
 
 #include "replicator_internal.h"
 
+#include "catalog.h"
 #include "clock.h"
 #include "embassy.pb-c.h"
 #include "err.h"
@@ -96,6 +97,19 @@ static void replicator_free(struct replicator *r)
 	free(r);
 }
 
+/* From here on the age of what is missing is counted. */
+static void begin_lag(struct replicator *r)
+{
+	int64_t wall_ns = clock_wall_ns();
+	struct head newest;
+
+	r->cfg.newest(r->cfg.ctx, &newest);
+	/* Heads' times never go back, whatever the wall clock does. */
+	if (wall_ns < newest.time_ns)
+		wall_ns = newest.time_ns;
+	lag_begin(&r->lag, newest.number, wall_ns, clock_mono_ns());
+}
+
 int replicator_start(const struct replicator_config *cfg, struct replicator **out)
 {
 	struct client_config client = {.address = cfg->address, .tls_dir = cfg->tls_dir};
@@ -123,6 +137,7 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 	random_bytes(&seed, sizeof(seed));
 	step_init(&r->step, seed, clock_mono_ns());
 	snprintf(r->reason, sizeof(r->reason), "not connected yet");
+	begin_lag(r);
 	replicator_get_cursor(r);
 	rc = thread_start(&r->thread, replicator_thread, r);
 	if (rc < 0)
@@ -137,37 +152,38 @@ fail:
 
 void replicator_wake(struct replicator *r)
 {
+	struct head newest;
+
+	r->cfg.newest(r->cfg.ctx, &newest);
 	pthread_mutex_lock(&r->mu);
 	r->inbox.woken = true;
-	if (r->behind_ns == 0)
-		r->behind_ns = clock_mono_ns();
+	lag_head(&r->lag, newest.number, clock_mono_ns());
 	pthread_cond_signal(&r->news);
 	pthread_mutex_unlock(&r->mu);
 }
 
-/*
- * How much time the embassy lacks.  Heads' times are by the wall clock, which may jump, and a head
- * that follows an hour without news is no hour behind: where we know since when something has been
- * missing, it is never more than that.
- */
-static double lag_seconds(const struct replicator *r, const struct head *newest,
-			  uint64_t now_ns) /* REQUIRES(r->mu) */
+void replicator_set_acked(struct replicator *r, const struct step_head *acked)
 {
-	/* With nothing there yet, everything since the volume was made is behind. */
-	int64_t since_ns = r->acked.number ? r->acked.time_ns : r->cfg.params->created_ns;
-	double lag = (double)(newest->time_ns - since_ns) / 1e9, known;
+	struct head_ref next = {.time_ns = acked->number ? acked->time_ns
+							 : r->cfg.params->created_ns};
+	bool wants_time;
 
-	if (r->was_even) {
-		known = r->behind_ns ? (double)(now_ns - r->behind_ns) / 1e9 : 0;
-		lag = lag < known ? lag : known;
-	}
-	return lag > 0 ? lag : 0;
+	pthread_mutex_lock(&r->mu);
+	wants_time = lag_wants_time(&r->lag, acked->number);
+	pthread_mutex_unlock(&r->mu);
+	/* Where the catalog does not know, the head before it tells, which is older. */
+	if (wants_time)
+		(void)!catalog_head(r->cfg.catalog, acked->number + 1, &next);
+	pthread_mutex_lock(&r->mu);
+	r->acked = *acked;
+	lag_acked(&r->lag, acked->number, next.time_ns);
+	pthread_mutex_unlock(&r->mu);
 }
 
 void replicator_get_status(struct replicator *r, struct replicator_status *out)
 {
-	uint64_t now_ns = clock_mono_ns();
 	struct head newest;
+	uint64_t now_ns;
 	double lag;
 
 	memset(out, 0, sizeof(*out));
@@ -181,8 +197,9 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	out->acknowledged = r->acked.end;
 	out->acknowledged_head = r->acked.number;
 	out->acknowledged_time_ns = r->acked.time_ns;
+	now_ns = clock_mono_ns();
 	out->bytes_per_second = rate_get(&r->rate, now_ns);
-	lag = lag_seconds(r, &newest, now_ns);
+	lag = lag_seconds(&r->lag, now_ns);
 	pthread_mutex_unlock(&r->mu);
 
 	out->eta_seconds = 0;

@@ -52,14 +52,13 @@ static void publish(struct replicator *r)
 {
 	const struct step *s = &r->step;
 
+	/* Only this thread changes r->acked. */
+	if (s->phase == STEP_STREAMING &&
+	    (s->acked.number != r->acked.number || s->acked.end != r->acked.end))
+		replicator_set_acked(r, &s->acked);
 	pthread_mutex_lock(&r->mu);
 	if (s->phase == STEP_STREAMING) {
-		r->acked = s->acked;
 		r->state = s->acked.end == s->newest.end ? REPLICATOR_IDLE : REPLICATOR_STREAMING;
-		if (r->state == REPLICATOR_IDLE && !r->inbox.woken) {
-			r->was_even = true;
-			r->behind_ns = 0;
-		}
 		r->reason[0] = '\0';
 	} else if (s->refused || (s->phase == STEP_CLOSING && s->why == STEP_REFUSED)) {
 		r->state = REPLICATOR_REFUSED;
@@ -146,9 +145,9 @@ void replicator_get_cursor(struct replicator *r)
 	snprintf(name, sizeof(name), "embassy:%.280s", r->address);
 	if (catalog_get_cursor(r->cfg.catalog, name, value, &len) < 0 || len != sizeof(value))
 		return;
-	r->acked = (struct step_head){.number = get_le64(value),
-				      .end = get_le64(value + 8),
-				      .time_ns = (int64_t)get_le64(value + 16)};
+	replicator_set_acked(r, &(struct step_head){.number = get_le64(value),
+						    .end = get_le64(value + 8),
+						    .time_ns = (int64_t)get_le64(value + 16)});
 }
 
 static void look_at_newest(struct replicator *r)

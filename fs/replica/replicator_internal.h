@@ -6,6 +6,7 @@
 #include "replicator.h"
 
 #include "client.h"
+#include "lag.h"
 #include "own_conf.h"
 #include "piece.h"
 #include "rate.h"
@@ -54,8 +55,7 @@ struct replicator {
 	struct inbox inbox;
 	struct rate rate;
 	struct step_head acked; /* a copy for the status */
-	bool was_even;	    /* the embassy has had everything since we started */
-	uint64_t behind_ns; /* by clock_mono_ns(): since when it does not; 0: it does */
+	struct lag lag;
 	enum replicator_state state;
 	char reason[512];
 	/* What a person should look at: another volume.conf there; our certificate. */
@@ -70,5 +70,8 @@ void *replicator_thread(void *arg);
 
 /* Recall what the embassy acknowledged when this home last ran; for the status only. */
 void replicator_get_cursor(struct replicator *r);
+
+/* The embassy holds all up to ${acked}: tell the status.  Takes r->mu. */
+void replicator_set_acked(struct replicator *r, const struct step_head *acked);
 
 #endif /* !REPLICATOR_INTERNAL_H_ */

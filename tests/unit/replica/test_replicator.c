@@ -77,7 +77,7 @@ static void await(struct scene *sc, enum replicator_state state, const char *wor
 		usleep(2000);
 	} while (now_ms() < end);
 	cr_assert_fail("state %d, reason '%s', acknowledged %llu", out->state, out->reason,
-		 (unsigned long long)out->acknowledged);
+		       (unsigned long long)out->acknowledged);
 }
 
 static void check_all_there(struct scene *sc)
@@ -146,6 +146,31 @@ Test(replicator, a_server_away_is_told_and_found_when_it_comes)
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+Test(replicator, the_lag_grows_while_the_embassy_is_away)
+{
+	struct scene *sc = scene_new();
+	int64_t end = now_ms() + WAIT_MS;
+	struct replicator_status st;
+
+	synth_add(&sc->home, 1 << 20, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	sc->fake.stand = 0;
+	start(sc);
+	check_all_there(sc);
+	fake_stop(&sc->fake);
+	/* The one head that is missing follows at once, and no other does. */
+	synth_add(&sc->home, 1000, 1000);
+	replicator_get_status(sc->r, &st);
+	sc->home.newest.time_ns = st.acknowledged_time_ns + 1;
+	replicator_wake(sc->r);
+	do {
+		cr_assert(now_ms() < end);
+		usleep(2000);
+		replicator_get_status(sc->r, &st);
+	} while (st.lag_seconds < 0.2);
 	scene_free(sc);
 }
 
