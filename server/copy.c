@@ -226,6 +226,7 @@ int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct cop
 	rc = copy_recover(c);
 	if (rc < 0)
 		goto close_copy;
+	c->idle_since_ns = clock_mono_ns();
 	*out = c;
 	return 0;
 
@@ -249,6 +250,35 @@ void copy_close(struct copy *c)
 	pthread_mutex_destroy(&c->conf_mu);
 	free(c->dir);
 	free(c);
+}
+
+void copy_ref(struct copy *c)
+{
+	pthread_mutex_lock(&c->mu);
+	c->n_users++;
+	pthread_mutex_unlock(&c->mu);
+}
+
+void copy_unref(struct copy *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&c->mu);
+	assert(c->n_users > 0);
+	if (--c->n_users == 0)
+		c->idle_since_ns = clock_mono_ns();
+	pthread_mutex_unlock(&c->mu);
+}
+
+bool copy_is_idle(struct copy *c, uint64_t idle_ns)
+{
+	bool idle;
+
+	pthread_mutex_lock(&c->mu);
+	idle = c->n_users == 0 && clock_mono_ns() - c->idle_since_ns >= idle_ns;
+	assert(!idle || !c->appender);
+	pthread_mutex_unlock(&c->mu);
+	return idle;
 }
 
 const uint8_t *copy_id(const struct copy *c)

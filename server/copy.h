@@ -46,6 +46,16 @@ MUST_CHECK int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN
 MUST_CHECK int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
 void copy_close(struct copy *c);
 
+/*
+ * copy_ref(c), copy_unref(c): use of a copy, counted: one that is in use is not closed for being idle
+ * (vault_rest()).  vault_find() hands out each copy with a count, which whoever got it gives back.
+ * Any thread; neither blocks.  copy_unref(NULL) is a no-op.
+ * copy_is_idle(c, idle_ns): nobody uses it, since ${idle_ns} at least.
+ */
+void copy_ref(struct copy *c);
+void copy_unref(struct copy *c);
+bool copy_is_idle(struct copy *c, uint64_t idle_ns);
+
 /* copy_id(c): the volume's id, borrowed. */
 const uint8_t *copy_id(const struct copy *c);
 

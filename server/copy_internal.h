@@ -45,6 +45,8 @@ struct copy {
 	struct copy_stand stand;
 	struct conf *conf;
 	struct appender *appender; /* the one that may write; NULL: none */
+	unsigned n_users;
+	uint64_t idle_since_ns; /* when the last of them left, or it was opened */
 	/* what lies after the end, or the catalog, is not as it should be */
 	bool must_recover;
 };

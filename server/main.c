@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,9 @@
 
 #define EXIT_USAGE 2
 #define NS_PER_S INT64_C(1000000000)
+#define DAY_NS (UINT64_C(86400) * 1000000000)
+#define IDLE_NS (UINT64_C(30) * 1000000000) /* a copy that nobody used for so long is closed */
+#define TICK_S 5			    /* how often that is looked at */
 
 struct options {
 	const char *store, *listen, *tls_dir;
@@ -172,19 +176,38 @@ static void tell_tls(const char *tls_dir)
 	msg_info("%s: new connections get this certificate, which is good until %s", tls_dir, when);
 }
 
-/* Until we are told to end; a certificate that is about to expire is told each day. */
-static int wait_for_end(const struct options *o, const sigset_t *signals)
+/* A certificate that is about to expire is told at the start and each day. */
+static void warn_daily(const char *tls_dir, uint64_t *warned_ns)
 {
-	const struct timespec day = {.tv_sec = 86400};
+	uint64_t now = clock_mono_ns();
 	char text[1024];
+
+	if (*warned_ns != 0 && now - *warned_ns < DAY_NS)
+		return;
+	*warned_ns = now;
+	if (wire_tls_warning(tls_dir, clock_wall_ns() / NS_PER_S, text, sizeof(text)))
+		msg_warn("%s", text);
+}
+
+/* Close what nobody uses; what it took goes back to the system, which wire_setup() has malloc keep. */
+static void rest(struct vault *vault)
+{
+	if (vault_rest(vault, IDLE_NS) > 0)
+		malloc_trim(0);
+}
+
+/* Until we are told to end. */
+static int wait_for_end(const struct options *o, struct vault *vault, const sigset_t *signals)
+{
+	const struct timespec tick = {.tv_sec = TICK_S};
+	uint64_t warned_ns = 0;
 
 	for (;;) {
 		int rc;
 
-		if (wire_tls_warning(o->tls_dir, clock_wall_ns() / NS_PER_S, text, sizeof(text)))
-			msg_warn("%s", text);
+		warn_daily(o->tls_dir, &warned_ns);
 		do
-			rc = sigtimedwait(signals, NULL, &day);
+			rc = sigtimedwait(signals, NULL, &tick);
 		while (rc < 0 && errno == EINTR);
 		if (rc == SIGTERM || rc == SIGINT)
 			return 0;
@@ -192,11 +215,13 @@ static int wait_for_end(const struct options *o, const sigset_t *signals)
 			tell_tls(o->tls_dir);
 		else if (rc < 0 && errno != EAGAIN)
 			return -errno;
+		rest(vault);
 	}
 }
 
 /* Say that we are ready, and wait to be told to end. */
-static int serve(const struct options *o, const struct rpc *rpc, const sigset_t *signals)
+static int serve(const struct options *o, const struct rpc *rpc, struct vault *vault,
+		 const sigset_t *signals)
 {
 	char *where = listen_format(o->listen, rpc_port(rpc));
 
@@ -205,7 +230,7 @@ static int serve(const struct options *o, const struct rpc *rpc, const sigset_t 
 	printf("embassyd: listening on %s\n", where);
 	fflush(stdout);
 	free(where);
-	return wait_for_end(o, signals);
+	return wait_for_end(o, vault, signals);
 }
 
 static int run(const struct options *o, const sigset_t *signals)
@@ -222,7 +247,7 @@ static int run(const struct options *o, const sigset_t *signals)
 	grpc_init();
 	rc = rpc_start(&cfg, &rpc);
 	if (rc == 0) {
-		rc = serve(o, rpc, signals);
+		rc = serve(o, rpc, vault, signals);
 		rpc_stop(rpc);
 	}
 	/* Waits for gRPC's own threads. */

@@ -45,7 +45,9 @@
 
 struct stream {
 	struct call *call;
-	struct appender *appender; /* the stream's thread only */
+	/* The stream's thread only. */
+	struct copy *copy; /* counted; NULL: not found yet */
+	struct appender *appender;
 
 	pthread_mutex_t mu;
 	pthread_cond_t change;
@@ -211,23 +213,22 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 		.ctx = s,
 	};
 	struct copy_stand stand;
-	struct copy *copy;
 	int rc;
 
 	if (!m->has_open || m->has_data)
 		return err_say(-ERR_FORMAT,
 			       "an append stream: its first message must be an opening alone");
-	rc = vault_find(call_vault(s->call), m->open.volume, &copy);
+	rc = vault_find(call_vault(s->call), m->open.volume, &s->copy);
 	if (rc < 0)
 		return rc;
-	rc = appender_begin(copy, s->call->who, &o, &s->appender);
+	rc = appender_begin(s->copy, s->call->who, &o, &s->appender);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&s->mu);
 	s->let_in = true;
 	pthread_mutex_unlock(&s->mu);
 	/* Tells the client that it was let in. */
-	copy_get_stand(copy, &stand);
+	copy_get_stand(s->copy, &stand);
 	acknowledge(s, &stand);
 	return 0;
 }
@@ -334,6 +335,8 @@ static void *append_main(void *arg)
 			"append: heads that verified could not be kept; the home sends them again");
 	appender_end(s->appender);
 	s->appender = NULL;
+	copy_unref(s->copy);
+	s->copy = NULL;
 	drain_replies(s);
 	call_finish_with(call, wire_status(rc), detail);
 	call_give(call, QUOTA_APPENDERS);

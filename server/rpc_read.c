@@ -23,7 +23,7 @@
 
 struct reading {
 	grpc_byte_buffer *request; /* until it was read */
-	struct copy *copy;
+	struct copy *copy;	   /* counted */
 	uint64_t pos, left;
 };
 
@@ -119,6 +119,8 @@ static void release(struct call *call)
 
 	if (r && r->request)
 		grpc_byte_buffer_destroy(r->request);
+	if (r)
+		copy_unref(r->copy);
 	free(r);
 }
 

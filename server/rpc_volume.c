@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Given back with copy_unref(). */
 static int find_copy(struct call *call, const ProtobufCBinaryData *id, struct copy **out)
 {
 	if (id->len != VOLUME_ID_LEN)
@@ -99,8 +100,10 @@ static int gather_heads(struct call *call, const Embassyfs__V1__HeadsRequest *m,
 	if (rc < 0)
 		return rc;
 	g->limit = m->by_time ? 1 : m->limit;
-	return m->by_time ? copy_head_at(copy, m->at_time_ns, gather, g)
-			  : copy_heads(copy, m->first, gather, g);
+	rc = m->by_time ? copy_head_at(copy, m->at_time_ns, gather, g)
+			: copy_heads(copy, m->first, gather, g);
+	copy_unref(copy);
+	return rc;
 }
 
 static int answer_heads(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out)
@@ -179,8 +182,10 @@ static int answer_get_volume(struct call *call, const grpc_byte_buffer *request,
 		return rc;
 	m = (Embassyfs__V1__GetVolumeRequest *)base;
 	rc = find_copy(call, &m->volume, &copy);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = answer_volume(copy, m->volume.data, out);
+		copy_unref(copy);
+	}
 	protobuf_c_message_free_unpacked(base, NULL);
 	return rc;
 }
@@ -198,8 +203,10 @@ static int answer_put_volume(struct call *call, const grpc_byte_buffer *request,
 		return rc;
 	m = (Embassyfs__V1__PutVolumeRequest *)base;
 	rc = vault_put(call_vault(call), m->params.data, m->params.len, call->who, &copy);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = answer_volume(copy, copy_id(copy), out);
+		copy_unref(copy);
+	}
 	protobuf_c_message_free_unpacked(base, NULL);
 	return rc;
 }
@@ -217,9 +224,11 @@ static int answer_mend(struct call *call, const grpc_byte_buffer *request, grpc_
 		return rc;
 	m = (Embassyfs__V1__MendRequest *)base;
 	rc = find_copy(call, &m->volume, &copy);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = copy_mend(copy, call->who, m->position, m->leaf, m->data.data, m->data.len,
 			       &reply.blocks);
+		copy_unref(copy);
+	}
 	if (rc == 0)
 		rc = wire_pack(&reply.base, out);
 	protobuf_c_message_free_unpacked(base, NULL);

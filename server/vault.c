@@ -1,13 +1,15 @@
 /*
  * The store folder.
  *
- * Key idea: a copy is opened when it is first asked for and then stays open, so a store of many
- * volumes starts at once, and one that cannot be opened is an error of that volume alone.
+ * Key idea: a copy is opened when it is asked for and closed when nobody has asked for a while, so a
+ * store of many volumes starts at once, costs what is in use, and one that cannot be opened is an
+ * error of that volume alone.
  *
  * Invariants:
  *  1. One process uses a store: STORE/lock is held.
  *  2. At most one struct copy exists per volume folder; slots are never removed while the vault is
  *     open, and only for folders that exist, so questions about unknown ids cost no memory.
+ *  3. A copy gets users under its slot's lock only, and is closed under it only while it has none.
  *
  * Lock order: create_mu, mu, slot.mu.  Slots are found under mu, opened under their own lock only.
  */
@@ -20,6 +22,7 @@
 #include "file.h"
 #include "params.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -216,15 +219,48 @@ int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **o
 		rc = err_say(slot->why, "%s", slot->detail);
 	} else if (!slot->copy) {
 		rc = copy_open(v->dir, id, &slot->copy);
+		slot->why = rc;
 		if (rc < 0) {
-			slot->why = rc;
 			slot->failed_ns = clock_mono_ns();
 			snprintf(slot->detail, sizeof(slot->detail), "%s", err_detail(rc));
 		}
 	}
 	*out = slot->copy;
+	if (slot->copy)
+		copy_ref(slot->copy);
+	assert((rc == 0) == (slot->copy != NULL));
 	pthread_mutex_unlock(&slot->mu);
 	return rc;
+}
+
+/* Slot number ${i}; NULL: there are no more. */
+static struct slot *slot_at(struct vault *v, size_t i)
+{
+	struct slot *slot;
+
+	pthread_mutex_lock(&v->mu);
+	slot = i < v->n_slots ? v->slots[i] : NULL;
+	pthread_mutex_unlock(&v->mu);
+	return slot;
+}
+
+unsigned vault_rest(struct vault *v, uint64_t idle_ns)
+{
+	struct slot *slot;
+	unsigned n = 0;
+
+	for (size_t i = 0; (slot = slot_at(v, i)) != NULL; i++) {
+		/* Held: it is being opened, or was just asked for. */
+		if (pthread_mutex_trylock(&slot->mu) != 0)
+			continue;
+		if (slot->copy && copy_is_idle(slot->copy, idle_ns)) {
+			copy_close(slot->copy);
+			slot->copy = NULL;
+			n++;
+		}
+		pthread_mutex_unlock(&slot->mu);
+	}
+	return n;
 }
 
 /* How many volumes there are, and how many of them ${who} owns. */
@@ -292,12 +328,17 @@ int vault_put(struct vault *v, const void *text, size_t len, const char *who, st
 	params_release(&p);
 	if (rc < 0)
 		return rc;
-	if (!copy_owned_by(*out, who))
-		return err_say(-ERR_FORBIDDEN,
+	rc = copy_owned_by(*out, who)
+		     ? copy_put_params(*out, text, len)
+		     : err_say(-ERR_FORBIDDEN,
 			       "%s: another identity owns this volume; the owner alone may "
 			       "change it",
 			       who);
-	return copy_put_params(*out, text, len);
+	if (rc < 0) {
+		copy_unref(*out);
+		*out = NULL;
+	}
+	return rc;
 }
 
 /*

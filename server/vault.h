@@ -30,7 +30,8 @@ void vault_close(struct vault *v);
 
 /*
  * vault_find(v, id, out): the copy of a volume, opened and recovered when first asked for.
- * Borrowed until vault_close().  Any thread; blocks while it is recovered.
+ * The caller gives it back with copy_unref() and does not use it after vault_close().  Any thread;
+ * blocks while it is recovered, or closed by vault_rest().
  * Returns 0; -ERR_NO_VOLUME with a detail; or why it cannot be opened, as copy_open(), which is
  * tried again after VAULT_RETRY_MS at the earliest.
  */
@@ -38,10 +39,17 @@ void vault_close(struct vault *v);
 MUST_CHECK int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
 
 /*
+ * vault_rest(v, idle_ns): close each copy that nobody has used for ${idle_ns}: its catalog, its
+ * descriptors and their memory are for volumes that are in use.  One that is being opened is passed
+ * over.  Any thread; works on the disk.  Returns how many were closed.
+ */
+unsigned vault_rest(struct vault *v, uint64_t idle_ns);
+
+/*
  * vault_put(v, text, len, who, out): create the volume of this volume.conf, owned by ${who}, or
  * replace its volume.conf.
- * Returns 0, durable, with the copy, borrowed; -ERR_FORBIDDEN, with a detail, if ${who} is not the
- * owner; as params_decode(); as copy_put_params(); -ENOSPC, with a detail, beyond
+ * Returns 0, durable, with the copy, to be given back as that of vault_find() is, or, without one:
+ * -ERR_FORBIDDEN, with a detail, if ${who} is not the owner; as params_decode(); as copy_put_params(); -ENOSPC, with a detail, beyond
  * VAULT_VOLUMES_MAX or ${who}'s VAULT_SHARE_MAX; as vault_find().
  */
 MUST_CHECK int vault_put(struct vault *v, const void *text, size_t len, const char *who,

@@ -106,6 +106,7 @@ static void look(struct embassy *m, bool whole)
 		look_at_names(m);
 	m->seen = true;
 	look_at_conf(m, copy);
+	copy_unref(copy);
 }
 
 static void *look_new(void *arg)

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -171,6 +173,101 @@ Test(vault, same_serial_other_bytes)
 	synth_conf(&log_, 1, 2, &other);
 	cr_expect_eq(vault_put(vault, other.p, other.len, WHO, &same), -ERR_STALE);
 	buf_release(&other);
+}
+
+static int count_name(void *ctx, const char *name)
+{
+	(void)name;
+	++*(int *)ctx;
+	return 0;
+}
+
+static int descriptors(void)
+{
+	int n = 0;
+
+	cr_assert_eq(file_list(AT_FDCWD, "/proc/self/fd", count_name, &n), 0);
+	return n;
+}
+
+/* What a volume takes is for as long as it is in use. */
+Test(vault, a_copy_that_nobody_uses_is_closed_and_opened_again)
+{
+	struct appender *a;
+	int open_n, closed_n;
+
+	synth_grow(&log_, 1 << 20);
+	fix_append_all();
+	fix_close();
+	cr_assert_eq(vault_open(dir, &vault), 0);
+	closed_n = descriptors();
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(vault_find(vault, log_.id, &copy), 0);
+		fix_expect_holds(log_.number);
+		open_n = descriptors();
+		cr_expect_gt(open_n, closed_n);
+		/* Another counts too, and a stream that is at work. */
+		copy_ref(copy);
+		cr_assert_eq(fix_begin(&a), 0);
+		copy_unref(copy);
+		cr_expect_eq(vault_rest(vault, 0), 0, "it is in use");
+		cr_expect_eq(descriptors(), open_n);
+		appender_end(a);
+		copy_unref(copy);
+		cr_expect_eq(vault_rest(vault, UINT64_C(3600) * 1000000000), 0, "it just was");
+		cr_expect_eq(vault_rest(vault, 0), 1);
+		cr_expect_eq(vault_rest(vault, 0), 0);
+		cr_expect_eq(descriptors(), closed_n);
+	}
+	cr_assert_eq(vault_find(vault, log_.id, &copy), 0);
+}
+
+#define ASKERS 3
+#define QUESTIONS 60
+
+static atomic_uint asking;
+
+static void *ask(void *arg)
+{
+	uint64_t end = synth_head_end(&log_, log_.number);
+
+	for (int i = 0; i < QUESTIONS; i++) {
+		struct copy_stand s;
+		struct copy *c;
+
+		cr_assert_eq(vault_find(vault, log_.id, &c), 0);
+		copy_get_stand(c, &s);
+		cr_expect_eq(s.end, end);
+		copy_unref(c);
+	}
+	atomic_fetch_sub(&asking, 1);
+	return arg;
+}
+
+/* Whoever asks while it is being closed waits, and gets it opened anew. */
+Test(vault, a_copy_is_asked_for_while_it_is_closed)
+{
+	pthread_t threads[ASKERS];
+	struct buf conf = {0};
+
+	synth_conf(&log_, 1, 1, &conf);
+	synth_grow(&log_, 1 << 20);
+	fix_append_all();
+	copy_unref(copy);
+	atomic_store(&asking, ASKERS);
+	for (int i = 0; i < ASKERS; i++)
+		cr_assert_eq(pthread_create(&threads[i], NULL, ask, NULL), 0);
+	while (atomic_load(&asking) > 0)
+		(void)vault_rest(vault, 0);
+	for (int i = 0; i < ASKERS; i++)
+		pthread_join(threads[i], NULL);
+	/* Refusals give theirs back, too. */
+	cr_expect_eq(vault_put(vault, conf.p, conf.len, "cn:thief", &copy), -ERR_FORBIDDEN);
+	(void)vault_rest(vault, 0);
+	cr_expect_eq(vault_find(vault, log_.id, &copy), 0);
+	copy_unref(copy);
+	cr_expect_eq(vault_rest(vault, 0), 1);
+	buf_release(&conf);
 }
 
 static int count(void *ctx, const uint8_t id[VOLUME_ID_LEN])
