@@ -463,8 +463,7 @@ static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t t
 
 static int list_snapshot(void *ctx, const struct snapshot *s)
 {
-	/* Which inode number it has is known only once it is looked up. */
-	return list_add(ctx, s->name, embassy_id(s->head << 8), S_IFDIR);
+	return list_add(ctx, s->name, number_of(s->head, INO_ROOT), S_IFDIR);
 }
 
 void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,

@@ -253,8 +253,10 @@ int place_get(struct mount *m, uint64_t id, struct place *out)
 	if (!m->slots || top == NODE_VIRTUAL)
 		return -ESTALE;
 	rc = slots_view(m->slots, (uint32_t)(top - 1), &out->view);
-	if (rc == 0)
+	if (rc == 0) {
 		out->slot = (int)(top - 1);
+		out->head = view_head(out->view)->number;
+	}
 	return rc;
 }
 
@@ -280,10 +282,10 @@ void place_accessed(struct mount *m, const struct place *n, bool is_dir)
 		volume_accessed(m->volume, n->ino, m->strictatime);
 }
 
-void stat_of(const struct attr *a, int slot, struct stat *out)
+void stat_of(const struct attr *a, uint64_t head, struct stat *out)
 {
 	*out = (struct stat){
-		.st_ino = node_id(slot, a->ino),
+		.st_ino = number_of(head, a->ino),
 		.st_mode = a->mode,
 		.st_nlink = a->nlink,
 		.st_uid = a->uid,
@@ -299,27 +301,28 @@ void stat_of(const struct attr *a, int slot, struct stat *out)
 }
 
 /* Whether the kernel may hold more of a file than we do, which is nothing. */
-static bool may_be_unwritten(struct mount *m, const struct attr *a, int slot)
+static bool may_be_unwritten(struct mount *m, const struct attr *a, uint64_t head)
 {
-	return a->bytes == 0 && slot < 0 && m->volume && S_ISREG(a->mode) &&
+	return a->bytes == 0 && head == 0 && m->volume && S_ISREG(a->mode) &&
 	       unwritten_is(m->unwritten, a->ino);
 }
 
-double stat_for(struct mount *m, const struct attr *a, int slot, struct stat *out)
+double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct stat *out)
 {
-	stat_of(a, slot, out);
-	if (!may_be_unwritten(m, a, slot))
+	stat_of(a, head, out);
+	if (!may_be_unwritten(m, a, head))
 		return TIMEOUT_LONG_S;
 	out->st_blocks = BLOCKS_UNWRITTEN;
 	return 0;
 }
 
-bool ask_when_written(struct mount *m, const struct attr *a, int slot, uint32_t asks, void *req)
+bool ask_when_written(struct mount *m, const struct attr *a, uint64_t head, uint32_t asks,
+		      void *req)
 {
 	struct seek s = {.req = req, .ino = a->ino, .asks = asks};
 
 	/* Who has it written back opens it, for which the kernel wants its attributes. */
-	return may_be_unwritten(m, a, slot) && atomic_load(&m->flushing) != a->ino &&
+	return may_be_unwritten(m, a, head) && atomic_load(&m->flushing) != a->ino &&
 	       seeks_ask(m->seeks, &s) == 0;
 }
 
@@ -331,7 +334,9 @@ void entry_of(struct mount *m, const struct place *n, const struct attr *a,
 		.generation = NODE_GENERATION,
 		.entry_timeout = TIMEOUT_LONG_S,
 	};
-	out->attr_timeout = stat_for(m, a, n->slot, &out->attr);
+	if (n->slot >= 0)
+		out->generation = slots_generation(m->slots, (uint32_t)n->slot);
+	out->attr_timeout = stat_for(m, a, n->head, &out->attr);
 }
 
 int reply_errno(uint64_t id, int rc)

@@ -4,15 +4,25 @@
 /*
  * One mount: what it shows, and what its request handlers share.
  *
- * Node ids, as the kernel sees them (and st_ino, which is the same):
+ * Node ids, as the kernel sees them:
  *	below INO_MAX			an inode of the namespace at the root
  *	(slot + 1) << 48 | inode	the same in a view of the past (slots.h)
  *	0xffff << 48 | ...		.embassy and what lies in it (embassy_dir.h)
+ * st_ino is the same but for views of the past: there it is made of the head and the inode
+ * (number.h), since a slot stands for one head after another.
+ *
+ * The kernel opens files without asking, and lets them be written to in its cache.  So that the
+ * past stays as it is for everybody:
+ *	write() and the like	the kernel asks first whether there are privileges to take away, is
+ *				told yes, and can't take them: EROFS (op_getxattr())
+ *	a map that is shared	each look-up of a file gives a node of its own, whose cached pages
+ *				nobody else sees (op_lookup()); what is written there is lost
  */
 
 #define FUSE_USE_VERSION 312
 
 #include "compiler.h"
+#include "number.h"
 #include "view.h"
 
 #include <fuse3/fuse_lowlevel.h>
@@ -20,6 +30,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 struct embassy_dir;
 struct heir;
@@ -107,9 +118,16 @@ static inline bool node_is_virtual(uint64_t id)
 struct place {
 	struct view *view;
 	uint64_t ino;
-	int slot;  /* of a view of the past; else -1 */
-	bool live; /* can be changed */
+	int slot;      /* of a view of the past; else -1 */
+	uint64_t head; /* the number of its head; 0: of the root's view */
+	bool live;     /* can be changed */
 };
+
+/* Whether what the kernel keeps of the node ${a} of n's view must not be shared. */
+static inline bool place_is_private(const struct place *n, const struct attr *a)
+{
+	return n->slot >= 0 && S_ISREG(a->mode);
+}
 
 /*
  * place_get(m, id, out): ${id} is not virtual.  Returns 0, or why its view does not open.  Ends
@@ -130,24 +148,24 @@ MUST_CHECK int place_for_change(struct mount *m, uint64_t id, uint64_t *out_ino)
 /* place_accessed(m, n, is_dir): contents of a node that is in use were read: its access time. */
 void place_accessed(struct mount *m, const struct place *n, bool is_dir);
 
-/* stat_of(a, slot, out): attributes as the kernel is told them; ${slot} -1: of the root's view. */
-void stat_of(const struct attr *a, int slot, struct stat *out);
+/* stat_of(a, head, out): attributes as the kernel is told them; ${head} as in struct place. */
+void stat_of(const struct attr *a, uint64_t head, struct stat *out);
 
 /*
- * stat_for(m, a, slot, out): the same, and for how long the kernel may keep them, in seconds.
+ * stat_for(m, a, head, out): the same, and for how long the kernel may keep them, in seconds.
  * Where the kernel may hold the contents of a file of which nothing is stored: 0, and ${out} says
  * that it has a block.
  */
-double stat_for(struct mount *m, const struct attr *a, int slot, struct stat *out);
+double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct stat *out);
 
 /*
- * ask_when_written(m, a, slot, asks, req): for such a file, have answer_attributes() or
+ * ask_when_written(m, a, head, asks, req): for such a file, have answer_attributes() or
  * wire_answer_statx() (as ${asks} says) called with ${req} once the kernel has written it back.
  * Returns false: it is none, or nobody can have it written back; the caller answers.
  */
 enum { ASKS_SEEK, ASKS_ATTRIBUTES, ASKS_STATX };
-MUST_CHECK bool ask_when_written(struct mount *m, const struct attr *a, int slot, uint32_t asks,
-				 void *req);
+MUST_CHECK bool ask_when_written(struct mount *m, const struct attr *a, uint64_t head,
+				 uint32_t asks, void *req);
 void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool written);
 
 /* entry_of(m, n, a, out): the same of a member of n's view, with its node and for how long. */

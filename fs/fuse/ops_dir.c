@@ -30,9 +30,10 @@ static int add_entry(void *ctx, const struct view_entry *ve)
 	struct fuse_entry_param e = {0};
 	size_t n;
 
-	if (l->plus && ve->attr)
+	/* A file of the past has a node of its own for each look-up. */
+	if (l->plus && ve->attr && !place_is_private(l->node, ve->attr))
 		entry_of(mount_of(l->req), l->node, ve->attr, &e);
-	e.attr.st_ino = node_id(l->node->slot, ve->ino);
+	e.attr.st_ino = number_of(l->node->head, ve->ino);
 	e.attr.st_mode = l->plus && ve->attr ? ve->attr->mode : ve->type;
 	n = l->plus ? fuse_add_direntry_plus(l->req, l->p + l->len, l->size - l->len, ve->name, &e,
 					     (off_t)ve->cookie)

@@ -39,6 +39,29 @@ static int lookup_in(struct place *n, const char *name, struct attr *out)
 	return rc;
 }
 
+/* The answer, and a reference to count for it.  ${*out_slot} -1: of nothing that is counted. */
+static int give_entry(struct mount *m, const struct place *n, const char *name,
+		      const struct attr *a, struct fuse_entry_param *out, int *out_slot)
+{
+	struct place own = *n;
+	uint32_t slot;
+	int rc = 0;
+
+	if (place_is_private(n, a) && strcmp(name, ".") != 0) {
+		rc = slots_take_own(m->slots, (uint32_t)n->slot, &slot);
+		if (rc == 0)
+			own.slot = (int)slot;
+	} else {
+		place_give(m, n, 1);
+	}
+	*out_slot = own.slot;
+	if (rc == 0)
+		entry_of(m, &own, a, out);
+	if (place_is_private(n, a))
+		out->entry_timeout = 0;
+	return rc;
+}
+
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	struct mount *m = mount_of(req);
@@ -56,11 +79,9 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		reply_rc(req, parent, rc);
 		return;
 	}
-	slot = n.slot;
 	rc = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : lookup_in(&n, name, &a);
 	if (rc == 0) {
-		entry_of(m, &n, &a, &e);
-		place_give(m, &n, 1);
+		rc = give_entry(m, &n, name, &a, &e, &slot);
 	} else if (rc == -ENOENT) {
 		/* That there is no such name is also worth remembering. */
 		e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};
@@ -108,9 +129,9 @@ void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool writt
 		reply_rc(req, ino, rc);
 		return;
 	}
-	timeout_s = stat_for(m, &a, -1, &st);
+	timeout_s = stat_for(m, &a, 0, &st);
 	if (written)
-		stat_of(&a, -1, &st);
+		stat_of(&a, 0, &st);
 	fuse_reply_attr(req, &st, timeout_s);
 }
 
@@ -133,9 +154,9 @@ void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	if (rc == 0) {
 		rc = view_getattr(n.view, n.ino, &a);
 		if (rc == 0)
-			later = ask_when_written(m, &a, n.slot, ASKS_ATTRIBUTES, req);
+			later = ask_when_written(m, &a, n.head, ASKS_ATTRIBUTES, req);
 		if (rc == 0 && !later)
-			timeout_s = stat_for(m, &a, n.slot, &st);
+			timeout_s = stat_for(m, &a, n.head, &st);
 		place_put(m, &n);
 	}
 	if (later)
@@ -263,7 +284,7 @@ void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
 		reply_rc(req, id, rc);
 		return;
 	}
-	timeout_s = stat_for(m, &a, -1, &st);
+	timeout_s = stat_for(m, &a, 0, &st);
 	fuse_reply_attr(req, &st, timeout_s);
 }
 

@@ -6,11 +6,13 @@
  * sparing those in use and the newest few.
  *
  * A slot is in use while it has references (the kernel's) or pins (requests under way).  Slots in
- * use are found by head and tag through a hash table, and are on a list by their last use; those
- * that are not are on a list of free ones.  So every step costs the same however many there are.
+ * use are on a list by their last use, and those with a tag are found by it and their head through
+ * a hash table; slots that are not in use are on a list of free ones.  So every step costs the same
+ * however many there are.
  *
  * Invariants:
- *  - a slot in use keeps its head and its number; it is in the hash table and on the list by use
+ *  - a slot in use keeps its head and its number; it is on the list by use, and with a tag in the
+ *    hash table
  *  - a slot that is not in use is on the free list, or was never used
  *  - at most one view of a head is open or opening
  *  - a view is closed only when nobody uses it, and with mu released
@@ -31,11 +33,13 @@
 
 #define NONE UINT32_MAX
 #define BUCKETS 65536u /* a power of two */
+#define GENERATION_MAX 0xffffffu
 
 struct slot {
-	uint64_t refs; /* 0: free */
+	uint64_t refs : 40;	  /* 0: free */
+	uint64_t generation : 24; /* of its nodes, made of its head; 0: an older program's */
 	uint64_t head;
-	uint64_t tag; /* 0: retired */
+	uint64_t tag; /* 0: not found by it: retired, or of one file */
 };
 
 /* What this process alone knows of a slot. */
@@ -112,8 +116,11 @@ static void enter_locked(struct slots *s, uint32_t i)
 {
 	uint32_t *bucket = bucket_of(s, s->table[i].head, s->table[i].tag);
 
-	s->notes[i].next = *bucket;
-	*bucket = i;
+	s->notes[i].next = NONE;
+	if (s->table[i].tag != 0) {
+		s->notes[i].next = *bucket;
+		*bucket = i;
+	}
 	use_link_newest_locked(s, i);
 	s->n_used++;
 	assert(s->n_used <= *s->n);
@@ -123,6 +130,8 @@ static void leave_bucket_locked(struct slots *s, uint32_t i)
 {
 	uint32_t *at = bucket_of(s, s->table[i].head, s->table[i].tag);
 
+	if (s->table[i].tag == 0)
+		return;
 	while (*at != i) {
 		assert(*at != NONE);
 		at = &s->notes[*at].next;
@@ -242,7 +251,8 @@ static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
 		i = *s->n;
 	else
 		return NONE;
-	s->table[i] = (struct slot){.head = head, .tag = tag};
+	s->table[i] = (struct slot){
+		.generation = head % GENERATION_MAX + 1, .head = head, .tag = tag};
 	if (i == *s->n)
 		++*s->n;
 	s->notes[i] = (struct note){.next = NONE};
@@ -271,15 +281,30 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 	return i == NONE ? -ENFILE : 0;
 }
 
+int slots_take_own(struct slots *s, uint32_t slot, uint32_t *out_slot)
+{
+	uint32_t i = NONE;
+
+	pthread_mutex_lock(&s->mu);
+	assert(slot < *s->n && in_use(s, slot));
+	if (s->n_used < SLOTS_MAX - SLOTS_RESERVE)
+		i = new_slot_locked(s, s->table[slot].head, 0);
+	if (i != NONE) {
+		s->table[i].refs = 1;
+		*out_slot = i;
+	}
+	pthread_mutex_unlock(&s->mu);
+	return i == NONE ? -ENFILE : 0;
+}
+
 void slots_retire(struct slots *s, uint64_t tag)
 {
+	assert(tag != 0);
 	pthread_mutex_lock(&s->mu);
 	for (uint32_t i = 0; i < *s->n; i++)
 		if (in_use(s, i) && s->table[i].tag == tag) {
 			leave_bucket_locked(s, i);
 			s->table[i].tag = 0;
-			s->notes[i].next = *bucket_of(s, s->table[i].head, 0);
-			*bucket_of(s, s->table[i].head, 0) = i;
 		}
 	pthread_mutex_unlock(&s->mu);
 }
@@ -315,6 +340,17 @@ bool slots_too_many(struct slots *s)
 	many = s->n_used > SLOTS_KEPT;
 	pthread_mutex_unlock(&s->mu);
 	return many;
+}
+
+uint32_t slots_generation(struct slots *s, uint32_t slot)
+{
+	uint32_t g;
+
+	pthread_mutex_lock(&s->mu);
+	assert(slot < *s->n && in_use(s, slot));
+	g = s->table[slot].generation;
+	pthread_mutex_unlock(&s->mu);
+	return g + 1;
 }
 
 void slots_add(struct slots *s, uint32_t slot, uint64_t n)

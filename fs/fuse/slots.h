@@ -5,7 +5,8 @@
  * Views of the past that the kernel knows nodes of.  A slot stands for one head, seen through one
  * name in .embassy, for as long as the kernel holds a reference to any node of it; node ids of
  * the past are made of the slot's number and the inode's.  (Two names of one head need two slots:
- * the kernel allows a folder one place only.)  The view itself is opened when a request needs it
+ * the kernel allows a folder one place only.)  A file of the past that was looked up has a slot to
+ * itself, so that its node, and what the kernel keeps of its contents, is shared with nobody.  The view itself is opened when a request needs it
  * and closed when others need the room: a slot costs a few bytes, a view may cost megabytes.
  */
 
@@ -16,6 +17,7 @@
 #include <stdint.h>
 
 #define SLOTS_MAX 65000u
+#define SLOTS_RESERVE 4096u  /* that files leave to names */
 #define SLOTS_KEPT 4096u     /* with more in use the kernel is asked to forget the oldest names */
 #define SLOTS_VIEWS_MIN 2u   /* open views that are kept whatever they cost */
 #define SLOTS_VIEWS_MAX 256u /* beside those in use */
@@ -54,6 +56,13 @@ void slots_free(struct slots *s);
 MUST_CHECK int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot);
 
 /*
+ * slots_take_own(s, slot, out): a slot of ${slot}'s head that nobody else is ever given, with one
+ * reference; ${slot} has references or its view is in use.  Any thread.
+ * Returns 0; -ENFILE if only those that are kept for names are left.
+ */
+MUST_CHECK int slots_take_own(struct slots *s, uint32_t slot, uint32_t *out_slot);
+
+/*
  * slots_retire(s, tag): the name is gone: its slots live on for whoever uses them, but are not
  * found again.
  */
@@ -67,6 +76,12 @@ void slots_retire(struct slots *s, uint64_t tag);
  */
 bool slots_too_many(struct slots *s);
 unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max);
+
+/*
+ * slots_generation(s, slot): the generation of the slot's nodes: a handle on a node of another head
+ * that had the slot before has another one.  The slot has references or its view is in use.
+ */
+uint32_t slots_generation(struct slots *s, uint32_t slot);
 
 /*
  * slots_add(s, slot, n), slots_drop(s, slot, n): ${n} references more or fewer.  To add, the slot

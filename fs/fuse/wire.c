@@ -206,7 +206,8 @@ struct wire_statx {
 	uint64_t unique, ino;
 };
 
-static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct attr *a, int slot)
+static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct attr *a,
+			  uint64_t head)
 {
 	struct wire_statx *asked;
 
@@ -216,21 +217,21 @@ static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct
 	if (!asked)
 		return false;
 	*asked = (struct wire_statx){.fd = fd, .unique = unique, .ino = a->ino};
-	if (ask_when_written(m, a, slot, ASKS_STATX, asked))
+	if (ask_when_written(m, a, head, ASKS_STATX, asked))
 		return true;
 	free(asked);
 	return false;
 }
 
 /* ${written}: the kernel holds nothing of it that we don't. */
-static void statx_of_attr(struct mount *m, const struct attr *a, int slot, bool written,
+static void statx_of_attr(struct mount *m, const struct attr *a, uint64_t head, bool written,
 			  struct statx_out *out)
 {
 	struct stat st;
-	double timeout_s = stat_for(m, a, slot, &st);
+	double timeout_s = stat_for(m, a, head, &st);
 
 	if (written)
-		stat_of(a, slot, &st);
+		stat_of(a, head, &st);
 	fill_statx(&st, timeout_s, out);
 	out->mask |= STATX_BTIME;
 	out->btime = sx_time_of(&a->btime);
@@ -257,7 +258,7 @@ void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written)
 	int rc = view_getattr(m->view, asked->ino, &a);
 
 	if (rc == 0)
-		statx_of_attr(m, &a, -1, written, &body);
+		statx_of_attr(m, &a, 0, written, &body);
 	send_statx(asked->fd, asked->unique, asked->ino, rc, &body);
 	free(asked);
 }
@@ -280,9 +281,9 @@ static void answer_statx(struct mount *m, int fd, const struct fuse_in_header *i
 		if (rc == 0) {
 			rc = view_getattr(n.view, n.ino, &a);
 			if (rc == 0)
-				later = put_off_statx(m, fd, in->unique, &a, n.slot);
+				later = put_off_statx(m, fd, in->unique, &a, n.head);
 			if (rc == 0 && !later)
-				statx_of_attr(m, &a, n.slot, false, &body);
+				statx_of_attr(m, &a, n.head, false, &body);
 			place_put(m, &n);
 		}
 	}

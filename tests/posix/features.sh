@@ -16,17 +16,22 @@ count() { # count PASSED FAILED
 	failed=$((failed + $2))
 }
 
-# phase NAME [MOUNT-OPTIONS]: mounted so, the checks of the phase.
-phase() {
-	volume_mount "$work/vol" "$mnt" "${2:-}"
-	python3 -B "$here/features.py" "$mnt" "$1" >"$work/out" 2>&1
+# counted NAME PROGRAM ARGUMENT...: one whose last line is "N passed, M failed".
+counted() {
+	python3 -B "${@:2}" >"$work/out" 2>&1
 	sed '$d' "$work/out"
 	if [[ $(tail -n 1 "$work/out") =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
 		count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
 	else
-		echo "FAILED phase $1: $(tail -n 1 "$work/out")"
+		echo "FAILED $1: $(tail -n 1 "$work/out")"
 		count 0 1
 	fi
+}
+
+# phase NAME [MOUNT-OPTIONS]: mounted so, the checks of the phase.
+phase() {
+	volume_mount "$work/vol" "$mnt" "${2:-}"
+	counted "phase $1" "$here/features.py" "$mnt" "$1"
 	volume_unmount "$mnt" || { echo "FAILED phase $1: can't be unmounted"; count 0 1; }
 }
 
@@ -37,6 +42,21 @@ phase strictatime strictatime
 phase noatime noatime
 phase nodiratime nodiratime
 [ "${2:-}" = --slow ] && phase slow
+
+# The past stays as it is, by whatever name it is reached; no access time makes another head of it.
+volume_mount "$work/vol" "$mnt" noatime
+python3 -B "$here/past.py" --make "$mnt/asitwas" && mkdir "$mnt/.embassy/snapshots/asitwas" || count 0 1
+counted "past (snapshot)" "$here/past.py" "$mnt/.embassy/snapshots/asitwas/asitwas" "$mnt/asitwas"
+counted "past (at)" "$here/past.py" "$mnt/.embassy/at/latest/asitwas" "$mnt/asitwas"
+counted "past (ago)" "$here/past.py" "$mnt/.embassy/ago/0s/asitwas" "$mnt/asitwas"
+counted "numbers" "$here/past_numbers.py" "$mnt" first "$work/numbers"
+volume_unmount "$mnt" || count 0 1
+volume_mount "$work/vol" "$mnt" noatime
+counted "numbers again" "$here/past_numbers.py" "$mnt" again "$work/numbers"
+volume_unmount "$mnt" || count 0 1
+volume_mount "$work/vol" "$mnt" at=latest
+counted "past (mounted)" "$here/past.py" "$mnt/asitwas" -
+volume_unmount "$mnt" || count 0 1
 
 volume_mount "$work/vol" "$mnt"
 if "$build/fs/fuse/embassyfs" "$work/vol" "$mnt" -o remount,ro && ! touch "$mnt/x" 2>/dev/null &&

@@ -123,6 +123,76 @@ Test(slots, retired_is_not_found_but_lives)
 	slots_free(s);
 }
 
+Test(slots, own_ones_are_shared_with_nobody)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1), own[2];
+	struct view *v;
+
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(slots_take_own(s, a, &own[i]), 0);
+	cr_assert_neq(own[0], own[1]);
+	cr_assert_eq(take(s, 7, 1), a);
+	slots_drop(s, a, 2);
+	use(s, own[0], 7);
+	/* From one that is in use without references. */
+	cr_assert_eq(slots_view(s, own[0], &v), 0);
+	slots_drop(s, own[0], 1);
+	cr_assert_eq(slots_take_own(s, own[0], &a), 0);
+	slots_view_put(s, own[0], v);
+	cr_assert_eq(slots_view(s, own[0], &v), -ESTALE);
+	use(s, a, 7);
+	slots_free(s);
+}
+
+Test(slots, files_leave_some_to_names)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1), own, n = 0;
+
+	while (slots_take_own(s, a, &own) == 0)
+		n++;
+	cr_assert_eq(n, SLOTS_MAX - SLOTS_RESERVE - 1);
+	slots_drop(s, take(s, 7, 2), 1);
+	cr_assert_eq(slots_take_own(s, a, &own), -ENFILE);
+	slots_drop(s, own, 1);
+	cr_assert_eq(slots_take_own(s, a, &own), 0);
+	slots_free(s);
+}
+
+Test(slots, a_head_has_its_generation)
+{
+	struct slots *s = make(1000);
+	uint32_t a = take(s, 7, 1), of_7 = slots_generation(s, a), own;
+
+	cr_assert_eq(slots_take_own(s, a, &own), 0);
+	cr_assert_eq(slots_generation(s, own), of_7);
+	slots_drop(s, a, 1);
+	cr_assert_eq(take(s, 8, 1), a);
+	cr_assert_neq(slots_generation(s, a), of_7);
+	slots_free(s);
+}
+
+/* What a program before generations left: references, and zeros above. */
+Test(slots, an_older_table_keeps_the_generation_of_old)
+{
+	uint64_t *slot;
+	struct slots *s;
+
+	memory = calloc(1, slots_bytes());
+	*(uint32_t *)memory = 1;
+	slot = (uint64_t *)((uint8_t *)memory + 64);
+	slot[0] = 3, slot[1] = 7, slot[2] = 1;
+	s = make(1000);
+	cr_assert_eq(take(s, 7, 1), 0);
+	cr_assert_eq(slots_generation(s, 0), 1);
+	slots_drop(s, 0, 4);
+	cr_assert_eq(take(s, 7, 1), 0);
+	cr_assert_neq(slots_generation(s, 0), 1);
+	slots_free(s);
+	free(memory);
+}
+
 Test(slots, one_view_for_all_names_of_a_head)
 {
 	struct slots *s = make(1000);
