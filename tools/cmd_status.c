@@ -15,6 +15,7 @@
 #include "params.h"
 #include "remote.h"
 #include "source.h"
+#include "store.h"
 #include "target.h"
 #include "when.h"
 
@@ -33,8 +34,11 @@ struct status {
 	bool json, watch;
 };
 
-/* A copy that is not mounted: what its newest head states. */
-static void put_copy(struct json_out *j, const uint8_t *id, const struct head *h, uint64_t end)
+#define UNKNOWN UINT64_MAX
+
+/* A copy that is not mounted: what its newest head states.  ${bytes}: how long its log is, or UNKNOWN. */
+static void put_copy(struct json_out *j, const uint8_t *id, const struct head *h, uint64_t end,
+		     uint64_t bytes)
 {
 	char text[VOLUME_ID_TEXT_LEN];
 
@@ -53,15 +57,31 @@ static void put_copy(struct json_out *j, const uint8_t *id, const struct head *h
 	}
 	json_put_u64(j, "log_end", end);
 	json_put_u64(j, "durable_end", end);
+	if (bytes != UNKNOWN)
+		json_put_u64(j, "log_bytes", bytes);
 	json_open(j, "embassies", '[');
 	json_close(j, ']');
 	json_close(j, '}');
+}
+
+/* How many bytes of the log lie in a folder, up to position ${end}. */
+static int folder_bytes(const char *dir, uint64_t end, uint64_t *out)
+{
+	struct store *st;
+	int rc = store_open(dir, false, &st);
+
+	if (rc < 0)
+		return rc;
+	rc = store_bytes(st, 0, end, out);
+	store_close(st);
+	return rc;
 }
 
 static int folder_status(const struct target *t, struct json_out *j)
 {
 	struct source *src;
 	struct head h;
+	uint64_t bytes;
 	int rc;
 
 	rc = source_open_folder(t->text, &src);
@@ -73,7 +93,9 @@ static int folder_status(const struct target *t, struct json_out *j)
 		rc = 0;
 	}
 	if (rc == 0)
-		put_copy(j, src->params->id, &h, head_end(&h));
+		rc = folder_bytes(t->text, head_end(&h), &bytes);
+	if (rc == 0)
+		put_copy(j, src->params->id, &h, head_end(&h), bytes);
 	source_free(src);
 	return rc;
 }
@@ -90,7 +112,7 @@ static int remote_status(const struct target *t, const char *tls_dir, struct jso
 
 	rc = remote_volume_status(&cfg, &s);
 	if (rc == 0)
-		put_copy(j, t->volume, &s.head, s.end);
+		put_copy(j, t->volume, &s.head, s.end, UNKNOWN);
 	return rc;
 }
 
@@ -107,7 +129,7 @@ static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 	struct server *s = ctx;
 	const struct remote_config cfg = {
 		.address = s->address, .volume = id, .tls_dir = s->tls_dir};
-	char text[VOLUME_ID_TEXT_LEN], time[WHEN_TEXT_LEN], bytes[CMD_WORDS_LEN];
+	char text[VOLUME_ID_TEXT_LEN], time[WHEN_TEXT_LEN];
 	struct remote_status st;
 	struct json_out j = {0};
 	int rc = remote_volume_status(&cfg, &st);
@@ -122,7 +144,7 @@ static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 	if (rc < 0)
 		return rc;
 	if (s->json) {
-		put_copy(&j, id, &st.head, st.end);
+		put_copy(&j, id, &st.head, st.end, UNKNOWN);
 		rc = json_end(&j);
 		json_out_release(&j);
 		return rc;
@@ -132,8 +154,8 @@ static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 		return 0;
 	}
 	when_format_seconds(st.head.time_ns, time);
-	printf("%s  epoch %" PRIu64 ", head %" PRIu64 " of %s, log up to %s\n", text, st.head.epoch,
-	       st.head.number, time, cmd_bytes((double)st.end, bytes));
+	printf("%s  epoch %" PRIu64 ", head %" PRIu64 " of %s, log up to position %" PRIu64 "\n",
+	       text, st.head.epoch, st.head.number, time, st.end);
 	return 0;
 }
 
@@ -196,7 +218,13 @@ static void print_words(const struct json *s)
 	} else {
 		printf("head      none yet\n");
 	}
-	printf("log       %s", cmd_bytes((double)end, bytes));
+	/* A position is no length: each segment begins at a multiple of SEGMENT_SIZE. */
+	if (json_get(s, "log_bytes", &e))
+		printf("log       %s", cmd_bytes((double)json_u64(s, "log_bytes"), bytes));
+	else
+		printf("log       up to position %" PRIu64, end);
+	if (segment_of(durable) < segment_of(end))
+		durable = segment_start(segment_of(end));
 	if (durable < end)
 		printf(", %s not durable yet", cmd_bytes((double)(end - durable), bytes));
 	printf("\n");

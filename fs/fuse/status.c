@@ -96,11 +96,12 @@ static int add_live(struct buf *b, const struct volume_status *v)
 {
 	int rc = buf_printf(b,
 			    ",\n \"log_end\": %" PRIu64 ", \"durable_end\": %" PRIu64
-			    ", \"checkpoint_head\": %" PRIu64 ",\n \"disk_free\": %" PRIu64
-			    ", \"memory\": {\"changes\": %" PRIu64 ", \"nodes\": %" PRIu64
-			    "},\n \"writable\": %s, ",
-			    v->log_end, v->durable_end, v->checkpoint_head, v->disk_free,
-			    v->overlay_bytes, v->cache_bytes, v->stuck ? "false" : "true");
+			    ", \"log_bytes\": %" PRIu64 ", \"checkpoint_head\": %" PRIu64
+			    ",\n \"disk_free\": %" PRIu64 ", \"memory\": {\"changes\": %" PRIu64
+			    ", \"nodes\": %" PRIu64 "},\n \"writable\": %s, ",
+			    v->log_end, v->durable_end, v->log_bytes, v->checkpoint_head,
+			    v->disk_free, v->overlay_bytes, v->cache_bytes,
+			    v->stuck ? "false" : "true");
 
 	return rc ? rc : add_key_string(b, "reason", v->reason);
 }

@@ -276,6 +276,15 @@ uint64_t log_end(struct log *log)
 	return log->reserved;
 }
 
+uint64_t log_bytes(struct log *log)
+{
+	uint64_t bytes;
+
+	/* On an error it says too much rather than nothing. */
+	(void)!store_bytes(log->store, 0, log_durable_end(log), &bytes);
+	return bytes;
+}
+
 uint64_t log_blocks_below_end(struct log *log)
 {
 	return log->blocks_before + atomic_load_explicit(&log->keep->pushed, memory_order_relaxed);

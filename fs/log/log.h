@@ -109,6 +109,9 @@ uint64_t log_end(struct log *log);
 uint64_t log_blocks_below_end(struct log *log);
 uint64_t log_durable_end(struct log *log);
 
+/* log_bytes(log): how long the log is that is durable, as its files are.  Any thread. */
+uint64_t log_bytes(struct log *log);
+
 /*
  * log_newest_head(log, out): a copy of the newest head that is durable and in the catalog; number
  * 0 if none.  Any thread.

@@ -93,6 +93,7 @@ int store_open(const char *volume_dir, bool writable, struct store **out)
 	for (unsigned i = 0; i < STORE_OPEN_MAX; i++)
 		st->handles[i].fd = -1;
 	pthread_mutex_init(&st->mu, NULL);
+	pthread_mutex_init(&st->sizes_mu, NULL);
 	pthread_cond_init(&st->released, NULL);
 	rc = writable ? store_settle_noted(st) : 0;
 	if (rc < 0) {
@@ -128,6 +129,8 @@ void store_close(struct store *st)
 	file_close(st->dirfd);
 	pthread_cond_destroy(&st->released);
 	pthread_mutex_destroy(&st->mu);
+	pthread_mutex_destroy(&st->sizes_mu);
+	free(st->stored.sizes);
 	free(st);
 }
 
@@ -451,6 +454,7 @@ int store_truncate(struct store *st, uint64_t number, uint64_t len)
 	if (rc == 0)
 		rc = file_sync(h->fd);
 	release(st, h);
+	store_forget_sizes(st, number);
 	return rc;
 }
 
@@ -467,5 +471,6 @@ int store_remove(struct store *st, uint64_t number)
 	if (rc < 0)
 		return rc == -ENOENT ? -ERR_ABSENT : rc;
 	forget_handles(st, number);
+	store_forget_sizes(st, number);
 	return file_sync(st->dirfd);
 }

@@ -51,6 +51,14 @@ void store_forget(struct store *st, uint64_t pos, size_t len);
 /* store_size(st, number, out): the length of a segment's file, or -ERR_ABSENT. */
 MUST_CHECK int store_size(struct store *st, uint64_t number, uint64_t *out_len);
 
+/*
+ * store_bytes(st, from, to, out): how many bytes of the log lie between two positions; between two
+ * segments there are none.  All segments below that of ${to} are finished.  Looks at each of them
+ * once, and is cheap from then on.
+ * Returns 0; or -ENOMEM or -errno, and ${*out} is the difference, which is no less.
+ */
+MUST_CHECK int store_bytes(struct store *st, uint64_t from, uint64_t to, uint64_t *out);
+
 /* store_next(st, from, out): the lowest existing segment number >= ${from}, or -ERR_ABSENT. */
 MUST_CHECK int store_next(struct store *st, uint64_t from, uint64_t *out_number);
 

@@ -18,6 +18,18 @@ struct handle {
 	bool direct, stale;
 };
 
+struct stored_size {
+	uint64_t number;
+	uint64_t sum; /* bytes of all segments up to this one, and it */
+};
+
+/* The lengths of the segments below ${next}; see stored.c. */
+struct stored {
+	struct stored_size *sizes; /* by number */
+	size_t n, cap;
+	uint64_t next;
+};
+
 struct store {
 	int dirfd;
 	bool writable, is_copy;
@@ -27,7 +39,14 @@ struct store {
 	/* Guarded by mu. */
 	struct handle handles[STORE_OPEN_MAX];
 	uint64_t clock;
+
+	pthread_mutex_t sizes_mu;
+	/* Guarded by sizes_mu. */
+	struct stored stored;
 };
+
+/* store_forget_sizes(st, number): segment ${number} has another length now, or is gone. */
+void store_forget_sizes(struct store *st, uint64_t number);
 
 void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
 

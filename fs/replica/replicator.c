@@ -16,6 +16,7 @@
 #include "err.h"
 #include "params.h"
 #include "secret.h"
+#include "store.h"
 #include "thread.h"
 #include "wire.h"
 
@@ -205,7 +206,7 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	out->eta_seconds = 0;
 	if (newest.number == 0 || head_end(&newest) <= out->acknowledged)
 		return;
-	out->lag_bytes = head_end(&newest) - out->acknowledged;
+	(void)!store_bytes(r->cfg.store, out->acknowledged, head_end(&newest), &out->lag_bytes);
 	out->lag_seconds = lag;
 	out->eta_seconds = out->bytes_per_second >= 1
 				   ? (double)out->lag_bytes / out->bytes_per_second

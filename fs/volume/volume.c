@@ -442,6 +442,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	log_newest_head(v->log, &out->head);
 	out->log_end = log_end(v->log);
 	out->durable_end = log_durable_end(v->log);
+	out->log_bytes = log_bytes(v->log);
 	out->cache_bytes = node_cache_bytes(v->cache);
 	view_rdlock(&v->view);
 	out->overlay_bytes = overlay_bytes(v->view.map.live) +

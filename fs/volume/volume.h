@@ -46,8 +46,8 @@ struct volume_config {
 	const char *dir;
 	const struct params *params;	/* borrowed, outlives the volume */
 	const struct volume_keys *keys; /* borrowed, outlives the volume */
-	unsigned checkpoint_s;	 /* 0: 60 */
-	size_t memory_bytes;	 /* bound for all that grows; 0: 256 MiB */
+	unsigned checkpoint_s;		/* 0: 60 */
+	size_t memory_bytes;		/* bound for all that grows; 0: 256 MiB */
 	/* after each durable head, from the volume's own thread; may be NULL */
 	void (*on_head)(void *ctx, const struct head *h);
 	void *ctx;
@@ -235,12 +235,13 @@ int volume_lock_fd(const struct volume *v);
 
 struct volume_status {
 	struct head head;
-	uint64_t log_end, durable_end;
-	uint64_t checkpoint_head; /* the newest checkpoint states this head's namespace */
+	uint64_t log_end, durable_end; /* positions */
+	uint64_t log_bytes;	       /* that are stored durably: no position, but bytes */
+	uint64_t checkpoint_head;      /* the newest checkpoint states this head's namespace */
 	uint64_t overlay_bytes, cache_bytes;
-	uint64_t disk_free;  /* where the log lies */
-	int stuck;	     /* 0, or why nothing can be written any more */
-	char reason[256];    /* the same in words */
+	uint64_t disk_free; /* where the log lies */
+	int stuck;	    /* 0, or why nothing can be written any more */
+	char reason[256];   /* the same in words */
 };
 void volume_get_status(struct volume *v, struct volume_status *out);
 

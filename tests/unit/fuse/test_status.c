@@ -46,6 +46,7 @@ Test(status, of_a_live_volume)
 	struct volume_status live = {.head = {.number = 9, .epoch = 1, .pos = 10, .stored_len = 5},
 				     .log_end = 300,
 				     .durable_end = 200,
+				     .log_bytes = 100,
 				     .checkpoint_head = 8,
 				     .disk_free = 4096,
 				     .overlay_bytes = 11,
@@ -81,7 +82,8 @@ Test(status, of_a_live_volume)
 	cr_expect(strstr(text, "\"supervised\": true, \"takeovers\": 3, \"takeover_time\": "
 			       "\"1970-01-01T00:00:00.000000002Z\", \"upgrades\": 1, "
 			       "\"upgrade_failure\": \"no\"") != NULL);
-	cr_expect(strstr(text, "\"log_end\": 300, \"durable_end\": 200") != NULL);
+	cr_expect(strstr(text, "\"log_end\": 300, \"durable_end\": 200, \"log_bytes\": 100") !=
+		  NULL);
 	cr_expect(strstr(text, "\"writable\": true") != NULL);
 	cr_expect(strstr(text,
 			 "\"state\": \"refused\", \"reason\": \"says \\\"no\\\"\\u000a\\\\\"") !=

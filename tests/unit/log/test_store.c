@@ -451,6 +451,51 @@ static int settle(uint64_t from, const char *fail, struct settling *s)
 }
 
 /* Written again are the last segment's pages from there on that hold anything. */
+static void make(uint64_t number, uint64_t len)
+{
+	cr_assert_eq(store_create(st, number), 0);
+	cr_assert_eq(store_truncate(st, number, len), 0);
+}
+
+static uint64_t bytes(uint64_t from, uint64_t to)
+{
+	uint64_t n;
+
+	cr_assert_eq(store_bytes(st, from, to, &n), 0);
+	return n;
+}
+
+/* Positions go on at the next segment, however short the one before is. */
+Test(store, bytes_are_no_positions)
+{
+	uint64_t s = SEGMENT_SIZE;
+
+	make(0, 1000);
+	make(1, 500);
+	make(2, SEGMENT_SIZE);
+	make(5, 7);
+	make(6, SEGMENT_SIZE); /* under way */
+	cr_assert_eq(bytes(0, 300), 300);
+	cr_assert_eq(bytes(300, 300), 0);
+	cr_assert_eq(bytes(300, 200), 0);
+	cr_assert_eq(bytes(1000, s + 20), 20);
+	cr_assert_eq(bytes(900, 2 * s + 30), 100 + 500 + 30);
+	cr_assert_eq(bytes(0, 6 * s + 100), 1000 + 500 + s + 7 + 100);
+	cr_assert_eq(bytes(3 * s + 1, 6 * s + 100), 7 + 100);
+	cr_assert_eq(bytes(5 * s + 5, 6 * s), 2);
+	cr_assert_eq(bytes(900, 2 * s + 30), 100 + 500 + 30);
+	/* The next follows. */
+	cr_assert_eq(store_truncate(st, 6, 2000), 0);
+	make(7, SEGMENT_SIZE);
+	cr_assert_eq(bytes(6 * s + 1900, 7 * s + 1), 101);
+	cr_assert_eq(store_truncate(st, 6, 1950), 0);
+	cr_assert_eq(bytes(6 * s + 1900, 7 * s + 1), 51);
+	cr_assert_eq(store_remove(st, 5), 0);
+	cr_assert_eq(bytes(0, 6 * s + 100), 1000 + 500 + s + 100);
+	/* What is not there has no length, but does not hide what is. */
+	cr_assert_eq(bytes(0, 100 * s + 1), 1000 + 500 + s + 1950 + s + 1);
+}
+
 Test(store, settle)
 {
 	static uint8_t bytes[10000], got[sizeof(bytes)];
