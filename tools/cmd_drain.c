@@ -31,10 +31,11 @@ enum { OPT_TIMEOUT = 1 };
 
 struct drain {
 	const char *mount;
-	uint64_t deadline_ns; /* UINT64_MAX: none */
-	uint64_t head;	      /* number that all must reach */
-	uint64_t end;	      /* position after its block */
-	struct buf text;      /* the newest status */
+	uint64_t begin_ns, deadline_ns; /* UINT64_MAX: none */
+	double elapsed_seconds;		/* from begin_ns until the newest status was asked for */
+	uint64_t head;			/* number that all must reach */
+	uint64_t end;			/* position after its block */
+	struct buf text;		/* the newest status */
 };
 
 static int sync_mount(const char *mount)
@@ -62,6 +63,7 @@ static int read_status(struct drain *d, struct json *out)
 	int rc;
 
 	buf_reset(&d->text);
+	d->elapsed_seconds = (double)(clock_mono_ns() - d->begin_ns) / 1e9;
 	rc = target_read_status(d->mount, &d->text);
 	if (rc < 0)
 		return rc;
@@ -93,10 +95,20 @@ static int set_goal(struct drain *d)
 	return 0;
 }
 
-/* An acknowledged position always ends a head's block. */
+/*
+ * An acknowledged position always ends a head's block.  What was acknowledged once is believed only
+ * of an embassy that is connected, and has said since we began that it holds it.
+ */
 static bool has_arrived(const struct drain *d, const struct json *embassy)
 {
-	return json_u64(embassy, "acknowledged") >= d->end;
+	double heard = json_double(embassy, "heard_seconds");
+	char state[32];
+
+	json_string(embassy, "state", state, sizeof(state));
+	if (strcmp(state, "streaming") != 0 && strcmp(state, "idle") != 0)
+		return false;
+	return heard >= 0 && heard <= d->elapsed_seconds &&
+	       json_u64(embassy, "acknowledged") >= d->end;
 }
 
 struct tally {
@@ -245,7 +257,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	struct drain d = {.deadline_ns = UINT64_MAX};
+	struct drain d = {.begin_ns = clock_mono_ns(), .deadline_ns = UINT64_MAX};
 	uint64_t seconds;
 	int opt, code, rc;
 

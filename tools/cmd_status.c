@@ -184,7 +184,9 @@ static void print_embassy(const struct json *e)
 		printf(": %s", reason);
 	printf("\n          ");
 	if (lag == 0) {
-		printf("has everything");
+		printf(strcmp(state, "streaming") == 0 || strcmp(state, "idle") == 0
+			       ? "has everything"
+			       : "had everything when it last answered");
 	} else {
 		printf("%s behind", cmd_bytes((double)lag, bytes));
 		printf(", %s", cmd_seconds(json_double(e, "lag_seconds"), time));

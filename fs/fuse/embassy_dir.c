@@ -522,10 +522,19 @@ static int upgrade(struct mount *m)
 	return rc < 0 ? rc : heir_upgrade(m->heir);
 }
 
-void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
+/* For 'embassy drain': a head that states all, and asking each embassy where it stands. */
+static int drain(struct mount *m)
 {
 	struct head h;
+	int rc = volume_add_head(m->volume, &h);
 
+	for (size_t i = 0; i < m->n_replicators; i++)
+		replicator_probe(m->replicators[i]);
+	return rc;
+}
+
+void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
+{
 	if (node_of(id) == EMBASSY_NODE_UPGRADE)
 		reply_rc(req, INO_ROOT, may_change(req, m) ? upgrade(m) : -EPERM);
 	else if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
@@ -533,7 +542,7 @@ void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
 	else if (!may_change(req, m))
 		fuse_reply_err(req, EPERM);
 	else
-		reply_rc(req, INO_ROOT, volume_add_head(m->volume, &h));
+		reply_rc(req, INO_ROOT, drain(m));
 }
 
 static int finish_snapshot(struct mount *m, const char *name, struct snapshot *out)

@@ -86,10 +86,11 @@ static int add_embassy(struct buf *b, const struct replicator_status *r)
 		b,
 		",\n   \"acknowledged\": %" PRIu64 ", \"acknowledged_head\": %" PRIu64
 		", \"acknowledged_time\": \"%s\", \"lag_bytes\": %" PRIu64
-		",\n   \"lag_seconds\": %.3f, \"bytes_per_second\": %.0f, \"eta_seconds\": %.1f}",
+		",\n   \"lag_seconds\": %.3f, \"bytes_per_second\": %.0f, \"eta_seconds\": %.1f, "
+		"\"heard_seconds\": %.6f}",
 		r->acknowledged, r->acknowledged_head, when, r->lag_bytes,
 		finite_or(r->lag_seconds, 0), finite_or(r->bytes_per_second, 0),
-		finite_or(r->eta_seconds, -1));
+		finite_or(r->eta_seconds, -1), finite_or(r->heard_seconds, -1));
 }
 
 static int add_live(struct buf *b, const struct volume_status *v)

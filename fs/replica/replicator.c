@@ -98,6 +98,14 @@ static void replicator_free(struct replicator *r)
 	free(r);
 }
 
+void replicator_probe(struct replicator *r)
+{
+	pthread_mutex_lock(&r->mu);
+	r->inbox.probe = true;
+	pthread_cond_signal(&r->news);
+	pthread_mutex_unlock(&r->mu);
+}
+
 /* From here on the age of what is missing is counted. */
 static void begin_lag(struct replicator *r)
 {
@@ -199,6 +207,7 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	out->acknowledged_head = r->acked.number;
 	out->acknowledged_time_ns = r->acked.time_ns;
 	now_ns = clock_mono_ns();
+	out->heard_seconds = r->heard_ns ? (double)(now_ns - r->heard_ns) / 1e9 : -1;
 	out->bytes_per_second = rate_get(&r->rate, now_ns);
 	lag = lag_seconds(&r->lag, now_ns);
 	pthread_mutex_unlock(&r->mu);

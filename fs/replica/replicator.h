@@ -48,6 +48,8 @@ struct replicator_status {
 	double lag_seconds;	 /* age of the oldest head that is missing there; 0 if none is */
 	double bytes_per_second; /* sent, over the last few seconds */
 	double eta_seconds;	 /* -1: unknown */
+	/* since it last said that it holds what it acknowledged; -1: not since the start */
+	double heard_seconds;
 };
 
 /*
@@ -58,6 +60,12 @@ MUST_CHECK int replicator_start(const struct replicator_config *cfg, struct repl
 
 /* replicator_wake(r): there is a newer durable head.  Any thread, cheap, never blocks. */
 void replicator_wake(struct replicator *r);
+
+/*
+ * replicator_probe(r): ask the embassy soon whether it still holds what it acknowledged; heard_seconds
+ * tells when it did.  Any thread, never blocks.
+ */
+void replicator_probe(struct replicator *r);
 
 void replicator_get_status(struct replicator *r, struct replicator_status *out);
 

@@ -68,11 +68,7 @@ static void publish(struct replicator *r)
 	pthread_mutex_unlock(&r->mu);
 }
 
-/*
- * Why it does not stream.  Logged when it changes, so that an embassy that comes and goes does not
- * fill the log.
- */
-static void set_reason(struct replicator *r, const char *reason)
+void replicator_set_reason(struct replicator *r, const char *reason)
 {
 	size_t len = strlen(r->address);
 	bool news;
@@ -109,7 +105,7 @@ static enum step_failure class_of(int rc)
 static void fail(struct replicator *r, int rc)
 {
 	if (rc != -ECANCELED)
-		set_reason(r, err_detail(rc));
+		replicator_set_reason(r, err_detail(rc));
 	step_failed(&r->step, clock_mono_ns(), class_of(rc));
 }
 
@@ -268,6 +264,7 @@ static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was
 	}
 	look_at_other_conf(r, v);
 	step_agreed(&r->step, clock_mono_ns(), &h);
+	replicator_heard(r);
 	r->cursor_due = true;
 }
 
@@ -359,7 +356,7 @@ static bool send_piece(struct replicator *r)
 	int rc = r->ahead ? 1 : read_ahead(r);
 
 	if (rc < 0) {
-		set_reason(r, err_detail(rc));
+		replicator_set_reason(r, err_detail(rc));
 		step_close(&r->step, class_of(rc));
 		return true;
 	}
@@ -391,13 +388,15 @@ static void take_ack(struct replicator *r, const struct step_head *ack, uint64_t
 	    (ack->number == before.number && ack->end == before.end))
 		return;
 	if (rc < 0 || ref.pos + ref.stored_len != ack->end) {
-		set_reason(r, "the embassy acknowledged a head that is not one of this log");
+		replicator_set_reason(
+			r, "the embassy acknowledged a head that is not one of this log");
 		step_close(&r->step, STEP_REFUSED);
 		return;
 	}
 	if (!step_acknowledged(&r->step, now_ns,
 			       &(struct step_head){ref.number, ack->end, ref.time_ns})) {
-		set_reason(r, "the embassy acknowledged what was not sent to it, or went back");
+		replicator_set_reason(
+			r, "the embassy acknowledged what was not sent to it, or went back");
 		return;
 	}
 	if (r->said[0])
@@ -405,6 +404,7 @@ static void take_ack(struct replicator *r, const struct step_head *ack, uint64_t
 			 (unsigned long long)ref.number);
 	r->said[0] = '\0';
 	r->was_refused = false;
+	replicator_heard(r);
 	r->cursor_due = true;
 }
 
@@ -425,7 +425,8 @@ static void take_end(struct replicator *r, const struct inbox *in, uint64_t now_
 	r->stream = NULL;
 	drop_ahead(r);
 	if (!ours)
-		set_reason(r, in->end_rc == 0 ? "the embassy closed the stream" : in->end_detail);
+		replicator_set_reason(r, in->end_rc == 0 ? "the embassy closed the stream"
+							 : in->end_detail);
 	step_failed(&r->step, now_ns, why);
 }
 
@@ -435,10 +436,12 @@ static void take_events(struct replicator *r, const struct inbox *in)
 
 	if (in->woken)
 		look_at_newest(r);
+	if (in->probe)
+		r->probe_ns = now_ns;
 	if (in->has_ack)
 		take_ack(r, &in->ack, now_ns);
 	if (in->malformed && r->step.phase == STEP_STREAMING) {
-		set_reason(r, "the embassy's acknowledgement is malformed");
+		replicator_set_reason(r, "the embassy's acknowledgement is malformed");
 		step_close(&r->step, STEP_REFUSED);
 	}
 	if (in->sent) {
@@ -458,8 +461,8 @@ static bool wait_for_news(struct replicator *r, uint64_t until_ns, struct inbox 
 	int rc = 0;
 
 	pthread_mutex_lock(&r->mu);
-	while (rc == 0 && !in->stop && !in->woken && !in->sent && !in->has_ack && !in->malformed &&
-	       !in->ended)
+	while (rc == 0 && !in->stop && !in->woken && !in->probe && !in->sent && !in->has_ack &&
+	       !in->malformed && !in->ended)
 		rc = clock_wait(&r->news, &r->mu, until_ns);
 	*out = r->inbox;
 	r->inbox = (struct inbox){.stop = in->stop};
@@ -506,13 +509,13 @@ static void look_at_certificate(struct replicator *r, uint64_t now_ns)
 /* One step.  Returns until when to wait for news; 0: not at all. */
 static uint64_t take_step(struct replicator *r)
 {
-	uint64_t now_ns = clock_mono_ns();
+	uint64_t now_ns = clock_mono_ns(), probe_ns;
 	struct step_action a;
 
 	look_at_own_conf(r, now_ns);
 	look_at_certificate(r, now_ns);
 	if (step_silent(&r->step, now_ns))
-		set_reason(r, "it stopped answering while data was under way");
+		replicator_set_reason(r, "it stopped answering while data was under way");
 	step_next(&r->step, now_ns, &a);
 	switch (a.kind) {
 	case STEP_DO_ASK:
@@ -537,6 +540,13 @@ static uint64_t take_step(struct replicator *r)
 	/* What cannot be read now is met again, and told, when it is its turn. */
 	if (read_ahead(r) > 0)
 		return 0;
+	probe_ns = replicator_probe_due(r);
+	if (now_ns >= probe_ns) {
+		replicator_probe_now(r);
+		return 0;
+	}
+	if (a.until_ns > probe_ns)
+		a.until_ns = probe_ns;
 	if (a.until_ns == STEP_NEVER || a.until_ns > now_ns + 3600 * SECOND_NS)
 		a.until_ns = now_ns + 3600 * SECOND_NS;
 	if (r->cfg.volume_dir && a.until_ns > r->conf_due_ns)

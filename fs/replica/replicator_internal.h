@@ -1,7 +1,10 @@
 #ifndef REPLICATOR_INTERNAL_H_
 #define REPLICATOR_INTERNAL_H_
 
-/* Shared by replicator.c (start, stop, status, the inbox) and replicator_drive.c (the thread). */
+/*
+ * Shared by replicator.c (start, stop, status, the inbox), replicator_drive.c (the thread) and
+ * replicator_probe.c (whether an idle embassy answers).
+ */
 
 #include "replicator.h"
 
@@ -18,6 +21,7 @@
 struct inbox {
 	bool stop;
 	bool woken;
+	bool probe; /* somebody wants to know whether it answers */
 	bool sent;
 	bool has_ack;
 	bool malformed; /* a reply that is none */
@@ -38,6 +42,7 @@ struct replicator {
 	uint64_t conf_due_ns; /* when to look for a newer one */
 	uint64_t tls_due_ns;  /* when to look at our certificate's expiry */
 	uint64_t other_conf;  /* as agree_other_conf() said last */
+	uint64_t probe_ns;    /* when an answer was asked for; 0: never */
 	struct step step;
 	struct client_stream *stream;
 	struct piece *ahead, **ahead_tail; /* read, not sent */
@@ -56,11 +61,29 @@ struct replicator {
 	struct rate rate;
 	struct step_head acked; /* a copy for the status */
 	struct lag lag;
+	uint64_t heard_ns; /* when it last answered; 0: not in this mount */
 	enum replicator_state state;
 	char reason[512];
 	/* What a person should look at: another volume.conf there; our certificate. */
 	char conf_warning[512], tls_warning[512];
 };
+
+/*
+ * Why it does not stream.  Logged when it changes, so that an embassy that comes and goes does not
+ * fill the log.  Its thread.
+ */
+void replicator_set_reason(struct replicator *r, const char *reason);
+
+/* The embassy just said that it holds r->step.acked.  Its thread. */
+void replicator_heard(struct replicator *r);
+
+/*
+ * replicator_probe_due(r): when the embassy is to be asked whether it still holds what it
+ * acknowledged; UINT64_MAX: not now.  replicator_probe_now(r): ask; if it does not, the step machine
+ * closes the stream.  Its thread; waits for some seconds at the most.
+ */
+uint64_t replicator_probe_due(const struct replicator *r);
+void replicator_probe_now(struct replicator *r);
 
 /* Put what a stream reports into the inbox. */
 extern const struct client_stream_ops replicator_stream_ops;

@@ -56,7 +56,7 @@ is() { # is FILTER TEST VALUE [TARGET]
 says() { # says PATTERN [TARGET]
 	timeout 10 "$embassy" status "${2:-$mnt}" >"$w/said" && grep -E "$1" "$w/said" || { cat "$w/said"; return 1; }
 }
-drains() { timeout 30 "$embassy" drain "$mnt" --timeout "${1:-20}"; }
+drains() { timeout 60 "$embassy" drain "$mnt" --timeout "${1:-20}"; }
 line() { echo "$1" >>"$mnt/lines" && sync "$mnt/lines"; }
 
 stored() { find "$w/vol/log" -name '*.seg' -printf '%s\n' | awk '{n += $1} END {print n}'; }
@@ -88,6 +88,38 @@ stop_server
 t "mount again" remount
 t "a line" line 5
 t "what is missing is little" is '.embassies[0].lag_bytes' -lt 100000
+t "unmount" unmount
+
+# An embassy that does not answer has everything no more, whatever it said once.
+exits() { # exits CODE COMMAND...
+	"${@:2}"
+	local rc=$?
+	[ $rc = "$1" ] || { echo "exit code $rc"; return 1; }
+}
+connected() { case $(field '.embassies[0].state') in idle | streaming) ;; *) return 1 ;; esac }
+away() { ! connected; }
+t "mount without the embassy" mount_it
+t "drain, before it is there" exits 30 drains 1
+t "unmount" unmount
+start_server
+t "mount" mount_it
+t "drain" drains
+stop_server
+t "mount again" remount
+t "nothing is new, but nobody is there" exits 30 drains 1
+t "it is said so" says 'had everything when it last answered'
+start_server
+t "drain" drains
+kill -STOP "$server_pid"
+t "nothing is new, but it does not answer" exits 30 drains 2
+t "it is said so" wait_until 60 away
+t "and why" is '.embassies[0].reason | length' -gt 10
+kill -CONT "$server_pid"
+t "it answers again" drains 40
+kill -STOP "$server_pid"
+t "it is found out unasked" wait_until 60 away
+kill -CONT "$server_pid"
+t "it answers again" drains 40
 t "unmount" unmount
 
 echo "$passed passed, $failed failed"

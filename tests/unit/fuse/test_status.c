@@ -64,7 +64,8 @@ Test(status, of_a_live_volume)
 		 .acknowledged_time_ns = 1,
 		 .lag_seconds = 0.25,
 		 .bytes_per_second = 1e6,
-		 .eta_seconds = 2},
+		 .eta_seconds = 2,
+		 .heard_seconds = 1.5},
 	};
 	struct status_input in = {.volume = id,
 				  .live = &live,
@@ -94,7 +95,7 @@ Test(status, of_a_live_volume)
 	cr_expect(strstr(text, "\"acknowledged_time\": \"1970-01-01T00:00:00.000000001Z\"") !=
 		  NULL);
 	cr_expect(strstr(text, "\"lag_seconds\": 0.250, \"bytes_per_second\": 1000000, "
-			       "\"eta_seconds\": 2.0") != NULL);
+			       "\"eta_seconds\": 2.0, \"heard_seconds\": 1.500000") != NULL);
 	buf_release(&b);
 }
 
