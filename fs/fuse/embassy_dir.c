@@ -24,6 +24,7 @@
 #include "supervisor.h"
 #include "tell.h"
 #include "volume.h"
+#include "walks.h"
 #include "when.h"
 
 #include <errno.h>
@@ -294,15 +295,37 @@ static int parse_time(struct mount *m, uint64_t node, const char *name, struct w
 	return 0;
 }
 
+/* A name that moves leads whoever goes on using it to one head. */
+static int resolve_for(fuse_req_t req, struct mount *m, uint64_t tag, const struct when *when,
+		       bool fixed, uint64_t *out_head)
+{
+	struct walks_process p;
+	bool known = !fixed && walks_process((uint64_t)fuse_req_ctx(req)->pid, &p) == 0;
+	uint64_t head = known ? walks_head(m->walks, &p, tag, clock_mono_ns()) : 0;
+	struct head h;
+	int rc;
+
+	if (head == 0) {
+		rc = view_resolve(m->view_cfg, when, &h);
+		if (rc < 0)
+			return rc;
+		head = h.number;
+		if (known)
+			walks_begin(m->walks, &p, tag, head, clock_mono_ns());
+	}
+	*out_head = head;
+	return 0;
+}
+
 static void lookup_time(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
 {
 	struct when when;
-	struct head h;
+	uint64_t head = 0;
 	bool fixed;
 	int rc = parse_time(m, node_of(parent), name, &when, &fixed);
 
 	if (rc == 0)
-		rc = view_resolve(m->view_cfg, &when, &h);
+		rc = resolve_for(req, m, tag_of(parent, name), &when, fixed, &head);
 	if (rc == -ERR_BAD_TIME || rc == -ERR_TOO_EARLY || rc == -ERR_NO_STATE) {
 		complain(complain_subject(node_of(parent), name), EMBASSY_NAME "/%s/%s: %s",
 			 node_of(parent) == EMBASSY_NODE_AT ? "at" : "ago", name, err_detail(rc));
@@ -311,7 +334,7 @@ static void lookup_time(fuse_req_t req, struct mount *m, uint64_t parent, const 
 	if (rc < 0)
 		reply_rc(req, INO_ROOT, rc);
 	else
-		reply_past(req, m, parent, name, h.number, fixed ? TIMEOUT_LONG_S : 0);
+		reply_past(req, m, parent, name, head, fixed ? TIMEOUT_LONG_S : 0);
 }
 
 static void lookup_snapshot(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)

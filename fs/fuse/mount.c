@@ -24,6 +24,7 @@
 #include "unnamed.h"
 #include "unwritten.h"
 #include "volume.h"
+#include "walks.h"
 #include "wire.h"
 #include "writeback.h"
 
@@ -204,6 +205,8 @@ int mount_init(struct mount *m)
 	if (rc == 0 && m->volume)
 		rc = slots_new(&slots, &m->slots);
 	if (rc == 0 && m->volume)
+		rc = walks_new(&m->walks);
+	if (rc == 0 && m->volume)
 		rc = syncs_new(m->volume, &m->syncs);
 	if (rc == 0 && m->volume)
 		rc = seeks_new(&seeks, &m->seeks);
@@ -228,6 +231,7 @@ void mount_release(struct mount *m)
 	tell_free(m->tell);
 	unwritten_free(m->unwritten);
 	syncs_free(m->syncs);
+	walks_free(m->walks);
 	slots_free(m->slots);
 	embassy_dir_free(m->embassy);
 	m->seeks = NULL;
@@ -235,6 +239,7 @@ void mount_release(struct mount *m)
 	m->tell = NULL;
 	m->unwritten = NULL;
 	m->syncs = NULL;
+	m->walks = NULL;
 	m->slots = NULL;
 	m->embassy = NULL;
 }

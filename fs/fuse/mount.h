@@ -43,6 +43,7 @@ struct tell;
 struct unnamed;
 struct unwritten;
 struct volume;
+struct walks;
 struct writeback;
 
 #define NODE_SHIFT 48
@@ -71,6 +72,7 @@ struct mount {
 
 	/* Made by mount_init(). */
 	struct slots *slots;	     /* live only */
+	struct walks *walks;	     /* live only */
 	struct tell *tell;	     /* live only */
 	struct unnamed *unnamed;     /* live only */
 	struct unwritten *unwritten; /* live only */

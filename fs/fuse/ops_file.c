@@ -8,11 +8,13 @@
 
 #include "mount.h"
 
+#include "clock.h"
 #include "embassy_dir.h"
 #include "seeks.h"
 #include "syncs.h"
 #include "tell.h"
 #include "volume.h"
+#include "walks.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -72,6 +74,8 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 		rc = off < 0 ? -EINVAL : view_read(n.view, n.ino, (uint64_t)off, size, p, &len);
 		if (rc == 0 && len > 0 && !(fi->flags & O_NOATIME))
 			place_accessed(m, &n, false);
+		if (n.slot >= 0)
+			walks_used(m->walks, n.head, clock_mono_ns());
 		if (rc == 0 && (fi->flags & O_ACCMODE) != O_RDONLY)
 			read_to_be_written(m, &n, p, len);
 		place_put(m, &n);

@@ -49,10 +49,10 @@ python3 -B "$here/past.py" --make "$mnt/asitwas" && mkdir "$mnt/.embassy/snapsho
 counted "past (snapshot)" "$here/past.py" "$mnt/.embassy/snapshots/asitwas/asitwas" "$mnt/asitwas"
 counted "past (at)" "$here/past.py" "$mnt/.embassy/at/latest/asitwas" "$mnt/asitwas"
 counted "past (ago)" "$here/past.py" "$mnt/.embassy/ago/0s/asitwas" "$mnt/asitwas"
-counted "numbers" "$here/past_numbers.py" "$mnt" first "$work/numbers"
+counted "walks" "$here/past_walks.py" "$mnt" first "$work/walks"
 volume_unmount "$mnt" || count 0 1
 volume_mount "$work/vol" "$mnt" noatime
-counted "numbers again" "$here/past_numbers.py" "$mnt" again "$work/numbers"
+counted "walks again" "$here/past_walks.py" "$mnt" again "$work/walks"
 volume_unmount "$mnt" || count 0 1
 volume_mount "$work/vol" "$mnt" at=latest
 counted "past (mounted)" "$here/past.py" "$mnt/asitwas" -

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What identifies a file of the past: its number, and a handle on a folder.
+"""What a walk through the past relies on: numbers of files, handles on folders, one state.
 
-past_numbers.py MOUNT first|again STATE-FILE, as root.  "first" takes two snapshots of one folder and
+past_walks.py MOUNT first|again STATE-FILE, as root.  "first" takes two snapshots of one folder and
 notes what it sees; "again", after an unmount and a mount, comes to them in another order.
 Ends with "N passed, N failed"; exit 1 if any failed.
 """
@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
@@ -57,6 +58,32 @@ def open_handle(mount, raw):
     return names
 
 
+def stays_and_others_move(mount, name):
+    """Looked up again at once, a name that moves leads to the same state; another process sees the
+    newest.  Tried again where this took as long as a walk may pause."""
+    counter, seen = f"{mount}/numbers/counter", f"{mount}/.embassy/{name}/numbers/counter"
+    top = os.open(f"{mount}/.embassy", os.O_RDONLY)
+    for attempt in range(100):
+        for n in (0, 1):
+            with open(counter, "w") as f:
+                f.write(f"{attempt} {n}")
+            os.fsync(top)
+            if n == 0:
+                time.sleep(1.1)  # ends the walk of the attempt before
+                began = time.monotonic()
+                with open(seen) as f:
+                    before = f.read()
+        with open(seen) as f:
+            after = f.read()
+        if time.monotonic() - began < 1:
+            break
+    else:
+        return False
+    os.close(top)
+    other = subprocess.run(["cat", seen], capture_output=True, text=True).stdout
+    return (before, after, other) == (f"{attempt} 0", f"{attempt} 0", f"{attempt} 1")
+
+
 def first(mount, state):
     folder, snapshots = f"{mount}/numbers", f"{mount}/.embassy/snapshots"
     os.mkdir(folder)
@@ -79,6 +106,8 @@ def first(mount, state):
         number(f"{snapshots}/numbers{n}")
     with open(state, "w") as f:
         json.dump({"numbers": numbers, "handle": handle(inner[0]).hex()}, f)
+    for name in ("ago/0s", "at/latest"):
+        check(f"a walk in {name} stays in one state", stays_and_others_move(mount, name))
     # Two snapshots in one archive: no file of one is taken for the other's.
     names = ["numbers1/numbers", "numbers2/numbers"]
     archive = subprocess.run(["tar", "-C", snapshots, "-c", *names], capture_output=True,
