@@ -275,6 +275,8 @@ int main(int argc, char **argv)
 	umask(077);
 	raise_file_limit();
 	wire_setup();
+	/* malloc_trim() does not give back the ends of other arenas than the first. */
+	mallopt(M_ARENA_MAX, 1);
 	rc = secret_init();
 	if (rc == 0)
 		rc = run(&o, &signals);
