@@ -210,7 +210,8 @@ static void tell_locked(struct wire_tls_source *s, int rc)
 	if (strcmp(text, s->said) == 0)
 		return;
 	if (rc < 0)
-		msg_error("%s; the certificate that was read before stays in use", text);
+		msg_event(MSG_ERROR, "certificate-refused",
+			  "%s; the certificate that was read before stays in use", text);
 	memcpy(s->said, text, sizeof(text));
 }
 
@@ -233,7 +234,9 @@ static int read_news_locked(struct wire_tls_source *s, grpc_ssl_server_certifica
 		grpc_ssl_pem_key_cert_pair pair = {.private_key = f.key, .cert_chain = f.cert};
 
 		if (s->any)
-			msg_info("%s: a renewed certificate is in use for new connections", s->dir);
+			msg_event(MSG_INFO, "certificate-read",
+				  "%s: a renewed certificate is in use for new connections",
+				  s->dir);
 		*out = grpc_ssl_server_certificate_config_create(f.ca, &pair, 1);
 		rc = *out ? 1 : -ENOMEM;
 		s->any = true;

@@ -413,8 +413,9 @@ void appender_end(struct appender *a)
 	 */
 	rc = must_recover(a->copy) ? 0 : copy_cut(a->copy, s.end);
 	if (rc < 0) {
-		msg_warn("%s: what follows position %llu could not be cut off: %s", a->copy->dir,
-			 (unsigned long long)s.end, err_detail(rc));
+		msg_event(MSG_WARN, "cut-failed",
+			  "%s: what follows position %llu could not be cut off: %s", a->copy->dir,
+			  (unsigned long long)s.end, err_detail(rc));
 		copy_must_recover(a->copy);
 	}
 	leave_place(a);

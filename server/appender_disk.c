@@ -34,7 +34,7 @@ static int disk_failed(struct appender *a, int rc)
 	rc = err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
 		     rc == -ENOSPC || rc == -EDQUOT ? "the server's disk is full, make room there"
 						    : "look at the server's disk");
-	msg_error("%s: %s", a->copy->dir, err_detail(rc));
+	msg_event(MSG_ERROR, "disk-failed", "%s: %s", a->copy->dir, err_detail(rc));
 	return rc;
 }
 

@@ -82,7 +82,9 @@ int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], const vo
 	if (rc == 0)
 		rc = file_sync_dir(AT_FDCWD, vault_dir);
 	else if (file_remove_tree(AT_FDCWD, fresh) < 0)
-		msg_warn("%s: left over from a volume that could not be created; remove it", fresh);
+		msg_event(MSG_WARN, "volume-left-over",
+			  "%s: left over from a volume that could not be created; remove it",
+			  fresh);
 	if (rc == -ENOTEMPTY)
 		rc = -EEXIST;
 
@@ -345,12 +347,14 @@ static int judge_successor(const struct conf *old, const struct conf *new)
 int copy_put_params(struct copy *c, const void *text, size_t len)
 {
 	struct conf *new, *old;
+	uint64_t serial;
 	char *path;
 	int rc;
 
 	rc = conf_new(c->id, text, len, &new);
 	if (rc < 0)
 		return rc;
+	serial = new->params.serial;
 	path = join(c->dir, "", "volume.conf");
 	/* Held over the write, so that what is in force and what is on disk change in one order. */
 	pthread_mutex_lock(&c->conf_mu);
@@ -366,6 +370,8 @@ int copy_put_params(struct copy *c, const void *text, size_t len)
 	c->conf = new;
 	new = old; /* what was in force gives its reference up */
 	pthread_mutex_unlock(&c->mu);
+	msg_event(MSG_NOTICE, "conf-replaced", "%s: volume.conf has serial %llu now, it had %llu",
+		  c->dir, (unsigned long long)serial, (unsigned long long)old->params.serial);
 
 unlock:
 	pthread_mutex_unlock(&c->conf_mu);

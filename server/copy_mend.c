@@ -89,8 +89,9 @@ static int write_block(struct copy *c, uint64_t pos, const uint8_t *p, size_t le
 		rc = store_write(c->store, pos, p, len, false);
 	if (rc == 0) {
 		++*out_blocks;
-		msg_info("%s: position %llu: %zu bytes mended by the owner", c->dir,
-			 (unsigned long long)pos, len);
+		msg_event(MSG_NOTICE, "volume-mended",
+			  "%s: position %llu: %zu bytes mended by the owner", c->dir,
+			  (unsigned long long)pos, len);
 	}
 done:
 	free(there);

@@ -139,7 +139,8 @@ static int complete(struct copy *c, const struct params *p, uint64_t from)
 	int rc;
 
 	if (store_last(c->store, &last) == 0)
-		msg_warn("%s: the catalog is not whole; making it from the log", c->dir);
+		msg_event(MSG_NOTICE, "catalog-rebuilt",
+			  "%s: the catalog is not whole; making it from the log", c->dir);
 	rc = store_settle(c->store, from);
 	if (rc == 0)
 		rc = catalog_catch_up(c->catalog, p, c->store, NULL, NULL);
@@ -209,12 +210,39 @@ static int visit(void *ctx, const struct scan_block *b)
 	return is_head ? take_head(t, b) : SCAN_GO;
 }
 
+/* Where the newest segment's file ends. */
+static uint64_t files_end(struct copy *c)
+{
+	uint64_t last, size;
+
+	if (store_last(c->store, &last) < 0 || store_size(c->store, last, &size) < 0)
+		return 0;
+	return segment_start(last) + size;
+}
+
+/* A recovery that found more than what the catalog's newest head covers gives a line. */
+static void tell_recovery(struct copy *c, const struct copy_stand *known, const struct tail *t,
+			  uint64_t end)
+{
+	if (end <= known->end && t->stand.head == known->head)
+		return;
+	msg_event(
+		MSG_NOTICE, "volume-recovered",
+		"%s: stands at head %llu, position %llu; %llu heads that its catalog did not have "
+		"were taken in, and %llu bytes that no head covers cut off",
+		c->dir, (unsigned long long)t->stand.head, (unsigned long long)t->stand.end,
+		(unsigned long long)(t->stand.head - known->head),
+		(unsigned long long)(end > t->stand.end ? end - t->stand.end : 0));
+}
+
 static int recover_with(struct copy *c, const struct params *p, struct history *h)
 {
 	struct tail t = {.copy = c, .history = h};
+	struct copy_stand known;
 	struct scan_result found;
 	struct tail_end end;
 	struct head_ref ref;
+	uint64_t end_pos;
 	int rc;
 
 	rc = resume(c, p, h);
@@ -226,6 +254,7 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 					      ref.pos, ref.stored_len};
 	else if (rc != -ERR_ABSENT)
 		return rc;
+	known = t.stand;
 	/*
 	 * Bytes of a killed server, or of one whose sync failed, may be in the page cache only: they
 	 * count when they are durable.
@@ -244,9 +273,11 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 		rc = err_say(rc, "%s: %s", c->dir, err_detail(rc));
 	if (rc < 0)
 		return rc;
+	end_pos = files_end(c);
 	rc = copy_cut(c, t.stand.end);
 	if (rc < 0)
 		return rc;
+	tell_recovery(c, &known, &t, end_pos);
 	copy_publish(c, &t.stand);
 	return 0;
 }

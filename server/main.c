@@ -165,15 +165,18 @@ static void tell_tls(const char *tls_dir)
 	if (rc == 0)
 		rc = wire_tls_expiry(tls_dir, &expiry_s);
 	if (rc < 0) {
-		msg_error("%s; the certificate that was read before stays in use", err_detail(rc));
+		msg_event(MSG_ERROR, "certificate-refused",
+			  "%s; the certificate that was read before stays in use", err_detail(rc));
 		return;
 	}
 	if (wire_tls_warning(tls_dir, clock_wall_ns() / NS_PER_S, text, sizeof(text))) {
-		msg_warn("%s", text);
+		msg_event(MSG_WARN, "certificate-expires", "%s", text);
 		return;
 	}
 	when_format(expiry_s * NS_PER_S, when);
-	msg_info("%s: new connections get this certificate, which is good until %s", tls_dir, when);
+	msg_event(MSG_INFO, "certificate-read",
+		  "%s: new connections get this certificate, which is good until %s", tls_dir,
+		  when);
 }
 
 /* A certificate that is about to expire is told at the start and each day. */
@@ -186,14 +189,15 @@ static void warn_daily(const char *tls_dir, uint64_t *warned_ns)
 		return;
 	*warned_ns = now;
 	if (wire_tls_warning(tls_dir, clock_wall_ns() / NS_PER_S, text, sizeof(text)))
-		msg_warn("%s", text);
+		msg_event(MSG_WARN, "certificate-expires", "%s", text);
 }
 
-/* Close what nobody uses; what it took goes back to the system, which wire_setup() has malloc keep. */
+/* Each tick: close what nobody uses; what it took goes back to the system, which wire_setup() has malloc keep. */
 static void rest(struct vault *vault)
 {
 	if (vault_rest(vault, IDLE_NS) > 0)
 		malloc_trim(0);
+	msg_left_out();
 }
 
 /* Until we are told to end. */
@@ -253,6 +257,8 @@ static int run(const struct options *o, const sigset_t *signals)
 	/* Waits for gRPC's own threads. */
 	grpc_shutdown_blocking();
 	vault_close(vault);
+	if (rc == 0)
+		msg_event(MSG_NOTICE, "server-stopped", "%s: stopped in order", o->store);
 	return rc;
 }
 

@@ -125,6 +125,35 @@ void call_give(struct call *call, enum quota_kind kind)
 	quota_give(call->rpc->quota, call->who, kind);
 }
 
+/* ---- the log ---- */
+
+/* The last part of the method's name. */
+static const char *method_name(const struct call *call)
+{
+	const char *name = call->method ? strrchr(call->method->name, '/') : NULL;
+
+	return name ? name + 1 : "unknown method";
+}
+
+/* A refusal or failure gives a line.  What a home asks in the course of things gives a quiet one. */
+static void tell_end(const struct call *call, grpc_status_code status, const char *text)
+{
+	enum msg_level level = MSG_WARN;
+	const char *id = "call-refused";
+
+	if (call->told || status == GRPC_STATUS_OK || status == GRPC_STATUS_CANCELLED)
+		return;
+	if (status == GRPC_STATUS_NOT_FOUND || status == GRPC_STATUS_OUT_OF_RANGE) {
+		level = MSG_INFO;
+	} else if (status == GRPC_STATUS_DATA_LOSS || status == GRPC_STATUS_INTERNAL ||
+		   status == GRPC_STATUS_UNAVAILABLE || status == GRPC_STATUS_UNKNOWN) {
+		level = MSG_ERROR;
+		id = "call-failed";
+	}
+	msg_event(level, id, "%s: %s: %s", call->who[0] ? call->who : "unknown caller",
+		  method_name(call), text);
+}
+
 /* ---- waiting for the first message ---- */
 
 static void wait_for_first(struct call *call)
@@ -179,6 +208,8 @@ static void *time_calls(void *arg)
 		call = next_late_locked(r);
 		if (call) {
 			pthread_mutex_unlock(&r->mu);
+			msg_event(MSG_WARN, "call-stalled", "%s: %s: no message came in time",
+				  call->who, method_name(call));
 			grpc_call_cancel_with_status(call->core, GRPC_STATUS_DEADLINE_EXCEEDED,
 						     "no message came with this call in time",
 						     NULL);
@@ -242,6 +273,7 @@ static void send_status(struct call *call, grpc_byte_buffer *reply, grpc_status_
 	grpc_op ops[2] = {{.op = GRPC_OP_SEND_STATUS_FROM_SERVER}, {.op = GRPC_OP_SEND_MESSAGE}};
 
 	wait_no_more(call);
+	tell_end(call, status, text);
 	call->status_text = grpc_slice_from_copied_string(text);
 	ops[0].data.send_status_from_server.status = status;
 	ops[0].data.send_status_from_server.status_details = text[0] ? &call->status_text : NULL;
@@ -305,6 +337,9 @@ static void received(struct op *op, bool ok)
 	if (bb && (!ok || (first && is_too_long(call, bb)))) {
 		grpc_byte_buffer_destroy(bb);
 		bb = NULL;
+		if (ok)
+			msg_event(MSG_WARN, "call-refused", "%s: %s: the request is too long",
+				  call->who, method_name(call));
 		if (ok)
 			grpc_call_cancel_with_status(call->core, GRPC_STATUS_INVALID_ARGUMENT,
 						     "the request is longer than any of this "
@@ -437,7 +472,8 @@ static void matched(struct op *op, bool ok)
 		return;
 	}
 	if (request_call(call->rpc) < 0)
-		msg_error("out of memory: fewer calls are taken from now on");
+		msg_event(MSG_ERROR, "memory-short",
+			  "out of memory: fewer calls are taken from now on");
 	begin(call);
 }
 

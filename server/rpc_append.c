@@ -30,6 +30,7 @@
 #include "embassy.pb-c.h"
 #include "err.h"
 #include "msg.h"
+#include "params.h"
 #include "vault.h"
 
 #include <grpc/byte_buffer.h>
@@ -48,6 +49,7 @@ struct stream {
 	/* The stream's thread only. */
 	struct copy *copy; /* counted; NULL: not found yet */
 	struct appender *appender;
+	char volume[VOLUME_ID_TEXT_LEN]; /* "": no opening came */
 
 	pthread_mutex_t mu;
 	pthread_cond_t change;
@@ -218,6 +220,7 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 	if (!m->has_open || m->has_data)
 		return err_say(-ERR_FORMAT,
 			       "an append stream: its first message must be an opening alone");
+	volume_id_format(m->open.volume, s->volume);
 	rc = vault_find(call_vault(s->call), m->open.volume, &s->copy);
 	if (rc < 0)
 		return rc;
@@ -227,6 +230,8 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 	pthread_mutex_lock(&s->mu);
 	s->let_in = true;
 	pthread_mutex_unlock(&s->mu);
+	msg_event(MSG_INFO, "stream-opened", "%s: appends to volume %s from head %llu on",
+		  s->call->who, s->volume, (unsigned long long)m->open.head);
 	/* Tells the client that it was let in. */
 	copy_get_stand(s->copy, &stand);
 	acknowledge(s, &stand);
@@ -315,6 +320,28 @@ static int judge_end(struct stream *s)
 	return 0;
 }
 
+/* Write into the log how the stream ended: rc 0, in order. */
+static void tell_end(const struct stream *s, int rc, const char *detail)
+{
+	const char *volume = s->volume[0] ? s->volume : "unknown";
+	struct copy_stand stand;
+
+	if (!s->appender) {
+		msg_event(MSG_WARN, "stream-refused", "%s: volume %s: %s", s->call->who, volume,
+			  detail);
+		return;
+	}
+	copy_get_stand(s->copy, &stand);
+	/* A newer stream took its place: a home that came back. */
+	if (rc == 0 || rc == -ERR_LOCKED)
+		msg_event(MSG_INFO, "stream-ended", "%s: volume %s stands at head %llu%s%s",
+			  s->call->who, volume, (unsigned long long)stand.head, rc ? "; " : "",
+			  detail);
+	else
+		msg_event(MSG_WARN, "stream-failed", "%s: volume %s stands at head %llu: %s",
+			  s->call->who, volume, (unsigned long long)stand.head, detail);
+}
+
 static void *append_main(void *arg)
 {
 	struct stream *s = arg;
@@ -331,8 +358,12 @@ static void *append_main(void *arg)
 	 * reason to end stays the first.
 	 */
 	if (rc < 0 && has_heads(s) && commit(s) < 0)
-		msg_warn(
-			"append: heads that verified could not be kept; the home sends them again");
+		msg_event(MSG_WARN, "heads-dropped",
+			  "volume %s: heads that verified could not be kept; the home sends them "
+			  "again",
+			  s->volume);
+	call->told = true;
+	tell_end(s, rc, detail);
 	appender_end(s->appender);
 	s->appender = NULL;
 	copy_unref(s->copy);

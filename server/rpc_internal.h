@@ -67,6 +67,7 @@ struct call {
 	grpc_slice status_text;
 	struct job job;
 	bool counted; /* by the quota; set before any step */
+	bool told;    /* the method itself writes into the log how the call ends */
 
 	/* The first message has until then to come.  Guarded by rpc.mu. */
 	TAILQ_ENTRY(call) link;

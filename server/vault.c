@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "err.h"
 #include "file.h"
+#include "msg.h"
 #include "params.h"
 
 #include <assert.h>
@@ -203,6 +204,17 @@ static int find_slot(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct sl
 	return rc;
 }
 
+static void tell_opening(const struct vault *v, const struct slot *slot)
+{
+	char name[VOLUME_ID_TEXT_LEN];
+	struct copy_stand s;
+
+	volume_id_format(slot->id, name);
+	copy_get_stand(slot->copy, &s);
+	msg_event(MSG_INFO, "volume-opened", "%s/%s: opened at head %llu, position %llu", v->dir,
+		  name, (unsigned long long)s.head, (unsigned long long)s.end);
+}
+
 int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out)
 {
 	struct slot *slot;
@@ -223,6 +235,9 @@ int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **o
 		if (rc < 0) {
 			slot->failed_ns = clock_mono_ns();
 			snprintf(slot->detail, sizeof(slot->detail), "%s", err_detail(rc));
+			msg_event(MSG_ERROR, "volume-unopened", "%s", slot->detail);
+		} else {
+			tell_opening(v, slot);
 		}
 	}
 	*out = slot->copy;
@@ -246,6 +261,7 @@ static struct slot *slot_at(struct vault *v, size_t i)
 
 unsigned vault_rest(struct vault *v, uint64_t idle_ns)
 {
+	char name[VOLUME_ID_TEXT_LEN];
 	struct slot *slot;
 	unsigned n = 0;
 
@@ -256,6 +272,9 @@ unsigned vault_rest(struct vault *v, uint64_t idle_ns)
 		if (slot->copy && copy_is_idle(slot->copy, idle_ns)) {
 			copy_close(slot->copy);
 			slot->copy = NULL;
+			volume_id_format(slot->id, name);
+			msg_event(MSG_INFO, "volume-closed", "%s/%s: closed, since nobody uses it",
+				  v->dir, name);
 			n++;
 		}
 		pthread_mutex_unlock(&slot->mu);
@@ -293,6 +312,7 @@ static int create(struct vault *v, const struct params *p, const void *text, siz
 		  const char *who)
 {
 	struct census c = {.vault = v, .who = who};
+	char name[VOLUME_ID_TEXT_LEN];
 	int rc;
 
 	rc = vault_list(v, count_one, &c);
@@ -305,7 +325,12 @@ static int create(struct vault *v, const struct params *p, const void *text, siz
 			       "%s owns %u volumes here, the most that one identity may; remove "
 			       "some or use another server",
 			       who, c.owned);
-	return copy_create(v->dir, p->id, text, len, who);
+	rc = copy_create(v->dir, p->id, text, len, who);
+	if (rc < 0)
+		return rc;
+	volume_id_format(p->id, name);
+	msg_event(MSG_NOTICE, "volume-created", "%s/%s: created, owned by %s", v->dir, name, who);
+	return 0;
 }
 
 int vault_put(struct vault *v, const void *text, size_t len, const char *who, struct copy **out)

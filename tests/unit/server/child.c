@@ -20,6 +20,8 @@ static bool spawn(char *const argv[], struct child *c)
 
 	if (pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0)
 		return false;
+	/* Nobody need read its log while it runs. */
+	(void)fcntl(err[0], F_SETPIPE_SZ, 1 << 20);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
 	posix_spawn_file_actions_adddup2(&actions, err[1], STDERR_FILENO);

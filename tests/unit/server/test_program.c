@@ -2,13 +2,18 @@
 
 #include "rpc_fixture.h"
 
+#include "params.h"
+
 #include <criterion/criterion.h>
 
 #include <grpc/grpc.h>
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(program, .init = fix_set_up, .fini = fix_tear_down, .timeout = 300);
 
@@ -101,6 +106,77 @@ Test(program, a_unix_socket)
 	cr_expect_eq(fix_put(&c, 1, 1, &call), GRPC_STATUS_OK, "%s", call.text);
 	client_release(&c);
 	cr_expect_eq(child_end(&second, SIGINT), 0);
+}
+
+/* Whether what ${c} has written into its log since the last call has a line of this id. */
+static bool told(const struct child *c, const char *level_and_id)
+{
+	static char text[65536];
+	size_t len = 0;
+	ssize_t n;
+
+	cr_assert_eq(fcntl(c->err, F_SETFL, O_NONBLOCK), 0);
+	while ((n = read(c->err, text + len, sizeof(text) - 1 - len)) > 0)
+		len += (size_t)n;
+	text[len] = '\0';
+	return strstr(text, level_and_id);
+}
+
+static void lengthen(const char *path)
+{
+	static const char zeros[100];
+	int fd = open(path, O_WRONLY | O_APPEND);
+
+	cr_assert_geq(fd, 0, "%s", path);
+	cr_assert_eq(write(fd, zeros, sizeof(zeros)), (ssize_t)sizeof(zeros));
+	close(fd);
+}
+
+/* Each is written before the client hears of it. */
+Test(program, what_happens_is_told_in_the_log)
+{
+	char id[VOLUME_ID_TEXT_LEN], path[100];
+	struct client_call call;
+	struct child second;
+	struct client c;
+
+	cr_assert(child_start(&second, fix_path("second"), "127.0.0.1:0", NULL));
+	client_init(&c, second.address, NULL, NULL);
+	fix_begin(&c, &call, 0, 0);
+	cr_expect_null(client_receive(&call));
+	cr_expect_eq(client_finish(&call), GRPC_STATUS_NOT_FOUND);
+	cr_expect(told(&second, "no such volume; its home creates it when it first connects "
+				"[stream-refused]\n"));
+	cr_expect_eq(fix_put(&c, 1, 1, &call), GRPC_STATUS_OK);
+	cr_expect(told(&second, " [volume-opened]\n"));
+	cr_expect_eq(fix_put(&c, 2, 2, &call), GRPC_STATUS_OK);
+	cr_expect(told(&second, "serial 2 now, it had 1 [conf-replaced]\n"));
+	cr_expect_eq(fix_put(&c, 1, 1, &call), GRPC_STATUS_FAILED_PRECONDITION);
+	cr_expect(told(&second, "local: PutVolume: volume.conf: its serial 1 is not higher"));
+
+	log_.epoch = 2;
+	synth_grow(&log_, 1 << 20);
+	fix_append_rest(&c);
+	/* That stream ended before the next call is answered. */
+	fix_begin(&c, &call, 1, 0);
+	cr_expect_null(client_receive(&call));
+	cr_expect_eq(client_finish(&call), GRPC_STATUS_FAILED_PRECONDITION);
+	cr_expect(told(&second, " [stream-refused]\n"));
+	client_release(&c);
+	cr_expect_eq(child_end(&second, SIGTERM), 0);
+
+	/* As a crash leaves a page that was being filled. */
+	volume_id_format(log_.id, id);
+	snprintf(path, sizeof(path), "second/%s/log/0000000000000000.seg", id);
+	lengthen(fix_path(path));
+	cr_assert(child_start(&second, fix_path("second"), "127.0.0.1:0", NULL));
+	client_init(&c, second.address, NULL, NULL);
+	cr_expect_eq(fix_get_end(&c), log_.end);
+	cr_expect(told(&second,
+		       "0 heads that its catalog did not have were taken in, and 100 bytes "
+		       "that no head covers cut off [volume-recovered]\n"));
+	client_release(&c);
+	cr_expect_eq(child_end(&second, SIGTERM), 0);
 }
 
 /* Run embassyd with these arguments; its exit code. */
