@@ -14,6 +14,7 @@
 #include "msg.h"
 #include "params.h"
 #include "serial.h"
+#include "store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -157,6 +158,11 @@ static int work(const struct change *ch)
 
 	if (ch->what == LIST)
 		return show(ch->dir);
+	if (store_folder_is_copy(ch->dir) > 0)
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: it is an embassy's copy (it has a file 'owner'), and gets its "
+			       "volume.conf from home; change the keys there",
+			       ch->dir);
 	rc = params_load(ch->dir, &params);
 	if (rc < 0)
 		return rc;

@@ -289,6 +289,22 @@ static int open_past(struct content *c, const struct options *o)
 	return rc ? rc : view_open(&c->view_cfg, &h, &c->view);
 }
 
+int content_settle(struct options *o)
+{
+	if (o->read_only || o->at || store_folder_is_copy(o->target) <= 0)
+		return 0;
+	if (o->read_write || o->n_embassies)
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: it is an embassy's copy (it has a file 'owner'), and is never "
+			       "written to by a mount; leave out rw and embassy=, or mount the "
+			       "volume at its home",
+			       o->target);
+	msg_warn("%s: it is an embassy's copy (it has a file 'owner'); it is mounted read-only",
+		 o->target);
+	o->read_only = true;
+	return 0;
+}
+
 int content_open(const struct options *o, struct heir *heir, struct content **out)
 {
 	struct content *c = calloc(1, sizeof(*c));

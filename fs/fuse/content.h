@@ -22,6 +22,15 @@ struct volume;
 #define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
 
 /*
+ * content_settle(o): make ${o} the options of a read-only mount, with a warning on standard error,
+ * where its target is the folder of an embassy's copy: written to, it would be another volume with
+ * the same name and epoch.  To be called once, before anything is made of ${o}.
+ * Returns 0, or -ERR_FORBIDDEN with a detail if it was asked to be writable, or to be sent to an
+ * embassy.
+ */
+MUST_CHECK int content_settle(struct options *o);
+
+/*
  * content_open(o, heir, out): find the volume, get its passphrase or key file, and open it as the
  * options say; if another process had it open and was killed, as ${heir} says, go on where it
  * stood.  A view says on standard error what its time resolved to.

@@ -237,6 +237,12 @@ int main(int argc, char *argv[])
 	}
 
 	prepare_process();
+	rc = content_settle(&o);
+	if (rc < 0) {
+		rc = fail(o.target, rc);
+		options_release(&o);
+		return rc;
+	}
 	rc = o.foreground || o.handover_fd >= 0 ? 0 : daemon_fork(o.mount_point, &run.daemon);
 	if (rc == 0 && !o.unsupervised)
 		rc = supervisor_start(&o, argc, argv, &run.daemon, &run.heir);

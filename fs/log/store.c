@@ -54,6 +54,16 @@ bool store_segment_parse(const char *name, uint64_t *out)
 	return number <= SEGMENT_NUMBER_MAX;
 }
 
+int store_folder_is_copy(const char *volume_dir)
+{
+	int volume = file_open(AT_FDCWD, volume_dir, O_RDONLY | O_DIRECTORY, 0);
+	int rc = volume < 0 ? volume : file_exists(volume, "owner");
+
+	if (volume >= 0)
+		file_close(volume);
+	return rc;
+}
+
 int store_open(const char *volume_dir, bool writable, struct store **out)
 {
 	int volume = file_open(AT_FDCWD, volume_dir, O_RDONLY | O_DIRECTORY, 0);

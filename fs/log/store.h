@@ -34,6 +34,9 @@ void store_close(struct store *st);
  */
 bool store_is_copy(const struct store *st);
 
+/* store_folder_is_copy(volume_dir): the same of a folder that is not open: 1, 0 or -errno. */
+MUST_CHECK int store_folder_is_copy(const char *volume_dir);
+
 /*
  * store_read(st, pos, len, out): exactly ${len} bytes that lie in one segment, through the page
  * cache.

@@ -17,6 +17,7 @@
 #include "msg.h"
 #include "params.h"
 #include "source.h"
+#include "store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -264,6 +265,12 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	struct volume *v;
 	int rc;
 
+	/* Its writer is at home.  Another one here would fork the volume, at the same epoch. */
+	if (store_folder_is_copy(cfg->dir) > 0)
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: it is an embassy's copy (it has a file 'owner'), which only "
+			       "its block server changes; mount it with -o ro",
+			       cfg->dir);
 	v = calloc(1, sizeof(*v));
 	if (v == NULL)
 		return -ENOMEM;

@@ -73,7 +73,8 @@ MUST_CHECK int volume_make(const char *dir, const struct params *params,
  * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked
  * but open; start the clockwork. With keep->take_over what was unlinked but open stays
  * (volume_orphans()), and every change that the dead process made is there.
- * Returns 0; -ERR_LOCKED with a detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED;
+ * Returns 0; -ERR_FORBIDDEN with a detail if the folder is an embassy's copy; -ERR_LOCKED with a
+ * detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED;
  * -ERR_TAMPERED; -ERR_VERSION; -errno.
  */
 MUST_CHECK int volume_open(const struct volume_config *cfg, struct volume **out);

@@ -223,6 +223,22 @@ done
 {
 	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data
 	expect 0 'names: [0-9]+ inodes' "$embassy" check "$w/store/$id" $with --read-data
+	# Nothing makes a volume of its own out of the embassy's copy.
+	copy_sums() { find "$w/store/$id" -type f -exec md5sum {} + | sort; }
+	copy_sums >"$w/copy.before"
+	expect 13 "embassy's copy" "$embassyfs" "$w/store/$id" "$mnt" -o "rw,passphrase-file=$w/pass"
+	expect 13 "embassy's copy" "$embassyfs" "$w/store/$id" "$mnt" -o "passphrase-file=$w/pass,embassy=$address"
+	expect 0 "embassy's copy.*read-only" "$embassyfs" "$w/store/$id" "$mnt" -o "passphrase-file=$w/pass"
+	expect 1 'Read-only file system' touch "$mnt/forked"
+	expect 1 '.' "$embassy" snapshot "$mnt" forked
+	umount "$mnt"
+	# As mount(8) calls it, which adds these for root.
+	expect 0 "embassy's copy.*read-only" "$embassyfs" "$w/store/$id" "$mnt" -o "rw,dev,suid,passphrase-file=$w/pass"
+	umount "$mnt"
+	expect 0 '^1 passphrase' "$embassy" keys "$w/store/$id" list
+	expect 13 "embassy's copy" "$embassy" keys "$w/store/$id" add $with --new-key-file "$w/keyfile"
+	copy_sums >"$w/copy.after"
+	expect 0 '' cmp "$w/copy.before" "$w/copy.after"
 	rm -rf "$w/vol/catalog"
 	expect 0 'catalog was missing' "$embassy" check "$w/vol" $with
 	expect 0 'is sound' "$embassy" check "$w/vol" $with
