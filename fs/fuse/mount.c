@@ -105,6 +105,17 @@ static void forget_attributes(void *ctx, uint64_t ino)
 	(void)fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0);
 }
 
+/*
+ * A program before this one let files of the past be shared: the kernel is to look up anew what it
+ * has under .embassy.  What is open stays so.
+ */
+static void forget_names_of_older(struct mount *m)
+{
+	if (atomic_exchange(&m->names_of_older, false))
+		(void)fuse_lowlevel_notify_inval_entry(m->session, INO_ROOT, EMBASSY_NAME,
+						       strlen(EMBASSY_NAME));
+}
+
 static void forget_views(void *ctx)
 {
 	struct mount *m = ctx;
@@ -112,6 +123,7 @@ static void forget_views(void *ctx)
 	uint64_t node[WIRE_PRUNE_MAX];
 	unsigned n;
 
+	forget_names_of_older(m);
 	while ((n = slots_surplus(m->slots, slot, WIRE_PRUNE_MAX)) > 0) {
 		for (unsigned i = 0; i < n; i++)
 			node[i] = node_id((int)slot[i], INO_ROOT);
@@ -153,8 +165,13 @@ static void ask_about_orphan(void *ctx, uint64_t ino)
 
 void mount_adopted(struct mount *m)
 {
-	if (m->volume && m->heir->take_over)
-		volume_orphans(m->volume, ask_about_orphan, m);
+	if (!m->volume || !m->heir->take_over)
+		return;
+	volume_orphans(m->volume, ask_about_orphan, m);
+	if (slots_of_older(m->slots)) {
+		atomic_store(&m->names_of_older, true);
+		tell_views(m->tell);
+	}
 }
 
 static int flush_file(void *ctx, uint64_t ino)

@@ -87,13 +87,15 @@ struct mount {
 	struct fuse_session *session;
 	void (*ready)(void *ctx); /* called once the kernel has our answer to its first request */
 	void *ready_ctx;
+	atomic_bool names_of_older;   /* the kernel has some, see mount_adopted() */
 	atomic_bool handles_killpriv; /* the kernel leaves setuid bits to us */
 };
 
 /*
  * mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it;
  * no request is under way.
- * mount_adopted(m): requests are served; after a takeover, see what nobody uses any more.
+ * mount_adopted(m): requests are served; after a takeover, see what nobody uses any more, and have
+ * the kernel forget what an older program told it of the past.
  */
 void mount_adopted(struct mount *m);
 MUST_CHECK int mount_init(struct mount *m);

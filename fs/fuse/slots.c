@@ -353,6 +353,17 @@ uint32_t slots_generation(struct slots *s, uint32_t slot)
 	return g + 1;
 }
 
+bool slots_of_older(struct slots *s)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&s->mu);
+	for (uint32_t i = 0; i < *s->n && !found; i++)
+		found = in_use(s, i) && s->table[i].generation == 0;
+	pthread_mutex_unlock(&s->mu);
+	return found;
+}
+
 void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);

@@ -84,6 +84,12 @@ unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max);
 uint32_t slots_generation(struct slots *s, uint32_t slot);
 
 /*
+ * slots_of_older(s): whether a program that knew no generations, nor slots of files' own, left some
+ * that are in use.
+ */
+bool slots_of_older(struct slots *s);
+
+/*
  * slots_add(s, slot, n), slots_drop(s, slot, n): ${n} references more or fewer.  To add, the slot
  * has references or its view is in use (slots_view()).  Without either it may stand for another
  * head.  Any thread.

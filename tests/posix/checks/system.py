@@ -190,3 +190,19 @@ def handles_after_a_remount():
     fd = open_handle(d, os.O_RDONLY | os.O_DIRECTORY)
     assert os.readlink(f"/proc/self/fd/{fd}") == ROOT + "/kept.d/deep"
     assert os.read(open_handle(f), 20) == b"kept"
+
+
+@check()
+def status_can_not_be_written():
+    path = ROOT + "/.embassy/status"
+    f = os.open(path, os.O_RDWR)
+    text = os.read(f, 1 << 16)
+    with fails(errno.EROFS):
+        os.pwrite(f, b"x", 0)
+    with fails(errno.EROFS):
+        os.ftruncate(f, 0)
+    with fails(errno.EROFS):
+        os.utime(path)
+    with fails(errno.EROFS):
+        os.chmod(path, 0o600)
+    assert os.pread(f, 1 << 16, 0) == text

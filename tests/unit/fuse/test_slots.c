@@ -186,9 +186,12 @@ Test(slots, an_older_table_keeps_the_generation_of_old)
 	s = make(1000);
 	cr_assert_eq(take(s, 7, 1), 0);
 	cr_assert_eq(slots_generation(s, 0), 1);
+	cr_assert(slots_of_older(s));
 	slots_drop(s, 0, 4);
+	cr_assert_not(slots_of_older(s));
 	cr_assert_eq(take(s, 7, 1), 0);
 	cr_assert_neq(slots_generation(s, 0), 1);
+	cr_assert_not(slots_of_older(s));
 	slots_free(s);
 	free(memory);
 }
