@@ -27,7 +27,7 @@
 #define POLL_MS_MAX 250u
 #define NS_PER_S UINT64_C(1000000000)
 
-enum { OPT_TIMEOUT = 1 };
+enum { OPT_TIMEOUT = 1, OPT_ACCEPT_LOSS };
 
 struct drain {
 	const char *mount;
@@ -250,20 +250,49 @@ static int drain(struct drain *d)
 	return rc;
 }
 
+static int accept_loss(const char *mount, const char *address)
+{
+	int rc = target_find_mount(mount);
+
+	if (rc < 0)
+		return rc;
+	rc = target_order(mount, "accept-loss", address);
+	switch (rc) {
+	case 0:
+		printf("%s: its loss is accepted\n", address);
+		return 0;
+	case -ENOENT:
+		return err_say(rc, "%s: has no embassy %s; see 'embassy status %s'", mount, address,
+			       mount);
+	case -EPERM:
+	case -EACCES:
+		return err_say(-ERR_FORBIDDEN, "%s: only root and who mounted it may do this",
+			       mount);
+	default:
+		return err_say(rc, "%s: %s", mount, strerror(-rc));
+	}
+}
+
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{"timeout", required_argument, NULL, OPT_TIMEOUT},
+		{"accept-loss", required_argument, NULL, OPT_ACCEPT_LOSS},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
 	struct drain d = {.begin_ns = clock_mono_ns(), .deadline_ns = UINT64_MAX};
+	const char *lossy = NULL;
 	uint64_t seconds;
 	int opt, code, rc;
 
 	while ((opt = cmd_getopt(cmd, argc, argv, options, &code)) != -1) {
 		if (opt == '?')
 			return code;
+		if (opt == OPT_ACCEPT_LOSS) {
+			lossy = optarg;
+			continue;
+		}
 		if (!cmd_number(optarg, 1000000000, &seconds))
 			return cmd_usage(cmd, "--timeout: '%s' is no number of seconds", optarg);
 		d.deadline_ns = clock_mono_ns() + seconds * NS_PER_S;
@@ -271,6 +300,10 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (argc - optind != 1)
 		return cmd_usage(cmd, "give one mount point");
 	d.mount = argv[optind];
+	if (lossy) {
+		rc = accept_loss(d.mount, lossy);
+		return rc < 0 ? cmd_fail(rc, d.mount) : 0;
+	}
 	cmd_catch_signals();
 	rc = drain(&d);
 	if (rc == -EINTR && cmd_interrupted)
@@ -284,10 +317,13 @@ static int run(const struct command *cmd, int argc, char **argv)
 const struct command cmd_drain = {
 	.name = "drain",
 	.summary = "wait until every embassy has all that was written",
-	.help = "usage: embassy drain MOUNT [--timeout SECONDS]\n\n"
+	.help = "usage: embassy drain MOUNT [--timeout SECONDS]\n"
+		"       embassy drain MOUNT --accept-loss ADDRESS\n\n"
 		"Returns 0 once every embassy has acknowledged, durably, all that was written\n"
 		"before the call.  Writing may go on meanwhile.\n\n"
-		"  --timeout SECONDS  give up after so long, with exit code 30\n"
+		"  --timeout SECONDS      give up after so long, with exit code 30\n"
+		"  --accept-loss ADDRESS  drain nothing: why that embassy held less than it had\n"
+		"                         acknowledged is known; the status warns of it no more\n"
 		"  --help\n\n"
 		"example: embassy drain /mnt/registers --timeout 600\n",
 	.run = run,

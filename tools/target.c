@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define STATUS_MAX ((size_t)1 << 20)
@@ -54,10 +55,11 @@ static int look_failed(const char *text, int err)
 			       "%s' and mount it again: what was durable is there",
 			       text, text);
 	if (err == EACCES)
-		return err_say(-ERR_FORBIDDEN,
-			       "%s: this user may not look into it; run as root, as its owner, or as "
-			       "the user who mounted it",
-			       text);
+		return err_say(
+			-ERR_FORBIDDEN,
+			"%s: this user may not look into it; run as root, as its owner, or as "
+			"the user who mounted it",
+			text);
 	return err_say(-err, "%s: %s", text, strerror(err));
 }
 
@@ -70,8 +72,7 @@ int target_find_mount(const char *text)
 		rc = -errno;
 		if (rc != -ENOENT)
 			return look_failed(text, -rc);
-		return err_say(-ERR_NO_VOLUME, "%s: %s; give the mount point", text,
-			       strerror(-rc));
+		return err_say(-ERR_NO_VOLUME, "%s: %s; give the mount point", text, strerror(-rc));
 	}
 	if (!holds(text, ".embassy/status"))
 		return err_say(-ERR_NO_VOLUME,
@@ -292,4 +293,19 @@ void session_close(struct session *s)
 		keys_release(s->keys);
 	free(s->keys);
 	memset(s, 0, sizeof(*s));
+}
+
+int target_order(const char *mount, const char *order, const char *value)
+{
+	char *path, *name;
+	int rc = -ENOMEM;
+
+	if (asprintf(&path, "%s/.embassy", mount) < 0)
+		return rc;
+	if (asprintf(&name, "system.embassyfs.%s", order) >= 0) {
+		rc = setxattr(path, name, value, strlen(value), 0) < 0 ? -errno : 0;
+		free(name);
+	}
+	free(path);
+	return rc;
 }

@@ -14,6 +14,12 @@
 struct buf;
 struct source;
 
+/*
+ * target_order(mount, order, value): have a live mount do something, see fs/fuse/order.h.
+ * Returns 0 or -errno as it says, without a detail.
+ */
+MUST_CHECK int target_order(const char *mount, const char *order, const char *value);
+
 enum target_kind { TARGET_MOUNT, TARGET_FOLDER, TARGET_REMOTE };
 
 /* target_is_server(text): HOST:PORT or unix:PATH of a block server, and no file of that name. */

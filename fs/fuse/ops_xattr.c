@@ -9,7 +9,9 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "embassy_dir.h"
 #include "inflight.h"
+#include "order.h"
 #include "volume.h"
 
 #include <errno.h>
@@ -203,8 +205,13 @@ void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *va
 {
 	struct mount *m = mount_of(req);
 	uint64_t ino;
-	int rc = place_for_change(m, id, &ino);
+	int rc;
 
+	if (id == embassy_id(EMBASSY_NODE_TOP)) {
+		reply_rc(req, INO_ROOT, order_take(req, m, name, value, size));
+		return;
+	}
+	rc = place_for_change(m, id, &ino);
 	if (rc == 0)
 		rc = check_name(name);
 	if (rc == 0 && strcmp(name, ACL_DEFAULT) == 0)

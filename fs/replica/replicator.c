@@ -148,6 +148,7 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 	snprintf(r->reason, sizeof(r->reason), "not connected yet");
 	begin_lag(r);
 	replicator_get_cursor(r);
+	replicator_get_loss(r);
 	rc = thread_start(&r->thread, replicator_thread, r);
 	if (rc < 0)
 		goto fail;
@@ -189,9 +190,24 @@ void replicator_set_acked(struct replicator *r, const struct step_head *acked)
 	pthread_mutex_unlock(&r->mu);
 }
 
+const char *replicator_address(const struct replicator *r)
+{
+	return r->address;
+}
+
+/* Add one more thing to look at. */
+static void add_warning(struct replicator_status *out, const char *text)
+{
+	size_t len = strlen(out->warning);
+
+	snprintf(out->warning + len, sizeof(out->warning) - len, "%s%s",
+		 len > 0 && text[0] ? "; " : "", text);
+}
+
 void replicator_get_status(struct replicator *r, struct replicator_status *out)
 {
 	struct head newest;
+	char loss[sizeof(r->reason)];
 	uint64_t now_ns;
 	double lag;
 
@@ -201,8 +217,10 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	pthread_mutex_lock(&r->mu);
 	out->state = r->state;
 	snprintf(out->reason, sizeof(out->reason), "%s", r->reason);
-	snprintf(out->warning, sizeof(out->warning), "%s%s%s", r->conf_warning,
-		 r->conf_warning[0] && r->tls_warning[0] ? "; " : "", r->tls_warning);
+	replicator_loss_text(&r->loss, loss, sizeof(loss));
+	add_warning(out, loss);
+	add_warning(out, r->conf_warning);
+	add_warning(out, r->tls_warning);
 	out->acknowledged = r->acked.end;
 	out->acknowledged_head = r->acked.number;
 	out->acknowledged_time_ns = r->acked.time_ns;

@@ -40,7 +40,7 @@ struct replicator_status {
 	char address[256];
 	enum replicator_state state;
 	char reason[512];      /* why not streaming or idle; empty otherwise */
-	char warning[1032];    /* what a person should look at though it goes on; or empty */
+	char warning[1546];    /* what a person should look at though it goes on; or empty */
 	uint64_t acknowledged; /* position: the embassy holds everything below, durably */
 	uint64_t acknowledged_head;
 	int64_t acknowledged_time_ns; /* time of that head; 0: none */
@@ -60,6 +60,16 @@ MUST_CHECK int replicator_start(const struct replicator_config *cfg, struct repl
 
 /* replicator_wake(r): there is a newer durable head.  Any thread, cheap, never blocks. */
 void replicator_wake(struct replicator *r);
+
+/* replicator_address(r): as configured; borrowed. */
+const char *replicator_address(const struct replicator *r);
+
+/*
+ * replicator_accept_loss(r): a person has looked into why the embassy held less than it had
+ * acknowledged: the status warns of it no more.  Any thread.
+ * Returns 0, also if there was no loss, or as catalog_put_cursor().
+ */
+MUST_CHECK int replicator_accept_loss(struct replicator *r);
 
 /*
  * replicator_probe(r): ask the embassy soon whether it still holds what it acknowledged; heard_seconds

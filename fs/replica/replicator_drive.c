@@ -263,6 +263,8 @@ static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was
 		return;
 	}
 	look_at_other_conf(r, v);
+	if (h.number < r->acked.number) /* which only this thread changes */
+		replicator_note_loss(r, h.number);
 	step_agreed(&r->step, clock_mono_ns(), &h);
 	replicator_heard(r);
 	r->cursor_due = true;

@@ -2,8 +2,8 @@
 #define REPLICATOR_INTERNAL_H_
 
 /*
- * Shared by replicator.c (start, stop, status, the inbox), replicator_drive.c (the thread) and
- * replicator_probe.c (whether an idle embassy answers).
+ * Shared by replicator.c (start, stop, status, the inbox), replicator_drive.c (the thread),
+ * replicator_probe.c (whether an idle embassy answers) and replicator_loss.c (what it lost).
  */
 
 #include "replicator.h"
@@ -29,6 +29,12 @@ struct inbox {
 	struct step_head ack;
 	int end_rc;
 	char end_detail[512];
+};
+
+/* The embassy held less than it had acknowledged, and nobody has answered that yet. */
+struct loss {
+	uint64_t held, acknowledged; /* heads' numbers; acknowledged 0: there is no loss */
+	int64_t time_ns;	     /* when it was found, by the wall clock */
 };
 
 struct replicator {
@@ -64,6 +70,7 @@ struct replicator {
 	uint64_t heard_ns; /* when it last answered; 0: not in this mount */
 	enum replicator_state state;
 	char reason[512];
+	struct loss loss;
 	/* What a person should look at: another volume.conf there; our certificate. */
 	char conf_warning[512], tls_warning[512];
 };
@@ -93,6 +100,15 @@ void *replicator_thread(void *arg);
 
 /* Recall what the embassy acknowledged when this home last ran; for the status only. */
 void replicator_get_cursor(struct replicator *r);
+
+/* Recall a loss that nobody has answered. */
+void replicator_get_loss(struct replicator *r);
+
+/* The embassy holds no more than head ${held}, less than r->acked: keep that, and say so.  Its thread. */
+void replicator_note_loss(struct replicator *r, uint64_t held);
+
+/* A loss in words; empty if there is none. */
+void replicator_loss_text(const struct loss *l, char *out, size_t size);
 
 /* The embassy holds all up to ${acked}: tell the status.  Takes r->mu. */
 void replicator_set_acked(struct replicator *r, const struct step_head *acked);

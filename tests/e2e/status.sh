@@ -40,7 +40,10 @@ start_server() {
 
 stop_server() { kill -KILL "$server_pid" && { wait "$server_pid" || true; } && server_pid=''; } 2>/dev/null
 
-mount_it() { "$build/fs/fuse/embassyfs" "$w/vol" "$mnt" -o "key-file=$w/key,embassy=$address" 2>>"$w/log"; }
+mount_it() {
+	"$build/fs/fuse/embassyfs" "$w/vol" "$mnt" -f -o "key-file=$w/key,embassy=$address" >>"$w/log" 2>&1 &
+	wait_until 20 mountpoint -q "$mnt"
+}
 
 gone() { [ -z "$(daemon_of "$mnt")" ]; }
 unmount() { umount "$mnt" && wait_until 20 gone; }
@@ -120,6 +123,29 @@ kill -STOP "$server_pid"
 t "it is found out unasked" wait_until 60 away
 kill -CONT "$server_pid"
 t "it answers again" drains 40
+
+# An embassy that holds less than it acknowledged gets it again, and that is told until somebody answers.
+warning() { field '.embassies[0].warning'; }
+warns() { warning | grep -E 'though it had acknowledged head'; }
+t "nothing was lost so far" is '.embassies[0].warning | length' -eq 0
+stop_server
+mv "$w/store" "$w/lost"
+mkdir "$w/store"
+start_server
+t "it gets all again" drains 40
+t "status warns" warns
+t "in words" says 'warning: on .* it held only head 0,'
+t "the log has it" grep -q 'though it had acknowledged head' "$w/log"
+t "mount again" remount
+t "drained again" drains
+t "it still warns" warns
+t "another embassy is none" exits 1 "$embassy" drain "$mnt" --accept-loss 127.0.0.1:1
+t "it still warns" warns
+t "somebody answers" "$embassy" drain "$mnt" --accept-loss "$address"
+t "it warns no more" is '.embassies[0].warning | length' -eq 0
+t "mount again" remount
+t "drained again" drains
+t "it warns no more" is '.embassies[0].warning | length' -eq 0
 t "unmount" unmount
 
 echo "$passed passed, $failed failed"

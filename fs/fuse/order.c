@@ -1,0 +1,50 @@
+/*
+ * Orders by name; see order.h.
+ */
+
+#include "order.h"
+
+#include "replicator.h"
+#include "volume.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define PREFIX "system.embassyfs."
+#define VALUE_MAX 256u
+
+static int accept_loss(struct mount *m, const char *address)
+{
+	for (size_t i = 0; i < m->n_replicators; i++)
+		if (strcmp(replicator_address(m->replicators[i]), address) == 0)
+			return replicator_accept_loss(m->replicators[i]);
+	return -ENOENT;
+}
+
+static const struct {
+	const char *name;
+	int (*carry_out)(struct mount *m, const char *value);
+} orders[] = {
+	{PREFIX "accept-loss", accept_loss},
+};
+
+int order_take(fuse_req_t req, struct mount *m, const char *name, const char *value, size_t len)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+	char text[VALUE_MAX];
+
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		if (strcmp(name, orders[i].name) != 0)
+			continue;
+		if (uid != 0 && uid != m->owner)
+			return -EPERM;
+		if (!m->volume)
+			return -EROFS;
+		if (len == 0 || len >= sizeof(text) || memchr(value, 0, len))
+			return -EINVAL;
+		memcpy(text, value, len);
+		text[len] = '\0';
+		return orders[i].carry_out(m, text);
+	}
+	return -EOPNOTSUPP;
+}
