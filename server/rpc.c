@@ -193,6 +193,7 @@ static struct call *next_late_locked(struct rpc *r)
 		return NULL;
 	TAILQ_REMOVE(&r->waiting, call, link);
 	call->waits = false;
+	call->told = true;
 	call_ref(call);
 	return call;
 }
@@ -338,8 +339,8 @@ static void received(struct op *op, bool ok)
 		grpc_byte_buffer_destroy(bb);
 		bb = NULL;
 		if (ok)
-			msg_event(MSG_WARN, "call-refused", "%s: %s: the request is too long",
-				  call->who, method_name(call));
+			tell_end(call, GRPC_STATUS_INVALID_ARGUMENT, "the request is too long");
+		call->told = true;
 		if (ok)
 			grpc_call_cancel_with_status(call->core, GRPC_STATUS_INVALID_ARGUMENT,
 						     "the request is longer than any of this "
