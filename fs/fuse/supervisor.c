@@ -203,7 +203,8 @@ static bool may_go_on(struct supervisor *s)
 		s->failures++;
 	if (!storm && s->failures < SUPERVISOR_DEATHS_MAX)
 		return true;
-	msg_error("%s: %s; giving up: unmount it (fusermount3 -u) and mount again; what was made "
+	msg_event(MSG_ERROR, "daemon-given-up",
+		  "%s: %s; giving up: unmount it (fusermount3 -u) and mount again; what was made "
 		  "durable is there",
 		  s->o->mount_point,
 		  storm ? "its daemon ended more than 10 times within 10 s"
@@ -214,11 +215,13 @@ static bool may_go_on(struct supervisor *s)
 static void say_death(const struct supervisor *s, int status)
 {
 	if (WIFSIGNALED(status))
-		msg_warn("%s: its daemon was ended by signal %d (%s); another takes over",
-			 s->o->mount_point, WTERMSIG(status), strsignal(WTERMSIG(status)));
+		msg_event(MSG_WARN, "daemon-died",
+			  "%s: its daemon was ended by signal %d (%s); another takes over",
+			  s->o->mount_point, WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else
-		msg_warn("%s: its daemon ended with code %d; another takes over",
-			 s->o->mount_point, WEXITSTATUS(status));
+		msg_event(MSG_WARN, "daemon-died",
+			  "%s: its daemon ended with code %d; another takes over",
+			  s->o->mount_point, WEXITSTATUS(status));
 }
 
 /* The daemon has ended.  Returns if there is to be another. */
@@ -466,7 +469,8 @@ void heir_ready(struct heir *h, int device_fd, int lock_fd)
 		fds[0] = fds[1] = -1;
 	prctl(PR_SET_PDEATHSIG, 0);
 	if (handover_send(h->fd, HANDOVER_READY, fds, 2, NULL) < 0)
-		msg_warn("the supervisor has gone; the mount goes on without one");
+		msg_event(MSG_WARN, "supervisor-gone",
+			  "the supervisor has gone; the mount goes on without one");
 }
 
 void heir_ending(struct heir *h)

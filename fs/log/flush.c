@@ -28,7 +28,8 @@
 int log_stop_locked(struct log *log, int rc, const char *what)
 {
 	if (!log->stuck)
-		msg_error("log: %s failed: %s; no more writes until the volume is mounted again",
+		msg_event(MSG_ERROR, "log-failed",
+			  "log: %s failed: %s; no more writes until the volume is mounted again",
 			  what, err_detail(rc));
 	log->stuck = true;
 	pthread_cond_broadcast(&log->io_free);

@@ -54,9 +54,10 @@ int store_settle_noted(struct store *st)
 		return rc;
 	/* It is replaced as a whole, so what is no name was never a note. */
 	if (store_segment_parse(text, &number)) {
-		msg_warn("segment %016llx: was being healed when that was cut short; writing it "
-			 "again",
-			 (unsigned long long)number);
+		msg_event(MSG_WARN, "segment-rewritten",
+			  "segment %016llx: was being healed when that was cut short; writing it "
+			  "again",
+			  (unsigned long long)number);
 		rc = store_settle_segment(st, number, 0);
 	}
 	free(text);

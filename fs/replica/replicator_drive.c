@@ -82,7 +82,7 @@ void replicator_set_reason(struct replicator *r, const char *reason)
 		return;
 	if (strncmp(reason, r->address, len) == 0 && strncmp(reason + len, ": ", 2) == 0)
 		reason += len + 2;
-	msg_warn("embassy %s: %s", r->address, reason);
+	msg_event(MSG_WARN, "embassy-trouble", "embassy %s: %s", r->address, reason);
 }
 
 static enum step_failure class_of(int rc)
@@ -127,7 +127,8 @@ static void put_cursor(struct replicator *r, uint64_t now_ns, bool last)
 	snprintf(name, sizeof(name), "embassy:%.280s", r->address);
 	rc = catalog_put_cursor(r->cfg.catalog, name, value, sizeof(value));
 	if (rc < 0)
-		msg_warn("embassy %s: the cursor: %s", r->address, err_detail(rc));
+		msg_event(MSG_WARN, "embassy-cursor", "embassy %s: the cursor: %s", r->address,
+			  err_detail(rc));
 	r->cursor_ns = now_ns;
 	r->cursor_due = false;
 }
@@ -234,10 +235,10 @@ static void look_at_other_conf(struct replicator *r, const Embassyfs__V1__Volume
 	r->other_conf = theirs;
 	if (theirs == 0)
 		return;
-	msg_warn("embassy %s: %s", r->address, text);
+	msg_event(MSG_WARN, "embassy-conf", "embassy %s: %s", r->address, text);
 	rc = own_conf_note(r->conf, theirs);
 	if (rc < 0)
-		msg_warn("embassy %s: %s", r->address, err_detail(rc));
+		msg_event(MSG_WARN, "embassy-conf", "embassy %s: %s", r->address, err_detail(rc));
 }
 
 static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was_put)
@@ -339,6 +340,8 @@ static void open_stream(struct replicator *r, const struct step_action *a)
 		fail(r, rc);
 		return;
 	}
+	msg_event(MSG_INFO, "stream-opened", "embassy %s: is sent what follows head %llu",
+		  r->address, (unsigned long long)a->head);
 	r->read_pos = a->position;
 	r->sending_len = 0;
 	/* If it is over already, its end is on the way. */
@@ -402,8 +405,8 @@ static void take_ack(struct replicator *r, const struct step_head *ack, uint64_t
 		return;
 	}
 	if (r->said[0])
-		msg_info("embassy %s: goes on at head %llu", r->address,
-			 (unsigned long long)ref.number);
+		msg_event(MSG_INFO, "embassy-works", "embassy %s: goes on at head %llu", r->address,
+			  (unsigned long long)ref.number);
 	r->said[0] = '\0';
 	r->was_refused = false;
 	replicator_heard(r);
@@ -423,6 +426,8 @@ static void take_end(struct replicator *r, const struct inbox *in, uint64_t now_
 		why = STEP_AWAY;
 	r->was_refused = in->end_rc == -ERR_REFUSED;
 
+	msg_event(MSG_INFO, "stream-ended", "embassy %s: has acknowledged head %llu", r->address,
+		  (unsigned long long)r->step.acked.number);
 	client_stream_free(r->stream);
 	r->stream = NULL;
 	drop_ahead(r);
@@ -484,8 +489,9 @@ static void look_at_own_conf(struct replicator *r, uint64_t now_ns)
 	/* What cannot be read is the mount's trouble; the embassy keeps what it has. */
 	if (rc <= 0)
 		return;
-	msg_info("embassy %s: volume.conf changed (serial %" PRIu64 "); it is sent there",
-		 r->address, own_conf_params(r->conf)->serial);
+	msg_event(MSG_NOTICE, "embassy-conf",
+		  "embassy %s: volume.conf changed (serial %" PRIu64 "); it is sent there",
+		  r->address, own_conf_params(r->conf)->serial);
 	step_renew(&r->step, now_ns);
 }
 
@@ -505,7 +511,7 @@ static void look_at_certificate(struct replicator *r, uint64_t now_ns)
 	memcpy(r->tls_warning, text, sizeof(r->tls_warning));
 	pthread_mutex_unlock(&r->mu);
 	if (news && text[0])
-		msg_warn("embassy %s: %s", r->address, text);
+		msg_event(MSG_WARN, "certificate-expires", "embassy %s: %s", r->address, text);
 }
 
 /* One step.  Returns until when to wait for news; 0: not at all. */

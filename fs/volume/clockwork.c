@@ -29,10 +29,11 @@
 	32u /* a checkpoint that fails may leave nodes in the log: less and less often */
 
 static const struct {
-	const char *fails, *works;
+	const char *id, *fails, *works;
 } words[FAILING_KINDS] = {
-	[FAILING_HEAD] = {"no head can be made", "heads are made again"},
-	[FAILING_CHECKPOINT] = {"no checkpoint can be taken", "checkpoints are taken again"},
+	[FAILING_HEAD] = {"head-failed", "no head can be made", "heads are made again"},
+	[FAILING_CHECKPOINT] = {"checkpoint-failed", "no checkpoint can be taken",
+				"checkpoints are taken again"},
 };
 
 static void note(struct volume *v, enum failing what, int rc) REQUIRES(v->clock_mu);
@@ -52,10 +53,11 @@ static void note(struct volume *v, enum failing what, int rc)
 		return;
 	memcpy(reason, text, sizeof(text));
 	if (rc < 0)
-		msg_error("%s: %s; nothing that was made durable is lost, trying again", v->cfg.dir,
+		msg_event(MSG_ERROR, words[what].id,
+			  "%s: %s; nothing that was made durable is lost, trying again", v->cfg.dir,
 			  text);
 	else
-		msg_info("%s: %s", v->cfg.dir, words[what].works);
+		msg_event(MSG_NOTICE, words[what].id, "%s: %s", v->cfg.dir, words[what].works);
 }
 
 void clockwork_reason(struct volume *v, char *out, size_t cap)

@@ -90,6 +90,7 @@ int takeover_replay(struct volume *v)
 	if (rc < 0)
 		return rc;
 	journal_resume(j);
-	msg_info("%s: taken over with %" PRIu64 " changes in memory", v->cfg.dir, r.n);
+	msg_event(MSG_NOTICE, "volume-taken-over",
+		  "%s: taken over with %" PRIu64 " changes in memory", v->cfg.dir, r.n);
 	return 0;
 }

@@ -193,8 +193,9 @@ static int load(struct volume *v, const struct log_tail *tail)
 		atomic_store(&v->head_blocks, tail->head.n_blocks);
 	}
 	if (tail->dropped_bytes != 0)
-		msg_info("%s: %" PRIu64 " bytes that were never made durable were cut off the log",
-			 v->cfg.dir, tail->dropped_bytes);
+		msg_event(MSG_NOTICE, "volume-recovered",
+			  "%s: %" PRIu64 " bytes that were never made durable were cut off the log",
+			  v->cfg.dir, tail->dropped_bytes);
 	return 0;
 }
 
