@@ -31,6 +31,8 @@
 static const struct {
 	const char *id, *fails, *works;
 } words[FAILING_KINDS] = {
+	[FAILING_SPACE] = {"disk-full", "the disk is full and writes are refused",
+			   "there is space again"},
 	[FAILING_HEAD] = {"head-failed", "no head can be made", "heads are made again"},
 	[FAILING_CHECKPOINT] = {"checkpoint-failed", "no checkpoint can be taken",
 				"checkpoints are taken again"},
@@ -62,11 +64,36 @@ static void note(struct volume *v, enum failing what, int rc)
 
 void clockwork_reason(struct volume *v, char *out, size_t cap)
 {
-	const char *head = v->reason[FAILING_HEAD], *checkpoint = v->reason[FAILING_CHECKPOINT];
+	size_t len = 0;
 
+	out[0] = '\0';
 	pthread_mutex_lock(&v->clock_mu);
-	snprintf(out, cap, "%s%s%s", head, head[0] && checkpoint[0] ? "; " : "", checkpoint);
+	for (unsigned i = 0; i < FAILING_KINDS && len < cap; i++)
+		if (v->reason[i][0])
+			len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? "; " : "",
+						v->reason[i]);
 	pthread_mutex_unlock(&v->clock_mu);
+}
+
+void clockwork_space_tried(struct volume *v, int rc)
+{
+	bool full = rc == -ENOSPC;
+
+	if ((rc < 0 && !full) || full == atomic_load_explicit(&v->full, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&v->clock_mu);
+	atomic_store(&v->full, full);
+	note(v, FAILING_SPACE, rc);
+	pthread_mutex_unlock(&v->clock_mu);
+}
+
+/* There may be space again, though nobody has tried. */
+static void look_at_space(struct volume *v)
+{
+	uint64_t bytes;
+
+	if (atomic_load(&v->full) && volume_disk_free(v, &bytes) == 0 && bytes >= SEGMENT_SIZE)
+		clockwork_space_tried(v, 0);
 }
 
 void clockwork_head_tried(struct volume *v, int rc)
@@ -210,6 +237,7 @@ static void *clock_main(void *arg)
 			v->want_head = false;
 		pthread_mutex_unlock(&v->clock_mu);
 		log_prepare(v->log);
+		look_at_space(v);
 		if (now) {
 			/* A failure is noted there; it is tried again. */
 			(void)!volume_add_head(v, &head);

@@ -61,7 +61,7 @@ struct rolled {
 };
 
 /* What may fail again and again while all else goes on; the status says why the newest did. */
-enum failing { FAILING_HEAD, FAILING_CHECKPOINT, FAILING_KINDS };
+enum failing { FAILING_SPACE, FAILING_HEAD, FAILING_CHECKPOINT, FAILING_KINDS };
 
 struct volume {
 	struct view view; /* the mutable view */
@@ -115,6 +115,7 @@ struct volume {
 	bool stopping, want_head, want_checkpoint; /* Guarded by clock_mu. */
 	uint64_t checkpoints; /* taken or failed so far.  Guarded by clock_mu. */
 	int checkpoint_rc;    /* of the newest.  Guarded by clock_mu. */
+	_Atomic bool full; /* the newest write was refused, for want of space */
 	/* why the newest of each kind failed, or empty.  Guarded by clock_mu. */
 	char reason[FAILING_KINDS][256];
 	int head_rc;		      /* of the newest try to make a head.  Guarded by clock_mu. */
@@ -132,6 +133,12 @@ struct volume {
 void clockwork_head_made(struct volume *v, int64_t time_ns);
 /* clockwork_head_tried(v, rc): a head was made (not negative), or why it could not be. */
 void clockwork_head_tried(struct volume *v, int rc);
+/*
+ * clockwork_space_tried(v, rc): contents were appended to the log, or ${rc} says why not.  Cheap, but
+ * where that changes.
+ */
+void clockwork_space_tried(struct volume *v, int rc);
+
 /* clockwork_head_failing(v): why the newest try failed, if it is too early for another; or 0. */
 int clockwork_head_failing(struct volume *v);
 /* clockwork_reason(v, out, cap): what fails, and why; empty: nothing does. */

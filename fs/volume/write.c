@@ -125,7 +125,7 @@ int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const
 		return -EFBIG;
 	rc = change_begin(v);
 	if (rc < 0)
-		return rc;
+		goto fail;
 	/*
 	 * Cut at multiples of EXTENT_MAX, so that a later write of the same range replaces whole
 	 * extents.
@@ -138,9 +138,14 @@ int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const
 		rc = log_append(v->log, BLOCK_DATA, p + (at - off), n, v->cfg.params->compress,
 				&e[w.n].ptr);
 		if (rc < 0)
-			return rc;
+			goto fail;
 	}
+	clockwork_space_tried(v, 0);
 	return change_run(v, write_locked, &w, NULL, 0);
+
+fail:
+	clockwork_space_tried(v, rc);
+	return rc;
 }
 
 /* The size grows to w->end, and nothing else. */

@@ -86,6 +86,7 @@ int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void
 		return change(v, &x);
 	}
 	rc = log_append(v->log, BLOCK_DATA, value, len, v->cfg.params->compress, &ptr);
+	clockwork_space_tried(v, rc);
 	if (rc < 0)
 		return rc;
 	x.value[0] = 1;

@@ -90,6 +90,11 @@ make_disk() {
 	esac
 } 2>/dev/null
 
+status_is() { # status_is WRITABLE REASON
+	local text
+	text=$(cat "$mnt/.embassy/status") && echo "$text" && grep -q "\"writable\": $1, \"reason\": \"$2" <<<"$text"
+}
+
 play() {
 	local round
 	"$build/tools/embassy" init "$disk/vol" --passphrase-file "$w/pass" >/dev/null
@@ -108,6 +113,7 @@ play() {
 		t "$round: read" md5sum --quiet -c "$w/sums"
 		t "$round: delete" change "$round"
 		t "$round: write" refused
+		t "$round: the status says it" status_is false 'the disk is full'
 		t "$round: it is as changed" changed "$round"
 		if [ "$round" = 7 ]; then
 			t "$round: killed" kill_all
@@ -124,6 +130,8 @@ play() {
 	t "write" refused
 	rm "$disk/ballast"
 	t "writing goes on by itself" wait_until 10 writes
+	t "the status says it" wait_until 10 status_is true '"'
+	t "the log says it" grep -q 'the disk is full and writes are refused' "$w/log"
 	t "it is as changed" changed 6
 	t "unmount" unmount
 	t "the volume is sound" "$build/tools/embassy" check "$disk/vol" --passphrase-file "$w/pass" --read-data
