@@ -104,7 +104,7 @@ Test(walks, threads_are_of_one_process)
 	pthread_t t;
 
 	cr_assert_eq(walks_process((uint64_t)getpid(), &self), 0);
-	cr_assert_eq(self.pid, getpid());
+	cr_assert_eq(self.pid, (uint64_t)getpid());
 	cr_assert_gt(self.started, 0);
 	pthread_create(&t, NULL, in_thread, &of_thread);
 	pthread_join(t, NULL);
