@@ -356,7 +356,7 @@ const struct command cmd_check = {
 	.help = "usage: embassy check VOLUME [OPTION]...\n\n"
 		"Verifies every frame, hash, signed head and the Merkle root of the log; with the\n"
 		"key also the seals and the whole namespace.  Changes nothing, but rebuilds a\n"
-		"missing or wrong catalog.  Exit code 0 only if all is sound; 20 damaged,\n"
+		"missing or wrong catalog if it may write there.  Exit code 0 only if all is sound; 20 damaged,\n"
 		"21 tampered with, 11 in use.\n\n"
 		"  --read-data[=PERCENT]  open every data block too, or a random PERCENT of them\n"
 		"  --log-only             do without the key: the log only\n"

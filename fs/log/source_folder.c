@@ -326,7 +326,7 @@ static int make_catalog(struct folder *f)
 static int find_catalog(struct folder *f, const char *volume_dir)
 {
 	int rc = catalog_open(volume_dir, f->params.id, CATALOG_READ, &f->catalog);
-	bool of_no_use = rc == -ERR_ABSENT || rc == -ERR_DAMAGED;
+	bool of_no_use = rc == -ERR_ABSENT || rc == -ERR_DAMAGED || rc == -EACCES;
 
 	if (rc == 0) {
 		rc = walk_tail(f);

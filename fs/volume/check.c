@@ -155,9 +155,13 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 	rc = params_load(cfg->dir, &c.params);
 	if (rc < 0)
 		return rc;
-	rc = volume_lock(cfg->dir, &lock);
+	rc = volume_lock_to_read(cfg->dir, &lock);
 	if (rc < 0)
 		goto release_params;
+	if (lock < 0)
+		check_note(&c,
+			   "its lock can't be taken by this user; if it is mounted somewhere, what "
+			   "is being written meanwhile may look like damage");
 	rc = store_open(cfg->dir, false, &c.store);
 	if (rc < 0)
 		goto unlock;

@@ -4,6 +4,7 @@
 /*
  * Verifies a volume that is not mounted: the log without a key, the namespace with one.  Changes
  * nothing but the catalog, which is rebuilt where it is missing or wrong, unless told to count anew.
+ * Needs no right to write: then the catalog stays as it is, and one of its own is made in TMPDIR.
  */
 
 #include "compiler.h"
@@ -43,7 +44,7 @@ struct check_counts {
 };
 
 /*
- * volume_check(cfg, out): hold the volume's lock and verify
+ * volume_check(cfg, out): hold the volume's lock (volume_lock_to_read()) and verify
  *  1. the log: every frame, every head's signature, number, parent, time, and the Merkle root over
  *  all blocks below it;
  *     where there are keys, also the seal of every node, delta and checkpoint and of a random

@@ -22,10 +22,12 @@
 #include "tail.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PROGRESS_BYTES (UINT64_C(16) << 20)
 
@@ -330,6 +332,16 @@ static int judge_end(struct log_pass *p, const struct scan_result *res)
 	return rc == -ERR_DAMAGED ? 0 : rc;
 }
 
+/* Whether this user, on this medium, can put a catalog in place. */
+static bool can_rebuild(const char *dir)
+{
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/catalog", dir);
+	return faccessat(AT_FDCWD, dir, W_OK, AT_EACCESS) == 0 &&
+	       (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 || errno == ENOENT);
+}
+
 static int judge_catalog(struct log_pass *p)
 {
 	struct check *c = p->c;
@@ -340,6 +352,13 @@ static int judge_catalog(struct log_pass *p)
 	if (p->broken) {
 		check_note(c, "the catalog is %s; it is not rebuilt, since the log is damaged",
 			   p->catalog != NULL ? "wrong" : "missing or damaged");
+		return 0;
+	}
+	if (!can_rebuild(c->cfg->dir)) {
+		check_note(
+			c,
+			"the catalog is %s; it is not rebuilt, since this user can't write there",
+			p->catalog != NULL ? "wrong" : "missing, damaged or unreadable");
 		return 0;
 	}
 	catalog_close(p->catalog);
@@ -359,7 +378,8 @@ static int open_catalog(struct log_pass *p)
 
 	if (rc < 0) {
 		p->catalog = NULL;
-		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
+		/* Nor does a reader need it. */
+		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED || rc == -EACCES ? 0 : rc;
 	}
 	p->catalog_whole = catalog_is_whole(p->catalog) > 0;
 	rc = catalog_newest(p->catalog, &p->known);

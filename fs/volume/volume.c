@@ -77,15 +77,11 @@ static bool holder_closes(int fd)
 	return file_read_at(fd, text, sizeof(text) - 1, 0) > 0 && strncmp(text, "closing", 7) == 0;
 }
 
-int volume_lock(const char *dir, int *out_fd)
+/* Takes ${fd}, the open file ${path}. */
+static int lock_file(int fd, const char *path, const char *dir, int *out_fd)
 {
-	char path[4096];
-	int fd, rc;
+	int rc;
 
-	snprintf(path, sizeof(path), "%s/lock", dir);
-	fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
-	if (fd < 0)
-		return err_say(fd, "%s: %s", path, strerror(-fd));
 	for (unsigned waited = 0;; waited += LOCK_POLL_MS) {
 		rc = file_lock(fd);
 		if (rc != -EAGAIN || waited >= LOCK_WAIT_MS ||
@@ -102,6 +98,34 @@ int volume_lock(const char *dir, int *out_fd)
 	lock_say(fd, "open");
 	*out_fd = fd;
 	return 0;
+}
+
+int volume_lock(const char *dir, int *out_fd)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+	if (fd < 0)
+		return err_say(fd, "%s: %s", path, strerror(-fd));
+	return lock_file(fd, path, dir, out_fd);
+}
+
+int volume_lock_to_read(const char *dir, int *out_fd)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/lock", dir);
+	fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
+	/* flock() asks for no right to write. */
+	if (fd == -EROFS || fd == -EACCES || fd == -EPERM)
+		fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
+	if (fd >= 0)
+		return lock_file(fd, path, dir, out_fd);
+	*out_fd = -1;
+	return fd == -ENOENT || fd == -EACCES ? 0 : err_say(fd, "%s: %s", path, strerror(-fd));
 }
 
 /*

@@ -62,6 +62,14 @@ struct volume_config {
 MUST_CHECK int volume_lock(const char *dir, int *out_fd);
 
 /*
+ * volume_lock_to_read(dir, out_fd): the same for who only reads and may not be able to write there: a
+ * read-only medium, another's folder.  ${*out_fd} is -1 if there is no lock that it could take: no
+ * file, and none can be made, or one that this user may not read.
+ * Returns as volume_lock().
+ */
+MUST_CHECK int volume_lock_to_read(const char *dir, int *out_fd);
+
+/*
  * volume_make(dir, params, keys): write the first segment (root folder owned by uid:gid with mode
  * 0755, first head) of a new volume whose volume.conf lies in ${dir}.
  * Returns 0; -EEXIST if it has a log already; -errno.

@@ -149,6 +149,31 @@ expect 2 'no head 99' "$embassy" heads "$w/vol" --to head:99
 	rm -r "$w/vol4"
 }
 expect 0 'is sound' "$embassy" check "$w/vol" --log-only
+
+# Where nothing can be written: a read-only medium, and a user who may only read; also without a catalog.
+chmod 711 "$w"
+cp -r "$w/vol" "$w/shown"
+chmod -R a+rX "$w/shown"
+mkdir -m 777 "$w/readers"
+cp "$embassy" "$w/readers/embassy"
+install -m 600 -o 65534 "$w/pass" "$w/readers/pass"
+mkdir "$w/ro" && mount --bind "$w/shown" "$w/ro" && mount -o remount,bind,ro "$w/ro"
+reader=(env TMPDIR="$w/readers" setpriv --reuid 65534 --regid 65534 --clear-groups "$w/readers/embassy")
+for _ in with without; do
+	# shellcheck disable=SC2086
+	expect 0 'is sound' "$embassy" check "$w/ro" $with --read-data
+	expect 0 'is sound' "${reader[@]}" check "$w/shown" --passphrase-file "$w/readers/pass" --read-data
+	rm -rf "$w/shown/catalog"
+done
+expect 0 'not rebuilt, since this user' "$embassy" check "$w/ro" --log-only
+chmod 600 "$w/shown/lock"
+expect 0 "lock can't be taken" "${reader[@]}" check "$w/shown" --log-only
+rm "$w/shown/lock"
+expect 0 'is sound' "$embassy" check "$w/ro" --log-only
+expect 1 '' test -e "$w/shown/catalog" -o -e "$w/shown/lock"
+umount "$w/ro"
+rm -r "$w/shown"
+chmod 700 "$w"
 expect 0 'is sound' "$embassy" check "$w/vol2" --key-file "$w/keyfile" --read-data
 
 # tls
@@ -195,6 +220,9 @@ expect 0 '^first$' "$embassy" snapshots "$mnt"
 	expect 0 '"name": "kept", .*"hold": true' "$embassy" snapshots "$mnt" --json $with
 	expect 1 'not permitted' rmdir "$mnt/.embassy/snapshots/kept"
 	expect 11 'in use' "$embassy" check "$w/vol" $with
+	mount --bind "$w/vol" "$w/ro" && mount -o remount,bind,ro "$w/ro"
+	expect 11 'in use' "$embassy" check "$w/ro" $with
+	umount "$w/ro"
 }
 expect 0 'first' "$embassy" heads "$mnt" --passphrase-file "$w/pass" --to snapshot:first
 expect 0 "volume +$id" "$embassy" status "$address/$id" --tls "$w/tls/embassy"
