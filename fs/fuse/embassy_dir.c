@@ -118,9 +118,10 @@ static void fill_stat(const struct mount *m, uint64_t node, const struct text *t
 {
 	*out = (struct stat){
 		.st_ino = embassy_id(text ? EMBASSY_NODE_STATUS : node),
-		.st_mode = text				    ? S_IFREG | 0444
-			   : node == EMBASSY_NODE_SNAPSHOTS ? S_IFDIR | 0755
-							    : S_IFDIR | 0555,
+		.st_mode = text						   ? S_IFREG | 0444
+			   : node == EMBASSY_NODE_SNAPSHOTS		   ? S_IFDIR | 0755
+			   : node == EMBASSY_NODE_TOP && !m->history_users ? S_IFDIR | 0500
+									   : S_IFDIR | 0555,
 		.st_nlink = text ? 1 : 2,
 		.st_uid = m->owner,
 		.st_size = text ? (off_t)text->buf.len : 0,

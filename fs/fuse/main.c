@@ -159,6 +159,7 @@ static int serve(struct run *run, struct content *c)
 		.n_threads = content_is_remote(c) ? THREADS_REMOTE : THREADS_LOCAL,
 		.memory_bytes = content_memory(o),
 		.heir = &run->heir,
+		.history_users = o->history_users,
 		.noatime = o->noatime && !o->strictatime,
 		.nodiratime = o->nodiratime,
 		.strictatime = o->strictatime,

@@ -12,9 +12,11 @@
 
 #include "mount.h"
 
+#include "acl.h"
 #include "complain.h"
 #include "embassy_dir.h"
 #include "err.h"
+#include "past.h"
 #include "seeks.h"
 #include "slots.h"
 #include "source.h"
@@ -329,9 +331,41 @@ static bool may_be_unwritten(struct mount *m, const struct attr *a, uint64_t hea
 	       unwritten_is(m->unwritten, a->ino);
 }
 
+/* What callers may do with a file of a view by what it is now as well; past.h. */
+static uint32_t permissions_of_past(struct mount *m, const struct attr *then)
+{
+	struct attr now;
+	size_t len;
+	int rc = view_getattr(m->view, then->ino, &now), acl;
+
+	if (rc == -ENOENT || rc == -ESTALE)
+		return past_permissions(then, NULL, false);
+	if (rc < 0)
+		return 0; /* what it is now can't be read: only root gets it */
+	acl = view_getxattr(m->view, then->ino, ACL_ACCESS, NULL, 0, &len);
+	return past_permissions(then, &now, acl != -ENODATA);
+}
+
+/*
+ * A file of a view.  A device is shown without its number: the kernel opens devices itself, and
+ * opens none of number 0.
+ */
+static double stat_for_past(struct mount *m, const struct attr *a, struct stat *out)
+{
+	out->st_mode = past_harmless(out->st_mode);
+	out->st_rdev = 0;
+	if (!m->history_users)
+		return TIMEOUT_LONG_S;
+	out->st_mode = (out->st_mode & ~(mode_t)0777) | permissions_of_past(m, a);
+	/* Its present permissions may change. */
+	return 0;
+}
+
 double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct stat *out)
 {
 	stat_of(a, head, out);
+	if (head != 0)
+		return stat_for_past(m, a, out);
 	if (!may_be_unwritten(m, a, head))
 		return TIMEOUT_LONG_S;
 	out->st_blocks = BLOCKS_UNWRITTEN;

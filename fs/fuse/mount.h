@@ -65,6 +65,7 @@ struct mount {
 	struct replicator **replicators;
 	size_t n_replicators;
 	uid_t owner; /* who mounted it */
+	bool history_users; /* others get at .embassy as well, and so at views */
 	unsigned n_threads;
 	size_t memory_bytes;
 	struct heir *heir; /* from the process before, and for the one after */
@@ -156,7 +157,8 @@ void place_accessed(struct mount *m, const struct place *n, bool is_dir);
 void stat_of(const struct attr *a, uint64_t head, struct stat *out);
 
 /*
- * stat_for(m, a, head, out): the same, and for how long the kernel may keep them, in seconds.
+ * stat_for(m, a, head, out): the same, of a view in .embassy with what past.h leaves, and for how
+ * long the kernel may keep them, in seconds.
  * Where the kernel may hold the contents of a file of which nothing is stored: 0, and ${out} says
  * that it has a block.
  */

@@ -34,6 +34,7 @@ const char options_help[] =
 	"                        latest, head:NUMBER or snapshot:NAME\n"
 	"  -o ro                 read-only: the newest head\n"
 	"  -o allow_other        let other users in (file permissions apply)\n"
+	"  -o history=users      let them into .embassy as well; history=owner: not (default)\n"
 	"  -o noatime            do not update access times; nodiratime: not those of folders;\n"
 	"                        strictatime: at every read; else as relatime does\n"
 	"  -o flush=SECONDS      what programs wrote reaches the disk at least this often\n"
@@ -87,6 +88,7 @@ enum value {
 	VALUE_SECONDS,
 	VALUE_SIZE,
 	VALUE_EMBASSY,
+	VALUE_HISTORY, /* owner or users */
 	VALUE_ANY
 };
 
@@ -109,6 +111,7 @@ static const struct spec specs[] = {
 	{"ro", VALUE_ACCESS, 0, true},
 	{"rw", VALUE_ACCESS, 0, false},
 	{"allow_other", VALUE_NONE, AT(allow_other), true},
+	{"history", VALUE_HISTORY, AT(history_users), false},
 	{"noatime", VALUE_NONE, AT(noatime), true},
 	{"atime", VALUE_NONE, AT(noatime), false},
 	{"nodiratime", VALUE_NONE, AT(nodiratime), true},
@@ -216,6 +219,13 @@ static int add_embassy(struct options *o, const char *value)
 	return o->embassies[o->n_embassies] ? o->n_embassies++, 0 : -ENOMEM;
 }
 
+static int set_history(const char *value, bool *out_users)
+{
+	*out_users = strcmp(value, "users") == 0;
+	return *out_users || strcmp(value, "owner") == 0 ? 0
+							 : refuse("history", "is owner or users");
+}
+
 static int apply(struct options *o, const struct spec *sp, const char *value)
 {
 	void *field = sp->field == IGNORED ? NULL : (char *)o + sp->field;
@@ -235,6 +245,8 @@ static int apply(struct options *o, const struct spec *sp, const char *value)
 	if (!value || !*value)
 		return refuse(sp->name, "needs a value");
 	switch (sp->value) {
+	case VALUE_HISTORY:
+		return set_history(value, field);
 	case VALUE_TEXT:
 		return set_text(field, strdup(value));
 	case VALUE_PATH:
@@ -418,6 +430,8 @@ static int format_spec(const struct options *o, const struct spec *sp, char **li
 								 : 0;
 	case VALUE_NONE:
 		return sp->flag && *(const bool *)field ? add_word(list, sp->name, NULL) : 0;
+	case VALUE_HISTORY:
+		return *(const bool *)field ? add_word(list, sp->name, "users") : 0;
 	case VALUE_TEXT:
 	case VALUE_PATH:
 		return *(char *const *)field ? add_word(list, sp->name, *(char *const *)field) : 0;

@@ -20,6 +20,7 @@ struct options {
 	char *passphrase_file, *key_file, *tls_dir, *at;
 	char *embassies[OPTIONS_EMBASSIES_MAX];
 	size_t n_embassies;
+	bool history_users; /* .embassy is open to all who are let in, not to the mounter alone */
 	bool read_write; /* asked for in so many words */
 	bool read_only, allow_other, dev, suid, noexec, noatime, nodiratime, strictatime;
 	unsigned flush_s, checkpoint_s;	    /* 0: not given */

@@ -98,8 +98,9 @@ static int format_options(const struct mount *m, const struct options *o, char *
 	}
 	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s", source,
 		     o->allow_other ? ",allow_other" : "", m->volume ? "" : ",ro",
-		     o->dev ? ",dev" : "", o->suid ? ",suid" : "", o->noexec ? ",noexec" : "",
-		     o->noatime ? ",noatime" : "") < 0)
+		     /* What is all past is nobody's program or device any more. */
+		     o->dev && m->volume ? ",dev" : "", o->suid && m->volume ? ",suid" : "",
+		     o->noexec ? ",noexec" : "", o->noatime ? ",noatime" : "") < 0)
 		*out = NULL;
 	free(source);
 	return *out ? 0 : -ENOMEM;
@@ -164,9 +165,9 @@ destroy:
 int session_remount(const struct options *o)
 {
 	unsigned long flags = MS_REMOUNT | (o->read_only ? MS_RDONLY : 0) |
-			      (o->dev ? 0 : MS_NODEV) | (o->suid ? 0 : MS_NOSUID) |
-			      (o->noexec ? MS_NOEXEC : 0) | (o->noatime ? MS_NOATIME : 0) |
-			      (o->nodiratime ? MS_NODIRATIME : 0);
+			      (o->dev && !o->at ? 0 : MS_NODEV) |
+			      (o->suid && !o->at ? 0 : MS_NOSUID) | (o->noexec ? MS_NOEXEC : 0) |
+			      (o->noatime ? MS_NOATIME : 0) | (o->nodiratime ? MS_NODIRATIME : 0);
 	struct statfs st;
 
 	if (statfs(o->mount_point, &st) < 0)

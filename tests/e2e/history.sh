@@ -1,0 +1,90 @@
+#!/bin/bash
+# Who may see the past: what was closed to a user, or removed, stays closed in views, old programs have no privileges
+# there and old devices do not open.
+#
+# usage: history.sh [BUILD-DIR]		as root
+set -uo pipefail
+
+here=$(realpath "$(dirname "$0")")
+# shellcheck source=tools/lib.sh
+. "$here/../../tools/lib.sh"
+build=$(realpath "${1:-$here/../../build}")
+[ "$(id -u)" = 0 ] || die "it mounts; run it as root"
+
+w=$(mktemp -d "${TMPDIR:-/var/tmp}/embassyfs-history.XXXXXX")
+mnt=$w/mnt
+passed=0 failed=0
+mkdir "$mnt"
+chmod 755 "$w"
+
+cleanup() {
+	trap - EXIT
+	umount "$mnt" 2>/dev/null || umount -l "$mnt" 2>/dev/null
+	rm -rf --one-file-system "$w"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+explain() { tail -n 3 "$w/log"; }
+mount_it() { "$build/fs/fuse/embassyfs" "$w/vol" "$mnt" -o "passphrase-file=$w/pass,allow_other,suid,dev$1" 2>>"$w/log"; }
+gone() { [ -z "$(daemon_of "$mnt")" ]; }
+remount() { umount "$mnt" && wait_until 20 gone && mount_it "$1"; }
+as() { setpriv --reuid="$1" --regid="$1" --clear-groups "${@:2}"; }
+reads() { [ "$(as "$1" cat "$2" 2>/dev/null)" = secret ]; }
+refused() { ! as "$1" cat "$2" >"$w/said" 2>&1 && grep -q 'Permission denied' "$w/said"; }
+no_device() { ! head -c 1 "$1" >"$w/said" 2>&1 && grep -q 'No such device' "$w/said"; }
+no_list() { ! getfacl -n "$1" >"$w/said" 2>&1 && grep -q 'Permission denied' "$w/said"; }
+
+(umask 077; echo 'correct horse' >"$w/pass")
+"$build/tools/embassy" init "$w/vol" --passphrase-file "$w/pass" >/dev/null || die "init"
+mount_it '' || die "mount: $(cat "$w/log")"
+cd "$mnt" || exit 1
+chmod 755 .
+for f in open closed removed given listed gets; do
+	echo secret >$f
+	chmod 644 $f
+done
+setfacl -m u:1001:rw listed
+cp "$(command -v id)" program
+setcap cap_net_raw+ep program
+chmod 6755 program
+mknod zero c 1 5
+chmod 666 zero
+mkdir .embassy/snapshots/then
+chmod 600 closed zero
+rm removed
+chown 1001:1001 given
+chmod 600 given
+setfacl -m u:1002:- gets
+cd /
+past=$mnt/.embassy/snapshots/then
+
+t "the owner of the mount reads the past" reads 0 "$past/closed"
+t "nobody else does" refused 1001 "$past/open"
+t "nor what status says" refused 1001 "$mnt/.embassy/status"
+t "set-id bits of the past are not shown" [ "$(stat -c %a "$past/program")" = 755 ]
+t "nor capabilities" [ -z "$(getcap "$past/program")" ]
+t "the present has them" [ "$(stat -c %a "$mnt/program")" = 6755 ]
+t "a device of the past does not open" no_device "$past/zero"
+
+t "mount with history=users" remount ,history=users
+t "what is open then and now is read" reads 1001 "$past/open"
+t "what was closed since is not" refused 1001 "$past/closed"
+t "nor what was removed" refused 1001 "$past/removed"
+t "but by root" reads 0 "$past/removed"
+t "what was given to a user was not his then alone" refused 1001 "$past/given"
+t "an access list then is not trusted" refused 1001 "$past/listed"
+t "and not told" no_list "$past/listed"
+t "an access list now counts" refused 1002 "$past/gets"
+t "a program's owner is not lent" [ "$(as 1001 "$past/program" -u)" = 1001 ]
+chmod 600 "$mnt/open"
+t "what is closed while its past is in use is closed there" refused 1001 "$past/open"
+chmod 644 "$mnt/open"
+t "and opened again" reads 1001 "$past/open"
+
+t "mount the past itself" remount ",at=snapshot:then"
+t "it is nosuid and nodev" bash -c "findmnt -n -o OPTIONS '$mnt' | grep nosuid | grep -q nodev"
+t "and shows everything as it was" [ "$(stat -c '%a %t,%T' "$mnt/program" "$mnt/zero" | tr '\n' ' ')" = "6755 0,0 666 1,5 " ]
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
