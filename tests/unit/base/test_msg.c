@@ -66,7 +66,7 @@ static unsigned lines(const char *text)
 	return n;
 }
 
-Test(msg, peers_bytes_are_escaped)
+Test(msg, peers_bytes_are_escaped, .timeout = 60)
 {
 	capture();
 	msg_event(MSG_WARN, "thing", "%s", "a\nprog: forged [thing]\r\x7f");
@@ -82,7 +82,7 @@ Test(msg, peers_bytes_are_escaped)
 		"[thing]\n");
 }
 
-Test(msg, each_id_is_bounded_by_itself)
+Test(msg, each_id_is_bounded_by_itself, .timeout = 60)
 {
 	uint64_t begin_ns = clock_mono_ns(), seconds;
 	unsigned n;
@@ -119,7 +119,7 @@ Test(msg, each_id_is_bounded_by_itself)
 	} while (!strstr(written(), " more before were left out) [flood]\n"));
 }
 
-Test(msg, the_journal_gets_priorities)
+Test(msg, the_journal_gets_priorities, .timeout = 60)
 {
 	char stream[64];
 	struct stat st;

@@ -170,6 +170,65 @@ Test(replicate, killed_midway_again_and_again, .timeout = 240)
 	scene_free(sc);
 }
 
+/* Each line begins with ${program}, ends in ${id}, and comes after the one before, at ${*at}. */
+static void expect_line(const char **at, const char *program, const char *id)
+{
+	for (const char *next; (next = strchr(*at, '\n')); *at = next + 1) {
+		size_t len = (size_t)(next - *at), id_len = strlen(id);
+
+		if (len > id_len && strncmp(*at, program, strlen(program)) == 0 &&
+		    memcmp(next - id_len, id, id_len) == 0) {
+			*at = next + 1;
+			return;
+		}
+	}
+	cr_expect_fail("no line of %s with %s", program, id);
+}
+
+Test(replicate, both_sides_tell_what_happened, .timeout = 120)
+{
+	struct scene *sc = scene_new(false);
+	char path[300], text[16384];
+	const char *home = text, *server = text;
+	size_t len;
+	FILE *log;
+
+	snprintf(path, sizeof(path), "%.250s/log", sc->tmp);
+	cr_assert(freopen(path, "a", stderr));
+	setvbuf(stderr, NULL, _IOLBF, 0);
+	synth_add(&sc->home, 1 << 20, 50000);
+	server_start(sc);
+	home_start(sc, &sc->home);
+	await_position(sc, head_end(&sc->home.newest));
+	embassyd_end(&sc->server, SIGKILL);
+	await_state(sc, REPLICATOR_CONNECTING, "");
+	server_start(sc);
+	synth_add(&sc->home, 1 << 20, 50000);
+	replicator_wake(sc->r);
+	await_position(sc, head_end(&sc->home.newest));
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	embassyd_end(&sc->server, SIGTERM);
+
+	log = fopen(path, "r");
+	cr_assert(log);
+	len = fread(text, 1, sizeof(text) - 1, log);
+	text[len] = '\0';
+	fclose(log);
+	expect_line(&home, "test: ", " [stream-opened]");
+	expect_line(&home, "test: ", " [stream-ended]");
+	expect_line(&home, "test: ", " [embassy-trouble]");
+	expect_line(&home, "test: ", " [stream-opened]");
+	expect_line(&home, "test: ", " [embassy-works]");
+	expect_line(&server, "embassyd: ", " [volume-created]");
+	expect_line(&server, "embassyd: ", " [stream-opened]");
+	expect_line(&server, "embassyd: ", " [volume-opened]");
+	expect_line(&server, "embassyd: ", " [stream-opened]");
+	expect_line(&server, "embassyd: ", " [stream-ended]");
+	expect_line(&server, "embassyd: ", " [server-stopped]");
+	scene_free(sc);
+}
+
 Test(replicate, over_tls_and_a_home_restarted, .timeout = 120)
 {
 	struct scene *sc = scene_new(true);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -234,10 +235,15 @@ static void *ask(void *arg)
 	for (int i = 0; i < QUESTIONS; i++) {
 		struct copy_stand s;
 		struct copy *c;
+		uint64_t len;
 
 		cr_assert_eq(vault_find(vault, log_.id, &c), 0);
+		sched_yield();
 		copy_get_stand(c, &s);
 		cr_expect_eq(s.end, end);
+		cr_expect(copy_owned_by(c, WHO));
+		/* From the disk. */
+		cr_expect_eq(copy_clip(c, 0, 1, &len), 0);
 		copy_unref(c);
 	}
 	atomic_fetch_sub(&asking, 1);
