@@ -10,7 +10,7 @@
  *  2. A child is appended before the node that points to it, so every pointer lies below.
  *  3. A run that has given off a node keeps at least BUILD_NODE_MIN bytes, so only a run that is
  *     all of what came can be smaller; it is closed only when nothing more comes on its level, and
- *     then joined with the node before it.
+ *     then joined with the node before it; or beside a node that can't be read (b->around).
  *  4. A run is less than TREE_NODE_TARGET + BUILD_NODE_MIN bytes between calls.
  */
 
@@ -274,6 +274,21 @@ int build_open(struct build *b, uint32_t level, const struct block_ptr *ptr, str
 	return 0;
 }
 
+int build_keep(struct build *b, uint32_t level, const struct node_item *first)
+{
+	struct block_ptr ptr;
+	bool all;
+	int rc;
+
+	assert(first->value_len == BLOCK_PTR_LEN);
+	rc = close_up_to(b, level, 0, &all);
+	if (rc < 0)
+		return rc;
+	assert(all);
+	block_ptr_decode(first->value, &ptr);
+	return add_child(b, level + 1, first->key, first->key_len, &ptr);
+}
+
 /* Recursion is at most TREE_HEIGHT_MAX deep: each step is one level lower. */
 int build_ref(struct build *b, uint32_t level, const struct node_item *first)
 {
@@ -291,6 +306,8 @@ int build_ref(struct build *b, uint32_t level, const struct node_item *first)
 		return add_child(b, level + 1, first->key, first->key_len, &ptr);
 
 	rc = build_open(b, level, &ptr, &n);
+	if (b->around && tree_unreadable(rc))
+		return build_keep(b, level, first);
 	for (uint32_t i = 0; rc == 0 && i < n->n; i++) {
 		struct node_item it;
 
@@ -313,7 +330,7 @@ static bool any_above(const struct build *b, uint32_t level)
 /*
  * Take the newest node of ${level} back out of the run above it, and put its entries before the run
  * on ${level}.  Something is above. Recursion goes up: a run above that is empty takes one back
- * first.
+ * first.  1: that node can't be read and stays (b->around).
  */
 static int take_back(struct build *b, uint32_t level)
 {
@@ -327,17 +344,17 @@ static int take_back(struct build *b, uint32_t level)
 	assert(any_above(b, level));
 	if (up->n == 0)
 		rc = take_back(b, level + 1);
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
 
 	run_entry(up, up->n - 1, &it);
 	block_ptr_decode(it.value, &ptr);
+	rc = tree_node_get(b->cache, &ptr, level, NULL, &n);
+	if (rc < 0)
+		return b->around && tree_unreadable(rc) ? 1 : rc;
 	up->n--;
 	up->len = up->at[up->n];
 	up->last_len = 0;
-	rc = tree_node_get(b->cache, &ptr, level, NULL, &n);
-	if (rc < 0)
-		return rc;
 
 	/* The run is set aside and comes in again behind the node. */
 	lv->data = NULL;
@@ -379,7 +396,7 @@ int build_finish(struct build *b, struct tree_root *out)
 			continue;
 		if (above && too_small(lv))
 			rc = take_back(b, l);
-		if (rc == 0)
+		if (rc >= 0)
 			rc = close_run(b, l);
 		if (rc < 0)
 			return rc;

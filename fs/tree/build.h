@@ -32,6 +32,8 @@ struct build_level {
 
 struct build {
 	struct node_cache *cache;
+	/* an old node that can't be read stays where it is, beside nodes that may be small */
+	bool around;
 	const struct block_io *io;
 	struct build_level
 		level[TREE_HEIGHT_MAX + 1]; /* the uppermost gets the root's entry only */
@@ -55,6 +57,12 @@ MUST_CHECK int build_item(struct build *b, const struct node_item *it);
  * then as much of it is opened as joins that run.
  */
 MUST_CHECK int build_ref(struct build *b, uint32_t level, const struct node_item *first);
+
+/*
+ * build_keep(b, level, first): the same, but what comes before is closed however small it is, and
+ * nothing is read.
+ */
+MUST_CHECK int build_keep(struct build *b, uint32_t level, const struct node_item *first);
 
 /*
  * build_open(b, level, ptr): next come entries of this old node, one by one.  Gives it borrowed,

@@ -5,6 +5,9 @@
  * new tree as it is, one that a deleted range covers is left out, and only what is neither is
  * opened.
  *
+ * A merge around damage leaves a subtree that it can't open where it is, and passes over the changes
+ * that fall into it; the caller is told which.
+ *
  * Invariants: all changes with keys below the place that the pass has reached are applied; ${range}
  * is the first range that ends after it.
  */
@@ -12,18 +15,26 @@
 #include "tree.h"
 
 #include "build.h"
+#include "err.h"
 #include "overlay_internal.h"
 
-struct merge {
-	struct build build;
-	const struct skip_node *change; /* the next entry of the overlay */
-	const struct skip_node *range;	/* the first deleted range not yet passed */
-};
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 /* The end of a subtree's keys; NULL: none. */
 struct bound {
 	const uint8_t *key;
 	size_t len;
+};
+
+struct merge {
+	struct build build;
+	const struct skip_node *change; /* the next entry of the overlay */
+	const struct skip_node *range;	/* the first deleted range not yet passed */
+	struct tree_gaps *gaps;		/* NULL: what can't be read ends the merge */
+	struct bound end;		/* no key of the old tree is as high */
 };
 
 static bool below(const struct skip_node *n, const struct bound *to)
@@ -80,6 +91,70 @@ static int merge_leaf(struct merge *m, const struct node *leaf, const struct bou
 	return apply_changes_below(m, to);
 }
 
+bool tree_unreadable(int rc)
+{
+	return rc == -ERR_DAMAGED || rc == -ERR_ABSENT || rc == -EIO;
+}
+
+void tree_gaps_release(struct tree_gaps *g)
+{
+	free(g->gap);
+	*g = (struct tree_gaps){0};
+}
+
+static int add_gap(struct tree_gaps *g, const struct block_ptr *ptr, const struct bound *from,
+		   const struct bound *to, int why)
+{
+	struct tree_gap *gap;
+
+	if (g->n == TREE_GAPS_MAX)
+		return why;
+	if (g->n == 0) {
+		g->rc = why;
+		snprintf(g->detail, sizeof(g->detail), "%s", err_detail(why));
+	}
+	if (g->n == g->cap) {
+		size_t cap = g->cap ? 2 * g->cap : 8;
+
+		gap = realloc(g->gap, cap * sizeof(*gap));
+		if (!gap)
+			return -ENOMEM;
+		g->gap = gap;
+		g->cap = cap;
+	}
+	gap = &g->gap[g->n++];
+	gap->ptr = *ptr;
+	gap->span.from_len = from->len;
+	memcpy(gap->span.from, from->key, from->len);
+	gap->span.to_len = to->key ? to->len : 0;
+	if (to->key)
+		memcpy(gap->span.to, to->key, to->len);
+	return 0;
+}
+
+/* A subtree as in merge_subtree(), at ${ptr}, can't be read, which ${why} says. */
+static int leave_subtree(struct merge *m, uint32_t level, const struct node_item *self,
+			 const struct bound *to, const struct block_ptr *ptr, int why)
+{
+	struct bound from = {self->key, self->key_len}, gap_to = *to;
+	int rc = 0;
+
+	if (key_cmp(m->end.key, m->end.len, from.key, from.len) > 0 &&
+	    (!to->key || key_cmp(m->end.key, m->end.len, to->key, to->len) < 0))
+		gap_to = m->end;
+	/* Before the first key of all there is nothing old. */
+	rc = apply_changes_below(m, &from);
+	if (rc == 0 && (below(m->change, &gap_to) || below(m->range, &gap_to)))
+		rc = add_gap(m->gaps, ptr, &from, &gap_to, why);
+	if (rc == 0)
+		rc = build_keep(&m->build, level, self);
+	if (rc < 0)
+		return rc;
+	while (below(m->change, &gap_to))
+		m->change = m->change->next[0];
+	return apply_changes_below(m, to);
+}
+
 /*
  * The subtree whose root, of ${level}, is the value of ${self}; its keys lie from self's key, the
  * first one's below any, to ${to}. Recursion is at most TREE_HEIGHT_MAX deep.
@@ -88,8 +163,8 @@ static int merge_subtree(struct merge *m, uint32_t level, const struct node_item
 			 const struct bound *to)
 {
 	bool begins_deleted = deleted(m, self->key, self->key_len);
+	struct node *n, *readable = NULL;
 	struct block_ptr ptr;
-	struct node *n;
 	int rc;
 
 	if (begins_deleted && to->key &&
@@ -99,7 +174,14 @@ static int merge_subtree(struct merge *m, uint32_t level, const struct node_item
 		return build_ref(&m->build, level, self);
 
 	block_ptr_decode(self->value, &ptr);
+	if (m->gaps) {
+		rc = tree_node_get(m->build.cache, &ptr, level, NULL, &readable);
+		if (rc < 0)
+			return tree_unreadable(rc) ? leave_subtree(m, level, self, to, &ptr, rc)
+						   : rc;
+	}
 	rc = build_open(&m->build, level, &ptr, &n);
+	node_put(m->build.cache, readable);
 	if (rc < 0)
 		return rc;
 	if (level == 0)
@@ -139,27 +221,47 @@ static int merge_root(struct merge *m, struct node_cache *c, const struct tree_r
 	return rc;
 }
 
-int tree_merge(struct node_cache *c, const struct block_io *io, const struct tree_root *old,
-	       const struct overlay *changes, struct tree_root *out)
+static int merge(struct merge *m, struct node_cache *c, const struct block_io *io,
+		 const struct tree_root *old, const struct overlay *changes, struct tree_root *out)
 {
-	struct merge m = {.change = changes->entries.head[0], .range = changes->ranges.head[0]};
 	struct bound none = {0};
 	int rc;
 
+	m->change = changes->entries.head[0];
+	m->range = changes->ranges.head[0];
 	rc = tree_root_check(old);
 	if (rc < 0)
 		return rc;
-	if (!m.change && !m.range) {
+	if (!m->change && !m->range) {
 		*out = *old;
 		return 0;
 	}
-	build_init(&m.build, c, io);
+	build_init(&m->build, c, io);
+	m->build.around = m->gaps != NULL;
 	if (old->height > 0)
-		rc = merge_root(&m, c, old);
+		rc = merge_root(m, c, old);
 	else
-		rc = apply_changes_below(&m, &none);
+		rc = apply_changes_below(m, &none);
 	if (rc == 0)
-		rc = build_finish(&m.build, out);
-	build_release(&m.build);
+		rc = build_finish(&m->build, out);
+	build_release(&m->build);
 	return rc;
+}
+
+int tree_merge(struct node_cache *c, const struct block_io *io, const struct tree_root *old,
+	       const struct overlay *changes, struct tree_root *out)
+{
+	struct merge m = {0};
+
+	return merge(&m, c, io, old, changes, out);
+}
+
+int tree_merge_around(struct node_cache *c, const struct block_io *io, const struct tree_root *old,
+		      const struct overlay *changes, const void *end, size_t end_len,
+		      struct tree_gaps *gaps, struct tree_root *out)
+{
+	struct merge m = {.gaps = gaps, .end = {end, end_len}};
+
+	assert(gaps->n == 0 && end_len > 0);
+	return merge(&m, c, io, old, changes, out);
 }

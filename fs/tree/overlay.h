@@ -119,4 +119,26 @@ MUST_CHECK int overlay_replay(struct overlay *ov, const void *records, size_t le
 MUST_CHECK int overlay_encode(const struct overlay *ov, size_t piece_max,
 			      int (*fn)(void *ctx, const void *records, size_t len), void *ctx);
 
+/* Keys from..to; to_len 0: without an end. */
+struct overlay_span {
+	uint8_t from[TREE_KEY_MAX], to[TREE_KEY_MAX];
+	size_t from_len, to_len;
+};
+
+/*
+ * overlay_span_bytes(ov, span): the memory that what ${ov} changes in ${span} takes in an overlay,
+ * roughly.
+ */
+size_t overlay_span_bytes(const struct overlay *ov, const struct overlay_span *span);
+
+/*
+ * overlay_renew(ov, below, span, bytes_max): let ${ov} hold what it, laid over ${below}, changes in
+ * ${span}, all of it pending and traced, however old.  ${ov} over ${below} is what it was before.
+ * Stops before it adds more than ${bytes_max} of records (but for what one key has), and moves the
+ * beginning of ${span} to where it stopped.
+ * Returns 1: something is left; 0; or -ENOMEM, nothing changed.
+ */
+MUST_CHECK int overlay_renew(struct overlay *ov, const struct overlay *below,
+			     struct overlay_span *span, size_t bytes_max);
+
 #endif /* !OVERLAY_H_ */

@@ -9,15 +9,15 @@
 
 #include "block.h"
 #include "compiler.h"
+#include "overlay.h"
 
 #include <stdbool.h>
 
 struct node_cache;
 struct need;
-struct overlay;
 
 #define TREE_HEIGHT_MAX 12u
-#ifndef TREE_NODE_TARGET /* the simulation has a smaller one */
+#ifndef TREE_NODE_TARGET	     /* the simulation has a smaller one */
 #define TREE_NODE_TARGET (16u << 10) /* plaintext bytes at which a node is split */
 #endif
 
@@ -79,6 +79,43 @@ void tree_item(const struct tree_cursor *tc, const uint8_t **out_key, size_t *ou
 MUST_CHECK int tree_merge(struct node_cache *c, const struct block_io *io,
 			  const struct tree_root *old, const struct overlay *changes,
 			  struct tree_root *out);
+
+/*
+ * tree_unreadable(rc): does ${rc} say that a node is damaged, or not in this copy, or that its disk
+ * fails?  Others can still be read then.
+ */
+bool tree_unreadable(int rc);
+
+#define TREE_GAPS_MAX 1024u
+
+/* Where a merge left the old tree as it is. */
+struct tree_gap {
+	struct block_ptr ptr; /* the node that can't be read */
+	struct overlay_span span;
+};
+
+/* Zero-initialise; end with tree_gaps_release(). */
+struct tree_gaps {
+	struct tree_gap *gap; /* n of them, in the order of keys */
+	size_t n, cap;
+	int rc;		  /* why the first can't be read */
+	char detail[256]; /* in words */
+};
+
+void tree_gaps_release(struct tree_gaps *g);
+
+/*
+ * tree_merge_around(c, io, old, changes, end, end_len, gaps, out): as tree_merge(), but a subtree that
+ * a change falls into and whose root can't be read (tree_unreadable()) stays in the tree as it is,
+ * and ${gaps}, empty before, gets the keys between which ${changes} are not applied.  No key of
+ * ${old} is as high as ${end}: the last gap ends there at the latest, so what is new goes on.  A
+ * neighbour of such a subtree may be a small node.
+ * Returns as tree_merge(); the root's own error; or that of one more gap than TREE_GAPS_MAX.
+ */
+MUST_CHECK int tree_merge_around(struct node_cache *c, const struct block_io *io,
+				 const struct tree_root *old, const struct overlay *changes,
+				 const void *end, size_t end_len, struct tree_gaps *gaps,
+				 struct tree_root *out);
 
 /*
  * tree_walk(c, root, fn_node, fn_item, ctx): visit every node, before what lies below it, and item

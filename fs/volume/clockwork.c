@@ -36,6 +36,9 @@ static const struct {
 	[FAILING_HEAD] = {"head-failed", "no head can be made", "heads are made again"},
 	[FAILING_CHECKPOINT] = {"checkpoint-failed", "no checkpoint can be taken",
 				"checkpoints are taken again"},
+	[FAILING_MERGE] = {"checkpoint-incomplete",
+			   "the newest checkpoint leaves changes out, which deltas keep",
+			   "checkpoints leave nothing out again"},
 };
 
 static void note(struct volume *v, enum failing what, int rc) REQUIRES(v->clock_mu);
@@ -263,10 +266,15 @@ static int freeze(struct volume *v, struct checkpoint *out)
 
 static bool anything_new(struct volume *v)
 {
+	const struct overlay *live;
 	bool news;
 
 	view_rdlock(&v->view);
-	news = v->view.map.frozen != NULL || overlay_bytes(v->view.map.live) > v->overlay_empty;
+	live = v->view.map.live;
+	/* What the newest checkpoint left out would be left out again. */
+	news = v->view.map.frozen != NULL ||
+	       (overlay_bytes(live) > v->overlay_empty &&
+		(v->gaps.renewed == 0 || overlay_changes(live) != v->gaps.renewed));
 	view_unlock(&v->view);
 	return news;
 }
@@ -300,12 +308,15 @@ int checkpoint_take(struct volume *v)
 	 * can be read unlocked.  A tree that was merged, and has no checkpoint yet, is used again.
 	 */
 	if (!v->merged) {
-		rc = tree_merge(v->cache, &io, &v->view.map.base, v->view.map.frozen,
-				&v->merged_root);
+		rc = gaps_merge(v, &io);
 		if (rc < 0)
 			return rc;
 		v->merged = true;
 	}
+	/* Recovery takes the newest checkpoint, so what that lacks has to lie before it. */
+	rc = gaps_renew(v);
+	if (rc < 0)
+		return rc;
 	c.root = v->merged_root;
 	checkpoint_encode(&c, plain);
 	rc = append_block(v, BLOCK_CHECKPOINT, plain, sizeof(plain), &ptr);
@@ -319,6 +330,7 @@ int checkpoint_take(struct volume *v)
 	v->view.map.frozen = NULL;
 	v->merged = false;
 	view_unlock(&v->view);
+	v->base_next_ino = c.counts.next_ino;
 	v->checkpoint = ptr;
 	v->checkpoint_head = c.from_head;
 	v->checkpoint_news = true;
@@ -350,7 +362,7 @@ static void *checkpointer_main(void *arg)
 	pthread_mutex_lock(&v->clock_mu);
 	while (!v->stopping) {
 		uint64_t mono_ns = clock_mono_ns(), at = checkpoint_due(v, due);
-		int rc;
+		int rc, left_out;
 
 		if (mono_ns < at) {
 			wait_ms(v, &v->clock_wake, (at - mono_ns) / NS_PER_MS + 1);
@@ -359,9 +371,12 @@ static void *checkpointer_main(void *arg)
 		v->want_checkpoint = v->checkpoint_now = false;
 		pthread_mutex_unlock(&v->clock_mu);
 		rc = checkpoint_take(v);
+		left_out = rc == 0 ? gaps_say(v) : 0;
 		due = clock_mono_ns() + checkpoint_interval_ns(v);
 		pthread_mutex_lock(&v->clock_mu);
 		note(v, FAILING_CHECKPOINT, rc);
+		if (rc == 0)
+			note(v, FAILING_MERGE, left_out);
 		v->checkpoint_retry_ns = clock_mono_ns() + pause_s * NS_PER_S;
 		pause_s = rc == 0 ? RETRY_S : pause_s < RETRY_S_MAX ? 2 * pause_s : RETRY_S_MAX;
 		v->checkpoint_rc = rc;

@@ -60,8 +60,15 @@ struct rolled {
 	bool whole; /* these are all pieces */
 };
 
+/* Where the merged tree lacks what the frozen overlay says.  The checkpointer's. */
+struct checkpoint_gaps {
+	struct tree_gaps tree;
+	size_t at;	  /* the first that is not all renewed */
+	uint64_t renewed; /* changes that this made in the live overlay since it was frozen last */
+};
+
 /* What may fail again and again while all else goes on; the status says why the newest did. */
-enum failing { FAILING_SPACE, FAILING_HEAD, FAILING_CHECKPOINT, FAILING_KINDS };
+enum failing { FAILING_SPACE, FAILING_HEAD, FAILING_CHECKPOINT, FAILING_MERGE, FAILING_KINDS };
 
 struct volume {
 	struct view view; /* the mutable view */
@@ -95,6 +102,8 @@ struct volume {
 	/* The checkpointer's: the tree of base and frozen, all in the log, if merged. */
 	struct tree_root merged_root;
 	bool merged;
+	struct checkpoint_gaps gaps;
+	uint64_t base_next_ino;	      /* the lowest inode that the base has nothing of */
 	bool checkpoint_news;	      /* no head names it yet.  Guarded by flush_mu. */
 	atomic_bool blocked;	      /* unsent could not be appended: operations try first */
 	_Atomic uint64_t head_end;    /* end of the newest head */
@@ -199,6 +208,21 @@ void clockwork_want_checkpoint(struct volume *v);
 MUST_CHECK int clockwork_admit(struct volume *v);
 /* checkpoint_take(v): one checkpoint, in the calling thread; one at a time. */
 MUST_CHECK int checkpoint_take(struct volume *v);
+
+/*
+ * checkpoint_gaps.c: what a checkpoint leaves out.  The checkpointer's, as the fields.
+ *
+ * gaps_merge(v, io): merge base and frozen into v->merged_root, around what can't be read; gaps_renew(v)
+ * has to come before that tree's checkpoint.  0 or as tree_merge().
+ * gaps_renew(v): put the frozen changes that it lacks into the live overlay, and into deltas.  Called
+ * again after an error it goes on.  0; as commit_flush(); or the error of what can't be read, where
+ * there is more than may stay in memory.
+ * gaps_say(v): 0, or the error of what can't be read, with a detail, if the newest checkpoint left
+ * something out.
+ */
+MUST_CHECK int gaps_merge(struct volume *v, const struct block_io *io);
+MUST_CHECK int gaps_renew(struct volume *v) EXCLUDES(v->flush_mu);
+MUST_CHECK int gaps_say(const struct volume *v);
 
 /* orphan.c */
 MUST_CHECK int orphans_new(struct orphans **out);

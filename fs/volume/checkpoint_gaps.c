@@ -1,0 +1,142 @@
+/*
+ * A checkpoint of a volume in which nodes can't be read.
+ *
+ * Where a change falls into a node that is damaged, the merge leaves that node in the tree as it is,
+ * and applies everything else.  What it passed over is put into the live overlay, under what that has
+ * already, and becomes pending: so deltas say it that are newer than all that the checkpoint covers,
+ * and lie before it.  Recovery and views need no rule for this.
+ *
+ *	killed				the log has
+ *	between two of these deltas	the old checkpoint, and all deltas since, of which these repeat
+ *					some: harmless
+ *	before the checkpoint		likewise
+ *	after it			a tree without these changes, and the deltas that say them
+ *
+ * What is left out stays in memory, checkpoint after checkpoint, as long as the damage does.  It does
+ * not grow: an operation reads before it changes, and fails with the node's error there; new inodes lie
+ * behind all that the damaged node may hold.
+ */
+
+#include "volume_internal.h"
+
+#include "item.h"
+
+#include <assert.h>
+
+#define RENEW_BYTES (DELTA_FLUSH_BYTES / 2) /* at a time */
+/* One key may add more: a value and a range of each overlay. */
+#define RENEW_JOURNAL_BYTES (RENEW_BYTES + 4 * OVERLAY_RECORD_MAX + JOURNAL_ENTRY_LEN)
+
+_Static_assert(RENEW_JOURNAL_BYTES < JOURNAL_HIGH_BYTES, "the journal has room for it");
+
+/* The part of an overlay's memory that may be taken by what is left out. */
+static size_t bytes_max(const struct volume *v)
+{
+	return v->overlay_max / 4;
+}
+
+int gaps_merge(struct volume *v, const struct block_io *io)
+{
+	struct checkpoint_gaps *g = &v->gaps;
+	bool around = g->tree.n > 0; /* it will be needed again */
+	const struct overlay *frozen = v->view.map.frozen;
+	const struct tree_root *base = &v->view.map.base;
+	struct item_key end;
+	int rc;
+
+	tree_gaps_release(&g->tree);
+	g->at = 0;
+	g->renewed = 0;
+	if (!around) {
+		rc = tree_merge(v->cache, io, base, frozen, &v->merged_root);
+		if (!tree_unreadable(rc))
+			return rc;
+	}
+	item_key(&end, v->base_next_ino, ITEM_INODE);
+	rc = tree_merge_around(v->cache, io, base, frozen, end.b, end.len, &g->tree,
+			       &v->merged_root);
+	if (rc < 0)
+		tree_gaps_release(&g->tree);
+	return rc;
+}
+
+static int too_much(const struct tree_gaps *t)
+{
+	return err_say(t->rc,
+		       "%s; more was changed there than memory has room for: mount another copy",
+		       t->detail);
+}
+
+/* Does memory hold all that is left out? */
+static int check_size(struct volume *v)
+{
+	const struct tree_gaps *t = &v->gaps.tree;
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		bytes += overlay_span_bytes(v->view.map.frozen, &t->gap[i].span);
+	return bytes > bytes_max(v) ? too_much(t) : 0;
+}
+
+/* Renew the beginning of a span, as one operation.  1: something is left; 0; or -ENOMEM. */
+static int renew_part(struct volume *v, struct overlay_span *span)
+{
+	struct overlay *live;
+	uint64_t before;
+	int rc = 1;
+
+	change_lock(v);
+	/* As an operation that was admitted.  Else others filled the journal: flush again. */
+	if (journal_used(&v->journal) + RENEW_JOURNAL_BYTES <= JOURNAL_HIGH_BYTES) {
+		live = v->view.map.live;
+		before = overlay_changes(live);
+		rc = overlay_renew(live, v->view.map.frozen, span, RENEW_BYTES);
+		v->gaps.renewed += overlay_changes(live) - before;
+	}
+	change_unlock(v);
+	return rc;
+}
+
+/* The same, and append it as a delta. */
+static int renew_in_delta(struct volume *v, struct overlay_span *span)
+{
+	int rc, more = 0;
+
+	rc = commit_heads_keep_up(v);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&v->flush_mu);
+	rc = commit_flush_locked(v, false);
+	if (rc == 0)
+		rc = more = renew_part(v, span);
+	if (rc >= 0)
+		rc = commit_flush_locked(v, false);
+	pthread_mutex_unlock(&v->flush_mu);
+	return rc < 0 ? rc : more;
+}
+
+int gaps_renew(struct volume *v)
+{
+	struct checkpoint_gaps *g = &v->gaps;
+	int rc = 0;
+
+	assert(v->view.map.frozen != NULL);
+	if (g->at == 0 && g->tree.n > 0)
+		rc = check_size(v);
+	while (rc >= 0 && g->at < g->tree.n) {
+		rc = renew_in_delta(v, &g->tree.gap[g->at].span);
+		if (rc == 0)
+			g->at++;
+	}
+	return rc;
+}
+
+int gaps_say(const struct volume *v)
+{
+	const struct tree_gaps *t = &v->gaps.tree;
+
+	if (t->n == 0)
+		return 0;
+	return err_say(t->rc, "parts of the tree that can't be read: %zu, the first: %s", t->n,
+		       t->detail);
+}
