@@ -111,6 +111,7 @@ const struct command cmd_snapshot = {
 		"Take a consistent snapshot of all that is written; it is durable when this\n"
 		"returns.  'rmdir MOUNT/.embassy/snapshots/NAME' takes the name away again.\n\n"
 		"  --hold  the name can't be taken away until the hold is released\n"
+		"          (embassy release)\n"
 		"  --help\n\n"
 		"example: embassy snapshot /mnt/registers before-election\n",
 	.run = run,

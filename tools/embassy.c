@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 
 static const struct command *const commands[] = {
-	&cmd_init,  &cmd_status, &cmd_drain, &cmd_snapshot, &cmd_snapshots,
+	&cmd_init,  &cmd_status, &cmd_drain, &cmd_snapshot, &cmd_release, &cmd_snapshots,
 	&cmd_heads, &cmd_check,	 &cmd_keys,  &cmd_tls,	    &cmd_upgrade,
 };
 

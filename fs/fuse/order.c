@@ -21,11 +21,17 @@ static int accept_loss(struct mount *m, const char *address)
 	return -ENOENT;
 }
 
+static int release(struct mount *m, const char *name)
+{
+	return volume_snapshot_release(m->volume, name);
+}
+
 static const struct {
 	const char *name;
 	int (*carry_out)(struct mount *m, const char *value);
 } orders[] = {
 	{PREFIX "accept-loss", accept_loss},
+	{PREFIX "release", release},
 };
 
 int order_take(fuse_req_t req, struct mount *m, const char *name, const char *value, size_t len)

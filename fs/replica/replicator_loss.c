@@ -87,10 +87,11 @@ void replicator_note_loss(struct replicator *r, uint64_t held)
 	r->loss = l;
 	pthread_mutex_unlock(&r->mu);
 	replicator_loss_text(&l, text, sizeof(text));
-	msg_error("embassy %s: %s", r->address, text);
+	msg_event(MSG_ERROR, "embassy-loss", "embassy %s: %s", r->address, text);
 	rc = put(r, &l);
 	if (rc < 0)
-		msg_warn("embassy %s: its loss can't be noted: %s", r->address, err_detail(rc));
+		msg_event(MSG_WARN, "embassy-loss", "embassy %s: its loss can't be noted: %s",
+			  r->address, err_detail(rc));
 }
 
 int replicator_accept_loss(struct replicator *r)
@@ -103,6 +104,6 @@ int replicator_accept_loss(struct replicator *r)
 	pthread_mutex_lock(&r->mu);
 	r->loss = none;
 	pthread_mutex_unlock(&r->mu);
-	msg_info("embassy %s: its loss was accepted", r->address);
+	msg_event(MSG_NOTICE, "embassy-loss", "embassy %s: its loss was accepted", r->address);
 	return 0;
 }

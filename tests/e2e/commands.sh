@@ -219,6 +219,11 @@ expect 0 '^first$' "$embassy" snapshots "$mnt"
 	expect 0 '  first$' "$embassy" snapshots "$mnt" $with
 	expect 0 '"name": "kept", .*"hold": true' "$embassy" snapshots "$mnt" --json $with
 	expect 1 'not permitted' rmdir "$mnt/.embassy/snapshots/kept"
+	expect 1 'no snapshot .none.' "$embassy" release "$mnt" none
+	expect 2 'give a mount point' "$embassy" release "$mnt"
+	expect 0 'held no more' "$embassy" release "$mnt" kept
+	expect 0 'held no more' "$embassy" release "$mnt" kept
+	expect 0 '' rmdir "$mnt/.embassy/snapshots/kept"
 	expect 11 'in use' "$embassy" check "$w/vol" $with
 	mount --bind "$w/vol" "$w/ro" && mount -o remount,bind,ro "$w/ro"
 	expect 11 'in use' "$embassy" check "$w/ro" $with

@@ -5,7 +5,7 @@ _embassy() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls upgrade help version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot release snapshots heads check keys tls upgrade help version' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -30,7 +30,7 @@ _embassy() {
 	case ${COMP_WORDS[1]} in
 	init) options='--passphrase-file --key-file --cipher --compress --label --weak' ;;
 	status) options='--json --watch --tls' ;;
-	drain) options='--timeout' ;;
+	drain) options='--timeout --accept-loss' ;;
 	snapshot) options='--hold' ;;
 	snapshots) options='--json --tls --passphrase-file --key-file' ;;
 	heads) options='--from --to --json --tls --passphrase-file --key-file' ;;
@@ -38,7 +38,7 @@ _embassy() {
 	keys) options='--passphrase-file --key-file --new-passphrase-file --new-key-file --label --weak' ;;
 	tls) options='--host' ;;
 	help)
-		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot snapshots heads check keys tls upgrade' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot release snapshots heads check keys tls upgrade' -- "$cur")
 		return
 		;;
 	esac

@@ -1,12 +1,13 @@
 # fish completion for embassy(1)
 
-set -l commands init status drain snapshot snapshots heads check keys tls upgrade help version
+set -l commands init status drain snapshot release snapshots heads check keys tls upgrade help version
 
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -f
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a init -d 'make a volume'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a status -d 'where a volume and its embassies stand'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a drain -d 'wait until every embassy has all'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a snapshot -d 'name the state of now'
+complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a release -d 'take the hold off a snapshot'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a snapshots -d 'list the named states'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a heads -d 'list the times that can be mounted'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a check -d 'verify a volume that is not mounted'
@@ -27,6 +28,7 @@ complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads" -l j
 complete -c embassy -n "__fish_seen_subcommand_from status" -l watch -d 'every second'
 complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads check" -l tls -xa '(__fish_complete_directories)'
 complete -c embassy -n "__fish_seen_subcommand_from drain" -l timeout -x -d 'seconds'
+complete -c embassy -n "__fish_seen_subcommand_from drain" -l accept-loss -x -d 'address of an embassy'
 complete -c embassy -n "__fish_seen_subcommand_from snapshot" -l hold -d 'can not be taken away'
 complete -c embassy -n "__fish_seen_subcommand_from heads" -l from -xa '5m 2h 3d yesterday'
 complete -c embassy -n "__fish_seen_subcommand_from heads" -l to -xa '5m 2h 3d yesterday latest'
