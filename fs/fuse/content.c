@@ -215,6 +215,17 @@ static int open_live(struct content *c, const struct options *o)
 	return rc ? rc : start_replicators(c, o);
 }
 
+/* A log that is not whole is an error, unless what is left of it was asked for in so many words. */
+static int open_folder(const struct options *o, struct source **out)
+{
+	int rc = source_open_folder(o->target, out);
+
+	if (!o->partial || (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED))
+		return rc;
+	msg_warn("%s; it is mounted without that", err_detail(rc));
+	return source_open_folder_partial(o->target, out);
+}
+
 static int open_source(struct content *c, const struct options *o)
 {
 	struct remote_config cfg = {.tls_dir = o->tls_dir, .cache_bytes = o->local_bytes};
@@ -225,9 +236,7 @@ static int open_source(struct content *c, const struct options *o)
 
 	/* A folder is a folder, whatever its name looks like. */
 	if (stat(o->target, &st) == 0 || remote_target_parse(o->target, &address, id) < 0)
-		/* Who names a time has been told, or need not be, that the log's end is damaged. */
-		return o->at ? source_open_folder_partial(o->target, &c->source)
-			     : source_open_folder(o->target, &c->source);
+		return open_folder(o, &c->source);
 	c->remote = true;
 	cfg.address = address;
 	cfg.volume = id;

@@ -33,6 +33,8 @@ const char options_help[] =
 	"  -o at=TIME            the volume as of 2026-11-24T10:00:05Z, 5m (ago), yesterday,\n"
 	"                        latest, head:NUMBER or snapshot:NAME\n"
 	"  -o ro                 read-only: the newest head\n"
+	"  -o partial            read-only, also where the log's end is damaged or missing: the\n"
+	"                        newest head (or at=TIME) of what is whole\n"
 	"  -o allow_other        let other users in (file permissions apply)\n"
 	"  -o history=users      let them into .embassy as well; history=owner: not (default)\n"
 	"  -o noatime            do not update access times; nodiratime: not those of folders;\n"
@@ -110,6 +112,7 @@ static const struct spec specs[] = {
 	{"at", VALUE_TEXT, AT(at), false},
 	{"ro", VALUE_ACCESS, 0, true},
 	{"rw", VALUE_ACCESS, 0, false},
+	{"partial", VALUE_NONE, AT(partial), true},
 	{"allow_other", VALUE_NONE, AT(allow_other), true},
 	{"history", VALUE_HISTORY, AT(history_users), false},
 	{"noatime", VALUE_NONE, AT(noatime), true},
@@ -323,6 +326,10 @@ static int check(struct options *o)
 		o->read_write = false;
 	if (o->read_write && o->at)
 		return refuse("rw", "the past cannot be written to; leave it out, or at=");
+	if (o->read_write && o->partial)
+		return refuse("rw", "what is left of a volume is mounted read-only; leave it out, or "
+				    "partial");
+	o->read_only = o->read_only || o->partial;
 	if (o->n_embassies && (o->read_only || o->at))
 		return refuse("embassy", "has no meaning in a read-only mount");
 	if (o->passphrase_file && o->key_file)

@@ -22,6 +22,7 @@ struct options {
 	size_t n_embassies;
 	bool history_users; /* .embassy is open to all who are let in, not to the mounter alone */
 	bool read_write; /* asked for in so many words */
+	bool partial; /* a damaged or missing end of the log is no error; implies read_only */
 	bool read_only, allow_other, dev, suid, noexec, noatime, nodiratime, strictatime;
 	unsigned flush_s, checkpoint_s;	    /* 0: not given */
 	uint64_t memory_bytes, local_bytes; /* 0: not given */

@@ -353,6 +353,27 @@ static int conf_path(const char *volume_dir, char **out)
 	return asprintf(out, "%s/volume.conf", volume_dir) < 0 ? -ENOMEM : 0;
 }
 
+/* Advice to make a new volume would be fatal where only this file is missing. */
+static int say_missing(const char *volume_dir)
+{
+	char *log;
+	int there;
+
+	if (asprintf(&log, "%s/log", volume_dir) < 0)
+		return -ENOMEM;
+	there = file_exists(AT_FDCWD, log);
+	free(log);
+	if (there == 1)
+		return err_say(
+			-ERR_NO_VOLUME,
+			"%s: its volume.conf is missing, but its log is there; bring that "
+			"file from an embassy's copy ('embassy check FOLDER --repair --from "
+			"HOST:PORT/VOLUME-ID') or from a backup, and make no new volume here",
+			volume_dir);
+	return err_say(-ERR_NO_VOLUME, "%s: no volume here: there is no volume.conf in it",
+		       volume_dir);
+}
+
 int params_load(const char *volume_dir, struct params *out)
 {
 	void *data = NULL;
@@ -367,8 +388,7 @@ int params_load(const char *volume_dir, struct params *out)
 
 	rc = file_read_all(AT_FDCWD, path, PARAMS_FILE_MAX, &data, &len);
 	if (rc == -ENOENT || rc == -ENOTDIR)
-		rc = err_say(-ERR_NO_VOLUME, "%s: no volume here: there is no volume.conf in it",
-			     volume_dir);
+		rc = say_missing(volume_dir);
 	else if (rc == -EFBIG)
 		rc = err_say(-ERR_FORMAT, "%s: larger than %u bytes", path, PARAMS_FILE_MAX);
 	else if (rc < 0)

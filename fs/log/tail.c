@@ -84,7 +84,7 @@ static int refuse(const struct tail *t, const char *why)
 	else
 		snprintf(out, sizeof(out),
 			 "heal it with 'embassy check VOLUME --repair --from' an embassy or another "
-			 "copy; what is whole can be mounted with -o ro,at=TIME");
+			 "copy; what is whole can be mounted with -o partial");
 	return err_say(-ERR_DAMAGED,
 		       "segment %016llx: damage at position %llu, no tail of a crash: %s%s%s%s; "
 		       "nothing was cut off; %s",

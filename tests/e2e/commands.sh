@@ -286,6 +286,24 @@ done
 	expect 0 'blocks healed' "$embassy" check "$w/vol" $with --read-data --repair --from "$address" --tls "$w/tls/home"
 	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data
 	cp -r "$w/vol" "$w/vol.saved"
+	# What the catalog knows and the log has not is missing, whatever time is asked for; what is left, on request.
+	cp -r "$w/vol" "$w/half"
+	rm "$(find "$w/half/log" -name '*.seg' | sort | tail -1)"
+	expect 20 'is in the catalog, but not in the log.*-o partial' "$embassyfs" "$w/half" "$mnt" -o "passphrase-file=$w/pass"
+	expect 20 'not in the log.*-o partial' "$embassyfs" "$w/half" "$mnt" -o "ro,passphrase-file=$w/pass"
+	expect 20 'not in the log.*-o partial' "$embassyfs" "$w/half" "$mnt" -o "at=latest,passphrase-file=$w/pass"
+	expect 2 'partial' "$embassyfs" "$w/half" "$mnt" -o "rw,partial,passphrase-file=$w/pass"
+	expect 0 'not in the log.*mounted without' "$embassyfs" "$w/half" "$mnt" -o "partial,passphrase-file=$w/pass"
+	expect 1 'Read-only file system' touch "$mnt/x"
+	umount "$mnt"
+	# A lost volume.conf is no reason to make a new volume.
+	rm "$w/half/volume.conf"
+	expect 10 'volume.conf is missing.*no new volume here$' "$embassyfs" "$w/half" "$mnt" -o "passphrase-file=$w/pass"
+	for c in status check heads; do
+		expect 10 'volume.conf is missing.*no new volume here$' "$embassy" $c "$w/half"
+	done
+	expect 1 'not empty' "$embassy" init "$w/half" $with
+	rm -r "$w/half"
 	rm "$segment"
 	expect 20 'problems' "$embassy" check "$w/vol" $with
 	# The head that unmounting made has not reached the embassy: what is lost for good is told.

@@ -90,6 +90,11 @@ Test(options, the_past_is_not_written_to)
 	cr_assert_eq(parse(&o, "rw,at=latest,dev,suid"), 0);
 	cr_assert(!o.read_write);
 	options_release(&o);
+	cr_assert_eq(parse(&o, "rw,partial"), -EINVAL);
+	cr_assert_eq(parse(&o, "partial,embassy=a:1"), -EINVAL);
+	cr_assert_eq(parse(&o, "partial"), 0);
+	cr_assert(o.partial && o.read_only);
+	options_release(&o);
 	/* What fstab says of a mount comes along when it is remounted. */
 	cr_assert_eq(parse(&o, "rw,embassy=a:1,remount,ro"), 0);
 	cr_assert(o.remount && o.read_only);

@@ -166,7 +166,7 @@ Test(tail, written_whole_and_not_what_was_written)
 			s->bytes[at] ^= bit;
 			expect(-ERR_DAMAGED, true, "written whole");
 			cr_assert_not_null(strstr(err_detail(-ERR_DAMAGED),
-						  copy ? "--log-only --repair --from" : "-o ro,at=TIME"));
+						  copy ? "--log-only --repair --from" : "-o partial"));
 		}
 	}
 }
