@@ -41,6 +41,7 @@
 
 struct text {
 	uint64_t node; /* 0: free */
+	uid_t uid;     /* who looked it up */
 	struct buf buf;
 	struct timespec made;
 };
@@ -181,15 +182,20 @@ static void lookup_status(fuse_req_t req, struct mount *m)
 {
 	struct embassy_dir *d = m->embassy;
 	struct fuse_entry_param e = {.generation = 1, .attr_timeout = TIMEOUT_LONG_S};
-	struct text t = {.made = timespec_now()};
-	size_t i;
+	struct text t = {.made = timespec_now(), .uid = fuse_req_ctx(req)->uid};
+	size_t i, of_user = 0;
 	int rc = write_status(m, &t.buf);
 
 	if (rc < 0)
 		goto fail;
 	pthread_mutex_lock(&d->mu);
+	for (i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		of_user += d->texts[i].node != 0 && d->texts[i].uid == t.uid;
 	for (i = 0; i < EMBASSY_TEXTS_MAX && d->texts[i].node != 0; i++)
 		;
+	/* One user must not take them all from the others, and nobody from root. */
+	if (t.uid != 0 && of_user >= EMBASSY_TEXTS_OF_USER_MAX)
+		i = EMBASSY_TEXTS_MAX;
 	if (i < EMBASSY_TEXTS_MAX) {
 		t.node = d->next++;
 		fill_stat(m, t.node, &t, &e.attr);
@@ -467,27 +473,90 @@ struct listing {
 	off_t from, at; /* entries up to ${from} were given before; ${at}: this one's number */
 };
 
-/* Nothing is known to the kernel by being listed: it looks up what it wants. */
-static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t type)
+/*
+ * Add an entry after which a listing goes on with ${cookie}.  Returns 1 if it does not fit.
+ * Nothing is known to the kernel by being listed: it looks up what it wants.
+ */
+static int list_put(struct listing *l, const char *name, uint64_t id, uint32_t type, off_t cookie)
 {
 	struct fuse_entry_param e = {.attr = {.st_ino = id, .st_mode = type}};
 	size_t n;
 
-	if (l->at++ < l->from)
-		return 0;
 	n = l->plus ? fuse_add_direntry_plus(l->req, l->p + l->len, l->size - l->len, name, &e,
-					     l->at)
+					     cookie)
 		    : fuse_add_direntry(l->req, l->p + l->len, l->size - l->len, name, &e.attr,
-					l->at);
+					cookie);
 	if (n > l->size - l->len)
 		return 1;
 	l->len += n;
 	return 0;
 }
 
-static int list_snapshot(void *ctx, const struct snapshot *s)
+/* The same of what is always there, by its ordinal. */
+static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t type)
 {
-	return list_add(ctx, s->name, number_of(s->head, INO_ROOT), S_IFDIR);
+	return l->at++ < l->from ? 0 : list_put(l, name, id, type, l->at);
+}
+
+#define COOKIE_NAMES 16 /* names of snapshots from here; below: ordinals */
+#define COOKIE_MAX INT64_MAX
+
+/*
+ * A snapshot, and where it is in a listing: by a hash of its name, so that it stays there while
+ * others come and go.
+ */
+struct listed {
+	off_t cookie;
+	uint64_t head;
+	char name[NAME_LEN_MAX + 1];
+};
+
+struct names {
+	struct listed *all;
+	size_t n, room;
+};
+
+static int note_name(void *ctx, const struct snapshot *s)
+{
+	struct names *names = ctx;
+	struct listed *more;
+	uint64_t hash = complain_subject(EMBASSY_NODE_SNAPSHOTS, s->name) & COOKIE_MAX;
+
+	if (names->n == names->room) {
+		more = realloc(names->all, (2 * names->room + 16) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		names->all = more;
+		names->room = 2 * names->room + 16;
+	}
+	more = &names->all[names->n++];
+	more->cookie = (off_t)(hash < COOKIE_NAMES ? hash + COOKIE_NAMES : hash);
+	more->head = s->head;
+	memcpy(more->name, s->name, sizeof(more->name));
+	return 0;
+}
+
+static int by_cookie(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+
+	return x->cookie != y->cookie ? (x->cookie < y->cookie ? -1 : 1) : strcmp(x->name, y->name);
+}
+
+static int list_snapshots(struct mount *m, struct listing *l)
+{
+	struct names names = {0};
+	int rc = view_snapshots(m->view, note_name, &names);
+
+	if (rc == 0 && names.n > 0)
+		qsort(names.all, names.n, sizeof(*names.all), by_cookie);
+	for (size_t i = 0; rc == 0 && i < names.n; i++)
+		if (names.all[i].cookie > l->from)
+			rc = list_put(l, names.all[i].name,
+				      number_of(names.all[i].head, INO_ROOT), S_IFDIR,
+				      names.all[i].cookie);
+	free(names.all);
+	return rc;
 }
 
 void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,
@@ -518,7 +587,7 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
 	if (node == EMBASSY_NODE_CONTROL && rc == 0)
 		rc = list_add(&l, UPGRADE_NAME, embassy_id(EMBASSY_NODE_UPGRADE), S_IFDIR);
 	if (node == EMBASSY_NODE_SNAPSHOTS && rc == 0)
-		rc = view_snapshots(m->view, list_snapshot, &l);
+		rc = list_snapshots(m, &l);
 	if (rc < 0)
 		reply_rc(req, INO_ROOT, rc);
 	else

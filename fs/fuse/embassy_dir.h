@@ -27,6 +27,7 @@ enum {
 
 /* Status texts that the kernel may hold at a time. */
 #define EMBASSY_TEXTS_MAX 64u
+#define EMBASSY_TEXTS_OF_USER_MAX 16u /* root may hold all */
 
 static inline uint64_t embassy_id(uint64_t node)
 {

@@ -10,12 +10,41 @@
 #include <errno.h>
 #include <string.h>
 
+/* Valid UTF-8 without control characters, so that it is one word of a table and of JSON. */
+static bool is_text(const char *s)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	while (*p) {
+		unsigned more = *p < 0x80 ? 0 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : 3;
+		uint32_t c = more == 0 ? *p : *p & (0x3fu >> more);
+
+		if ((*p >= 0x80 && *p < 0xc2) || *p > 0xf4)
+			return false;
+		p++;
+		for (unsigned i = 0; i < more; i++, p++) {
+			if ((*p & 0xc0) != 0x80)
+				return false;
+			c = c << 6 | (*p & 0x3fu);
+		}
+		if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0xd800 && c < 0xe000) ||
+		    (more == 2 && c < 0x800) || (more == 3 && (c < 0x10000 || c > 0x10ffff)))
+			return false;
+	}
+	return true;
+}
+
 static int check_name(const char *name)
 {
 	if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
 	    strchr(name, '/') != NULL || strlen(name) > NAME_LEN_MAX)
-		return err_say(-EINVAL, "'%.255s': not a name for a snapshot; use 1 to 255 bytes "
-			       "without '/'", name);
+		return err_say(-EINVAL,
+			       "'%.255s': not a name for a snapshot; use 1 to 255 bytes "
+			       "without '/'",
+			       name);
+	if (!is_text(name))
+		return err_say(-EINVAL, "a snapshot's name is UTF-8 without control characters; "
+					"choose another");
 	return 0;
 }
 

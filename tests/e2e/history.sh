@@ -82,6 +82,35 @@ t "what is closed while its past is in use is closed there" refused 1001 "$past/
 chmod 644 "$mnt/open"
 t "and opened again" reads 1001 "$past/open"
 
+# shellcheck disable=SC2016 # the inner shell's
+setpriv --reuid=1001 --regid=1001 --clear-groups bash -c 'while ((n < 64)) && : {fd}<"$1"; do n=$((n + 1)); done; echo "$n" >&3; exec sleep 30' - \
+	"$mnt/.embassy/status" 3>"$w/held" 2>/dev/null &
+holder=$!
+t "a user holds as many as he can" wait_until 10 test -s "$w/held"
+t "which are not all" [ "$(cat "$w/held")" -le 16 ]
+t "others read it nevertheless" as 1002 cat "$mnt/.embassy/status"
+{ kill $holder && wait $holder; } 2>/dev/null
+
+# Names of snapshots: text without control characters, and listings of any of them end.
+for name in $'a\nb' $'a\eb' $'a\x7fb' $'a\xc2\x9bb' $'a\xffb' $'a\xc0\xafb' $'a\xed\xa0\x80b'; do
+	t "a name that breaks tables is refused" bash -c '! mkdir "$1" 2>/dev/null' - "$mnt/.embassy/snapshots/$name"
+done
+t "mkdir of a name in UTF-8" mkdir "$mnt/.embassy/snapshots/Südtirol €𝄞"
+t "each is listed once, and none skipped while they are removed" python3 - "$mnt/.embassy/snapshots" <<-'PY'
+	import itertools, os, sys
+	names = [f"{i:03}".ljust(255, "n") for i in range(130)]
+	for name in names:
+	    os.mkdir(os.path.join(sys.argv[1], name))
+	listed = [e.name for e in itertools.islice(os.scandir(sys.argv[1]), 1000)]
+	assert sorted(listed) == sorted(names + ["then", "Südtirol €𝄞"]), len(listed)
+	removed = 0
+	for e in itertools.islice(os.scandir(sys.argv[1]), 1000):
+	    if e.name in names:
+	        os.rmdir(e.path)
+	        removed += 1
+	assert removed == len(names), removed
+	PY
+
 t "mount the past itself" remount ",at=snapshot:then"
 t "it is nosuid and nodev" bash -c "findmnt -n -o OPTIONS '$mnt' | grep nosuid | grep -q nodev"
 t "and shows everything as it was" [ "$(stat -c '%a %t,%T' "$mnt/program" "$mnt/zero" | tr '\n' ' ')" = "6755 0,0 666 1,5 " ]
