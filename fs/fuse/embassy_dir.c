@@ -234,7 +234,7 @@ void embassy_forget(struct mount *m, uint64_t id)
 
 static uint64_t tag_of(uint64_t parent, const char *name)
 {
-	uint64_t tag = complain_subject(node_of(parent), name);
+	uint64_t tag = complain_subject(node_of(parent), name) >> 1;
 
 	return tag ? tag : 1;
 }

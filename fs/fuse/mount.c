@@ -128,7 +128,7 @@ static void forget_views(void *ctx)
 	forget_names_of_older(m);
 	while ((n = slots_surplus(m->slots, slot, WIRE_PRUNE_MAX)) > 0) {
 		for (unsigned i = 0; i < n; i++)
-			node[i] = node_id((int)slot[i], INO_ROOT);
+			node[i] = node_id((int)slot[i], slots_top(m->slots, slot[i]));
 		wire_prune(m, node, n);
 	}
 }

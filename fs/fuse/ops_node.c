@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "embassy_dir.h"
 #include "slots.h"
+#include "tell.h"
 #include "unnamed.h"
 #include "unwritten.h"
 #include "volume.h"
@@ -39,27 +40,29 @@ static int lookup_in(struct place *n, const char *name, struct attr *out)
 	return rc;
 }
 
-/* The answer, and a reference to count for it.  ${*out_slot} -1: of nothing that is counted. */
-static int give_entry(struct mount *m, const struct place *n, const char *name,
-		      const struct attr *a, struct fuse_entry_param *out, int *out_slot)
+/*
+ * The answer, and a reference to count for it.  ${*out_slot} -1: of nothing that is counted.  The
+ * kernel keeps what nobody uses, and is asked to forget the oldest.  One that can't (before 6.18)
+ * may use up all slots: then files are shared, since the past is to be read in any case.
+ */
+static void give_entry(struct mount *m, const struct place *n, const char *name,
+		       const struct attr *a, struct fuse_entry_param *out, int *out_slot)
 {
 	struct place own = *n;
 	uint32_t slot;
-	int rc = 0;
 
-	if (place_is_private(n, a) && strcmp(name, ".") != 0) {
-		rc = slots_take_own(m->slots, (uint32_t)n->slot, &slot);
-		if (rc == 0)
-			own.slot = (int)slot;
+	if (place_is_private(n, a) && strcmp(name, ".") != 0 &&
+	    slots_take_own(m->slots, (uint32_t)n->slot, a->ino, &slot) == 0) {
+		own.slot = (int)slot;
+		if (slots_too_many(m->slots))
+			tell_views(m->tell);
 	} else {
 		place_give(m, n, 1);
 	}
 	*out_slot = own.slot;
-	if (rc == 0)
-		entry_of(m, &own, a, out);
+	entry_of(m, &own, a, out);
 	if (place_is_private(n, a))
 		out->entry_timeout = 0;
-	return rc;
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -81,7 +84,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	}
 	rc = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : lookup_in(&n, name, &a);
 	if (rc == 0) {
-		rc = give_entry(m, &n, name, &a, &e, &slot);
+		give_entry(m, &n, name, &a, &e, &slot);
 	} else if (rc == -ENOENT) {
 		/* That there is no such name is also worth remembering. */
 		e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};

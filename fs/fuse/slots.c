@@ -24,6 +24,8 @@
 
 #include "slots.h"
 
+#include "view.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
@@ -32,14 +34,15 @@
 #include <string.h>
 
 #define NONE UINT32_MAX
-#define BUCKETS 65536u /* a power of two */
+#define BUCKETS 65536u		    /* a power of two */
+#define OWN_TAG (UINT64_C(1) << 63) /* a file's own: the rest is its inode */
 #define GENERATION_MAX 0xffffffu
 
 struct slot {
 	uint64_t refs : 40;	  /* 0: free */
 	uint64_t generation : 24; /* of its nodes, made of its head; 0: an older program's */
 	uint64_t head;
-	uint64_t tag; /* 0: not found by it: retired, or of one file */
+	uint64_t tag; /* 0: retired */
 };
 
 /* What this process alone knows of a slot. */
@@ -264,7 +267,7 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 {
 	uint32_t i;
 
-	assert(head != 0 && tag != 0);
+	assert(head != 0 && tag != 0 && !(tag & OWN_TAG));
 	pthread_mutex_lock(&s->mu);
 	for (i = *bucket_of(s, head, tag); i != NONE; i = s->notes[i].next)
 		if (s->table[i].head == head && s->table[i].tag == tag)
@@ -281,14 +284,14 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 	return i == NONE ? -ENFILE : 0;
 }
 
-int slots_take_own(struct slots *s, uint32_t slot, uint32_t *out_slot)
+int slots_take_own(struct slots *s, uint32_t slot, uint64_t ino, uint32_t *out_slot)
 {
 	uint32_t i = NONE;
 
 	pthread_mutex_lock(&s->mu);
 	assert(slot < *s->n && in_use(s, slot));
 	if (s->n_used < SLOTS_MAX - SLOTS_RESERVE)
-		i = new_slot_locked(s, s->table[slot].head, 0);
+		i = new_slot_locked(s, s->table[slot].head, OWN_TAG | ino);
 	if (i != NONE) {
 		s->table[i].refs = 1;
 		*out_slot = i;
@@ -330,6 +333,17 @@ unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max)
 	}
 	pthread_mutex_unlock(&s->mu);
 	return n;
+}
+
+uint64_t slots_top(struct slots *s, uint32_t slot)
+{
+	uint64_t tag;
+
+	pthread_mutex_lock(&s->mu);
+	assert(slot < *s->n);
+	tag = s->table[slot].tag;
+	pthread_mutex_unlock(&s->mu);
+	return tag & OWN_TAG ? tag & ~OWN_TAG : INO_ROOT;
 }
 
 bool slots_too_many(struct slots *s)

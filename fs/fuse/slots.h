@@ -49,18 +49,18 @@ MUST_CHECK int slots_new(const struct slots_config *cfg, struct slots **out);
 void slots_free(struct slots *s);
 
 /*
- * slots_take(s, head, tag, out): the slot of head number ${head} under the name that ${tag} (not
- * 0) stands for, found or made, with one reference more.  Any thread.
+ * slots_take(s, head, tag, out): the slot of head number ${head} under the name that ${tag} (63
+ * bits, not 0) stands for, found or made, with one reference more.  Any thread.
  * Returns 0; -ENFILE if all slots have references; -ENOMEM.
  */
 MUST_CHECK int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot);
 
 /*
- * slots_take_own(s, slot, out): a slot of ${slot}'s head that nobody else is ever given, with one
- * reference; ${slot} has references or its view is in use.  Any thread.
+ * slots_take_own(s, slot, ino, out): a slot of ${slot}'s head that nobody else is ever given, for a
+ * node of inode ${ino} alone, with one reference; ${slot} has references or its view is in use.  Any thread.
  * Returns 0; -ENFILE if only those that are kept for names are left.
  */
-MUST_CHECK int slots_take_own(struct slots *s, uint32_t slot, uint32_t *out_slot);
+MUST_CHECK int slots_take_own(struct slots *s, uint32_t slot, uint64_t ino, uint32_t *out_slot);
 
 /*
  * slots_retire(s, tag): the name is gone: its slots live on for whoever uses them, but are not
@@ -71,11 +71,13 @@ void slots_retire(struct slots *s, uint64_t tag);
 /*
  * slots_too_many(s): whether more than SLOTS_KEPT are in use.
  * slots_surplus(s, out, max): if so, up to ${max} of those that were used least recently, for the
- * kernel to forget their roots.  None twice unless it was used in between.  Returns how many.
+ * kernel to forget their tops.  None twice unless it was used in between.  Returns how many.
+ * slots_top(s, slot): the inode that its nodes hang on: the root, or the file whose own it is.
  * Any thread.
  */
 bool slots_too_many(struct slots *s);
 unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max);
+uint64_t slots_top(struct slots *s, uint32_t slot);
 
 /*
  * slots_generation(s, slot): the generation of the slot's nodes: a handle on a node of another head

@@ -130,15 +130,17 @@ Test(slots, own_ones_are_shared_with_nobody)
 	struct view *v;
 
 	for (unsigned i = 0; i < 2; i++)
-		cr_assert_eq(slots_take_own(s, a, &own[i]), 0);
+		cr_assert_eq(slots_take_own(s, a, 99, &own[i]), 0);
 	cr_assert_neq(own[0], own[1]);
 	cr_assert_eq(take(s, 7, 1), a);
 	slots_drop(s, a, 2);
 	use(s, own[0], 7);
+	cr_assert_eq(slots_top(s, a), 1);
+	cr_assert_eq(slots_top(s, own[0]), 99);
 	/* From one that is in use without references. */
 	cr_assert_eq(slots_view(s, own[0], &v), 0);
 	slots_drop(s, own[0], 1);
-	cr_assert_eq(slots_take_own(s, own[0], &a), 0);
+	cr_assert_eq(slots_take_own(s, own[0], 99, &a), 0);
 	slots_view_put(s, own[0], v);
 	cr_assert_eq(slots_view(s, own[0], &v), -ESTALE);
 	use(s, a, 7);
@@ -150,13 +152,13 @@ Test(slots, files_leave_some_to_names)
 	struct slots *s = make(1000);
 	uint32_t a = take(s, 7, 1), own, n = 0;
 
-	while (slots_take_own(s, a, &own) == 0)
+	while (slots_take_own(s, a, 99, &own) == 0)
 		n++;
 	cr_assert_eq(n, SLOTS_MAX - SLOTS_RESERVE - 1);
 	slots_drop(s, take(s, 7, 2), 1);
-	cr_assert_eq(slots_take_own(s, a, &own), -ENFILE);
+	cr_assert_eq(slots_take_own(s, a, 99, &own), -ENFILE);
 	slots_drop(s, own, 1);
-	cr_assert_eq(slots_take_own(s, a, &own), 0);
+	cr_assert_eq(slots_take_own(s, a, 99, &own), 0);
 	slots_free(s);
 }
 
@@ -165,7 +167,7 @@ Test(slots, a_head_has_its_generation)
 	struct slots *s = make(1000);
 	uint32_t a = take(s, 7, 1), of_7 = slots_generation(s, a), own;
 
-	cr_assert_eq(slots_take_own(s, a, &own), 0);
+	cr_assert_eq(slots_take_own(s, a, 99, &own), 0);
 	cr_assert_eq(slots_generation(s, own), of_7);
 	slots_drop(s, a, 1);
 	cr_assert_eq(take(s, 8, 1), a);
