@@ -10,6 +10,7 @@
 #include "daemon.h"
 #include "err.h"
 #include "mount.h"
+#include "mountpoint.h"
 #include "msg.h"
 #include "options.h"
 #include "process.h"
@@ -100,23 +101,6 @@ static int fail(const char *thing, int rc)
 	return rc == -EACCES || rc == -EPERM ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
 }
 
-static int check_mount_point(const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st) == 0) {
-		if (S_ISDIR(st.st_mode))
-			return 0;
-		return err_say(-ENOTDIR, "%s: not a folder; give a folder to mount on", path);
-	}
-	if (errno == ENOTCONN)
-		return err_say(-ENOTCONN,
-			       "%s: a mount whose daemon has gone is in the way; "
-			       "run fusermount3 -u on it",
-			       path);
-	return err_say(-errno, "%s: %s; make the folder first", path, strerror(errno));
-}
-
 /* What becomes ready once the kernel has our first answer. */
 struct run {
 	const struct options *options;
@@ -192,7 +176,7 @@ static int run_mount(struct run *run)
 	int rc, closed;
 
 	/* Who takes over knows it, and asking it would be asking ourselves. */
-	rc = run->heir.take_over ? 0 : check_mount_point(o->mount_point);
+	rc = run->heir.take_over ? 0 : mountpoint_check(o);
 	if (rc == 0)
 		rc = secret_init();
 	if (run->heir.map.estate)

@@ -43,6 +43,7 @@ const char options_help[] =
 	"  -o checkpoint=SECONDS how often a checkpoint is taken\n"
 	"  -o memory=SIZE        bound for the memory used (K M G T)\n"
 	"  -o local=SIZE         bound for the local cache of a block server's bytes\n"
+	"  -o nonempty           mount on a folder that is not empty, which hides what is in it\n"
 	"  -o nosupervise        no second process: when the daemon dies, the mount does\n"
 	"  -o remount            change a mount's ro, rw, noatime, nodev, nosuid or noexec\n"
 	"  -f                    stay in the foreground\n"
@@ -126,6 +127,7 @@ static const struct spec specs[] = {
 	{"checkpoint", VALUE_SECONDS, AT(checkpoint_s), false},
 	{"memory", VALUE_SIZE, AT(memory_bytes), false},
 	{"local", VALUE_SIZE, AT(local_bytes), false},
+	{"nonempty", VALUE_NONE, AT(nonempty), true},
 	{"nosupervise", VALUE_NONE, AT(unsupervised), true},
 	{"supervise", VALUE_NONE, AT(unsupervised), false},
 	{"dev", VALUE_NONE, AT(dev), true},

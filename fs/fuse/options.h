@@ -27,6 +27,7 @@ struct options {
 	unsigned flush_s, checkpoint_s;	    /* 0: not given */
 	uint64_t memory_bytes, local_bytes; /* 0: not given */
 	bool foreground, help, version, remount;
+	bool nonempty;	   /* mount on a folder that has something in it */
 	bool unsupervised; /* no process restarts the daemon */
 	int handover_fd;   /* to the supervisor that this program takes the place of; -1: none */
 };

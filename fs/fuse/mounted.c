@@ -1,0 +1,490 @@
+/*
+ * Finding a mounted filesystem by its device number.
+ *
+ * The kernel lists the mounts of a process' namespace in /proc/PID/mountinfo, each with its device
+ * number and with the path that it has now.  Where that path leads to another mount, which lies on
+ * top, a child with a mount namespace of its own takes away there what covers ours.  A filesystem
+ * that is mounted nowhere, or elsewhere only, lives on by what processes have open, which /proc
+ * shows.  Whatever is opened is compared by its number before it is used.
+ */
+
+#include "mounted.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OWN_MOUNTS "/proc/self/mountinfo"
+
+extern char **environ;
+
+struct row {
+	unsigned long id, parent;
+	dev_t dev;
+	bool ours;
+	char *path; /* owned */
+};
+
+struct rows {
+	struct row *row;
+	size_t n;
+};
+
+static void rows_release(struct rows *r)
+{
+	for (size_t i = 0; i < r->n; i++)
+		free(r->row[i].path);
+	free(r->row);
+	*r = (struct rows){0};
+}
+
+/* Blanks and the like are written as a backslash and three octal digits. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	while (*s) {
+		if (s[0] == '\\' && isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) &&
+		    isdigit((unsigned char)s[3])) {
+			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
+			s += 4;
+		} else {
+			*to++ = *s++;
+		}
+	}
+	*to = '\0';
+}
+
+/* proc(5): ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS */
+static bool parse(const char *line, struct row *out)
+{
+	unsigned ma, mi;
+
+	*out = (struct row){0};
+	if (sscanf(line, "%lu %lu %u:%u %*s %ms", &out->id, &out->parent, &ma, &mi, &out->path) !=
+	    5)
+		return false;
+	out->dev = makedev(ma, mi);
+	out->ours = strstr(line, " - fuse.embassyfs ") != NULL;
+	unescape(out->path);
+	return true;
+}
+
+static int read_rows(const char *file, struct rows *out)
+{
+	FILE *f = fopen(file, "re");
+	char *line = NULL;
+	size_t size = 0;
+	struct row row, *grown;
+	int rc = 0;
+
+	*out = (struct rows){0};
+	if (!f)
+		return -errno;
+	while (rc == 0 && getline(&line, &size, f) > 0) {
+		if (!parse(line, &row))
+			continue;
+		grown = reallocarray(out->row, out->n + 1, sizeof(row));
+		if (!grown) {
+			free(row.path);
+			rc = -ENOMEM;
+			continue;
+		}
+		out->row = grown;
+		out->row[out->n++] = row;
+	}
+	free(line);
+	fclose(f);
+	if (rc < 0)
+		rows_release(out);
+	return rc;
+}
+
+/* Which filesystem something lies on, by what the kernel knows without asking whoever serves it. */
+static bool is_on(int at, const char *path, int flags, dev_t dev, unsigned *out_type)
+{
+	struct statx st;
+
+	if (statx(at, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | flags, STATX_TYPE, &st) < 0 ||
+	    makedev(st.stx_dev_major, st.stx_dev_minor) != dev)
+		return false;
+	if (out_type)
+		*out_type = st.stx_mode & S_IFMT;
+	return true;
+}
+
+int mounted_find(const char *path, struct mounted *out)
+{
+	struct statx st;
+
+	if (strlen(path) >= sizeof(out->path))
+		return -ENAMETOOLONG;
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
+		return -errno;
+	out->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+	strcpy(out->path, path);
+	return 0;
+}
+
+bool mounted_is_ours(const char *path)
+{
+	struct rows r;
+	bool ours = false;
+
+	if (read_rows(OWN_MOUNTS, &r) < 0)
+		return false;
+	/* The last one lies on top. */
+	for (size_t i = 0; i < r.n; i++)
+		if (strcmp(r.row[i].path, path) == 0)
+			ours = r.row[i].ours;
+	rows_release(&r);
+	return ours;
+}
+
+static int checked(int fd, dev_t dev)
+{
+	if (fd < 0 || is_on(fd, "", AT_EMPTY_PATH, dev, NULL))
+		return fd;
+	close(fd);
+	return -ENOENT;
+}
+
+/* A file or a folder, where the kernel looks it up without following what it is. */
+static int open_any(const char *path, dev_t dev)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return checked(fd < 0 ? -errno : fd, dev);
+}
+
+/*
+ * Through a detached copy of the mount, which the kernel allows to the privileged only: the mount
+ * itself can be unmounted meanwhile.
+ */
+static int open_path(const char *path, dev_t dev, bool may_hold)
+{
+	char name[64];
+	int tree, fd;
+
+	if (!is_on(AT_FDCWD, path, 0, dev, NULL))
+		return -ENOENT;
+	tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (tree < 0 && (errno == EPERM || errno == ENOSYS))
+		return may_hold ? open_any(path, dev) : -EPERM;
+	if (tree < 0)
+		return -errno;
+	fd = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 && errno == ENOTDIR) {
+		/* A bind mount of one file. */
+		snprintf(name, sizeof(name), "/proc/self/fd/%d", tree);
+		fd = open_any(name, dev);
+	}
+	close(tree);
+	return checked(fd < 0 ? -ENOENT : fd, dev);
+}
+
+static bool is_above(const char *path, const char *below)
+{
+	size_t len = strlen(path);
+
+	return strncmp(path, below, len) == 0 &&
+	       (below[len] == '\0' || below[len] == '/' || (len == 1 && path[0] == '/'));
+}
+
+/* Whether ${a} is ${b} or one of the mounts that it lies on. */
+static bool carries(const struct rows *r, const struct row *a, const struct row *b)
+{
+	unsigned long id = b->id;
+
+	for (size_t step = 0; step <= r->n; step++) {
+		const struct row *at = NULL;
+
+		if (id == a->id)
+			return true;
+		for (size_t i = 0; i < r->n && !at; i++)
+			if (r->row[i].id == id)
+				at = &r->row[i];
+		if (!at || at->parent == id)
+			return false;
+		id = at->parent;
+	}
+	return false;
+}
+
+/*
+ * In a namespace that nobody else is in: take away what covers the mounts of ${dev}.  Mounts are listed
+ * parents first.
+ */
+static int uncover(dev_t dev)
+{
+	struct rows r;
+	int fd = -ENOENT;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    read_rows(OWN_MOUNTS, &r) < 0)
+		return -EPERM;
+	for (size_t i = 0; i < r.n && fd < 0; i++) {
+		if (r.row[i].dev != dev)
+			continue;
+		for (size_t j = r.n; j-- > 0;)
+			if (is_above(r.row[j].path, r.row[i].path) &&
+			    !carries(&r, &r.row[j], &r.row[i]) &&
+			    umount2(r.row[j].path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
+				continue; /* it went with the one that it lay on */
+		fd = open_any(r.row[i].path, dev);
+	}
+	rows_release(&r);
+	return fd;
+}
+
+union one_fd {
+	struct cmsghdr head; /* for its alignment */
+	char buf[CMSG_SPACE(sizeof(int))];
+};
+
+static void send_fd(int to, int fd)
+{
+	char byte = 0;
+	union one_fd control = {0};
+	struct iovec iov = {&byte, 1};
+	struct msghdr h = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.buf,
+			   .msg_controllen = sizeof(control.buf)};
+
+	control.head.cmsg_level = SOL_SOCKET;
+	control.head.cmsg_type = SCM_RIGHTS;
+	control.head.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&h)), &fd, sizeof(int));
+	/* Without it nothing was found. */
+	if (sendmsg(to, &h, MSG_NOSIGNAL) < 0)
+		return;
+}
+
+static int receive_fd(int from)
+{
+	char byte;
+	union one_fd control = {0};
+	struct iovec iov = {&byte, 1};
+	struct msghdr h = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control.buf,
+			   .msg_controllen = sizeof(control.buf)};
+	ssize_t n;
+	int fd;
+
+	do {
+		n = recvmsg(from, &h, MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n != 1 || !CMSG_FIRSTHDR(&h))
+		return -ENOENT;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&h)), sizeof(int));
+	return fd;
+}
+
+static void wait_for(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+/* Under what was mounted over it, or over a folder above it. */
+static int open_covered(dev_t dev)
+{
+	int fds[2], fd;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0) {
+		fd = uncover(dev);
+		if (fd >= 0)
+			send_fd(fds[1], fd);
+		_exit(0);
+	}
+	close(fds[1]);
+	fd = pid < 0 ? -errno : receive_fd(fds[0]);
+	close(fds[0]);
+	if (pid > 0)
+		wait_for(pid);
+	return checked(fd, dev);
+}
+
+static int open_if_on(const char *path, dev_t dev)
+{
+	unsigned type;
+
+	if (!is_on(AT_FDCWD, path, 0, dev, &type) || (type != S_IFREG && type != S_IFDIR))
+		return -ENOENT;
+	return open_any(path, dev);
+}
+
+/* What a process has open, by the names in a folder of links. */
+static int open_linked(const char *dir, dev_t dev)
+{
+	char path[PATH_MAX];
+	const struct dirent *e;
+	DIR *d = opendir(dir);
+	int fd = -ENOENT;
+
+	if (!d)
+		return -ENOENT;
+	while (fd < 0 && (e = readdir(d)) != NULL) {
+		if (e->d_name[0] == '.')
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		fd = open_if_on(path, dev);
+	}
+	closedir(d);
+	return fd;
+}
+
+/* Where it is mounted in the namespace of a process. */
+static int open_elsewhere(const char *proc, dev_t dev)
+{
+	char path[2 * PATH_MAX];
+	struct rows r;
+	int fd = -ENOENT;
+
+	snprintf(path, sizeof(path), "%s/mountinfo", proc);
+	if (read_rows(path, &r) < 0)
+		return -ENOENT;
+	for (size_t i = 0; i < r.n && fd < 0; i++) {
+		if (r.row[i].dev != dev)
+			continue;
+		snprintf(path, sizeof(path), "%s/root%s", proc, r.row[i].path);
+		fd = open_if_on(path, dev);
+	}
+	rows_release(&r);
+	return fd;
+}
+
+static bool same_namespace(const char *proc)
+{
+	char path[64], own[64] = "", its[64] = "";
+
+	snprintf(path, sizeof(path), "%s/ns/mnt", proc);
+	return readlink("/proc/self/ns/mnt", own, sizeof(own) - 1) > 0 &&
+	       readlink(path, its, sizeof(its) - 1) > 0 && strcmp(own, its) == 0;
+}
+
+static int open_of_process(const char *proc, dev_t dev)
+{
+	static const char *const links[] = {"cwd", "root"}, *const folders[] = {"fd", "map_files"};
+	char path[64];
+	int fd = -ENOENT;
+
+	for (size_t i = 0; i < 2 && fd < 0; i++) {
+		snprintf(path, sizeof(path), "%s/%s", proc, links[i]);
+		fd = open_if_on(path, dev);
+	}
+	for (size_t i = 0; i < 2 && fd < 0; i++) {
+		snprintf(path, sizeof(path), "%s/%s", proc, folders[i]);
+		fd = open_linked(path, dev);
+	}
+	if (fd < 0 && !same_namespace(proc))
+		fd = open_elsewhere(proc, dev);
+	return fd;
+}
+
+static int open_of_others(dev_t dev)
+{
+	char proc[32];
+	const struct dirent *e;
+	DIR *d = opendir("/proc");
+	int fd = -ENOENT;
+
+	if (!d)
+		return -ENOENT;
+	while (fd < 0 && (e = readdir(d)) != NULL) {
+		if (!isdigit((unsigned char)e->d_name[0]))
+			continue;
+		snprintf(proc, sizeof(proc), "/proc/%.20s", e->d_name);
+		fd = open_of_process(proc, dev);
+	}
+	closedir(d);
+	return fd;
+}
+
+int mounted_open(struct mounted *m, enum mounted_search how, bool may_hold)
+{
+	bool covered = false;
+	struct rows r;
+	int fd = open_path(m->path, m->dev, may_hold);
+
+	if (fd >= 0 || fd == -EPERM)
+		return fd;
+	if (read_rows(OWN_MOUNTS, &r) == 0) {
+		for (size_t i = 0; i < r.n && fd < 0 && fd != -EPERM; i++) {
+			if (r.row[i].dev != m->dev)
+				continue;
+			covered = true;
+			fd = open_path(r.row[i].path, m->dev, may_hold);
+			if (fd >= 0 && strlen(r.row[i].path) < sizeof(m->path))
+				strcpy(m->path, r.row[i].path);
+		}
+		rows_release(&r);
+	}
+	if (fd >= 0 || fd == -EPERM || how == MOUNTED_CHEAPLY)
+		return fd;
+	if (covered)
+		fd = open_covered(m->dev);
+	return fd >= 0 ? fd : open_of_others(m->dev);
+}
+
+static bool run_fusermount(const char *path, bool lazily)
+{
+	char *argv[] = {"fusermount3", "-u", "-q", lazily ? "-z" : "--", NULL, NULL, NULL};
+	int status;
+	pid_t pid;
+
+	argv[lazily ? 5 : 4] = (char *)path;
+	if (lazily)
+		argv[4] = "--";
+	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0)
+		return false;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return false;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+/* Not what lies on top of it. */
+static bool umount_if_on(const char *path, dev_t dev, bool lazily)
+{
+	if (!is_on(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, dev, NULL))
+		return false;
+	if (umount2(path, UMOUNT_NOFOLLOW | (lazily ? MNT_DETACH : 0)) == 0)
+		return true;
+	return errno == EPERM && run_fusermount(path, lazily);
+}
+
+int mounted_umount(const struct mounted *m, bool lazily)
+{
+	struct rows r;
+	int left = 0;
+
+	/* Without /proc there is the path. */
+	if (read_rows(OWN_MOUNTS, &r) < 0)
+		return umount_if_on(m->path, m->dev, lazily) ? 0 : 1;
+	/* Parents are listed first: from the end. */
+	for (size_t i = r.n; i-- > 0;)
+		if (r.row[i].dev == m->dev && !umount_if_on(r.row[i].path, m->dev, lazily))
+			left++;
+	rows_release(&r);
+	return left;
+}
