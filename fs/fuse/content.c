@@ -150,8 +150,9 @@ static void stop_replicators(struct content *c)
 	memcpy(list, c->replicators, n * sizeof(*list));
 	c->n_replicators = 0;
 	pthread_mutex_unlock(&c->mu);
-	for (size_t i = 0; i < n; i++)
-		replicator_stop(list[i]);
+	/* What is left uses neither the volume nor the store. */
+	if (replicator_stop_all(list, n, CONTENT_CLOSE_MS) > 0)
+		msg_warn("closing without waiting for it any longer");
 }
 
 static int start_replicators(struct content *c, const struct options *o)
@@ -353,6 +354,9 @@ int content_close(struct content *c)
 
 	if (!c)
 		return 0;
+	/* Whoever wants to mount it next waits from here on. */
+	if (c->volume)
+		volume_closing(c->volume);
 	stop_replicators(c);
 	store_close(c->store);
 	if (c->volume)

@@ -19,6 +19,7 @@ struct view;
 struct view_config;
 struct volume;
 
+#define CONTENT_CLOSE_MS 2000u
 #define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
 
 /*
@@ -39,8 +40,9 @@ MUST_CHECK int content_settle(struct options *o);
 MUST_CHECK int content_open(const struct options *o, struct heir *heir, struct content **out);
 
 /*
- * content_close(c): everything durable, all closed.  Frees ${c} whatever it returns: 0 or the
- * first error.  NULL is a no-op.
+ * content_close(c): everything durable, all closed.  Waits at most CONTENT_CLOSE_MS for embassies; for
+ * a process that is about to end, since a thread that waits for one may be left.  Frees ${c} whatever
+ * it returns: 0 or the first error.  NULL is a no-op.
  */
 MUST_CHECK int content_close(struct content *c);
 

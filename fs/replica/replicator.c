@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "embassy.pb-c.h"
 #include "err.h"
+#include "msg.h"
 #include "params.h"
 #include "secret.h"
 #include "store.h"
@@ -242,15 +243,57 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 		out->state = REPLICATOR_STREAMING;
 }
 
-void replicator_stop(struct replicator *r)
+static void ask_to_stop(struct replicator *r)
 {
-	if (!r)
-		return;
 	pthread_mutex_lock(&r->mu);
 	r->inbox.stop = true;
 	pthread_cond_signal(&r->news);
 	pthread_mutex_unlock(&r->mu);
 	client_abort(r->client);
+}
+
+/* Whether its thread has ended by then.  It has done with the log in any case: that takes no peer. */
+static bool wait_for_end(struct replicator *r, uint64_t until_ns)
+{
+	bool ended;
+	int rc = 0;
+
+	pthread_mutex_lock(&r->mu);
+	while (!r->done)
+		pthread_cond_wait(&r->news, &r->mu);
+	while (!r->ended && rc == 0)
+		rc = clock_wait(&r->news, &r->mu, until_ns);
+	ended = r->ended;
+	pthread_mutex_unlock(&r->mu);
+	return ended;
+}
+
+void replicator_stop(struct replicator *r)
+{
+	if (!r)
+		return;
+	ask_to_stop(r);
 	pthread_join(r->thread, NULL);
 	replicator_free(r);
+}
+
+size_t replicator_stop_all(struct replicator **list, size_t n, unsigned ms)
+{
+	uint64_t until_ns = clock_mono_ns() + ms * UINT64_C(1000000);
+	size_t left = 0;
+
+	for (size_t i = 0; i < n; i++)
+		ask_to_stop(list[i]);
+	for (size_t i = 0; i < n; i++) {
+		if (wait_for_end(list[i], until_ns)) {
+			pthread_join(list[i]->thread, NULL);
+			replicator_free(list[i]);
+			continue;
+		}
+		msg_warn("embassy %s: it takes nothing and does not close the connection; it gets "
+			 "the rest after the next mount",
+			 list[i]->address);
+		left++;
+	}
+	return left;
 }

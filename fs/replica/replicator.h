@@ -80,9 +80,14 @@ void replicator_probe(struct replicator *r);
 void replicator_get_status(struct replicator *r, struct replicator_status *out);
 
 /*
- * replicator_stop(r): end the thread, cancel what is under way (at most a second); frees.  NULL is
- * a no-op.
+ * replicator_stop(r): end the thread, cancel what is under way; frees.  NULL is a no-op.  An embassy
+ * that takes nothing, data being under way, makes it last until the connection is given up, which
+ * is minutes.
+ * replicator_stop_all(list, n, ms): the same for ${n} of them, but waits no longer than ${ms} for
+ * embassies.  What has not ended by then is left as it is, for a process that is about to end: it
+ * has no use any more for what its config names.  Returns how many were left.
  */
 void replicator_stop(struct replicator *r);
+size_t replicator_stop_all(struct replicator **list, size_t n, unsigned ms);
 
 #endif /* !REPLICATOR_H_ */

@@ -566,6 +566,14 @@ static uint64_t take_step(struct replicator *r)
 	return a.until_ns;
 }
 
+static void say_end(struct replicator *r, bool *what)
+{
+	pthread_mutex_lock(&r->mu);
+	*what = true;
+	pthread_cond_signal(&r->news);
+	pthread_mutex_unlock(&r->mu);
+}
+
 void *replicator_thread(void *arg)
 {
 	struct replicator *r = arg;
@@ -584,11 +592,14 @@ void *replicator_thread(void *arg)
 		take_events(r, &in);
 	} while (true);
 
+	drop_ahead(r);
+	put_cursor(r, clock_mono_ns(), true);
+	say_end(r, &r->done);
+	/* An embassy that reads nothing may make this last for minutes. */
 	if (r->stream) {
 		client_stream_cancel(r->stream);
 		client_stream_free(r->stream);
 	}
-	drop_ahead(r);
-	put_cursor(r, clock_mono_ns(), true);
+	say_end(r, &r->ended);
 	return NULL;
 }

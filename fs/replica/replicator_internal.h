@@ -63,6 +63,8 @@ struct replicator {
 	pthread_mutex_t mu;
 	pthread_cond_t news;
 	/* Guarded by mu. */
+	bool done;  /* the thread uses nothing any more but its stream */
+	bool ended; /* nor that: it can be joined */
 	struct inbox inbox;
 	struct rate rate;
 	struct step_head acked; /* a copy for the status */

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,15 +52,28 @@ static void lock_say(int fd, const char *state)
 
 static int lock_refused(int fd, const char *dir)
 {
-	char text[LOCK_TEXT_MAX] = "";
+	char text[LOCK_TEXT_MAX] = "", state[16];
 	long pid = 0;
 	ssize_t len = file_read_at(fd, text, sizeof(text) - 1, 0);
 
-	if (len > 0 && sscanf(text, "%*s %ld", &pid) == 1)
+	if (len > 0 && sscanf(text, "%15s %ld", state, &pid) == 2 && pid > 0) {
+		/* The lock outlives its process where that has a supervisor. */
+		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
+			return err_say(-ERR_LOCKED,
+				       "%s: process %ld, which had it mounted, was "
+				       "killed, and another is about to take its place; unmount it "
+				       "then, or mount with -o ro",
+				       dir, pid);
+		if (strcmp(state, "closing") == 0)
+			return err_say(-ERR_LOCKED,
+				       "%s: process %ld is unmounted and still closing "
+				       "it; try again, or mount with -o ro",
+				       dir, pid);
 		return err_say(-ERR_LOCKED,
 			       "%s: in use by process %ld; unmount it there first, or "
 			       "mount with -o ro",
 			       dir, pid);
+	}
 	return err_say(-ERR_LOCKED,
 		       "%s: in use by another process; unmount it there first, or mount "
 		       "with -o ro",
@@ -346,12 +360,17 @@ destroy:
 	return rc;
 }
 
+void volume_closing(struct volume *v)
+{
+	lock_say(v->lock_fd, "closing");
+}
+
 int volume_close(struct volume *v)
 {
 	struct head head;
 	int rc, close_rc;
 
-	lock_say(v->lock_fd, "closing");
+	volume_closing(v);
 	clockwork_stop(v);
 	orphans_drop_end(v);
 	/* Without a checkpoint the deltas still tell all; on a full disk there is none. */

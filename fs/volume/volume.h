@@ -88,9 +88,12 @@ MUST_CHECK int volume_make(const char *dir, const struct params *params,
 MUST_CHECK int volume_open(const struct volume_config *cfg, struct volume **out);
 
 /*
+ * volume_closing(v): whoever wants the volume waits for its end from now on, instead of being told
+ * that it is mounted.
  * volume_close(v): everything durable, a last head and checkpoint, unlock.  Frees whatever it
  * returns: 0 or the first error.
  */
+void volume_closing(struct volume *v);
 MUST_CHECK int volume_close(struct volume *v);
 
 /*
