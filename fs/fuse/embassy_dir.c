@@ -152,7 +152,7 @@ static int write_status(struct mount *m, struct buf *out)
 	int rc;
 
 	if (e) {
-		in.supervised = true;
+		in.supervised = atomic_load(&m->heir->supervised);
 		in.takeovers = e->takeovers;
 		in.takeover_ns = e->takeover_ns;
 		in.upgrades = e->upgrades;

@@ -128,8 +128,7 @@ int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
 					   "unmount and mount instead");
 	if (rc == 0)
 		rc = map_all(live, &map);
-	if (rc == 0 &&
-	    (map.estate->magic != ESTATE_MAGIC || map.estate->version != ESTATE_VERSION))
+	if (rc == 0 && (map.estate->magic != ESTATE_MAGIC || map.estate->version != ESTATE_VERSION))
 		rc = err_say(-ERR_VERSION, "the running daemon's memory is laid out otherwise; "
 					   "unmount and mount instead");
 	if (rc == 0) {
@@ -139,13 +138,28 @@ int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
 	return rc;
 }
 
+void estate_occupy(struct estate_map *map)
+{
+	size_t len = total_bytes(map->slots != NULL);
+
+	/* Best effort, each: a limit forbids it, or an old kernel (before 5.14) can't. */
+	(void)madvise(map->mem, len, MADV_POPULATE_WRITE);
+	(void)madvise(map->mem, len, MADV_DONTFORK);
+	(void)madvise(map->keys, PAGE, MADV_DONTFORK);
+}
+
+void estate_unmap_keys(struct estate_map *map)
+{
+	if (map->keys)
+		munmap(map->keys, PAGE);
+	map->keys = NULL;
+}
+
 void estate_drop_keys(struct estate_map *map)
 {
-	if (!map->keys)
-		return;
-	munmap(map->keys, PAGE);
-	close(map->keys_fd);
-	map->keys = NULL;
+	estate_unmap_keys(map);
+	if (map->keys_fd >= 0)
+		close(map->keys_fd);
 	map->keys_fd = -1;
 }
 

@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #define ESTATE_MAGIC UINT64_C(0x6574617473657465)
-#define ESTATE_VERSION 1u
+#define ESTATE_VERSION 2u
 #define ESTATE_INIT_MAX 512u /* bytes of the kernel's first request, and of our answer */
 
 struct estate {
@@ -35,6 +35,9 @@ struct estate {
 	uint32_t takeovers, upgrades; /* so far */
 	uint32_t upgrades_before;     /* when one was last asked for */
 	int64_t takeover_ns;	      /* when the newest was, since 1970 UTC */
+
+	uint64_t device; /* the mount's number (mounted.h); 0: not known */
+	_Atomic uint32_t stopping; /* somebody asked for the mount's end: it is a successor's task too */
 
 	uint64_t view_head; /* what a view shows; 0: not yet */
 
@@ -69,7 +72,18 @@ MUST_CHECK int estate_make(bool live, struct estate_map *out);
  */
 MUST_CHECK int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out);
 
-/* estate_drop_keys(map): unmap the keys; whoever else has them mapped keeps them. */
+/*
+ * estate_occupy(map): have all of it present in memory, so that nothing that serves the mount waits
+ * for memory there, which may be full of what is to be written to the mount.  A process that is
+ * forked from here on has none of it mapped.
+ */
+void estate_occupy(struct estate_map *map);
+
+/*
+ * estate_unmap_keys(map): whoever else has them mapped keeps them; the descriptor stays.
+ * estate_drop_keys(map): and that goes too.
+ */
+void estate_unmap_keys(struct estate_map *map);
 void estate_drop_keys(struct estate_map *map);
 
 /* estate_wipe(map): nothing is left of the keys, in any process.  Unmaps and closes all. */

@@ -10,8 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -116,23 +116,35 @@ int handover_wait(int fd, int ms, enum handover_kind *out)
 	return rc;
 }
 
-static void be_program(const char *program, char *const argv[], int fd, const sigset_t *mask)
+void handover_signals(sigset_t *out)
 {
-	sigprocmask(SIG_SETMASK, mask, NULL);
+	sigemptyset(out);
+	sigaddset(out, SIGCHLD);
+	sigaddset(out, SIGTERM);
+	sigaddset(out, SIGINT);
+	sigaddset(out, SIGHUP);
+}
+
+static void be_program(const char *program, char *const argv[], int fd)
+{
+	sigset_t set;
+
+	handover_signals(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	if (fd == CHILD_FD ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, CHILD_FD) < 0)
 		_exit(127);
 	execv(program, argv);
 	_exit(127);
 }
 
-int handover_exec(const char *program, const struct options *o, const sigset_t *mask,
-		  pid_t *out_pid, int *out_fd)
+int handover_exec(const char *program, const char *name, const struct options *o, pid_t *out_pid,
+		  int *out_fd)
 {
 	char **argv;
 	int fds[2], rc;
 	pid_t pid;
 
-	rc = options_format(o, program, CHILD_FD, &argv);
+	rc = options_format(o, name, CHILD_FD, &argv);
 	if (rc < 0)
 		return rc;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0) {
@@ -141,7 +153,7 @@ int handover_exec(const char *program, const struct options *o, const sigset_t *
 	}
 	pid = fork();
 	if (pid == 0)
-		be_program(program, argv, fds[1], mask);
+		be_program(program, argv, fds[1]);
 	close(fds[1]);
 	if (pid < 0) {
 		rc = -errno;

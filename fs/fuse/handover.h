@@ -15,20 +15,23 @@
 
 struct options;
 
-#define HANDOVER_FDS_MAX 4u
+#define HANDOVER_FDS_MAX 6u
 
 enum handover_kind {
 	HANDOVER_READY = 1, /* daemon: it serves; first time: device, lock */
 	HANDOVER_ENDING,    /* daemon: unmounted, closing */
 	HANDOVER_UPGRADE,   /* daemon: somebody asks for it */
 	HANDOVER_FAILED,    /* to the daemon: there is no upgrade */
-	HANDOVER_START,	    /* to a new program: memory, keys, device, lock; with a start */
+	HANDOVER_START,	    /* to a new program: memory, keys, device, lock, folder and, if a daemon
+			     * serves, that process; with a start */
 	HANDOVER_HELLO,	    /* new program: it can go on with these */
 	HANDOVER_GO,	    /* to a new program: the daemon is dead */
 };
 
 struct handover_start {
-	uint32_t background, live;
+	uint16_t background;
+	uint16_t serving; /* it is the daemon that says this: its supervisor has gone */
+	uint32_t live;
 };
 
 struct handover {
@@ -54,11 +57,16 @@ MUST_CHECK int handover_receive(int fd, struct handover *out);
 MUST_CHECK int handover_wait(int fd, int ms, enum handover_kind *out);
 
 /*
- * handover_exec(program, o, mask, out_pid, out_fd): execute ${program} with the options of ${o} and
- * the signal mask ${mask}; ${*out_fd} is to the new process, which has its end as --handover.
+ * handover_exec(program, name, o, out_pid, out_fd): execute the file ${program}, which is to be called
+ * ${name}, with the options of ${o}; ${*out_fd} is to the new process, which has its end as
+ * --handover.  It begins with the signals of handover_signals() blocked, so that none is lost before
+ * it looks at them.  Any thread.
  * Returns 0 or -errno; that the file can't be executed is seen at the socket's end.
  */
-MUST_CHECK int handover_exec(const char *program, const struct options *o, const sigset_t *mask,
+MUST_CHECK int handover_exec(const char *program, const char *name, const struct options *o,
 			     pid_t *out_pid, int *out_fd);
+
+/* handover_signals(out): what a supervisor waits for: SIGCHLD, and those that ask for the end. */
+void handover_signals(sigset_t *out);
 
 #endif /* !HANDOVER_H_ */

@@ -36,6 +36,7 @@
 #define THREADS_LOCAL 4u
 #define THREADS_REMOTE 16u /* requests that wait for the network */
 #define FLUSH_S_DEFAULT 5u
+#define FD_PATH_LEN 32
 
 /* Secrets must not end up in a core file, nor be read by a debugger of the same user. */
 static void keep_secrets(void)
@@ -115,12 +116,14 @@ static void ready(void *ctx)
 	struct run *run = ctx;
 	const struct options *o = run->options;
 
-	if (run->writeback.pid > 0)
-		writeback_begin(&run->writeback, o->mount_point,
-				o->flush_s ? o->flush_s : FLUSH_S_DEFAULT);
-	if (run->heir.map.estate) {
-		struct volume *v = run->mount->volume;
+	struct estate *e = run->heir.map.estate;
+	struct volume *v = run->mount->volume;
+	unsigned interval_s = o->flush_s ? o->flush_s : FLUSH_S_DEFAULT;
+	uint64_t device = writeback_begin(&run->writeback, o->mount_point, e ? e->device : 0,
+					  v ? interval_s : 0);
 
+	if (e) {
+		e->device = device;
 		if (!o->foreground)
 			daemon_leave();
 		heir_ready(&run->heir, fuse_session_fd(run->mount->session),
@@ -169,9 +172,26 @@ static int serve(struct run *run, struct content *c)
 	return rc;
 }
 
+/*
+ * Whoever takes over finds the volume's folder by the descriptor that was kept of it: it may have
+ * been renamed, or something mounted over it, this very mount even.
+ */
+static struct options as_heir(const struct options *o, const struct heir *h, char path[FD_PATH_LEN])
+{
+	struct options own = *o;
+
+	if (h->take_over && h->folder_fd >= 0) {
+		snprintf(path, FD_PATH_LEN, "/proc/self/fd/%d", h->folder_fd);
+		own.target = path;
+	}
+	return own;
+}
+
 static int run_mount(struct run *run)
 {
 	const struct options *o = run->options;
+	char path[FD_PATH_LEN];
+	struct options own = as_heir(o, &run->heir, path);
 	struct content *c;
 	int rc, closed;
 
@@ -182,7 +202,7 @@ static int run_mount(struct run *run)
 	if (run->heir.map.estate)
 		inflight_use(&run->heir.map.estate->inflight, run->heir.map.estate->takeovers);
 	if (rc == 0)
-		rc = content_open(o, &run->heir, &c);
+		rc = content_open(&own, &run->heir, &c);
 	if (rc < 0)
 		return fail(o->target, rc);
 
@@ -198,7 +218,7 @@ static int run_mount(struct run *run)
 int main(int argc, char *argv[])
 {
 	struct options o;
-	struct run run = {.options = &o, .daemon = {.fd = -1}, .heir = {.fd = -1}};
+	struct run run = {.options = &o, .daemon = {.fd = -1}, .heir = {.folder_fd = -1, .fd = -1}};
 	int rc;
 
 	process_std_fds();
@@ -231,11 +251,15 @@ int main(int argc, char *argv[])
 	rc = o.foreground || o.handover_fd >= 0 ? 0 : daemon_fork(o.mount_point, &run.daemon);
 	if (rc == 0 && !o.unsupervised)
 		rc = supervisor_start(&o, argc, argv, &run.daemon, &run.heir);
-	if (rc == 0 && !o.read_only && !o.at)
+	if (rc == 0)
 		rc = writeback_fork(&run.writeback);
+	if (rc == 0)
+		rc = heir_watch(&run.heir, &o);
 	rc = rc < 0 ? fail(o.mount_point, rc) : run_mount(&run);
 	writeback_end(&run.writeback);
 	daemon_failed(&run.daemon, rc);
 	options_release(&o);
-	return rc;
+	/* Without destructors: a thread that waits for an embassy may be left (content_close()). */
+	fflush(NULL);
+	_exit(rc);
 }

@@ -3,25 +3,29 @@
  *
  * A fixed number of threads each read a request, handle it and read the next.  When the mount is
  * gone every read fails, and they end. A thread of its own waits for the signals that ask us to
- * stop: it unmounts, which makes the kernel write back what is dirty while the workers still
- * serve; if the mount is in use it writes back, detaches it, and stops the workers itself.
+ * stop: it has the helper process unmount, which makes the kernel write back what is dirty while the
+ * workers still serve; if the mount is in use it has it write back and detach, and the workers
+ * end once the kernel has nothing more for them.  No thread of this process touches the mount: one
+ * that did would wait for the workers, out of reach of SIGKILL, with which they end.
  */
 
 #include "session.h"
 
+#include "clock.h"
 #include "err.h"
 #include "msg.h"
 #include "options.h"
 #include "supervisor.h"
 #include "wire.h"
+#include "writeback.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +33,6 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,8 +40,7 @@
 #define RECEIVE_BYTES (MAX_WRITE + (64u << 10)) /* what libfuse asks for, and more */
 #define MAX_READAHEAD (4u << 20)
 #define MAX_BACKGROUND 64u
-
-extern char **environ;
+#define DRAIN_S_MAX 30u
 
 static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 {
@@ -63,8 +65,8 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	 * not drop what a buffered reader cached meanwhile; a backup of a database that writes so
 	 * would read stale pages.
 	 */
-	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
-			FUSE_CAP_READDIRPLUS | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
+	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
+			FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
 			FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_NO_OPENDIR_SUPPORT |
 			FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 
@@ -184,7 +186,7 @@ void session_close(struct mount *m)
 {
 	if (!m->session)
 		return;
-	fuse_session_unmount(m->session);
+	/* Nothing is unmounted: by its path libfuse would unmount what lies there by now. */
 	fuse_session_destroy(m->session);
 	m->session = NULL;
 }
@@ -196,8 +198,9 @@ struct crew {
 	pthread_t workers[SESSION_THREADS_MAX];
 	unsigned n;
 	atomic_uint running;
-	sem_t ended;	  /* posted by each worker at its end */
-	atomic_bool done; /* the workers have ended */
+	sem_t ended;	      /* posted by each worker at its end */
+	atomic_bool draining; /* they end when nothing waits for them */
+	atomic_bool done;     /* the workers have ended */
 };
 
 /*
@@ -205,11 +208,22 @@ struct crew {
  * that know nothing of signals.
  */
 static sem_t stop_wanted;
+static _Atomic uint32_t *stopping; /* of the estate: a successor is to stop too; NULL: none */
 
 static void want_stop(int sig)
 {
 	(void)sig;
+	if (stopping)
+		atomic_store(stopping, 1);
 	sem_post(&stop_wanted);
+}
+
+/* Whether the kernel has a request for us; or the session is over, of which reading tells. */
+static bool something_waits(const struct mount *m)
+{
+	struct pollfd pfd = {.fd = fuse_session_fd(m->session), .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
 }
 
 static void *work(void *arg)
@@ -228,6 +242,12 @@ static void *work(void *arg)
 		(void)mlock(buf.mem, RECEIVE_BYTES);
 	}
 	while (!fuse_session_exited(se)) {
+		/*
+		 * Whoever answers a write makes room for the next one, and looks for it here before it
+		 * ends: so the last to end leaves none.
+		 */
+		if (atomic_load(&crew->draining) && !something_waits(crew->m))
+			goto ended;
 		rc = fuse_session_receive_buf(se, &buf);
 		if (rc == -EINTR || rc == -EAGAIN)
 			continue;
@@ -236,37 +256,11 @@ static void *work(void *arg)
 		fuse_session_process_buf(se, &buf);
 	}
 	fuse_session_exit(se);
+ended:
 	free(buf.mem);
 	atomic_fetch_sub(&crew->running, 1);
 	sem_post(&crew->ended);
 	return NULL;
-}
-
-static bool run_fusermount(const char *mount_point, bool lazy)
-{
-	char *argv[] = {"fusermount3", "-u", "-q", "-z", "--", NULL, NULL};
-	int status;
-	pid_t pid;
-
-	if (!lazy) {
-		argv[3] = "--";
-		argv[4] = (char *)mount_point;
-	} else {
-		argv[5] = (char *)mount_point;
-	}
-	if (posix_spawnp(&pid, argv[0], NULL, NULL, argv, environ) != 0)
-		return false;
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return false;
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
-static bool unmount(const char *mount_point, bool lazy)
-{
-	if (umount2(mount_point, UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0)) == 0)
-		return true;
-	return errno == EPERM && run_fusermount(mount_point, lazy);
 }
 
 static void no_op(int sig)
@@ -274,29 +268,50 @@ static void no_op(int sig)
 	(void)sig;
 }
 
-static void stop(struct crew *crew)
+static bool session_is_over(const struct mount *m)
+{
+	struct pollfd pfd = {.fd = fuse_session_fd(m->session)};
+
+	return poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLERR);
+}
+
+/* What is on its way is served; then the workers end, at the latest after DRAIN_S_MAX. */
+static void drain(struct crew *crew)
 {
 	static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-	int fd;
+	uint64_t end_ns = clock_mono_ns() + DRAIN_S_MAX * UINT64_C(1000000000);
 
-	if (unmount(crew->mount_point, false))
-		return;
-	fd = open(crew->mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		if (syncfs(fd) < 0)
-			msg_error("%s: %s; some of what was written is lost", crew->mount_point,
-				  strerror(errno));
-		close(fd);
-	}
-	if (!unmount(crew->mount_point, true))
-		msg_warn("%s: can't be unmounted: %s", crew->mount_point, strerror(errno));
+	atomic_store(&crew->draining, true);
 	/* A worker may be about to read when the signal comes: again until all have ended. */
-	fuse_session_exit(crew->m->session);
 	while (atomic_load(&crew->running) > 0) {
+		if (clock_mono_ns() > end_ns)
+			fuse_session_exit(crew->m->session);
 		for (unsigned i = 0; i < crew->n; i++)
 			pthread_kill(crew->workers[i], SIGUSR1);
 		nanosleep(&pause, NULL);
 	}
+}
+
+static void stop(struct crew *crew)
+{
+	unsigned left;
+	int rc = writeback_umount(crew->m->writeback);
+
+	if (session_is_over(crew->m))
+		return;
+	rc = writeback_leave(crew->m->writeback, &left);
+	if (session_is_over(crew->m))
+		return;
+	if (rc < 0)
+		msg_error("%s: %s; some of what was written last may be lost", crew->mount_point,
+			  rc == -ENOENT
+				  ? "it is mounted nowhere where it can be reached, yet in use"
+				  : strerror(-rc));
+	if (left > 0)
+		msg_warn("%s: another mount lies on it, or it can't be unmounted: it stays, dead; "
+			 "unmount what lies on it, then run fusermount3 -u on it",
+			 crew->mount_point);
+	drain(crew);
 }
 
 static void *wait_for_signal(void *arg)
@@ -333,7 +348,10 @@ int session_serve(struct mount *m, const struct options *o)
 
 	sem_init(&stop_wanted, 0, 0);
 	sem_init(&crew.ended, 0, 0);
+	stopping = m->heir->map.estate ? &m->heir->map.estate->stopping : NULL;
 	catch_signals();
+	if (stopping && atomic_load(stopping))
+		sem_post(&stop_wanted);
 	/* Before anything is read, else what we read ourselves would come again. */
 	if (m->heir->take_over)
 		wire_resend(m);
@@ -347,7 +365,7 @@ int session_serve(struct mount *m, const struct options *o)
 			atomic_fetch_sub(&crew.running, 1);
 	}
 	if (crew.n == 0)
-		return err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
+		goto no_thread;
 	if (m->heir->take_over) {
 		m->ready(m->ready_ctx);
 		mount_adopted(m);
@@ -355,7 +373,7 @@ int session_serve(struct mount *m, const struct options *o)
 	rc = -pthread_create(&signals, NULL, wait_for_signal, &crew);
 	if (rc < 0) {
 		/* The mount is useless without a way to stop it. */
-		unmount(o->mount_point, true);
+		drain(&crew);
 		err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
 	}
 
@@ -372,4 +390,10 @@ int session_serve(struct mount *m, const struct options *o)
 		pthread_join(crew.workers[i], NULL);
 	sem_destroy(&crew.ended);
 	return rc;
+
+no_thread:
+	/* Just mounted, it is still what the path leads to. */
+	fuse_session_unmount(m->session);
+	sem_destroy(&crew.ended);
+	return err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
 }

@@ -30,7 +30,7 @@ MUST_CHECK int session_serve(struct mount *m, const struct options *o);
  */
 MUST_CHECK int session_remount(const struct options *o);
 
-/* session_close(m): unmount it if it still is; free. */
+/* session_close(m): after session_serve(), or if nothing was ever served; a mount that is left is dead. */
 void session_close(struct mount *m);
 
 #endif /* !SESSION_H_ */

@@ -2,10 +2,11 @@
  * The process that keeps a mount alive.
  *
  * One loop waits for three things: a message of the child, a signal, the child's end.  The child
- * is a daemon, or, during and after an upgrade with -f, the supervisor of another program.
+ * is a daemon, or, during and after an upgrade with -f, the supervisor of another program.  A daemon
+ * whose own supervisor was killed is no child of its next one, which knows its end by a pidfd.
  */
 
-#include "supervisor.h"
+#include "supervisor_internal.h"
 
 #include "clock.h"
 #include "daemon.h"
@@ -16,6 +17,7 @@
 #include "title.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -25,42 +27,25 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define NS_PER_S UINT64_C(1000000000)
 #define RETRY_MS_MAX 1600u
 
-struct supervisor {
-	const struct options *o;
-	struct daemon *d;
-	struct estate_map map;
-	int device_fd, lock_fd; /* -1: not yet */
-	int signals;
-	sigset_t mask_before;
-	char program[4096]; /* the file of this program, as it was called */
-
-	pid_t child;
-	int fd; /* to the child */
-	bool ready, ending;
-
-	int parent_fd; /* to the supervisor whose place this one takes; -1: none, or it has ended */
-	uint64_t deaths_ns[SUPERVISOR_DEATHS_MAX];
-	unsigned n_deaths; /* ever */
-	unsigned failures; /* daemons in a row that did not come as far as READY */
-};
-
 static int catch_signals(struct supervisor *s)
 {
 	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
+	handover_signals(&set);
 	if (sigprocmask(SIG_BLOCK, &set, &s->mask_before) < 0)
 		return -errno;
+	/* This program was begun with them blocked. */
+	if (s->o->handover_fd >= 0)
+		for (int sig = 1; sig < NSIG; sig++)
+			if (sigismember(&set, sig) == 1)
+				sigdelset(&s->mask_before, sig);
 	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signals < 0 ? -errno : 0;
 }
@@ -72,12 +57,15 @@ static void be_daemon(struct supervisor *s, int fd, struct heir *out)
 		.take_over = s->device_fd >= 0,
 		.device_fd = s->device_fd,
 		.lock_fd = s->lock_fd,
+		.folder_fd = s->folder_fd,
 		.fd = fd,
+		.supervised = true,
 	};
 	if (out->take_over) {
 		s->map.estate->takeovers++;
 		s->map.estate->takeover_ns = clock_wall_ns();
 	}
+	estate_occupy(&out->map);
 	daemon_drop(s->d);
 	close(s->signals);
 	if (s->parent_fd >= 0)
@@ -87,13 +75,9 @@ static void be_daemon(struct supervisor *s, int fd, struct heir *out)
 	prctl(PR_SET_NAME, "embassyfs");
 }
 
-/*
- * Fork a daemon.  1: this is it.  Until it serves it dies with its supervisor, so that there are
- * never two: whoever goes on then forks one itself.
- */
+/* Fork a daemon.  1: this is it. */
 static int start_daemon(struct supervisor *s, struct heir *out)
 {
-	pid_t me = getpid();
 	int fds[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
@@ -107,15 +91,13 @@ static int start_daemon(struct supervisor *s, struct heir *out)
 		return rc;
 	}
 	if (s->child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() != me)
-			_exit(1);
 		close(fds[0]);
 		be_daemon(s, fds[1], out);
 		return 1;
 	}
 	close(fds[1]);
 	s->fd = fds[0];
+	s->child_fd = -1;
 	s->ready = s->ending = false;
 	return 0;
 }
@@ -134,6 +116,16 @@ static void drop_fd(struct supervisor *s)
 	s->fd = -1;
 }
 
+void supervisor_forget_child(struct supervisor *s)
+{
+	drop_fd(s);
+	if (s->child_fd >= 0)
+		close(s->child_fd);
+	s->child_fd = -1;
+	s->child = 0;
+	s->ready = false;
+}
+
 static void keep_fd(int *to, int fd)
 {
 	if (fd < 0)
@@ -141,6 +133,14 @@ static void keep_fd(int *to, int fd)
 	if (*to >= 0)
 		close(*to);
 	*to = fd;
+}
+
+void supervisor_signal_child(const struct supervisor *s, int sig)
+{
+	if (s->child_fd >= 0)
+		syscall(SYS_pidfd_send_signal, s->child_fd, sig, NULL, 0);
+	else if (s->child > 0)
+		kill(s->child, sig);
 }
 
 static void take_ready(struct supervisor *s, const struct handover *m)
@@ -155,33 +155,49 @@ static void take_ready(struct supervisor *s, const struct handover *m)
 		s->parent_fd = -1;
 	}
 	daemon_ready(s->d);
+	/* It may have come too late for the daemon to see it as it began. */
+	if (s->map.estate->stopping)
+		supervisor_signal_child(s, SIGTERM);
 }
 
 /* The child's end, if it has ended.  Returns whether. */
-static bool reap(struct supervisor *s, int *out_status)
+bool supervisor_reap(struct supervisor *s, int *out_status)
 {
+	struct pollfd pfd = {.fd = s->child_fd, .events = POLLIN};
 	pid_t pid;
 
 	/* Others may have become ours: daemons of a new program that ended before they served. */
 	while ((pid = waitpid(-1, out_status, WNOHANG)) > 0)
-		if (pid == s->child)
+		if (pid == s->child && s->child_fd < 0)
 			return true;
-	return false;
+	if (s->child_fd < 0 || poll(&pfd, 1, 0) <= 0)
+		return false;
+	/* Only its parent is told how. */
+	*out_status = 0;
+	return true;
 }
 
-static void wait_for_all(void)
+static bool asks_for_end(int sig)
 {
-	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-		;
+	return sig == SIGTERM || sig == SIGINT || sig == SIGHUP;
 }
 
-static void forward_signals(struct supervisor *s)
+/*
+ * A daemon that does not serve yet would die of the signal, and another take its place: it finds in
+ * the estate that the mount is to end.  Before there is a mount, its death is right.
+ */
+void supervisor_forward_signals(struct supervisor *s)
 {
 	struct signalfd_siginfo si;
 
-	while (read(s->signals, &si, sizeof(si)) == (ssize_t)sizeof(si))
-		if (si.ssi_signo != SIGCHLD && s->child > 0)
-			kill(s->child, (int)si.ssi_signo);
+	while (read(s->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (!asks_for_end((int)si.ssi_signo))
+			continue;
+		if (s->device_fd >= 0)
+			s->map.estate->stopping = 1;
+		if (s->ready || s->device_fd < 0)
+			supervisor_signal_child(s, (int)si.ssi_signo);
+	}
 }
 
 static void sleep_ms(unsigned ms)
@@ -214,7 +230,10 @@ static bool may_go_on(struct supervisor *s)
 
 static void say_death(const struct supervisor *s, int status)
 {
-	if (WIFSIGNALED(status))
+	if (s->child_fd >= 0)
+		msg_event(MSG_WARN, "daemon-died", "%s: its daemon has ended; another takes over",
+			  s->o->mount_point);
+	else if (WIFSIGNALED(status))
 		msg_event(MSG_WARN, "daemon-died",
 			  "%s: its daemon was ended by signal %d (%s); another takes over",
 			  s->o->mount_point, WTERMSIG(status), strsignal(WTERMSIG(status)));
@@ -231,104 +250,18 @@ static void bury(struct supervisor *s, int status)
 	s->child = 0;
 	if (s->device_fd < 0 || (s->ending && WIFEXITED(status)))
 		end(s, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	/* A signal that came before it could catch any. */
+	if (WIFSIGNALED(status) && asks_for_end(WTERMSIG(status)))
+		s->map.estate->stopping = 1;
 	if (!may_go_on(s))
 		end(s, 1);
 	say_death(s, status);
+	supervisor_forget_child(s);
 	if (s->failures > 0) {
 		unsigned ms = 25u << (s->failures < 6 ? s->failures : 6);
 
 		sleep_ms(ms < RETRY_MS_MAX ? ms : RETRY_MS_MAX);
 	}
-}
-
-/* With -f: whoever waits for this process waits for the mount.  A new program has it now. */
-static void stand_by(struct supervisor *s)
-{
-	struct pollfd pfd = {.fd = s->signals, .events = POLLIN};
-	int status;
-
-	if (s->device_fd >= 0)
-		close(s->device_fd);
-	if (s->lock_fd >= 0)
-		close(s->lock_fd);
-	estate_drop_keys(&s->map);
-	for (;;) {
-		poll(&pfd, 1, -1);
-		forward_signals(s);
-		if (reap(s, &status))
-			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
-	}
-}
-
-static void fail_upgrade(struct supervisor *s, const char *why)
-{
-	snprintf(s->map.estate->failure, sizeof(s->map.estate->failure), "%s", why);
-	msg_error("%s: no upgrade: %s; version " EMBASSYFS_VERSION " goes on", s->o->mount_point,
-		  why);
-}
-
-static void end_child(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
-/* Kill what the new program left and wait until nothing of it lives. */
-static void end_new(pid_t pid, int fd)
-{
-	kill(pid, SIGKILL);
-	close(fd);
-	wait_for_all();
-}
-
-/* The new program has it all: it is the supervisor from here on. */
-static void let_go(struct supervisor *s, pid_t pid, int fd)
-{
-	close(fd);
-	if (!s->o->foreground)
-		_exit(0);
-	s->child = pid;
-	stand_by(s);
-}
-
-/*
- * Hand over to the program's file as it is now.  Returns if that failed; the daemon may have been
- * killed then.
- */
-static void upgrade(struct supervisor *s)
-{
-	struct handover_start start = {.background = !s->o->foreground,
-				       .live = s->map.estate->live};
-	const int fds[HANDOVER_FDS_MAX] = {s->map.fd, s->map.keys_fd, s->device_fd, s->lock_fd};
-	enum handover_kind kind;
-	pid_t pid;
-	int fd;
-
-	if (handover_exec(s->program, s->o, &s->mask_before, &pid, &fd) < 0) {
-		fail_upgrade(s, "a process can't be made");
-		return;
-	}
-	if (handover_send(fd, HANDOVER_START, fds, 4, &start) < 0 ||
-	    handover_wait(fd, SUPERVISOR_HELLO_MS, &kind) < 0 || kind != HANDOVER_HELLO) {
-		end_child(pid);
-		close(fd);
-		fail_upgrade(s, "the new program does not start or does not know this one's "
-				"memory; unmount and mount instead");
-		return;
-	}
-
-	end_child(s->child);
-	drop_fd(s);
-	s->child = 0;
-	s->map.estate->failure[0] = '\0';
-	s->map.estate->upgrades++;
-	if (handover_send(fd, HANDOVER_GO, NULL, 0, NULL) == 0 &&
-	    handover_wait(fd, -1, &kind) == 0 && kind == HANDOVER_READY)
-		let_go(s, pid, fd);
-	end_new(pid, fd);
-	s->map.estate->upgrades--;
-	fail_upgrade(s, "the new program did not come to serve the mount");
 }
 
 static void take_message(struct supervisor *s)
@@ -348,7 +281,7 @@ static void take_message(struct supervisor *s)
 		s->ending = true;
 		break;
 	case HANDOVER_UPGRADE:
-		upgrade(s);
+		supervisor_upgrade(s);
 		if (s->child > 0)
 			(void)!handover_send(s->fd, HANDOVER_FAILED, NULL, 0, NULL);
 		break;
@@ -363,14 +296,15 @@ static void watch(struct supervisor *s)
 	int status;
 
 	while (s->child > 0) {
-		struct pollfd pfd[2] = {{.fd = s->fd, .events = POLLIN},
-					{.fd = s->signals, .events = POLLIN}};
+		struct pollfd pfd[3] = {{.fd = s->fd, .events = POLLIN},
+					{.fd = s->signals, .events = POLLIN},
+					{.fd = s->child_fd, .events = POLLIN}};
 
-		poll(pfd, 2, -1);
+		poll(pfd, 3, -1);
 		if (pfd[0].revents)
 			take_message(s);
-		forward_signals(s);
-		if (s->child > 0 && reap(s, &status)) {
+		supervisor_forward_signals(s);
+		if (s->child > 0 && supervisor_reap(s, &status)) {
 			/* What it said before it ended counts. */
 			while (s->child > 0 && s->fd >= 0)
 				take_message(s);
@@ -393,12 +327,23 @@ static int receive_start(struct supervisor *s)
 		return rc < 0 ? rc : -EPROTO;
 	s->device_fd = m.fds[2];
 	s->lock_fd = m.fds[3];
+	s->folder_fd = m.fds[4];
+	if (m.start.serving && m.fds[5] < 0)
+		return -EPROTO;
 	rc = estate_attach(m.fds[0], m.fds[1], m.start.live, &s->map);
 	if (rc < 0)
 		return rc;
 	if (m.start.background)
 		daemon_leave();
 	rc = handover_send(s->parent_fd, HANDOVER_HELLO, NULL, 0, NULL);
+	if (m.start.serving) {
+		s->child = getppid();
+		s->child_fd = m.fds[5];
+		s->fd = s->parent_fd;
+		s->parent_fd = -1;
+		s->ready = true;
+		return rc;
+	}
 	if (rc == 0)
 		rc = handover_wait(s->parent_fd, -1, &kind);
 	return rc < 0 ? rc : kind == HANDOVER_GO ? 0 : -EPROTO;
@@ -406,16 +351,18 @@ static int receive_start(struct supervisor *s)
 
 static int prepare(struct supervisor *s)
 {
-	ssize_t n = readlink("/proc/self/exe", s->program, sizeof(s->program) - 1);
-	int rc = n < 0 ? -errno : catch_signals(s);
+	int rc = title_program(s->program, sizeof(s->program));
 
+	if (rc == 0)
+		rc = catch_signals(s);
 	if (rc < 0)
 		return rc;
-	s->program[n] = '\0';
 	/* What a new program leaves behind when it fails is waited for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (s->o->handover_fd >= 0)
 		return receive_start(s);
+	/* A successor goes by this, since the path may lead elsewhere by then; it may be no folder. */
+	s->folder_fd = open(s->o->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return estate_make(!s->o->read_only && !s->o->at, &s->map);
 }
 
@@ -430,7 +377,9 @@ int supervisor_start(const struct options *o, int argc, char **argv, struct daem
 				.map = {.fd = -1, .keys_fd = -1},
 				.device_fd = -1,
 				.lock_fd = -1,
+				.folder_fd = -1,
 				.signals = -1,
+				.child_fd = -1,
 				.fd = -1,
 				.parent_fd = -1};
 	rc = title_save(argc, argv);
@@ -439,7 +388,7 @@ int supervisor_start(const struct options *o, int argc, char **argv, struct daem
 	if (rc < 0)
 		return rc;
 	for (;;) {
-		rc = start_daemon(&s, out);
+		rc = s.child > 0 ? 0 : start_daemon(&s, out);
 		if (rc == 1)
 			return 0;
 		title_set("embassyfs: supervisor");
@@ -454,46 +403,4 @@ int supervisor_start(const struct options *o, int argc, char **argv, struct daem
 		}
 		watch(&s);
 	}
-}
-
-void heir_ready(struct heir *h, int device_fd, int lock_fd)
-{
-	int fds[2] = {device_fd, lock_fd};
-
-	if (!h->map.estate)
-		return;
-	snprintf(h->map.estate->program, sizeof(h->map.estate->program), EMBASSYFS_VERSION);
-	/* Successors need the keys; this process has its own copies. */
-	estate_drop_keys(&h->map);
-	if (h->take_over)
-		fds[0] = fds[1] = -1;
-	prctl(PR_SET_PDEATHSIG, 0);
-	if (handover_send(h->fd, HANDOVER_READY, fds, 2, NULL) < 0)
-		msg_event(MSG_WARN, "supervisor-gone",
-			  "the supervisor has gone; the mount goes on without one");
-}
-
-void heir_ending(struct heir *h)
-{
-	/* Without a supervisor nobody wants to know. */
-	if (h->map.estate)
-		(void)!handover_send(h->fd, HANDOVER_ENDING, NULL, 0, NULL);
-}
-
-int heir_upgrade(struct heir *h)
-{
-	static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
-	enum handover_kind kind;
-	int rc;
-
-	if (!h->map.estate)
-		return -ENOTSUP;
-	if (pthread_mutex_trylock(&one) != 0)
-		return -EBUSY;
-	/* The answer, if one comes, is that it failed; else this process is killed here. */
-	rc = handover_send(h->fd, HANDOVER_UPGRADE, NULL, 0, NULL);
-	if (rc == 0)
-		rc = handover_wait(h->fd, -1, &kind);
-	pthread_mutex_unlock(&one);
-	return rc < 0 ? -ENOTSUP : -ECANCELED;
 }

@@ -16,11 +16,17 @@
  * HELLO when it understands what it is given; then the daemon is killed, and the new program, told
  * GO, is the supervisor, and forks a daemon that takes over.  If it ends before that daemon
  * serves, the old supervisor goes on with a daemon of its own code.
+ *
+ * A daemon whose supervisor is killed goes on, and executes its own program anew to be the supervisor
+ * of the daemon that there is; in between a death of the daemon is the mount's.
+ *
+ * A signal that asks for the end is kept in the estate until there is a daemon to do it.
  */
 
 #include "compiler.h"
 #include "estate.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -37,7 +43,9 @@ struct heir {
 	struct estate_map map; /* map.estate NULL: there is no supervisor */
 	bool take_over;
 	int device_fd, lock_fd; /* take_over: of the dead daemon; lock_fd -1: a view */
+	int folder_fd;		/* the volume's, wherever it is by now; -1: it is no folder */
 	int fd;			/* to the supervisor */
+	atomic_bool supervised; /* there is one */
 };
 
 /*
@@ -50,13 +58,16 @@ MUST_CHECK int supervisor_start(const struct options *o, int argc, char **argv, 
 				struct heir *out);
 
 /*
- * For a daemon; each does nothing if there is no supervisor.
+ * For a daemon; each does nothing if there never was a supervisor.
+ * heir_watch(h, o): from now on this process ends with its supervisor until heir_ready(), so that
+ * there are never two, and gets a new one after that.  Starts a thread.  Returns 0 or -errno.
  * heir_ready(h, device_fd, lock_fd): the mount can be used; the supervisor keeps copies of both
- * (lock_fd -1: none).
+ * (lock_fd -1: none).  Borrows them until the end of this process.
  * heir_ending(h): from now on its end is a normal one.
  * heir_upgrade(h): ask for an upgrade.  Returns only if there is none: -ENOTSUP without a
  * supervisor, -EBUSY while one is under way, else -ECANCELED, and estate.failure says why.
  */
+MUST_CHECK int heir_watch(struct heir *h, const struct options *o);
 void heir_ready(struct heir *h, int device_fd, int lock_fd);
 void heir_ending(struct heir *h);
 MUST_CHECK int heir_upgrade(struct heir *h);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct {
 	char *at, *copy;
@@ -47,4 +48,21 @@ void title_restore(void)
 {
 	if (area.len > 0)
 		memcpy(area.at, area.copy, area.len);
+}
+
+int title_program(char *out, size_t size)
+{
+	/* What the kernel adds to the name of a file that is gone. */
+	static const char deleted[] = " (deleted)";
+	const size_t len = sizeof(deleted) - 1;
+	ssize_t n = readlink("/proc/self/exe", out, size);
+
+	if (n < 0)
+		return -errno;
+	if ((size_t)n == size)
+		return -ENAMETOOLONG;
+	out[n] = '\0';
+	if ((size_t)n > len && strcmp(out + (size_t)n - len, deleted) == 0)
+		out[(size_t)n - len] = '\0';
+	return 0;
 }

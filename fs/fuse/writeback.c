@@ -1,17 +1,17 @@
 /*
  * The write-back helper.
  *
- * A socket pair ties it to the daemon: one message starts it, each further one names a file to
- * write back, all are answered, the end of the stream ends it.  For each round it makes a detached
- * copy of the mount, which the kernel allows to the privileged only, and syncs the filesystem
- * through that, so that the mount itself can be unmounted at any moment.  Without the privilege it
- * only waits to end: holding the mount would make umount fail.
+ * A socket pair ties it to the daemon: one message starts it, each further one asks for something, all
+ * are answered, the end of the stream ends it.  It finds the mount by its device number
+ * (mounted.h), and, for each round and each file, by a descriptor that does not hold the mount, so
+ * that this can be unmounted at any moment.  Without the privilege for that it only waits to unmount.
  */
 
 #include "writeback.h"
 
 #include "clock.h"
 #include "file.h"
+#include "mounted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,9 +37,26 @@
 #define NS_PER_MS UINT64_C(1000000)
 #define BEGIN_MS_MAX 2000
 
-struct start {
-	unsigned interval_s;
-	char mount_point[PATH_MAX];
+enum kind {
+	BEGIN = 1,
+	FLUSH,
+	UMOUNT,
+	LEAVE,
+};
+
+struct question {
+	uint32_t kind;
+	uint32_t interval_s; /* BEGIN */
+	uint64_t device;     /* BEGIN; 0: what is there */
+	uint64_t node;	     /* FLUSH: which file */
+	uint64_t generation;
+	char mount_point[PATH_MAX]; /* BEGIN */
+};
+
+struct answer {
+	int32_t rc;
+	uint32_t left;	 /* LEAVE: mounts */
+	uint64_t device; /* BEGIN */
 };
 
 static void write_text(const char *path, const char *text)
@@ -72,30 +89,10 @@ static bool is_for_good(int rc)
 	return rc == -EPERM || rc == -ENOSYS;
 }
 
-/* The root folder, through a copy of the mount.  A descriptor or -errno. */
-static int open_root(const struct start *s, dev_t dev)
-{
-	int tree = open_tree(AT_FDCWD, s->mount_point, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	struct stat st;
-	int fd, rc;
-
-	if (tree < 0)
-		return -errno;
-	fd = openat(tree, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	rc = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
-	/* Unmounted meanwhile, the path leads to some other filesystem. */
-	if (rc == 0 && st.st_dev != dev)
-		rc = -ESTALE;
-	close(tree);
-	if (rc < 0 && fd >= 0)
-		close(fd);
-	return rc < 0 ? rc : fd;
-}
-
 /* One round.  0 or -errno. */
-static int sync_all(const struct start *s, dev_t dev)
+static int sync_all(struct mounted *m)
 {
-	int fd = open_root(s, dev);
+	int fd = mounted_open(m, MOUNTED_CHEAPLY, false);
 
 	if (fd < 0)
 		return fd;
@@ -105,12 +102,6 @@ static int sync_all(const struct start *s, dev_t dev)
 	return 0;
 }
 
-/* Which file to write back. */
-struct question {
-	uint64_t node;
-	uint64_t generation;
-};
-
 /* How the kernel's FUSE spells a file without its name. */
 struct node_handle {
 	struct file_handle head;
@@ -119,36 +110,76 @@ struct node_handle {
 
 #define NODE_HANDLE_TYPE 0x81
 
+static bool send_answer(int fd, const struct answer *a)
+{
+	return send(fd, a, sizeof(*a), MSG_NOSIGNAL) == (ssize_t)sizeof(*a);
+}
+
 /*
  * Write one file back and answer.  The answer comes before the file is closed: closing may want
  * the file's lock, which whoever waits for the answer holds.
  */
-static int sync_one(const struct start *s, dev_t dev, int reply_fd,
-		    const struct question *q)
+static bool sync_one(struct mounted *m, int reply_fd, const struct question *q)
 {
 	struct node_handle h = {.head = {.handle_bytes = sizeof(h) - sizeof(h.head),
 					 .handle_type = NODE_HANDLE_TYPE},
 				.node_high = (uint32_t)(q->node >> 32),
 				.node_low = (uint32_t)q->node,
 				.generation = (uint32_t)q->generation};
-	int root = open_root(s, dev), file = -1;
-	int32_t rc = root < 0 ? root : 0;
+	int any = mounted_open(m, MOUNTED_ANYHOW, false), file = -1;
+	struct answer a = {0};
+	bool sent;
 
-	if (rc == 0) {
-		file = open_by_handle_at(root, &h.head, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-		rc = file < 0 ? -errno : 0;
-	}
-	if (rc == 0 && sync_file_range(file, 0, 0,
-				       SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-					       SYNC_FILE_RANGE_WAIT_AFTER) < 0)
-		rc = -errno;
-	if (send(reply_fd, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
-		rc = -EPIPE;
+	if (any >= 0)
+		file = open_by_handle_at(any, &h.head, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (file < 0)
+		a.rc = -ENOSYS;
+	else if (sync_file_range(file, 0, 0,
+				 SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+					 SYNC_FILE_RANGE_WAIT_AFTER) < 0)
+		a.rc = -errno;
+	sent = send_answer(reply_fd, &a);
 	if (file >= 0)
 		close(file);
-	if (root >= 0)
-		close(root);
-	return rc;
+	if (any >= 0)
+		close(any);
+	return sent;
+}
+
+/*
+ * From syncfs() on the writes are on their way, and the daemon serves what is on its way before it
+ * ends; the kernel (since 6.16) waits for none of them.
+ */
+static void leave(struct mounted *m, struct answer *out)
+{
+	int fd = mounted_open(m, MOUNTED_ANYHOW, true);
+
+	out->rc = fd < 0 ? fd : 0;
+	if (fd >= 0 && syncfs(fd) < 0)
+		out->rc = -errno;
+	if (fd >= 0)
+		close(fd);
+	out->left = (uint32_t)mounted_umount(m, true);
+}
+
+/* Returns false if nobody waits for an answer. */
+static bool do_it(struct mounted *m, int fd, const struct question *q)
+{
+	struct answer a = {0};
+
+	switch (q->kind) {
+	case FLUSH:
+		return sync_one(m, fd, q);
+	case UMOUNT:
+		a.rc = mounted_umount(m, false) ? -EBUSY : 0;
+		break;
+	case LEAVE:
+		leave(m, &a);
+		break;
+	default:
+		a.rc = -EINVAL;
+	}
+	return send_answer(fd, &a);
 }
 
 /* How long to wait for a question before the next round, in ms. */
@@ -159,58 +190,51 @@ static int until_round(uint64_t due_ns)
 	return now >= due_ns ? 0 : (int)((due_ns - now) / NS_PER_MS) + 1;
 }
 
-static void serve(int fd, const struct start *s, dev_t dev)
+static void serve(int fd, struct mounted *m, unsigned interval_s)
 {
-	uint64_t interval_ns = s->interval_s * NS_PER_S, due = clock_mono_ns() + interval_ns;
+	uint64_t interval_ns = interval_s * NS_PER_S, due = clock_mono_ns() + interval_ns;
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 	struct question q;
-	bool able = true;
+	bool able = interval_s > 0;
 	ssize_t n;
 
 	for (;;) {
 		if (poll(&pfd, 1, able ? until_round(due) : -1) > 0) {
 			n = recv(fd, &q, sizeof(q), 0);
 			if (n == 0 || (n < 0 && errno != EINTR) ||
-			    (n == (ssize_t)sizeof(q) && sync_one(s, dev, fd, &q) == -EPIPE))
+			    (n == (ssize_t)sizeof(q) && !do_it(m, fd, &q)))
 				return;
 		}
 		if (able && until_round(due) == 0) {
-			able = !is_for_good(sync_all(s, dev));
+			able = !is_for_good(sync_all(m));
 			due = clock_mono_ns() + interval_ns;
 		}
 	}
 }
 
-/*
- * Which device is mounted there, without asking the daemon: it may take its time, and as long as it
- * does the mount would be busy.
- */
-static int find_device(const char *mount_point, dev_t *out)
-{
-	struct statx st;
-
-	if (statx(AT_FDCWD, mount_point, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0)
-		return -errno;
-	*out = makedev(st.stx_dev_major, st.stx_dev_minor);
-	return 0;
-}
-
 static void run(int fd)
 {
-	struct start s;
-	int32_t rc = 0;
+	struct question q;
+	struct mounted m;
+	struct answer a = {0};
 	ssize_t n;
-	dev_t dev = 0;
 
 	do {
-		n = recv(fd, &s, sizeof(s), 0);
+		n = recv(fd, &q, sizeof(q), 0);
 	} while (n < 0 && errno == EINTR);
-	if (n != (ssize_t)sizeof(s) || find_device(s.mount_point, &dev) < 0)
+	if (n != (ssize_t)sizeof(q) || q.kind != BEGIN)
 		return;
-	lift_limits(dev);
-	if (send(fd, &rc, sizeof(rc), MSG_NOSIGNAL) < 0)
+	if (q.device) {
+		m.dev = (dev_t)q.device;
+		strcpy(m.path, q.mount_point);
+	} else if (mounted_find(q.mount_point, &m) < 0) {
 		return;
-	serve(fd, &s, dev);
+	}
+	if (q.interval_s)
+		lift_limits(m.dev);
+	a.device = (uint64_t)m.dev;
+	if (send_answer(fd, &a))
+		serve(fd, &m, q.interval_s);
 }
 
 static void be_helper(int fd)
@@ -234,17 +258,16 @@ static void be_helper(int fd)
 	_exit(0);
 }
 
-int writeback_fork(struct writeback *out)
+static int fork_helper(struct writeback *w)
 {
-	int fds[2];
+	int fds[2], rc;
 	pid_t pid;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
 		return -errno;
 	pid = fork();
 	if (pid < 0) {
-		int rc = -errno;
-
+		rc = -errno;
 		close(fds[0]);
 		close(fds[1]);
 		return rc;
@@ -252,70 +275,151 @@ int writeback_fork(struct writeback *out)
 	if (pid == 0)
 		be_helper(fds[1]);
 	close(fds[1]);
-	*out = (struct writeback){.pid = pid, .fd = fds[0]};
-	pthread_mutex_init(&out->mu, NULL);
+	w->pid = pid;
+	w->fd = fds[0];
 	return 0;
 }
 
-/* The next answer.  0, or -ENOSYS at the stream's end. */
-static int receive(struct writeback *w, int32_t *out)
+int writeback_fork(struct writeback *out)
+{
+	*out = (struct writeback){.fd = -1};
+	pthread_mutex_init(&out->mu, NULL);
+	return fork_helper(out);
+}
+
+/* The next answer.  0, or -EPIPE at the stream's end. */
+static int receive(struct writeback *w, struct answer *out) /* REQUIRES(w->mu) */
 {
 	ssize_t n;
 
 	do {
 		n = recv(w->fd, out, sizeof(*out), 0);
 	} while (n < 0 && errno == EINTR);
-	return n == (ssize_t)sizeof(*out) ? 0 : -ENOSYS;
+	return n == (ssize_t)sizeof(*out) ? 0 : -EPIPE;
 }
 
-void writeback_begin(struct writeback *w, const char *mount_point, unsigned interval_s)
+static void take_begun(struct writeback *w) /* REQUIRES(w->mu) */
 {
-	struct start s = {.interval_s = interval_s};
-	struct pollfd pfd = {.fd = w->fd, .events = POLLIN};
-	int32_t rc;
+	struct answer a;
 
-	if (strlen(mount_point) >= sizeof(s.mount_point))
+	if (w->begun || receive(w, &a) < 0)
 		return;
-	strcpy(s.mount_point, mount_point);
-	/*
-	 * Whoever is told that the mount is ready may unmount it at once, which would fail while
-	 * the helper looks at it: so its answer is waited for.  If it has gone, nobody bounds the
-	 * age of dirty pages but the kernel itself, after half a minute.
-	 */
+	w->begun = true;
+	w->device = a.device;
+}
+
+/*
+ * Whoever is told that the mount is ready may unmount it at once, which would fail while the helper
+ * looks at it: so its answer is waited for.
+ */
+static void begin(struct writeback *w) /* REQUIRES(w->mu) */
+{
+	struct question q = {.kind = BEGIN, .interval_s = w->interval_s, .device = w->device};
+	struct pollfd pfd = {.fd = w->fd, .events = POLLIN};
+
+	strcpy(q.mount_point, w->mount_point);
+	if (send(w->fd, &q, sizeof(q), MSG_NOSIGNAL) > 0 && poll(&pfd, 1, BEGIN_MS_MAX) > 0)
+		take_begun(w);
+}
+
+uint64_t writeback_begin(struct writeback *w, const char *mount_point, uint64_t device,
+			 unsigned interval_s)
+{
+	uint64_t found;
+
+	if (strlen(mount_point) >= PATH_MAX)
+		return 0;
 	pthread_mutex_lock(&w->mu);
-	if (send(w->fd, &s, sizeof(s), MSG_NOSIGNAL) > 0 && poll(&pfd, 1, BEGIN_MS_MAX) > 0)
-		w->begun = receive(w, &rc) == 0;
+	w->mount_point = mount_point;
+	w->device = device;
+	w->interval_s = interval_s;
+	begin(w);
+	found = w->device;
 	pthread_mutex_unlock(&w->mu);
+	return found;
+}
+
+static void reap(struct writeback *w) /* REQUIRES(w->mu) */
+{
+	close(w->fd);
+	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	w->fd = -1;
+	w->pid = 0;
+}
+
+/* It was killed.  The next one makes system calls only, so it may be forked beside threads. */
+static int start_again(struct writeback *w) /* REQUIRES(w->mu) */
+{
+	int rc;
+
+	reap(w);
+	w->begun = false;
+	rc = fork_helper(w);
+	if (rc == 0)
+		begin(w);
+	return rc;
+}
+
+/* One question and its answer.  -EPIPE: the helper has ended. */
+static int ask_once(struct writeback *w, const struct question *q,
+		    struct answer *out) /* REQUIRES(w->mu) */
+{
+	if (send(w->fd, q, sizeof(*q), MSG_NOSIGNAL) < 0)
+		return -errno;
+	/* It was too slow for begin(): the first answer is that it has begun. */
+	take_begun(w);
+	return receive(w, out);
+}
+
+static int ask(struct writeback *w, const struct question *q, struct answer *out)
+{
+	int rc;
+
+	pthread_mutex_lock(&w->mu);
+	rc = !w->mount_point || w->pid <= 0 ? -ENOSYS : ask_once(w, q, out);
+	if (rc == -EPIPE && !w->cancelled)
+		rc = start_again(w) < 0 ? -ENOSYS : ask_once(w, q, out);
+	pthread_mutex_unlock(&w->mu);
+	return rc == -EPIPE ? -ENOSYS : rc;
 }
 
 int writeback_flush(struct writeback *w, uint64_t node, uint64_t generation)
 {
-	struct question q = {.node = node, .generation = generation};
-	int32_t answer = 0;
-	int rc = 0;
+	struct question q = {.kind = FLUSH, .node = node, .generation = generation};
+	struct answer a;
+	int rc = ask(w, &q, &a);
 
-	if (w->pid <= 0)
-		return -ENOSYS;
-	pthread_mutex_lock(&w->mu);
-	if (send(w->fd, &q, sizeof(q), MSG_NOSIGNAL) < 0)
-		rc = errno == EPIPE ? -ENOSYS : -errno;
-	/* It was too slow for writeback_begin(): the first answer is that it has begun. */
-	if (rc == 0 && !w->begun) {
-		rc = receive(w, &answer);
-		w->begun = rc == 0;
-	}
-	if (rc == 0)
-		rc = receive(w, &answer);
-	pthread_mutex_unlock(&w->mu);
 	if (rc < 0)
 		return rc;
-	return is_for_good(answer) ? -ENOSYS : answer;
+	return a.rc;
+}
+
+int writeback_umount(struct writeback *w)
+{
+	struct question q = {.kind = UMOUNT};
+	struct answer a;
+	int rc = ask(w, &q, &a);
+
+	return rc < 0 ? rc : a.rc;
+}
+
+int writeback_leave(struct writeback *w, unsigned *out_left)
+{
+	struct question q = {.kind = LEAVE};
+	struct answer a;
+	int rc = ask(w, &q, &a);
+
+	*out_left = rc < 0 ? 0 : a.left;
+	return rc < 0 ? rc : a.rc;
 }
 
 void writeback_cancel(struct writeback *w)
 {
+	/* Not under its lock: whoever has that waits for the answer. */
+	atomic_store(&w->cancelled, true);
 	/* If it has ended already there is nothing to cancel. */
-	if (w->pid > 0 && shutdown(w->fd, SHUT_RDWR) < 0)
+	if (w->fd >= 0 && shutdown(w->fd, SHUT_RDWR) < 0)
 		return;
 }
 
@@ -323,9 +427,7 @@ void writeback_end(struct writeback *w)
 {
 	if (w->pid <= 0)
 		return;
-	close(w->fd);
-	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	reap(w);
 	pthread_mutex_destroy(&w->mu);
 	*w = (struct writeback){.fd = -1};
 }

@@ -1,0 +1,154 @@
+/*
+ * A supervisor gives its place to another program, which becomes the supervisor of a daemon that takes
+ * over.  Until that daemon serves this one can go on by itself.
+ */
+
+#include "supervisor_internal.h"
+
+#include "handover.h"
+#include "msg.h"
+#include "options.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* With -f: whoever waits for this process waits for the mount.  A new program has it now. */
+static void stand_by(struct supervisor *s)
+{
+	struct pollfd pfd = {.fd = s->signals, .events = POLLIN};
+	int status;
+
+	if (s->device_fd >= 0)
+		close(s->device_fd);
+	if (s->lock_fd >= 0)
+		close(s->lock_fd);
+	if (s->folder_fd >= 0)
+		close(s->folder_fd);
+	estate_drop_keys(&s->map);
+	s->ready = true;
+	for (;;) {
+		poll(&pfd, 1, -1);
+		supervisor_forward_signals(s);
+		if (supervisor_reap(s, &status))
+			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+	}
+}
+
+/*
+ * Kill all that a new program has left to us, whatever it has become by now, and wait until nothing
+ * of it lives: else there might be two daemons.
+ */
+static void end_all(void)
+{
+	char path[64];
+	FILE *f;
+	int pid;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	while (waitpid(-1, NULL, WNOHANG) >= 0 || errno == EINTR) {
+		f = fopen(path, "re");
+		while (f && fscanf(f, "%d", &pid) == 1)
+			kill(pid, SIGKILL);
+		if (f)
+			fclose(f);
+		if (waitpid(-1, NULL, 0) < 0 && errno != EINTR)
+			return;
+	}
+}
+
+static void fail_upgrade(struct supervisor *s, const char *why)
+{
+	snprintf(s->map.estate->failure, sizeof(s->map.estate->failure), "%s", why);
+	msg_error("%s: no upgrade: %s; version " EMBASSYFS_VERSION " goes on", s->o->mount_point,
+		  why);
+}
+
+static void end_process(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+static void end_daemon(struct supervisor *s)
+{
+	struct pollfd pfd = {.fd = s->child_fd, .events = POLLIN};
+
+	if (s->child_fd < 0) {
+		end_process(s->child);
+	} else {
+		supervisor_signal_child(s, SIGKILL);
+		while (poll(&pfd, 1, -1) < 0)
+			;
+	}
+	supervisor_forget_child(s);
+}
+
+/* The new program has it all: it is the supervisor from here on. */
+static void let_go(struct supervisor *s, pid_t pid, int fd)
+{
+	close(fd);
+	s->child = pid;
+	supervisor_forward_signals(s);
+	/* Whatever came since the daemon was killed, for whoever's successor it is. */
+	if (s->map.estate->stopping)
+		kill(pid, SIGTERM);
+	if (!s->o->foreground)
+		_exit(0);
+	stand_by(s);
+}
+
+/* Execute the program's file.  Returns 0 once it says that it can go on with what this one has. */
+static int start_new(struct supervisor *s, pid_t *out_pid, int *out_fd)
+{
+	struct handover_start start = {.background = !s->o->foreground,
+				       .live = s->map.estate->live != 0};
+	const int fds[] = {s->map.fd, s->map.keys_fd, s->device_fd, s->lock_fd, s->folder_fd};
+	enum handover_kind kind;
+
+	if (handover_exec(s->program, s->program, s->o, out_pid, out_fd) < 0) {
+		fail_upgrade(s, "a process can't be made");
+		return -ECANCELED;
+	}
+	if (handover_send(*out_fd, HANDOVER_START, fds, 5, &start) == 0 &&
+	    handover_wait(*out_fd, SUPERVISOR_HELLO_MS, &kind) == 0 && kind == HANDOVER_HELLO) {
+		supervisor_forward_signals(s);
+		if (!s->map.estate->stopping)
+			return 0;
+		fail_upgrade(s, "it was asked to unmount meanwhile");
+	} else {
+		fail_upgrade(s, "the new program does not start or does not know this one's "
+				"memory; unmount and mount instead");
+	}
+	end_process(*out_pid);
+	close(*out_fd);
+	return -ECANCELED;
+}
+
+/*
+ * Hand over to the program's file as it is now.  Returns if that failed; the daemon may have been
+ * killed then.
+ */
+void supervisor_upgrade(struct supervisor *s)
+{
+	enum handover_kind kind;
+	pid_t pid;
+	int fd;
+
+	if (start_new(s, &pid, &fd) < 0)
+		return;
+	end_daemon(s);
+	s->map.estate->failure[0] = '\0';
+	s->map.estate->upgrades++;
+	if (handover_send(fd, HANDOVER_GO, NULL, 0, NULL) == 0 &&
+	    handover_wait(fd, -1, &kind) == 0 && kind == HANDOVER_READY)
+		let_go(s, pid, fd);
+	close(fd);
+	kill(pid, SIGKILL);
+	end_all();
+	s->map.estate->upgrades--;
+	fail_upgrade(s, "the new program did not come to serve the mount");
+}
