@@ -353,8 +353,14 @@ int session_serve(struct mount *m, const struct options *o)
 	if (stopping && atomic_load(stopping))
 		sem_post(&stop_wanted);
 	/* Before anything is read, else what we read ourselves would come again. */
-	if (m->heir->take_over)
+	if (m->heir->take_over) {
+		/*
+		 * Whoever waited may be gone when his request is answered: then the kernel keeps
+		 * that there is no such name, where one was made.
+		 */
+		(void)wire_new_epoch(m);
 		wire_resend(m);
+	}
 
 	for (rc = 0; rc == 0 && crew.n < m->n_threads && crew.n < SESSION_THREADS_MAX;) {
 		atomic_fetch_add(&crew.running, 1);
