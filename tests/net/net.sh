@@ -146,7 +146,7 @@ ask refuse
 ask reset
 t "refused: local work goes on" local_work refused
 t "refused: status says so" wait_until 20 state_is connecting
-t "refused: and why" sh -c "'$embassy' status '$mnt' --json | jq -re '.embassies[0].reason' | grep -qi refused"
+t "refused: and why" sh -c "'$embassy' status '$mnt' --json | jq -re '.embassies[0].reason' | grep -q 'no server listens'"
 ask accept
 settle "refused"
 
