@@ -117,14 +117,14 @@ void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 		fuse_reply_xattr(req, len);
 }
 
-/* Names that only a privileged caller is shown. */
-static size_t hide_trusted(char *names, size_t len)
+/* Leave out the names that begin with ${prefix}. */
+static size_t hide_names(char *names, size_t len, const char *prefix)
 {
 	size_t kept = 0;
 
 	for (size_t i = 0, n; i < len; i += n) {
 		n = strnlen(names + i, len - i - 1) + 1;
-		if (starts(names + i, "trusted."))
+		if (starts(names + i, prefix))
 			continue;
 		memmove(names + kept, names + i, n);
 		kept += n;
@@ -174,11 +174,14 @@ void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 		rc = place_get(m, id, &n);
 		if (rc == 0) {
 			rc = list_names(&n, &names, &len);
+			/* What get_value() denies is not listed: who copies reads what is. */
+			if (rc == 0 && n.slot >= 0)
+				len = hide_names(names, len, CAPABILITY_XATTR);
 			place_put(m, &n);
 		}
 	}
 	if (rc == 0 && names && fuse_req_ctx(req)->uid != 0)
-		len = hide_trusted(names, len);
+		len = hide_names(names, len, "trusted."); /* a privileged caller is shown them */
 	if (rc < 0)
 		reply_rc(req, id, rc);
 	else if (!size)

@@ -303,14 +303,16 @@ static void stop(struct crew *crew)
 	if (session_is_over(crew->m))
 		return;
 	if (rc < 0)
-		msg_error("%s: %s; some of what was written last may be lost", crew->mount_point,
+		msg_event(MSG_ERROR, "not-written-back",
+			  "%s: %s; some of what was written last may be lost", crew->mount_point,
 			  rc == -ENOENT
 				  ? "it is mounted nowhere where it can be reached, yet in use"
 				  : strerror(-rc));
 	if (left > 0)
-		msg_warn("%s: another mount lies on it, or it can't be unmounted: it stays, dead; "
-			 "unmount what lies on it, then run fusermount3 -u on it",
-			 crew->mount_point);
+		msg_event(MSG_WARN, "mount-covered",
+			  "%s: another mount lies on it, or it can't be unmounted: it stays, dead; "
+			  "unmount what lies on it, then run fusermount3 -u on it",
+			  crew->mount_point);
 	drain(crew);
 }
 

@@ -290,9 +290,10 @@ size_t replicator_stop_all(struct replicator **list, size_t n, unsigned ms)
 			replicator_free(list[i]);
 			continue;
 		}
-		msg_warn("embassy %s: it takes nothing and does not close the connection; it gets "
-			 "the rest after the next mount",
-			 list[i]->address);
+		msg_event(MSG_WARN, "embassy-left",
+			  "embassy %s: it takes nothing and does not close the connection; it gets "
+			  "the rest after the next mount",
+			  list[i]->address);
 		left++;
 	}
 	return left;

@@ -202,6 +202,7 @@ killed_in_the_end() { # killed_in_the_end PID: it has no thread left, the end co
 t "a program writes" hold "$mnt/open"
 pid=$(daemon)
 kill -STOP "$pid"
+t "the daemon is stopped" wait_until 20 grep -q '^State:.T' "/proc/$pid/status"
 t "the supervisor is asked to end" kill -TERM "$supervisor"
 t "which asks the daemon" wait_until 20 grep -q '^ShdPnd:.*4...$' "/proc/$pid/status"
 kill -KILL "$pid"
@@ -338,6 +339,9 @@ sys.exit(json.load(open(sys.argv[1] + "/.embassy/status"))["embassies"][0]["ackn
 t "a head is there" wait_until 60 acknowledged
 t "stopped" kill -STOP "$server"
 t "more is written than a connection holds" dd if=/dev/urandom of="$mnt/large" bs=1M count=96 conv=fsync
+# Bytes that the kernel has for it, which it does not take.
+stuck() { awk -v port="$(printf ':%04X' "$port")" '$3 ~ port "$" && $5 !~ /^00000000/ {n = 1} END {exit !n}' /proc/net/tcp /proc/net/tcp6; }
+t "some are under way, and stay so" bash -c "$(declare -f stuck wait_until); port=$port; wait_until 60 stuck && sleep 1 && stuck"
 pid=$(daemon)
 t "unmount" umount "$mnt"
 t "mounted again at once" mount_it
