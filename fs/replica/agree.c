@@ -69,51 +69,56 @@ static int read_newest(const struct params *p, const struct params *theirs,
 	return rc;
 }
 
-/* Whether the bytes of our head at ${ref} are the note that the embassy holds. */
-static int compare_note(struct store *st, const struct head_ref *ref, const Embassyfs__V1__Head *h)
+/* Whether our log holds the head that the embassy shows, where it shows it: 1, 0 or an error. */
+static int holds_note(struct store *st, const Embassyfs__V1__Head *h)
 {
-	uint8_t *block;
+	uint8_t *block = malloc(h->stored_len);
 	int rc;
 
-	if (ref->pos != h->position || ref->stored_len != h->stored_len)
-		goto differs;
-	block = malloc(ref->stored_len);
 	if (!block)
 		return -ENOMEM;
-	rc = store_read(st, ref->pos, ref->stored_len, block);
-	if (rc == 0 && memcmp(block + FRAME_LEN, h->note.data, h->note.len) != 0)
-		rc = 1;
+	rc = store_read(st, h->position, h->stored_len, block);
+	if (rc == 0)
+		rc = memcmp(block + FRAME_LEN, h->note.data, h->note.len) == 0;
+	else if (rc == -ERR_ABSENT)
+		rc = 0;
 	free(block);
-	if (rc <= 0)
-		return rc;
-differs:
-	return err_say(-ERR_FORKED,
-		       "the embassy's head %llu is not this log's head %llu: another "
-		       "writer went on from an earlier state; nothing was sent. Compare both with "
-		       "'embassy heads' before you choose which to keep",
-		       (unsigned long long)ref->number, (unsigned long long)ref->number);
+	return rc;
 }
 
+/*
+ * The log's bytes decide.  The catalog, which may just be made anew beside us and lack heads that are
+ * there, only tells of two kinds of difference which it is.
+ */
 static int check_newest(struct store *st, struct catalog *c, const Embassyfs__V1__Volume *v,
 			const struct head *head, struct step_head *out)
 {
+	unsigned long long number = head->number;
 	struct head_ref ref;
-	int rc;
+	int rc = holds_note(st, v->newest);
 
+	if (rc < 0)
+		return rc;
+	if (rc == 1) {
+		*out = (struct step_head){
+			.number = head->number, .end = head_end(head), .time_ns = head->time_ns};
+		return 0;
+	}
 	rc = catalog_head(c, head->number, &ref);
+	if (rc == 0)
+		return err_say(
+			-ERR_FORKED,
+			"the embassy's head %llu is not this log's head %llu: another "
+			"writer went on from an earlier state; nothing was sent. Compare both "
+			"with 'embassy heads' before you choose which to keep",
+			number, number);
 	if (rc == -ERR_ABSENT)
 		return err_say(
 			-ERR_ROLLED_BACK,
-			"the embassy holds head %llu, which this log does not: "
-			"this home was rolled back or another writer went on; nothing was sent. "
-			"Restore this home from the embassy, or keep it apart",
-			(unsigned long long)head->number);
-	if (rc == 0)
-		rc = compare_note(st, &ref, v->newest);
-	if (rc == 0)
-		*out = (struct step_head){.number = ref.number,
-					  .end = ref.pos + ref.stored_len,
-					  .time_ns = ref.time_ns};
+			"the embassy holds head %llu, which this log does not: this home was "
+			"rolled back or another writer went on; nothing was sent. Restore this "
+			"home from the embassy, or keep it apart",
+			number);
 	return rc;
 }
 

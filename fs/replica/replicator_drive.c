@@ -392,6 +392,12 @@ static void take_ack(struct replicator *r, const struct step_head *ack, uint64_t
 	if (r->step.phase != STEP_STREAMING ||
 	    (ack->number == before.number && ack->end == before.end))
 		return;
+	/* A catalog that is being made anew lacks heads that are there: ask again. */
+	if (rc == -ERR_ABSENT && ack->number <= r->step.newest.number) {
+		replicator_set_reason(r, "the catalog does not know yet what the embassy has");
+		step_close(&r->step, STEP_AWAY);
+		return;
+	}
 	if (rc < 0 || ref.pos + ref.stored_len != ack->end) {
 		replicator_set_reason(
 			r, "the embassy acknowledged a head that is not one of this log");

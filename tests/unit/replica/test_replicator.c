@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define WAIT_MS 20000
@@ -226,6 +227,29 @@ Test(replicator, an_end_that_is_not_the_heads_is_refused)
 	cr_assert_eq(sc->fake.n_append, 0);
 	replicator_stop(sc->r);
 	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
+/* A catalog is made anew beside a live volume, and is empty at first: the log has the heads. */
+Test(replicator, a_catalog_that_lacks_heads_makes_no_embassy_a_liar)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+	char path[300];
+
+	synth_add(&sc->home, 100000, 5000);
+	synth_add(&sc->home, 100000, 5000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	snprintf(path, sizeof(path), "%.250s/anew", sc->tmp);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	cr_assert_eq(catalog_open(path, sc->home.params.id, CATALOG_WRITE, &sc->cfg.catalog), 0);
+	start(sc);
+	await(sc, REPLICATOR_IDLE, NULL, &st);
+	cr_assert_eq(st.acknowledged, head_end(&sc->home.newest));
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	catalog_close(sc->cfg.catalog);
 	fake_stop(&sc->fake);
 	scene_free(sc);
 }
