@@ -2,12 +2,15 @@
 # How a mount ends, and what it rests on meanwhile: its path leads elsewhere, its processes are killed in any order, an
 # embassy does not answer.  Nothing that was written is lost by an orderly end, and nothing hangs.
 #
-# usage: stop.sh [BUILD-DIR]		as root; 2 min
+# usage: stop.sh [BUILD-DIR] [--memory]		as root; 2 min
+#   --memory: also with little memory, shared by daemon and programs; how long that takes depends on the disk
 set -uo pipefail
 
 here=$(realpath "$(dirname "$0")")
 # shellcheck source=tools/lib.sh
 . "$here/../../tools/lib.sh"
+memory=''
+[ "${!#}" = --memory ] && memory=1 && set -- "${@:1:$#-1}"
 build=$(realpath "${1:-$here/../../build}")
 embassy=$build/tools/embassy
 [ "$(id -u)" = 0 ] || { echo "stop: it mounts; run it as root" >&2; exit 1; }
@@ -370,7 +373,9 @@ end_group() {
 within() { # within COMMAND...: in the group
 	(echo $BASHPID >"$group/cgroup.procs" && exec "$@")
 }
-if start_group; then
+if [ -z "$memory" ]; then
+	group=''
+elif start_group; then
 	t "limited" bash -c "echo $((300 << 20)) >'$group/$limit'"
 	# shellcheck disable=SC2016
 	t "mount" within "$embassyfs" "$w/vol" "$mnt" -o "memory=64M,passphrase-file=$w/pass"
