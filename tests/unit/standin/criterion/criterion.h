@@ -101,6 +101,7 @@ __attribute__((weak)) void standin_fail(const char *file, int line, const char *
 #define cr_assert_float_eq(a, b, e, ...)                                                       \
 	cr_assert((a) - (b) <= (e) && (b) - (a) <= (e), __VA_ARGS__)
 #define cr_assert_fail(...) standin_fail(__FILE__, __LINE__, "failed", "" __VA_ARGS__)
+#define cr_assert_str_empty(a, ...) cr_assert_str_eq(a, "", ##__VA_ARGS__)
 /* Criterion's expect goes on after a failure; here it ends the test too. */
 #define cr_expect cr_assert
 #define cr_expect_not cr_assert_not
@@ -112,6 +113,8 @@ __attribute__((weak)) void standin_fail(const char *file, int line, const char *
 #define cr_expect_geq cr_assert_geq
 #define cr_expect_null cr_assert_null
 #define cr_expect_str_eq cr_assert_str_eq
+#define cr_expect_str_empty cr_assert_str_empty
+#define cr_expect_fail cr_assert_fail
 #define cr_expect_str_neq cr_assert_str_neq
 #define cr_expect_arr_eq cr_assert_arr_eq
 #define cr_skip(...) _exit(0)
