@@ -434,7 +434,8 @@ static void sync_folder(struct sync *s)
 		apply(&in->kept, &in->changes[i]);
 	in->n_changes -= n;
 	in->n_durable += n;
-	memmove(in->changes, in->changes + n, in->n_changes * sizeof(*in->changes));
+	if (in->n_changes > 0)
+		memmove(in->changes, in->changes + n, in->n_changes * sizeof(*in->changes));
 }
 
 static void sync_effect(struct sync *s, int rc)
