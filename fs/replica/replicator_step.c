@@ -14,6 +14,7 @@
  *   STREAMING  step_failed (the stream ended) WAITING    step_failed
  *   STREAMING  impossible acknowledgement     CLOSING    step_acknowledged
  *   STREAMING  step_close, step_renew         CLOSING    step_close
+ *   STREAMING  step_renew (not opened yet)    WAITING    step_renew
  *   STREAMING  silence for too long           CLOSING    step_next
  *   CLOSING    step_failed (the stream ended) WAITING    step_failed
  *
@@ -255,9 +256,11 @@ void step_close(struct step *s, enum step_failure why)
 
 void step_renew(struct step *s, uint64_t now_ns)
 {
+	if (s->phase == STEP_STREAMING && s->opened)
+		step_close(s, STEP_AWAY);
+	else if (s->phase == STEP_STREAMING)
+		s->phase = STEP_WAITING; /* there is no stream yet */
 	if (s->phase == STEP_WAITING)
 		s->wait_until_ns = now_ns;
-	else if (s->phase == STEP_STREAMING && s->opened)
-		step_close(s, STEP_AWAY);
 	step_check(s);
 }

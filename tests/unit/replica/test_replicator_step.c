@@ -375,3 +375,34 @@ Test(replicator_step, volume_conf_is_put_once_per_attempt)
 	step_next(&s, 1 + STEP_BACKOFF_MAX_NS, &a);
 	cr_assert(a.kind == STEP_DO_ASK);
 }
+
+/* What changed here is told in every phase: the next question comes at once, or after the stream. */
+Test(replicator_step, what_changed_is_told_whenever_it_changes)
+{
+	struct step_head h = {.number = 1, .end = 1000, .time_ns = 1};
+	struct step_head none = {0};
+	struct step_action a;
+	struct step s;
+
+	step_init(&s, 1, 0);
+	step_newest(&s, 0, &h);
+	/* Waiting long after a refusal. */
+	step_next(&s, 0, &a);
+	cr_assert_eq(a.kind, STEP_DO_ASK);
+	step_failed(&s, 0, STEP_REFUSED);
+	step_renew(&s, 1);
+	step_next(&s, 1, &a);
+	cr_assert_eq(a.kind, STEP_DO_ASK);
+	/* Agreed upon, and the stream not opened yet: there may be no other occasion for long. */
+	step_agreed(&s, 2, &none);
+	step_renew(&s, 2);
+	step_next(&s, 2, &a);
+	cr_assert_eq(a.kind, STEP_DO_ASK);
+	/* With a stream. */
+	step_agreed(&s, 3, &none);
+	step_next(&s, 3, &a);
+	cr_assert_eq(a.kind, STEP_DO_OPEN);
+	step_renew(&s, 4);
+	step_next(&s, 4, &a);
+	cr_assert_eq(a.kind, STEP_DO_CLOSE);
+}
