@@ -141,10 +141,11 @@ int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen, grpc_channe
 		grpc_ssl_pem_key_cert_pair pair = {.private_key = f.key, .cert_chain = f.cert};
 
 		*out = grpc_ssl_credentials_create_ex(f.ca, &pair, NULL, NULL);
-		if (!*out)
+		if (!*out) {
 			rc = err_say(-ERR_FORMAT, "%s: gRPC refuses these TLS files", tls_dir);
-		else
-			seen->any = true;
+			goto release;
+		}
+		seen->any = true;
 		memcpy(seen->hash, hash, sizeof(hash));
 	}
 release:

@@ -150,6 +150,8 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 	begin_lag(r);
 	replicator_get_cursor(r);
 	replicator_get_loss(r);
+	/* Who mounts is told before the daemon leaves the terminal. */
+	replicator_look_at_certificate(r, clock_mono_ns());
 	rc = thread_start(&r->thread, replicator_thread, r);
 	if (rc < 0)
 		goto fail;

@@ -501,8 +501,7 @@ static void look_at_own_conf(struct replicator *r, uint64_t now_ns)
 	step_renew(&r->step, now_ns);
 }
 
-/* A certificate that is about to expire stops replication on a day that nobody chose. */
-static void look_at_certificate(struct replicator *r, uint64_t now_ns)
+void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns)
 {
 	char text[sizeof(r->tls_warning)];
 	bool news;
@@ -527,7 +526,7 @@ static uint64_t take_step(struct replicator *r)
 	struct step_action a;
 
 	look_at_own_conf(r, now_ns);
-	look_at_certificate(r, now_ns);
+	replicator_look_at_certificate(r, now_ns);
 	if (step_silent(&r->step, now_ns))
 		replicator_set_reason(r, "it stopped answering while data was under way");
 	step_next(&r->step, now_ns, &a);

@@ -97,6 +97,12 @@ void replicator_probe_now(struct replicator *r);
 /* Put what a stream reports into the inbox. */
 extern const struct client_stream_ops replicator_stream_ops;
 
+/*
+ * See whether our certificate is about to expire, which stops replication on a day that nobody chose,
+ * and tell it when that changes.  By the thread, and before it runs.
+ */
+void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns);
+
 /* What the thread runs; its argument is the replicator. */
 void *replicator_thread(void *arg);
 

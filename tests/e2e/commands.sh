@@ -27,21 +27,8 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-# expect CODE PATTERN COMMAND...: its exit code, and a regular expression that its output must match.
-expect() {
-	local code=$1 pattern=$2 out rc
-	shift 2
-	out=$("$@" 2>&1 </dev/null)
-	rc=$?
-	if [ $rc = "$code" ] && grep -qE -- "$pattern" <<<"$out"; then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL: $*"
-		echo "  exit code $rc, expected $code; output, which must match '$pattern':"
-		head -10 <<<"$out" | sed 's/^/  | /'
-	fi
-}
+# shellcheck source=tests/e2e/lib.sh
+. "$(dirname "$0")/lib.sh"
 
 unset EMBASSY_PASSPHRASE_FILE
 (umask 077 && echo "correct horse battery" >"$w/pass")
