@@ -48,13 +48,16 @@ static int check_name(const char *name)
 	return 0;
 }
 
-static int snapshot_locked(struct volume *v, struct need *need, const struct item_key *key,
-			   struct snapshot *out)
+/* The key of ${name}, and what it names. */
+static int snapshot_locked(struct volume *v, struct need *need, const char *name,
+			   struct item_key *out_key, struct snapshot *out)
 {
 	uint8_t value[ITEM_SNAPSHOT_LEN];
 	size_t len;
-	int rc = map_get(&v->view.map, key->b, key->len, need, value, sizeof(value), &len);
+	int rc;
 
+	item_key_name(out_key, 0, ITEM_SNAPSHOT, name, strlen(name));
+	rc = map_get(&v->view.map, out_key->b, out_key->len, need, value, sizeof(value), &len);
 	return rc < 0 ? rc : item_snapshot_decode(value, len, out);
 }
 
@@ -74,11 +77,9 @@ static int add_locked(struct volume *v, struct need *need, const void *in, void 
 	const struct snapshot *s = in;
 	struct snapshot was;
 	struct item_key key;
-	int rc;
+	int rc = snapshot_locked(v, need, s->name, &key, &was);
 
 	(void)out;
-	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
-	rc = snapshot_locked(v, need, &key, &was);
 	if (rc != -ENOENT)
 		return rc < 0 ? rc : -EEXIST;
 	if (change_reserve(v, 1, 0) < 0)
@@ -93,11 +94,9 @@ static int remove_locked(struct volume *v, struct need *need, const void *in, vo
 	const struct snapshot *s = in;
 	struct snapshot was;
 	struct item_key key;
-	int rc;
+	int rc = snapshot_locked(v, need, s->name, &key, &was);
 
 	(void)out;
-	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
-	rc = snapshot_locked(v, need, &key, &was);
 	if (rc < 0)
 		return rc;
 	if (was.hold)
@@ -114,11 +113,9 @@ static int undo_locked(struct volume *v, struct need *need, const void *in, void
 	const struct snapshot *s = in;
 	struct snapshot was;
 	struct item_key key;
-	int rc;
+	int rc = snapshot_locked(v, need, s->name, &key, &was);
 
 	(void)out;
-	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
-	rc = snapshot_locked(v, need, &key, &was);
 	if (rc < 0 || was.head != s->head || was.time_ns != s->time_ns)
 		return rc == -ENOENT ? 0 : rc;
 	if (change_reserve(v, 1, 0) < 0)
@@ -133,11 +130,9 @@ static int release_locked(struct volume *v, struct need *need, const void *in, v
 	const struct snapshot *s = in;
 	struct snapshot was;
 	struct item_key key;
-	int rc;
+	int rc = snapshot_locked(v, need, s->name, &key, &was);
 
 	(void)out;
-	item_key_name(&key, 0, ITEM_SNAPSHOT, s->name, strlen(s->name));
-	rc = snapshot_locked(v, need, &key, &was);
 	if (rc < 0 || !was.hold)
 		return rc;
 	if (change_reserve(v, 1, 0) < 0)

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WAIT_MS 20000
@@ -214,21 +214,27 @@ Test(replicator, another_volumes_answer_is_refused)
 	refused(FAKE_BAD_PARAMS, "volume.conf");
 }
 
-Test(replicator, an_end_that_is_not_the_heads_is_refused)
+/* An embassy that says of itself what cannot be is refused before anything is sent. */
+static void refused_at_once(enum fake_lie lie, const char *words)
 {
 	struct scene *sc = scene_new();
 	struct replicator_status st;
 
 	synth_add(&sc->home, 100000, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.lie = FAKE_WRONG_END;
+	sc->fake.lie = lie;
 	start(sc);
-	await(sc, REPLICATOR_REFUSED, "do not fit", &st);
+	await(sc, REPLICATOR_REFUSED, words, &st);
 	cr_assert_eq(sc->fake.n_append, 0);
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	fake_stop(&sc->fake);
 	scene_free(sc);
+}
+
+Test(replicator, an_end_that_is_not_the_heads_is_refused)
+{
+	refused_at_once(FAKE_WRONG_END, "do not fit");
 }
 
 /* A catalog is made anew beside a live volume, and is empty at first: the log has the heads. */
@@ -257,19 +263,7 @@ Test(replicator, a_catalog_that_lacks_heads_makes_no_embassy_a_liar)
 /* What nobody signed is no evidence that this home was rolled back. */
 Test(replicator, a_head_that_was_not_signed_is_the_embassys_fault)
 {
-	struct scene *sc = scene_new();
-	struct replicator_status st;
-
-	synth_add(&sc->home, 100000, 50000);
-	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.lie = FAKE_BAD_SIGNATURE;
-	start(sc);
-	await(sc, REPLICATOR_REFUSED, "was not signed", &st);
-	cr_assert_eq(sc->fake.n_append, 0);
-	replicator_stop(sc->r);
-	sc->r = NULL;
-	fake_stop(&sc->fake);
-	scene_free(sc);
+	refused_at_once(FAKE_BAD_SIGNATURE, "was not signed");
 }
 
 /* Count how often a stream is opened in a second by an embassy that always drops it. */
