@@ -172,6 +172,23 @@ static int attribute(struct mounted *m, unsigned thread)
 	return 0;
 }
 
+/*
+ * link(), again where the kernel refuses because its own count of links says 0.  It takes one off when
+ * the answer to an unlink comes, also where an answer to a stat that came first has told of that
+ * already.  Asked, the filesystem must know of the name, and the kernel then counts as it does.
+ */
+static int link_counted(const char *path, const char *other)
+{
+	struct statx sx;
+
+	if (link(path, other) == 0)
+		return 0;
+	if (errno != ENOENT || statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_NLINK, &sx) < 0 ||
+	    sx.stx_nlink == 0)
+		return -1;
+	return link(path, other);
+}
+
 static int other_name(struct mounted *m, unsigned thread)
 {
 	char path[PATH_LEN_MAX], other[PATH_LEN_MAX];
@@ -180,7 +197,7 @@ static int other_name(struct mounted *m, unsigned thread)
 	snprintf(other, sizeof(other), "%s/" FILE_NAME "-%u", m->folder, thread);
 	if (unlink(other) < 0 && errno != ENOENT)
 		return failure(m);
-	if (link(path, other) < 0 || unlink(other) < 0) {
+	if (link_counted(path, other) < 0 || unlink(other) < 0) {
 		if (errno == ENOENT)
 			onefile_wrong(m->f, "thread %u: a name that is there, %s, is not found",
 				      thread, access(other, F_OK) == 0 ? "of the link" : path);
