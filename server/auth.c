@@ -32,19 +32,19 @@ static bool usable(const char *name, size_t len)
 }
 
 void auth_name(const char *cn, size_t cn_len, const char *pem, size_t pem_len,
-	       char out[AUTH_WHO_MAX])
+	       char out[WHO_MAX])
 {
 	uint8_t hash[32];
 	size_t at;
 
 	if (usable(cn, cn_len)) {
-		snprintf(out, AUTH_WHO_MAX, "cn:%.*s", (int)cn_len, cn);
+		snprintf(out, WHO_MAX, "cn:%.*s", (int)cn_len, cn);
 		return;
 	}
 	sha256_parts(pem, pem_len, NULL, 0, NULL, 0, hash);
-	at = (size_t)snprintf(out, AUTH_WHO_MAX, "cert:");
+	at = (size_t)snprintf(out, WHO_MAX, "cert:");
 	for (size_t i = 0; i < sizeof(hash); i++)
-		at += (size_t)snprintf(out + at, AUTH_WHO_MAX - at, "%02x", hash[i]);
+		at += (size_t)snprintf(out + at, WHO_MAX - at, "%02x", hash[i]);
 }
 
 /* The first property ${name} of the connection, or NULL. */
@@ -55,14 +55,14 @@ static const grpc_auth_property *find(const grpc_auth_context *ctx, const char *
 	return grpc_auth_property_iterator_next(&it);
 }
 
-int auth_call(struct grpc_call *call, bool tls, char out[AUTH_WHO_MAX])
+int auth_call(struct grpc_call *call, bool tls, char out[WHO_MAX])
 {
 	const grpc_auth_property *cn, *pem;
 	grpc_auth_context *ctx;
 	int rc = 0;
 
 	if (!tls) {
-		snprintf(out, AUTH_WHO_MAX, AUTH_LOCAL);
+		snprintf(out, WHO_MAX, WHO_LOCAL);
 		return 0;
 	}
 	ctx = grpc_call_auth_context(call);

@@ -14,13 +14,12 @@
  */
 
 #include "compiler.h"
+#include "who.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#define AUTH_WHO_MAX 256u
 #define AUTH_NAME_MAX 200u
-#define AUTH_LOCAL "local"
 
 struct grpc_call;
 
@@ -29,13 +28,13 @@ struct grpc_call;
  * (NULL: none) and text.
  */
 void auth_name(const char *cn, size_t cn_len, const char *pem, size_t pem_len,
-	       char out[AUTH_WHO_MAX]);
+	       char out[WHO_MAX]);
 
 /*
  * auth_call(call, tls, out): the identity of a call's peer; ${tls}: this server takes certificates
  * only.
  * Returns 0, or -ERR_FORBIDDEN, with a detail, if there is no certificate where one must be.
  */
-MUST_CHECK int auth_call(struct grpc_call *call, bool tls, char out[AUTH_WHO_MAX]);
+MUST_CHECK int auth_call(struct grpc_call *call, bool tls, char out[WHO_MAX]);
 
 #endif /* !AUTH_H_ */

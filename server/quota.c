@@ -34,7 +34,7 @@ static const struct {
 
 struct user {
 	LIST_ENTRY(user) link;
-	char who[AUTH_WHO_MAX];
+	char who[WHO_MAX];
 	unsigned used[QUOTA_KINDS];
 };
 
@@ -95,7 +95,7 @@ static int take_locked(struct quota *q, const char *who, enum quota_kind kind)
 	struct user *u = find_user_locked(q, who);
 	unsigned used = u ? u->used[kind] : 0;
 
-	if (used >= limits[kind].one && strcmp(who, AUTH_LOCAL) != 0)
+	if (used >= limits[kind].one && strcmp(who, WHO_LOCAL) != 0)
 		return err_say(-EMFILE,
 			       "%s has %u %s under way here, the most that one identity may; end "
 			       "some of them first",

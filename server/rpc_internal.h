@@ -53,7 +53,7 @@ struct call {
 	struct rpc *rpc;
 	const struct method *method;
 	void *state; /* the method's own */
-	char who[AUTH_WHO_MAX];
+	char who[WHO_MAX];
 
 	grpc_call *core;
 	grpc_call_details details;

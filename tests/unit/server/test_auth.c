@@ -10,7 +10,7 @@ static const char pem[] = "-----BEGIN CERTIFICATE-----\n...";
 
 Test(auth, a_common_name)
 {
-	char who[AUTH_WHO_MAX];
+	char who[WHO_MAX];
 
 	auth_name("home 1", 6, pem, sizeof(pem), who);
 	cr_expect_str_eq(who, "cn:home 1");
@@ -18,7 +18,7 @@ Test(auth, a_common_name)
 
 Test(auth, what_cannot_be_a_name_is_a_fingerprint)
 {
-	char who[AUTH_WHO_MAX], other[AUTH_WHO_MAX], longest[AUTH_NAME_MAX + 1];
+	char who[WHO_MAX], other[WHO_MAX], longest[AUTH_NAME_MAX + 1];
 
 	memset(longest, 'x', sizeof(longest));
 	auth_name(longest, AUTH_NAME_MAX, pem, sizeof(pem), who);

@@ -58,8 +58,8 @@ Test(quota, local_callers_are_many)
 	struct quota *q;
 
 	cr_assert_eq(quota_new(&q), 0);
-	cr_expect_eq(take_all(q, AUTH_LOCAL, QUOTA_CALLS), 512);
-	give(q, AUTH_LOCAL, QUOTA_CALLS, 512);
+	cr_expect_eq(take_all(q, WHO_LOCAL, QUOTA_CALLS), 512);
+	give(q, WHO_LOCAL, QUOTA_CALLS, 512);
 	quota_free(q);
 	quota_free(NULL);
 }

@@ -31,7 +31,7 @@ struct copy {
 	/* 1 + a segment whose healed bytes could not be made durable; 0: none.  It is not served. */
 	_Atomic uint64_t unsettled;
 	int dir_fd; /* of dir, to ask for free space */
-	char owner[COPY_WHO_MAX];
+	char owner[WHO_MAX];
 	struct store *store;
 	pthread_mutex_t conf_mu; /* serialises changes of volume.conf */
 

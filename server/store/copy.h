@@ -9,11 +9,10 @@
 
 #include "compiler.h"
 #include "format.h"
+#include "who.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-
-#define COPY_WHO_MAX 256u /* bytes of an identity, NUL included */
 
 struct buf;
 struct copy;

@@ -16,7 +16,6 @@
 
 #include "vault.h"
 
-#include "auth.h"
 #include "clock.h"
 #include "err.h"
 #include "file.h"
@@ -32,7 +31,6 @@
 #include <string.h>
 
 #define DETAIL_MAX 1024u
-#define OWNER_MAX AUTH_WHO_MAX
 
 struct slot {
 	uint8_t id[VOLUME_ID_LEN];
@@ -301,7 +299,7 @@ static int count_one(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 	if (snprintf(path, sizeof(path), "%s/%s/owner", c->vault->dir, name) >= (int)sizeof(path))
 		return -ENAMETOOLONG;
 	/* A volume whose owner cannot be read counts for nobody. */
-	if (file_read_all(AT_FDCWD, path, OWNER_MAX, &owner, &len) < 0)
+	if (file_read_all(AT_FDCWD, path, WHO_MAX, &owner, &len) < 0)
 		return 0;
 	c->owned += len == strlen(c->who) && memcmp(owner, c->who, len) == 0;
 	free(owner);
@@ -320,7 +318,7 @@ static int create(struct vault *v, const struct params *p, const void *text, siz
 		return rc;
 	if (c.all >= VAULT_VOLUMES_MAX)
 		return err_say(-ENOSPC, "this server holds %u volumes, its limit", c.all);
-	if (c.owned >= VAULT_SHARE_MAX && strcmp(who, AUTH_LOCAL) != 0)
+	if (c.owned >= VAULT_SHARE_MAX && strcmp(who, WHO_LOCAL) != 0)
 		return err_say(-ENOSPC,
 			       "%s owns %u volumes here, the most that one identity may; remove "
 			       "some or use another server",
