@@ -39,49 +39,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Wait until no other appender is left and take its place.  The newest to come wins. */
-static int take_place(struct appender *a)
-{
-	struct copy *c = a->copy;
-	struct appender *former;
-	uint64_t until_ns = clock_mono_ns() + UINT64_C(1000000) * APPENDER_WAIT_MS;
-	int rc = 0;
-
-	pthread_mutex_lock(&c->mu);
-	former = c->appender;
-	while (c->appender && rc == 0) {
-		/* Under mu, so that it cannot end and be freed meanwhile. */
-		if (c->appender == former)
-			former->cancel(former->ctx);
-		rc = c->appender == former ? clock_wait(&c->free_to_append, &c->mu, until_ns)
-					   : -EBUSY;
-	}
-	if (rc == 0)
-		c->appender = a;
-	pthread_mutex_unlock(&c->mu);
-	if (rc == 0)
-		return 0;
-	return err_say(-ERR_LOCKED,
-		       "another stream is appending to this volume and does not end; is the "
-		       "volume mounted twice?");
-}
-
-/* A copy that could not be tidied before must be, now that nobody else writes. */
-static bool must_recover(struct copy *c)
-{
-	bool must;
-
-	pthread_mutex_lock(&c->mu);
-	must = c->must_recover;
-	pthread_mutex_unlock(&c->mu);
-	return must;
-}
-
-static int recover_if_needed(struct copy *c)
-{
-	return must_recover(c) ? copy_recover(c) : 0;
-}
-
 static int judge_epoch(const struct appender *a)
 {
 	uint64_t newest = params_epoch(&a->conf->params);
@@ -135,11 +92,11 @@ static int load(struct appender *a)
 	return store_read(c->store, a->base, (size_t)(a->end - a->base), a->mem);
 }
 
-static int begin_in_place(struct appender *a, const struct appender_opening *o)
+static int begin_locked(struct appender *a, const struct appender_opening *o)
 {
 	int rc;
 
-	rc = recover_if_needed(a->copy);
+	rc = copy_recover_if_needed(a->copy);
 	if (rc < 0)
 		return rc;
 	a->conf = copy_conf(a->copy);
@@ -151,14 +108,6 @@ static int begin_in_place(struct appender *a, const struct appender_opening *o)
 	if (rc == 0)
 		appender_check(a);
 	return rc;
-}
-
-static void leave_place(struct appender *a)
-{
-	pthread_mutex_lock(&a->copy->mu);
-	a->copy->appender = NULL;
-	pthread_cond_broadcast(&a->copy->free_to_append);
-	pthread_mutex_unlock(&a->copy->mu);
 }
 
 static void appender_free(struct appender *a)
@@ -179,34 +128,28 @@ int appender_begin(struct copy *c, const char *who, const struct appender_openin
 	struct appender *a;
 	int rc = -ENOMEM;
 
-	if (!copy_owned_by(c, who))
-		return err_say(-ERR_FORBIDDEN,
-			       "%s: another identity owns this volume; the owner alone may "
-			       "append to it",
-			       who);
 	a = calloc(1, sizeof(*a));
 	if (!a)
 		return -ENOMEM;
 	a->copy = c;
-	a->cancel = o->cancel;
-	a->ctx = o->ctx;
+	a->lock = (struct copy_lock){.cancel = o->cancel, .ctx = o->ctx};
 	a->epoch = o->epoch;
 	a->heads = malloc(APPENDER_HEADS_MAX * sizeof(*a->heads));
 	a->mem = huge_alloc(APPENDER_MEM_LEN);
 	a->page = aligned_alloc(APPENDER_PAGE, APPENDER_PAGE);
 	if (!a->heads || !a->mem || !a->page)
 		goto free_appender;
-	rc = take_place(a);
+	rc = copy_lock(c, who, &a->lock);
 	if (rc < 0)
 		goto free_appender;
-	rc = begin_in_place(a, o);
+	rc = begin_locked(a, o);
 	if (rc < 0)
-		goto leave;
+		goto unlock;
 	*out = a;
 	return 0;
 
-leave:
-	leave_place(a);
+unlock:
+	copy_unlock(c, &a->lock);
 free_appender:
 	appender_free(a);
 	return rc;
@@ -411,13 +354,13 @@ void appender_end(struct appender *a)
 	 * A head whose write to the catalog failed may be in it all the same, and the log must not
 	 * be older than the catalog: recovery finds out, and cuts.
 	 */
-	rc = must_recover(a->copy) ? 0 : copy_cut(a->copy, s.end);
+	rc = copy_needs_recovery(a->copy) ? 0 : copy_cut(a->copy, s.end);
 	if (rc < 0) {
 		msg_event(MSG_WARN, "cut-failed",
 			  "%s: what follows position %llu could not be cut off: %s", a->copy->dir,
 			  (unsigned long long)s.end, err_detail(rc));
 		copy_must_recover(a->copy);
 	}
-	leave_place(a);
+	copy_unlock(a->copy, &a->lock);
 	appender_free(a);
 }

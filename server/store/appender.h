@@ -10,7 +10,7 @@
 #include "compiler.h"
 #include "copy.h"
 
-#define APPENDER_DATA_MAX (UINT32_C(4) << 20)	  /* bytes of one step */
+#define APPENDER_DATA_MAX COPY_DATA_MAX		  /* bytes of one step */
 #define APPENDER_BEHIND_MAX (UINT64_C(4) << 30)	  /* bytes after the newest committed head */
 #define APPENDER_BLOCKS_MAX (UINT64_C(1) << 20)	  /* blocks after it */
 #define APPENDER_SEGMENTS_MAX 1024u		  /* segments begun after it */
@@ -20,7 +20,6 @@
 #define APPENDER_COMMIT_NS (UINT64_C(200) * 1000000)
 /* of the disk, left free so that the catalog can be written */
 #define APPENDER_RESERVE (UINT64_C(16) << 20)
-#define APPENDER_WAIT_MS 30000 /* how long a new appender waits for the one it replaces to end */
 
 struct appender;
 
@@ -41,7 +40,7 @@ struct appender_opening {
  * and waited for.
  * Returns 0; -ERR_FORBIDDEN if ${who} does not own it; -ERR_STALE if ${o} does not begin where the
  * copy stands or its epoch is not the newest granted; -ERR_LOCKED if the former appender does not
- * end in APPENDER_WAIT_MS, or yet another replaced this one meanwhile; as copy_open(), if the copy
+ * end in COPY_LOCK_WAIT_MS, or yet another replaced this one meanwhile; as copy_open(), if the copy
  * had to be recovered; -ENOMEM; each with a detail.
  */
 MUST_CHECK int appender_begin(struct copy *c, const char *who, const struct appender_opening *o,

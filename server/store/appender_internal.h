@@ -14,8 +14,7 @@
 
 struct appender {
 	struct copy *copy;
-	void (*cancel)(void *ctx);
-	void *ctx;
+	struct copy_lock lock;
 	uint64_t epoch;
 	struct conf *conf; /* what history.params points into */
 	struct history history;

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define COPY_DATA_MAX (UINT32_C(4) << 20) /* bytes that a caller hands in at a time */
+
 struct buf;
 struct copy;
 

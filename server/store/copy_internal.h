@@ -1,7 +1,15 @@
 #ifndef COPY_INTERNAL_H_
 #define COPY_INTERNAL_H_
 
-/* What copy*.c and appender.c share. */
+/*
+ * What copy*.c and appender*.c share.  They stand in one order, each using those before it:
+ *
+ *   copy           volume.conf in force, owner, stand
+ *   copy_lock      the right to write
+ *   copy_recover   what is true after a crash
+ *   copy_open      creation, opening
+ *   copy_read, copy_mend, appender
+ */
 
 #include "copy.h"
 #include "params.h"
@@ -9,7 +17,6 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct appender;
 struct catalog;
 struct history;
 struct store;
@@ -40,16 +47,24 @@ struct copy {
 	struct catalog *catalog; /* NULL: could not be opened again; guarded by gate */
 
 	pthread_mutex_t mu;
-	pthread_cond_t free_to_append;
+	pthread_cond_t unlocked;
 	/* Guarded by mu. */
 	struct copy_stand stand;
 	struct conf *conf;
-	struct appender *appender; /* the one that may write; NULL: none */
+	struct copy_lock *lock; /* of the one who may write; NULL: nobody */
 	unsigned n_users;
 	uint64_t idle_since_ns; /* when the last of them left, or it was opened */
 	/* what lies after the end, or the catalog, is not as it should be */
 	bool must_recover;
 };
+
+/*
+ * conf_new(id, text, len, out): decode ${text}, which must be of volume ${id}, into ${*out}, with one
+ * reference.  Returns 0; -ENOMEM; -EINVAL if it is another volume's; as params_decode(); with a
+ * detail.
+ */
+MUST_CHECK int conf_new(const uint8_t id[VOLUME_ID_LEN], const void *text, size_t len,
+			struct conf **out);
 
 /* copy_conf(c): the volume.conf in force, with a reference.  conf_put(NULL) is a no-op. */
 struct conf *copy_conf(struct copy *c);
@@ -57,6 +72,32 @@ void conf_put(struct conf *conf);
 
 /* copy_publish(c, s): from now on ${s} is served. */
 void copy_publish(struct copy *c, const struct copy_stand *s);
+
+/* How long a newcomer waits for the holder to end. */
+#define COPY_LOCK_WAIT_MS 30000
+
+/*
+ * The right to write, embedded in whoever holds it.  cancel(ctx): another wants it; end soon.  Any
+ * thread, with a lock of the copy held: it must not block, nor call back.  Not called after
+ * copy_unlock() has returned.
+ */
+struct copy_lock {
+	void (*cancel)(void *ctx);
+	void *ctx;
+};
+
+/*
+ * copy_lock(c, who, lock): be the only one who writes to ${c}; the holder is told to end, and waited
+ * for.  ${lock} is borrowed until copy_unlock().  Any thread.
+ * Returns 0; -ERR_FORBIDDEN if ${who} does not own the copy; -ERR_LOCKED if the holder does not end
+ * in COPY_LOCK_WAIT_MS, or yet another replaced it meanwhile; each with a detail.
+ *
+ * copy_lock_briefly(c, who, lock): the same for a holder who is done soon, and whom nobody needs to
+ * tell to end.
+ */
+MUST_CHECK int copy_lock(struct copy *c, const char *who, struct copy_lock *lock);
+MUST_CHECK int copy_lock_briefly(struct copy *c, const char *who, struct copy_lock *lock);
+void copy_unlock(struct copy *c, struct copy_lock *lock);
 
 /*
  * copy_cut(c, end): remove every stored byte from position ${end} on, durably.  Only for the
@@ -66,20 +107,26 @@ void copy_publish(struct copy *c, const struct copy_stand *s);
 MUST_CHECK int copy_cut(struct copy *c, uint64_t end);
 
 /*
- * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  Only while nobody
- * appends. The copy must not be used for anything else after an error until copy_recover()
- * succeeds.
+ * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  REQUIRES(the lock), or
+ * that nobody else knows the copy yet.  The copy must not be used for anything else after an error
+ * until copy_recover() succeeds.
  */
 MUST_CHECK int copy_recover(struct copy *c);
 
 /*
- * copy_revive(c): for whoever found no catalog, since it could not be opened anew: recover the
- * copy, in the place of the one appender.  What that could not do the next look at the catalog
- * meets.
+ * copy_must_recover(c): what lies after the end, or the catalog, is not as it should be: the next
+ * holder of the lock recovers the copy before anything else.  copy_needs_recovery(c): whether so.
+ * copy_recover_if_needed(c): for a holder of the lock, right after it got it.  Returns as
+ * copy_recover().
+ */
+void copy_must_recover(struct copy *c);
+bool copy_needs_recovery(struct copy *c);
+MUST_CHECK int copy_recover_if_needed(struct copy *c);
+
+/*
+ * copy_revive(c): for whoever found no catalog, since it could not be opened anew: take the lock, and
+ * recover the copy.  What that could not do the next look at the catalog meets.
  */
 void copy_revive(struct copy *c);
-
-/* copy_must_recover(c): the next appender recovers the copy before anything else. */
-void copy_must_recover(struct copy *c);
 
 #endif /* !COPY_INTERNAL_H_ */

@@ -10,12 +10,11 @@
  *  1. Nothing is written before every block of the request has the leaf hash that the
  *     catalog has for it, and only below the stand's end.
  *  2. What is there and right is not written again, once it is durable (store_note()).
- *  3. No stream appends meanwhile: the mending takes its place.
+ *  3. No stream appends meanwhile: the mending holds the lock.
  */
 
 #include "copy_internal.h"
 
-#include "appender.h"
 #include "catalog.h"
 #include "err.h"
 #include "frame.h"
@@ -25,11 +24,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static void go_on(void *ctx)
-{
-	(void)ctx; /* a stream that comes meanwhile waits: a mending is short */
-}
 
 /* The length of the block at ${p}, whose leaf hash must be that of block number ${leaf}. */
 static int judge_block(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, size_t left,
@@ -143,32 +137,28 @@ static int settle(struct copy *c)
 int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf, const void *data,
 	      size_t len, uint32_t *out_blocks)
 {
-	struct appender_opening o = {.cancel = go_on};
-	struct conf *conf = copy_conf(c);
+	struct copy_lock lock;
 	struct copy_stand s;
-	struct appender *place;
 	int rc;
 
 	*out_blocks = 0;
-	copy_get_stand(c, &s);
-	o.epoch = params_epoch(&conf->params);
-	o.position = s.end;
-	o.head = s.head;
-	conf_put(conf);
-	if (len == 0 || len > APPENDER_DATA_MAX || len > SEGMENT_SIZE - pos % SEGMENT_SIZE)
+	if (len == 0 || len > COPY_DATA_MAX || len > SEGMENT_SIZE - pos % SEGMENT_SIZE)
 		return err_say(-EINVAL,
 			       "%zu bytes at position %llu: whole blocks of one segment, "
 			       "up to %u bytes, can be mended at a time",
-			       len, (unsigned long long)pos, APPENDER_DATA_MAX);
+			       len, (unsigned long long)pos, COPY_DATA_MAX);
+	copy_get_stand(c, &s);
 	if (pos >= s.end || len > s.end - pos)
 		return err_say(-ERR_ABSENT, "position %llu: this copy ends at %llu",
 			       (unsigned long long)pos, (unsigned long long)s.end);
-	rc = appender_begin(c, who, &o, &place);
+	rc = copy_lock_briefly(c, who, &lock);
 	if (rc < 0)
 		return rc;
-	rc = settle(c);
+	rc = copy_recover_if_needed(c);
+	if (rc == 0)
+		rc = settle(c);
 	if (rc == 0)
 		rc = mend(c, pos, leaf, data, len, out_blocks);
-	appender_end(place);
+	copy_unlock(c, &lock);
 	return rc;
 }

@@ -22,7 +22,6 @@
 
 #include "copy_internal.h"
 
-#include "appender.h"
 #include "catalog.h"
 #include "err.h"
 #include "file.h"
@@ -307,31 +306,34 @@ int copy_recover(struct copy *c)
 	return rc;
 }
 
-static void go_on(void *ctx)
-{
-	(void)ctx; /* it is over soon */
-}
-
-void copy_revive(struct copy *c)
-{
-	struct appender_opening o = {.cancel = go_on};
-	struct conf *conf = copy_conf(c);
-	struct copy_stand s;
-	struct appender *place;
-
-	copy_get_stand(c, &s);
-	o.epoch = params_epoch(&conf->params);
-	o.position = s.end;
-	o.head = s.head;
-	conf_put(conf);
-	/* It recovers first.  If more was found than the stand, it then refuses the position. */
-	if (appender_begin(c, c->owner, &o, &place) == 0)
-		appender_end(place);
-}
-
 void copy_must_recover(struct copy *c)
 {
 	pthread_mutex_lock(&c->mu);
 	c->must_recover = true;
 	pthread_mutex_unlock(&c->mu);
+}
+
+bool copy_needs_recovery(struct copy *c)
+{
+	bool must;
+
+	pthread_mutex_lock(&c->mu);
+	must = c->must_recover;
+	pthread_mutex_unlock(&c->mu);
+	return must;
+}
+
+int copy_recover_if_needed(struct copy *c)
+{
+	return copy_needs_recovery(c) ? copy_recover(c) : 0;
+}
+
+void copy_revive(struct copy *c)
+{
+	struct copy_lock lock;
+
+	if (copy_lock_briefly(c, c->owner, &lock) < 0)
+		return;
+	(void)!copy_recover_if_needed(c);
+	copy_unlock(c, &lock);
 }
