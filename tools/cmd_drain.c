@@ -7,11 +7,10 @@
 
 #include "cmd.h"
 
-#include "buf.h"
 #include "clock.h"
 #include "err.h"
 #include "file.h"
-#include "json.h"
+#include "jsontext.h"
 #include "msg.h"
 #include "target.h"
 
@@ -35,7 +34,6 @@ struct drain {
 	double elapsed_seconds;		/* from begin_ns until the newest status was asked for */
 	uint64_t head;			/* number that all must reach */
 	uint64_t end;			/* position after its block */
-	struct buf text;		/* the newest status */
 };
 
 static int sync_mount(const char *mount)
@@ -58,57 +56,50 @@ static int sync_mount(const char *mount)
 		      : 0;
 }
 
-static int read_status(struct drain *d, struct json *out)
+static int read_status(struct drain *d, json_t **out)
 {
-	int rc;
-
-	buf_reset(&d->text);
 	d->elapsed_seconds = (double)(clock_mono_ns() - d->begin_ns) / 1e9;
-	rc = target_read_status(d->mount, &d->text);
-	if (rc < 0)
-		return rc;
-	rc = json_check((const char *)d->text.p, d->text.len, out);
-	return rc < 0 ? err_say(rc, "%s: its status is no JSON", d->mount) : 0;
+	return target_read_status(d->mount, out);
 }
 
 /* What must be acknowledged: the newest head, which the sync has made. */
 static int set_goal(struct drain *d)
 {
-	struct json s, head;
-	char mode[16];
+	const json_t *head;
+	json_t *s;
 	int rc;
 
 	rc = read_status(d, &s);
 	if (rc < 0)
 		return rc;
-	json_string(&s, "mode", mode, sizeof(mode));
-	if (strcmp(mode, "live") != 0)
-		return err_say(-EROFS,
-			       "%s: a view of the past has nothing to send; give the live mount",
-			       d->mount);
-	if (!json_get(&s, "head", &head))
-		return err_say(-ERR_FORMAT, "%s: its status names no head", d->mount);
-	d->head = json_u64(&head, "number");
-	d->end = json_u64(&head, "end");
+	head = json_object_get(s, "head");
+	d->head = jsontext_get_u64(head, "number");
+	d->end = jsontext_get_u64(head, "end");
 	if (d->end == 0)
-		d->end = json_u64(&head, "position") + 1;
-	return 0;
+		d->end = jsontext_get_u64(head, "position") + 1;
+	if (strcmp(jsontext_get(s, "mode"), "live") != 0)
+		rc = err_say(-EROFS,
+			     "%s: a view of the past has nothing to send; give the live mount",
+			     d->mount);
+	else if (head == NULL)
+		rc = err_say(-ERR_FORMAT, "%s: its status names no head", d->mount);
+	json_decref(s);
+	return rc;
 }
 
 /*
  * An acknowledged position always ends a head's block.  What was acknowledged once is believed only
  * of an embassy that is connected, and has said since we began that it holds it.
  */
-static bool has_arrived(const struct drain *d, const struct json *embassy)
+static bool has_arrived(const struct drain *d, const json_t *embassy)
 {
-	double heard = json_double(embassy, "heard_seconds");
-	char state[32];
+	double heard = json_number_value(json_object_get(embassy, "heard_seconds"));
+	const char *state = jsontext_get(embassy, "state");
 
-	json_string(embassy, "state", state, sizeof(state));
 	if (strcmp(state, "streaming") != 0 && strcmp(state, "idle") != 0)
 		return false;
 	return heard >= 0 && heard <= d->elapsed_seconds &&
-	       json_u64(embassy, "acknowledged") >= d->end;
+	       jsontext_get_u64(embassy, "acknowledged") >= d->end;
 }
 
 struct tally {
@@ -118,63 +109,55 @@ struct tally {
 	double speed;
 };
 
-static void count(const struct drain *d, const struct json *s, struct tally *out)
+static void count(const struct drain *d, const json_t *embassies, struct tally *out)
 {
-	struct json list, e;
-	char state[32];
-	size_t at = 0;
+	const json_t *e;
+	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	if (!json_get(s, "embassies", &list))
-		return;
-	while (json_next(&list, &at, &e)) {
-		uint64_t lag = json_u64(&e, "lag_bytes");
+	json_array_foreach (embassies, i, e) {
+		uint64_t lag = jsontext_get_u64(e, "lag_bytes");
 
 		out->n++;
-		if (has_arrived(d, &e))
+		if (has_arrived(d, e))
 			continue;
 		out->missing++;
-		json_string(&e, "state", state, sizeof(state));
-		out->refused |= strcmp(state, "refused") == 0;
+		out->refused |= strcmp(jsontext_get(e, "state"), "refused") == 0;
 		if (lag > out->lag)
 			out->lag = lag;
-		out->speed += json_double(&e, "bytes_per_second");
+		out->speed += json_number_value(json_object_get(e, "bytes_per_second"));
 	}
 }
 
-static void tell_missing(const struct drain *d, const struct json *s)
+static void tell_missing(const struct drain *d, const json_t *embassies)
 {
-	char address[256], state[32], reason[512], bytes[CMD_WORDS_LEN];
-	struct json list, e;
-	size_t at = 0;
+	char bytes[CMD_WORDS_LEN];
+	const json_t *e;
+	size_t i;
 
-	if (!json_get(s, "embassies", &list))
-		return;
-	while (json_next(&list, &at, &e)) {
-		if (has_arrived(d, &e))
-			continue;
-		json_string(&e, "address", address, sizeof(address));
-		json_string(&e, "state", state, sizeof(state));
-		json_string(&e, "reason", reason, sizeof(reason));
-		msg_error("%s: %s%s%s; %s behind", address, state, reason[0] ? ": " : "", reason,
-			  cmd_bytes((double)json_u64(&e, "lag_bytes"), bytes));
+	cmd_progress_end();
+	json_array_foreach (embassies, i, e) {
+		const char *reason = jsontext_get(e, "reason");
+
+		if (!has_arrived(d, e))
+			msg_error("%s: %s%s%s; %s behind", jsontext_get(e, "address"),
+				  jsontext_get(e, "state"), reason[0] ? ": " : "", reason,
+				  cmd_bytes((double)jsontext_get_u64(e, "lag_bytes"), bytes));
 	}
 }
 
 /* What a person should look at, though everything has arrived. */
-static void tell_warnings(const struct json *s)
+static void tell_warnings(const json_t *embassies)
 {
-	char address[256], warning[512];
-	struct json list, e;
-	size_t at = 0;
+	const json_t *e;
+	size_t i;
 
-	if (!json_get(s, "embassies", &list))
-		return;
-	while (json_next(&list, &at, &e)) {
-		json_string(&e, "address", address, sizeof(address));
-		json_string(&e, "warning", warning, sizeof(warning));
+	cmd_progress_end();
+	json_array_foreach (embassies, i, e) {
+		const char *warning = jsontext_get(e, "warning");
+
 		if (warning[0])
-			msg_warn("%s: %s", address, warning);
+			msg_warn("%s: %s", jsontext_get(e, "address"), warning);
 	}
 }
 
@@ -189,47 +172,52 @@ static void show_progress(const struct tally *t)
 		     t->n - t->missing, t->n);
 }
 
+/* What a status that lists ${embassies} means: 1 to wait on, 0 if all has arrived, or an error. */
+static int judge(const struct drain *d, const json_t *embassies)
+{
+	struct tally t;
+
+	count(d, embassies, &t);
+	if (t.n == 0)
+		return err_say(-EINVAL, "%s: it has no embassy; mount it with -o embassy=HOST:PORT",
+			       d->mount);
+	if (t.missing == 0) {
+		tell_warnings(embassies);
+		return 0;
+	}
+	if (t.refused) {
+		tell_missing(d, embassies);
+		return err_say(-ERR_REFUSED,
+			       "%s: an embassy refuses this volume; see 'embassy status %s'",
+			       d->mount, d->mount);
+	}
+	if (cmd_interrupted)
+		return -EINTR;
+	if (clock_mono_ns() >= d->deadline_ns) {
+		tell_missing(d, embassies);
+		return err_say(-ERR_UNREACHABLE,
+			       "%s: not all embassies have everything; what is missing stays at "
+			       "home and is sent later",
+			       d->mount);
+	}
+	show_progress(&t);
+	return 1;
+}
+
 static int wait_all(struct drain *d)
 {
 	unsigned delay_ms = POLL_MS_MIN;
-	struct tally t;
-	struct json s;
+	json_t *s;
 	int rc;
 
 	for (;;) {
 		rc = read_status(d, &s);
 		if (rc < 0)
 			return rc;
-		count(d, &s, &t);
-		if (t.n == 0)
-			return err_say(-EINVAL,
-				       "%s: it has no embassy; mount it with -o "
-				       "embassy=HOST:PORT",
-				       d->mount);
-		if (t.missing == 0) {
-			cmd_progress_end();
-			tell_warnings(&s);
-			return 0;
-		}
-		if (t.refused) {
-			cmd_progress_end();
-			tell_missing(d, &s);
-			return err_say(-ERR_REFUSED,
-				       "%s: an embassy refuses this volume; see 'embassy "
-				       "status %s'",
-				       d->mount, d->mount);
-		}
-		if (cmd_interrupted)
-			return -EINTR;
-		if (clock_mono_ns() >= d->deadline_ns) {
-			cmd_progress_end();
-			tell_missing(d, &s);
-			return err_say(-ERR_UNREACHABLE,
-				       "%s: not all embassies have everything; what is "
-				       "missing stays at home and is sent later",
-				       d->mount);
-		}
-		show_progress(&t);
+		rc = judge(d, json_object_get(s, "embassies"));
+		json_decref(s);
+		if (rc <= 0)
+			return rc;
 		cmd_sleep(delay_ms);
 		delay_ms = delay_ms * 3 / 2 < POLL_MS_MAX ? delay_ms * 3 / 2 : POLL_MS_MAX;
 	}
@@ -246,7 +234,6 @@ static int drain(struct drain *d)
 	if (rc == 0)
 		rc = wait_all(d);
 	cmd_progress_end();
-	buf_release(&d->text);
 	return rc;
 }
 

@@ -8,7 +8,7 @@
 
 #include "clock.h"
 #include "err.h"
-#include "json.h"
+#include "jsontext.h"
 #include "source.h"
 #include "target.h"
 #include "view.h"
@@ -29,7 +29,6 @@ struct heads {
 	const char *tls_dir;
 	bool json;
 	struct cmd_credential credential;
-	struct json_out out;
 };
 
 static int resolve_snapshot(const struct heads *h, struct source *src, const struct when *when,
@@ -89,14 +88,10 @@ static int show(struct heads *h, const struct head *head)
 		       head->number, time, head->pos, head->n_blocks, head->epoch);
 		return 0;
 	}
-	json_open(&h->out, NULL, '{');
-	json_put_u64(&h->out, "number", head->number);
-	json_put_time(&h->out, "time", head->time_ns);
-	json_put_u64(&h->out, "position", head->pos);
-	json_put_u64(&h->out, "blocks", head->n_blocks);
-	json_put_u64(&h->out, "epoch", head->epoch);
-	json_close(&h->out, '}');
-	return json_end(&h->out);
+	return jsontext_print(json_pack(
+		"{s:I, s:o, s:I, s:I, s:I}", "number", jsontext_u64(head->number), "time",
+		jsontext_time(head->time_ns), "position", jsontext_u64(head->pos), "blocks",
+		jsontext_u64(head->n_blocks), "epoch", jsontext_u64(head->epoch)));
 }
 
 static int list(struct heads *h, struct source *src)
@@ -112,8 +107,8 @@ static int list(struct heads *h, struct source *src)
 		rc = resolve(h, src, h->to, false, &last);
 	if (rc == 0 && first > last)
 		rc = err_say(-ERR_BAD_TIME,
-			     "no head lies from %s (head %" PRIu64 ") to %s (head %" PRIu64 ")", h->from,
-			     first, h->to, last);
+			     "no head lies from %s (head %" PRIu64 ") to %s (head %" PRIu64 ")",
+			     h->from, first, h->to, last);
 	if (rc < 0)
 		return rc;
 	heads = malloc(HEADS_PER_CALL * sizeof(*heads));
@@ -203,7 +198,6 @@ static int run(const struct command *cmd, int argc, char **argv)
 		source_free(src);
 	}
 	target_release(&t);
-	json_out_release(&h.out);
 	if (rc < 0)
 		return cmd_fail(rc, argv[optind]);
 	return cmd_interrupted ? EXIT_INTERRUPTED : 0;

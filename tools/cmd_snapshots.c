@@ -10,7 +10,7 @@
 
 #include "err.h"
 #include "file.h"
-#include "json.h"
+#include "jsontext.h"
 #include "source.h"
 #include "target.h"
 #include "view.h"
@@ -28,9 +28,22 @@ enum { OPT_JSON = 1, OPT_TLS };
 
 struct listing {
 	bool json;
-	struct json_out out;
 	uint64_t n;
 };
+
+/* Takes ${rest}, what is known besides the name. */
+static int print_named(const char *name, json_t *rest)
+{
+	json_t *line = json_object();
+	int rc = jsontext_set_name(line, "name", name);
+
+	if (json_object_update_new(line, rest) < 0 && rc == 0)
+		rc = -ENOMEM;
+	if (rc == 0)
+		return jsontext_print(line);
+	json_decref(line);
+	return rc;
+}
 
 static int show(void *ctx, const struct snapshot *s)
 {
@@ -44,13 +57,8 @@ static int show(void *ctx, const struct snapshot *s)
 		       s->hold ? "  (held)" : "");
 		return 0;
 	}
-	json_open(&l->out, NULL, '{');
-	json_put_string(&l->out, "name", s->name);
-	json_put_u64(&l->out, "head", s->head);
-	json_put_time(&l->out, "time", s->time_ns);
-	json_put_bool(&l->out, "hold", s->hold);
-	json_close(&l->out, '}');
-	return json_end(&l->out);
+	return print_named(s->name, json_pack("{s:I, s:o, s:b}", "head", jsontext_u64(s->head),
+					      "time", jsontext_time(s->time_ns), "hold", s->hold));
 }
 
 static void show_title(const struct listing *l)
@@ -95,10 +103,7 @@ static int show_name(void *ctx, const char *name)
 		printf("%s\n", name);
 		return 0;
 	}
-	json_open(&l->out, NULL, '{');
-	json_put_string(&l->out, "name", name);
-	json_close(&l->out, '}');
-	return json_end(&l->out);
+	return print_named(name, json_object());
 }
 
 static int list_mount(const struct target *t, struct listing *l)
@@ -160,7 +165,6 @@ static int run(const struct command *cmd, int argc, char **argv)
 	else if (rc == 0)
 		rc = list_copy(&t, tls_dir, &credential, &l);
 	target_release(&t);
-	json_out_release(&l.out);
 	if (rc < 0)
 		return cmd_fail(rc, argv[optind]);
 	if (l.n == 0 && !l.json)

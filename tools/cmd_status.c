@@ -2,15 +2,13 @@
  * embassy status: where a volume and its embassies stand.
  *
  * A live mount tells by itself (MOUNT/.embassy/status); the copy in a folder or at a server is
- * looked at, without a key.  Either way there is one JSON text, and the words for people are made
- * from it.
+ * looked at, without a key.
  */
 
 #include "cmd.h"
 
-#include "buf.h"
 #include "err.h"
-#include "json.h"
+#include "jsontext.h"
 #include "msg.h"
 #include "params.h"
 #include "remote.h"
@@ -36,32 +34,31 @@ struct status {
 
 #define UNKNOWN UINT64_MAX
 
-/* A copy that is not mounted: what its newest head states.  ${bytes}: how long its log is, or UNKNOWN. */
-static void put_copy(struct json_out *j, const uint8_t *id, const struct head *h, uint64_t end,
-		     uint64_t bytes)
-{
-	char text[VOLUME_ID_TEXT_LEN];
+/* A copy that is not mounted: what its newest head states. */
+struct copy {
+	uint8_t id[VOLUME_ID_LEN];
+	struct head head; /* number 0: none yet */
+	uint64_t end;
+	uint64_t bytes; /* how long its log is, or UNKNOWN */
+};
 
-	volume_id_format(id, text);
-	json_open(j, NULL, '{');
-	json_put_string(j, "volume", text);
-	json_put_u64(j, "epoch", h->epoch);
-	json_put_string(j, "mode", "view");
-	if (h->number != 0) {
-		json_open(j, "head", '{');
-		json_put_u64(j, "number", h->number);
-		json_put_u64(j, "position", h->pos);
-		json_put_u64(j, "end", head_end(h));
-		json_put_time(j, "time", h->time_ns);
-		json_close(j, '}');
-	}
-	json_put_u64(j, "log_end", end);
-	json_put_u64(j, "durable_end", end);
-	if (bytes != UNKNOWN)
-		json_put_u64(j, "log_bytes", bytes);
-	json_open(j, "embassies", '[');
-	json_close(j, ']');
-	json_close(j, '}');
+static json_t *copy_json(const struct copy *c)
+{
+	const struct head *h = &c->head;
+	char id[VOLUME_ID_TEXT_LEN];
+	json_t *head = NULL, *bytes = NULL;
+
+	if (h->number != 0)
+		head = json_pack("{s:I, s:I, s:I, s:o}", "number", jsontext_u64(h->number),
+				 "position", jsontext_u64(h->pos), "end", jsontext_u64(head_end(h)),
+				 "time", jsontext_time(h->time_ns));
+	if (c->bytes != UNKNOWN)
+		bytes = json_integer(jsontext_u64(c->bytes));
+	volume_id_format(c->id, id);
+	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o*, s:[]}", "volume", id, "epoch",
+			 jsontext_u64(h->epoch), "mode", "view", "head", head, "log_end",
+			 jsontext_u64(c->end), "durable_end", jsontext_u64(c->end), "log_bytes",
+			 bytes, "embassies");
 }
 
 /* How many bytes of the log lie in a folder, up to position ${end}. */
@@ -77,43 +74,41 @@ static int folder_bytes(const char *dir, uint64_t end, uint64_t *out)
 	return rc;
 }
 
-static int folder_status(const struct target *t, struct json_out *j)
+static int folder_status(const struct target *t, struct copy *out)
 {
 	struct source *src;
-	struct head h;
-	uint64_t bytes;
 	int rc;
 
+	*out = (struct copy){0};
 	rc = source_open_folder(t->text, &src);
 	if (rc < 0)
 		return rc;
-	rc = src->ops->head_at(src, INT64_MAX, &h);
+	memcpy(out->id, src->params->id, VOLUME_ID_LEN);
+	rc = src->ops->head_at(src, INT64_MAX, &out->head);
 	if (rc == -ERR_ABSENT || rc == -ERR_TOO_EARLY) {
-		memset(&h, 0, sizeof(h));
+		memset(&out->head, 0, sizeof(out->head));
 		rc = 0;
 	}
-	if (rc == 0)
-		rc = folder_bytes(t->text, head_end(&h), &bytes);
-	if (rc == 0)
-		put_copy(j, src->params->id, &h, head_end(&h), bytes);
+	if (rc == 0) {
+		out->end = head_end(&out->head);
+		rc = folder_bytes(t->text, out->end, &out->bytes);
+	}
 	source_free(src);
 	return rc;
 }
 
-static int remote_status(const struct target *t, const char *tls_dir, struct json_out *j)
+static int remote_status(const char *address, const uint8_t *id, const char *tls_dir,
+			 struct copy *out)
 {
-	const struct remote_config cfg = {
-		.address = t->address,
-		.volume = t->volume,
-		.tls_dir = tls_dir,
-	};
+	const struct remote_config cfg = {.address = address, .volume = id, .tls_dir = tls_dir};
 	struct remote_status s;
-	int rc;
+	int rc = remote_volume_status(&cfg, &s);
 
-	rc = remote_volume_status(&cfg, &s);
-	if (rc == 0)
-		put_copy(j, t->volume, &s.head, s.end, UNKNOWN);
-	return rc;
+	if (rc < 0)
+		return rc;
+	*out = (struct copy){.head = s.head, .end = s.end, .bytes = UNKNOWN};
+	memcpy(out->id, id, VOLUME_ID_LEN);
+	return 0;
 }
 
 /* ---- all volumes of a server ---- */
@@ -127,12 +122,9 @@ struct server {
 static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 {
 	struct server *s = ctx;
-	const struct remote_config cfg = {
-		.address = s->address, .volume = id, .tls_dir = s->tls_dir};
 	char text[VOLUME_ID_TEXT_LEN], time[WHEN_TEXT_LEN];
-	struct remote_status st;
-	struct json_out j = {0};
-	int rc = remote_volume_status(&cfg, &st);
+	struct copy c;
+	int rc = remote_status(s->address, id, s->tls_dir, &c);
 
 	volume_id_format(id, text);
 	s->n++;
@@ -143,19 +135,15 @@ static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 	}
 	if (rc < 0)
 		return rc;
-	if (s->json) {
-		put_copy(&j, id, &st.head, st.end, UNKNOWN);
-		rc = json_end(&j);
-		json_out_release(&j);
-		return rc;
-	}
-	if (st.head.number == 0) {
+	if (s->json)
+		return jsontext_print(copy_json(&c));
+	if (c.head.number == 0) {
 		printf("%s  no head yet\n", text);
 		return 0;
 	}
-	when_format_seconds(st.head.time_ns, time);
+	when_format_seconds(c.head.time_ns, time);
 	printf("%s  epoch %" PRIu64 ", head %" PRIu64 " of %s, log up to position %" PRIu64 "\n",
-	       text, st.head.epoch, st.head.number, time, st.end);
+	       text, c.head.epoch, c.head.number, time, c.end);
 	return 0;
 }
 
@@ -170,16 +158,19 @@ static int show_server(const char *address, const struct status *st)
 	return rc;
 }
 
-static void print_embassy(const struct json *e)
-{
-	char address[256], state[32], reason[512], bytes[CMD_WORDS_LEN], time[CMD_WORDS_LEN];
-	uint64_t lag = json_u64(e, "lag_bytes");
-	double speed = json_double(e, "bytes_per_second"), eta = json_double(e, "eta_seconds");
+/* ---- words ---- */
 
-	json_string(e, "address", address, sizeof(address));
-	json_string(e, "state", state, sizeof(state));
-	json_string(e, "reason", reason, sizeof(reason));
-	printf("embassy   %s: %s", address, state);
+static void print_embassy(const json_t *e)
+{
+	const char *state = jsontext_get(e, "state"), *reason = jsontext_get(e, "reason"),
+		   *warning = jsontext_get(e, "warning"),
+		   *acknowledged = jsontext_get(e, "acknowledged_time");
+	char bytes[CMD_WORDS_LEN], time[CMD_WORDS_LEN];
+	uint64_t lag = jsontext_get_u64(e, "lag_bytes");
+	double speed = json_number_value(json_object_get(e, "bytes_per_second")),
+	       eta = json_number_value(json_object_get(e, "eta_seconds"));
+
+	printf("embassy   %s: %s", jsontext_get(e, "address"), state);
 	if (reason[0] != '\0')
 		printf(": %s", reason);
 	printf("\n          ");
@@ -189,96 +180,122 @@ static void print_embassy(const struct json *e)
 			       : "had everything when it last answered");
 	} else {
 		printf("%s behind", cmd_bytes((double)lag, bytes));
-		printf(", %s", cmd_seconds(json_double(e, "lag_seconds"), time));
+		printf(", %s",
+		       cmd_seconds(json_number_value(json_object_get(e, "lag_seconds")), time));
 	}
 	if (speed >= 1)
 		printf("; %s a second", cmd_bytes(speed, bytes));
 	if (lag != 0 && eta > 0)
 		printf("; done in %s", cmd_seconds(eta, time));
-	json_string(e, "warning", reason, sizeof(reason));
-	json_string(e, "acknowledged_time", time, sizeof(time));
-	printf("%s%s\n", time[0] != '\0' ? "; acknowledged the state of " : "", time);
-	if (reason[0] != '\0')
-		printf("          warning: %s\n", reason);
+	printf("%s%s\n", acknowledged[0] != '\0' ? "; acknowledged the state of " : "",
+	       acknowledged);
+	if (warning[0] != '\0')
+		printf("          warning: %s\n", warning);
 }
 
-static void print_words(const struct json *s)
+static void print_volume(const char *id, const char *mode, uint64_t epoch, uint64_t head,
+			 const char *time)
 {
-	char id[VOLUME_ID_TEXT_LEN], mode[16], time[WHEN_TEXT_LEN], reason[256],
-		bytes[CMD_WORDS_LEN];
-	uint64_t end = json_u64(s, "log_end"), durable = json_u64(s, "durable_end");
-	struct json head, list, e;
-	size_t at = 0;
-
-	json_string(s, "volume", id, sizeof(id));
-	json_string(s, "mode", mode, sizeof(mode));
-	json_string(s, "reason", reason, sizeof(reason));
-	printf("volume    %s (%s, epoch %" PRIu64 ")\n", id, mode, json_u64(s, "epoch"));
-	if (json_get(s, "head", &head) && json_u64(&head, "number") != 0) {
-		json_string(&head, "time", time, sizeof(time));
-		printf("head      %" PRIu64 " of %s\n", json_u64(&head, "number"), time);
-	} else {
+	printf("volume    %s (%s, epoch %" PRIu64 ")\n", id, mode, epoch);
+	if (head != 0)
+		printf("head      %" PRIu64 " of %s\n", head, time);
+	else
 		printf("head      none yet\n");
-	}
-	/* A position is no length: each segment begins at a multiple of SEGMENT_SIZE. */
-	if (json_get(s, "log_bytes", &e))
-		printf("log       %s", cmd_bytes((double)json_u64(s, "log_bytes"), bytes));
+}
+
+/* A position is no length: each segment begins at a multiple of SEGMENT_SIZE. */
+static void print_log(uint64_t bytes, uint64_t end, uint64_t durable)
+{
+	char words[CMD_WORDS_LEN];
+
+	if (bytes != UNKNOWN)
+		printf("log       %s", cmd_bytes((double)bytes, words));
 	else
 		printf("log       up to position %" PRIu64, end);
 	if (segment_of(durable) < segment_of(end))
 		durable = segment_start(segment_of(end));
 	if (durable < end)
-		printf(", %s not durable yet", cmd_bytes((double)(end - durable), bytes));
+		printf(", %s not durable yet", cmd_bytes((double)(end - durable), words));
 	printf("\n");
+}
+
+static void print_copy(const struct copy *c)
+{
+	char id[VOLUME_ID_TEXT_LEN], time[WHEN_TEXT_LEN];
+
+	volume_id_format(c->id, id);
+	when_format(c->head.time_ns, time);
+	print_volume(id, "view", c->head.epoch, c->head.number, time);
+	print_log(c->bytes, c->end, c->end);
+}
+
+static void print_mount(const json_t *s)
+{
+	const json_t *head = json_object_get(s, "head"), *bytes = json_object_get(s, "log_bytes"),
+		     *e;
+	const char *reason = jsontext_get(s, "reason"),
+		   *failure = jsontext_get(s, "upgrade_failure");
+	uint64_t takeovers = jsontext_get_u64(s, "takeovers");
+	size_t i;
+
+	print_volume(jsontext_get(s, "volume"), jsontext_get(s, "mode"),
+		     jsontext_get_u64(s, "epoch"), jsontext_get_u64(head, "number"),
+		     jsontext_get(head, "time"));
+	print_log(bytes != NULL ? jsontext_get_u64(s, "log_bytes") : UNKNOWN,
+		  jsontext_get_u64(s, "log_end"), jsontext_get_u64(s, "durable_end"));
 	if (reason[0] != '\0')
 		printf("stopped   %s\n", reason);
-	if (json_u64(s, "takeovers") != 0) {
-		json_string(s, "takeover_time", time, sizeof(time));
-		printf("takeovers %" PRIu64 ", the newest at %s\n", json_u64(s, "takeovers"), time);
-	}
-	json_string(s, "upgrade_failure", reason, sizeof(reason));
-	if (reason[0] != '\0')
-		printf("upgrade   failed: %s\n", reason);
-	if (json_get(s, "embassies", &list)) {
-		while (json_next(&list, &at, &e))
-			print_embassy(&e);
-	}
+	if (takeovers != 0)
+		printf("takeovers %" PRIu64 ", the newest at %s\n", takeovers,
+		       jsontext_get(s, "takeover_time"));
+	if (failure[0] != '\0')
+		printf("upgrade   failed: %s\n", failure);
+	json_array_foreach (json_object_get(s, "embassies"), i, e)
+		print_embassy(e);
+}
+
+static void begin_screen(const struct status *st)
+{
+	if (st->watch && isatty(STDOUT_FILENO))
+		printf("\033[H\033[J");
+}
+
+static int show_mount(const struct target *t, const struct status *st)
+{
+	json_t *s;
+	int rc = target_read_status(t->text, &s);
+
+	if (rc < 0)
+		return rc;
+	begin_screen(st);
+	if (st->json)
+		return jsontext_print(s);
+	print_mount(s);
+	json_decref(s);
+	return 0;
 }
 
 /* Print it once.  Returns 0 or a negative error. */
 static int show(const struct target *t, const struct status *st)
 {
-	struct json_out j = {0};
-	struct json s;
-	int rc = 0;
+	struct copy c;
+	int rc;
 
-	switch (t->kind) {
-	case TARGET_MOUNT:
-		rc = target_read_status(t->text, &j.buf);
-		break;
-	case TARGET_FOLDER:
-		rc = folder_status(t, &j);
-		break;
-	case TARGET_REMOTE:
-		rc = remote_status(t, st->tls_dir, &j);
-		break;
-	}
-	if (rc == 0)
-		rc = j.rc;
-	if (rc == 0 && json_check((const char *)j.buf.p, j.buf.len, &s) < 0)
-		rc = err_say(-ERR_FORMAT, "%s: its status is no JSON", t->text);
-	if (rc == 0) {
-		if (st->watch && isatty(STDOUT_FILENO))
-			printf("\033[H\033[J");
+	if (t->kind == TARGET_MOUNT) {
+		rc = show_mount(t, st);
+	} else {
+		rc = t->kind == TARGET_FOLDER
+			     ? folder_status(t, &c)
+			     : remote_status(t->address, t->volume, st->tls_dir, &c);
+		if (rc < 0)
+			return rc;
+		begin_screen(st);
 		if (st->json)
-			printf("%.*s\n", (int)s.len, s.p);
+			rc = jsontext_print(copy_json(&c));
 		else
-			print_words(&s);
-		if (fflush(stdout) != 0)
-			rc = -EIO;
+			print_copy(&c);
 	}
-	json_out_release(&j);
-	return rc;
+	return rc == 0 && fflush(stdout) != 0 ? -EIO : rc;
 }
 
 static int run(const struct command *cmd, int argc, char **argv)

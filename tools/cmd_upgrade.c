@@ -8,10 +8,9 @@
 
 #include "cmd.h"
 
-#include "buf.h"
 #include "err.h"
 #include "file.h"
-#include "json.h"
+#include "jsontext.h"
 #include "target.h"
 
 #include <errno.h>
@@ -28,19 +27,16 @@ struct state {
 
 static int read_state(const char *mount, struct state *out)
 {
-	struct buf b = {0};
-	struct json s;
-	int rc = target_read_status(mount, &b);
+	json_t *s;
+	int rc = target_read_status(mount, &s);
 
-	if (rc == 0 && json_check((const char *)b.p, b.len, &s) < 0)
-		rc = err_say(-ERR_FORMAT, "%s: its status is no JSON", mount);
-	if (rc == 0) {
-		json_string(&s, "version", out->version, sizeof(out->version));
-		json_string(&s, "upgrade_failure", out->failure, sizeof(out->failure));
-		out->upgrades = json_u64(&s, "upgrades");
-	}
-	buf_release(&b);
-	return rc;
+	if (rc < 0)
+		return rc;
+	snprintf(out->version, sizeof(out->version), "%s", jsontext_get(s, "version"));
+	snprintf(out->failure, sizeof(out->failure), "%s", jsontext_get(s, "upgrade_failure"));
+	out->upgrades = jsontext_get_u64(s, "upgrades");
+	json_decref(s);
+	return 0;
 }
 
 /* The kernel tells only a number; say what it means here. */
@@ -49,12 +45,14 @@ static int explain(int rc, const char *mount, const struct state *now)
 	switch (rc) {
 	case -EACCES:
 	case -EPERM:
-		return err_say(-ERR_FORBIDDEN,
-			       "%s: only root and who mounted it may upgrade it", mount);
+		return err_say(-ERR_FORBIDDEN, "%s: only root and who mounted it may upgrade it",
+			       mount);
 	case -ENOTSUP:
 	case -ENOENT:
-		return err_say(rc, "%s: it has no supervisor (-o nosupervise, or an old version); "
-				   "unmount and mount instead", mount);
+		return err_say(rc,
+			       "%s: it has no supervisor (-o nosupervise, or an old version); "
+			       "unmount and mount instead",
+			       mount);
 	case -EBUSY:
 		return err_say(rc, "%s: an upgrade is under way", mount);
 	case -ECANCELED:
@@ -107,8 +105,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 	rc = upgrade(argv[optind], &before, &now);
 	if (rc < 0)
 		return cmd_fail(rc, argv[optind]);
-	printf("%s: version %s goes on where %s was\n", argv[optind], now.version,
-	       before.version);
+	printf("%s: version %s goes on where %s was\n", argv[optind], now.version, before.version);
 	return 0;
 }
 

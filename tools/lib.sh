@@ -3,7 +3,7 @@
 # shellcheck shell=bash disable=SC2034 # used by those who source it
 
 packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 libsodium-dev librocksdb-dev
-	libzstd-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libssl-dev)
+	libjansson-dev libzstd-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libssl-dev)
 packages_demo=(postgresql postgresql-contrib sqlite3 procps)
 packages_test=(clang libclang-rt-14-dev libcriterion-dev openssl attr acl jq gdb python3 git rsync
 	redis-tools "${packages_demo[@]}")

@@ -9,7 +9,6 @@
 #include "target.h"
 
 #include "blocks.h"
-#include "buf.h"
 #include "cache.h"
 #include "err.h"
 #include "file.h"
@@ -230,36 +229,46 @@ int target_source(const struct target *t, const char *tls_dir, struct source **o
 	return -EINVAL;
 }
 
-int target_read_status(const char *mount, struct buf *out)
+struct reading {
+	int fd, err;
+	size_t left;
+};
+
+static size_t read_some(void *out, size_t len, void *ctx)
 {
+	struct reading *r = ctx;
+	ssize_t n = read(r->fd, out, len);
+
+	r->err = n < 0 ? errno : (size_t)n > r->left ? EFBIG : 0;
+	if (r->err != 0)
+		return (size_t)-1;
+	r->left -= (size_t)n;
+	return (size_t)n;
+}
+
+int target_read_status(const char *mount, json_t **out)
+{
+	struct reading r = {.left = STATUS_MAX};
+	json_error_t error;
 	char *path;
-	int fd, rc;
 
 	if (asprintf(&path, "%s/.embassy/status", mount) < 0)
 		return -ENOMEM;
-	fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
+	r.fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
 	free(path);
-	if (fd < 0)
-		return err_say(fd, "%s: its status can't be read: %s", mount, strerror(-fd));
-	for (rc = 0; rc == 0;) {
-		ssize_t n;
-
-		rc = buf_reserve(out, 16384);
-		if (rc < 0)
-			break;
-		n = read(fd, out->p + out->len, 16384);
-		if (n < 0)
-			rc = err_say(-errno, "%s: its status can't be read: %s", mount,
-				     strerror(errno));
-		else if (n == 0)
-			break;
-		else if (out->len + (size_t)n > STATUS_MAX)
-			rc = err_say(-EFBIG, "%s: its status is too long", mount);
-		else
-			out->len += (size_t)n;
-	}
-	file_close(fd);
-	return rc;
+	if (r.fd < 0)
+		return err_say(r.fd, "%s: its status can't be read: %s", mount, strerror(-r.fd));
+	*out = json_load_callback(read_some, &r, JSON_REJECT_DUPLICATES, &error);
+	file_close(r.fd);
+	if (r.err == 0 && json_is_object(*out))
+		return 0;
+	json_decref(*out);
+	/* libjansson takes a failed read for the end of the text. */
+	if (r.err != 0)
+		return err_say(-r.err, "%s: its status can't be read: %s", mount, strerror(r.err));
+	if (*out == NULL && json_error_code(&error) == json_error_out_of_memory)
+		return -ENOMEM;
+	return err_say(-ERR_FORMAT, "%s: its status is no JSON object", mount);
 }
 
 int session_open(struct session *s, struct source *src, const struct cmd_credential *c)

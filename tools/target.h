@@ -9,9 +9,9 @@
 #include "cmd.h"
 #include "compiler.h"
 #include "format.h"
+#include "jsontext.h"
 #include "view.h"
 
-struct buf;
 struct source;
 
 /*
@@ -54,10 +54,10 @@ MUST_CHECK int target_find_mount(const char *text);
 MUST_CHECK int target_source(const struct target *t, const char *tls_dir, struct source **out);
 
 /*
- * target_read_status(mount, out): append the JSON text of MOUNT/.embassy/status.  0, -EFBIG,
- * -errno.
+ * target_read_status(mount, out): the object that MOUNT/.embassy/status holds; the caller owns it.
+ * Returns 0; -ERR_FORMAT if it is not JSON; -EFBIG, -ENOMEM or -errno.
  */
-MUST_CHECK int target_read_status(const char *mount, struct buf *out);
+MUST_CHECK int target_read_status(const char *mount, json_t **out);
 
 /* A source with all that a view needs. */
 struct session {

@@ -4,55 +4,31 @@
 
 #include "status.h"
 
-#include "buf.h"
+#include "jsontext.h"
 #include "params.h"
 #include "replicator.h"
 #include "volume.h"
-#include "when.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <math.h>
 
-/* A JSON string, quotes included.  What is no UTF-8 is the writer's fault, and passed through. */
-static int add_string(struct buf *b, const char *s)
+/* JSON knows no infinity.  Digits that say nothing are left out. */
+static double rounded(double x, double unit, double otherwise)
 {
-	int rc = buf_add_u8(b, '"');
-
-	for (; rc == 0 && *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			rc = buf_printf(b, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			rc = buf_printf(b, "\\u%04x", c);
-		else
-			rc = buf_add_u8(b, c);
-	}
-	return rc ? rc : buf_add_u8(b, '"');
+	return isfinite(x) ? round(x / unit) * unit : otherwise;
 }
 
-static int add_key_string(struct buf *b, const char *key, const char *s)
+/* Empty where there is no such time. */
+static json_t *time_or_empty(int64_t time_ns)
 {
-	int rc = buf_printf(b, "\"%s\": ", key);
-
-	return rc ? rc : add_string(b, s);
+	return time_ns ? jsontext_time(time_ns) : json_string("");
 }
 
-/* JSON knows no infinity. */
-static double finite_or(double x, double otherwise)
+static json_t *head_json(const struct head *h)
 {
-	return isfinite(x) ? x : otherwise;
-}
-
-static int add_head(struct buf *b, const struct head *h)
-{
-	char when[WHEN_TEXT_LEN];
-
-	when_format(h->time_ns, when);
-	return buf_printf(b,
-			  "\"head\": {\"number\": %" PRIu64 ", \"position\": %" PRIu64
-			  ", \"end\": %" PRIu64 ", \"time\": \"%s\"}",
-			  h->number, h->pos, head_end(h), when);
+	return json_pack("{s:I, s:I, s:I, s:o}", "number", jsontext_u64(h->number), "position",
+			 jsontext_u64(h->pos), "end", jsontext_u64(head_end(h)), "time",
+			 jsontext_time(h->time_ns));
 }
 
 static const char *state_name(enum replicator_state state)
@@ -70,81 +46,80 @@ static const char *state_name(enum replicator_state state)
 	return "connecting";
 }
 
-static int add_embassy(struct buf *b, const struct replicator_status *r)
+/* clang-format off */
+static json_t *embassy_json(const struct replicator_status *r)
 {
-	char when[WHEN_TEXT_LEN] = "";
-	int rc;
-
-	if (r->acknowledged_time_ns)
-		when_format(r->acknowledged_time_ns, when);
-	if ((rc = buf_printf(b, "\n  {")) || (rc = add_key_string(b, "address", r->address)) ||
-	    (rc = buf_printf(b, ", \"state\": \"%s\", ", state_name(r->state))) ||
-	    (rc = add_key_string(b, "reason", r->reason)) || (rc = buf_printf(b, ", ")) ||
-	    (rc = add_key_string(b, "warning", r->warning)))
-		return rc;
-	return buf_printf(
-		b,
-		",\n   \"acknowledged\": %" PRIu64 ", \"acknowledged_head\": %" PRIu64
-		", \"acknowledged_time\": \"%s\", \"lag_bytes\": %" PRIu64
-		",\n   \"lag_seconds\": %.3f, \"bytes_per_second\": %.0f, \"eta_seconds\": %.1f, "
-		"\"heard_seconds\": %.6f}",
-		r->acknowledged, r->acknowledged_head, when, r->lag_bytes,
-		finite_or(r->lag_seconds, 0), finite_or(r->bytes_per_second, 0),
-		finite_or(r->eta_seconds, -1), finite_or(r->heard_seconds, -1));
+	return json_pack("{s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:I, s:f, s:I, s:f, s:f}",
+		"address", jsontext_string(r->address),
+		"state", state_name(r->state),
+		"reason", jsontext_string(r->reason),
+		"warning", jsontext_string(r->warning),
+		"acknowledged", jsontext_u64(r->acknowledged),
+		"acknowledged_head", jsontext_u64(r->acknowledged_head),
+		"acknowledged_time", time_or_empty(r->acknowledged_time_ns),
+		"lag_bytes", jsontext_u64(r->lag_bytes),
+		"lag_seconds", rounded(r->lag_seconds, 1e-3, 0),
+		"bytes_per_second", (json_int_t)fmin(rounded(r->bytes_per_second, 1, 0), 1e18),
+		"eta_seconds", rounded(r->eta_seconds, 1e-1, -1),
+		"heard_seconds", rounded(r->heard_seconds, 1e-6, -1));
 }
 
-static int add_live(struct buf *b, const struct volume_status *v)
+static json_t *live_json(const struct volume_status *v)
 {
-	int rc = buf_printf(b,
-			    ",\n \"log_end\": %" PRIu64 ", \"durable_end\": %" PRIu64
-			    ", \"log_bytes\": %" PRIu64 ", \"checkpoint_head\": %" PRIu64
-			    ",\n \"disk_free\": %" PRIu64 ", \"memory\": {\"changes\": %" PRIu64
-			    ", \"nodes\": %" PRIu64 "},\n \"writable\": %s, ",
-			    v->log_end, v->durable_end, v->log_bytes, v->checkpoint_head,
-			    v->disk_free, v->overlay_bytes, v->cache_bytes,
-			    v->stuck ? "false" : "true");
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:{s:I, s:I}, s:b, s:o}",
+		"log_end", jsontext_u64(v->log_end),
+		"durable_end", jsontext_u64(v->durable_end),
+		"log_bytes", jsontext_u64(v->log_bytes),
+		"checkpoint_head", jsontext_u64(v->checkpoint_head),
+		"disk_free", jsontext_u64(v->disk_free),
+		"memory",
+			"changes", jsontext_u64(v->overlay_bytes),
+			"nodes", jsontext_u64(v->cache_bytes),
+		"writable", !v->stuck,
+		"reason", jsontext_string(v->reason));
+}
 
-	return rc ? rc : add_key_string(b, "reason", v->reason);
+static json_t *view_json(const struct head *h)
+{
+	return json_pack("{s:I, s:I}",
+		"log_end", jsontext_u64(head_end(h)),
+		"durable_end", jsontext_u64(head_end(h)));
 }
 
 /* Of the processes that serve the mount. */
-static int add_process(struct buf *b, const struct status_input *in)
+static json_t *process_json(const struct status_input *in)
 {
-	char when[WHEN_TEXT_LEN] = "";
-	int rc;
-
-	if (in->takeover_ns)
-		when_format(in->takeover_ns, when);
-	rc = buf_printf(b,
-			",\n \"version\": \"" EMBASSYFS_VERSION "\", \"supervised\": %s, "
-			"\"takeovers\": %" PRIu32 ", \"takeover_time\": \"%s\", "
-			"\"upgrades\": %" PRIu32 ", ",
-			in->supervised ? "true" : "false", in->takeovers, when, in->upgrades);
-	return rc ? rc : add_key_string(b, "upgrade_failure", in->failure ? in->failure : "");
+	return json_pack("{s:s, s:b, s:I, s:o, s:I, s:o}",
+		"version", EMBASSYFS_VERSION,
+		"supervised", in->supervised,
+		"takeovers", (json_int_t)in->takeovers,
+		"takeover_time", time_or_empty(in->takeover_ns),
+		"upgrades", (json_int_t)in->upgrades,
+		"upgrade_failure", jsontext_string(in->failure ? in->failure : ""));
 }
+/* clang-format on */
 
 int status_text(const struct status_input *in, struct buf *out)
 {
 	const struct head *h = in->live ? &in->live->head : in->head;
 	char id[VOLUME_ID_TEXT_LEN];
-	int rc;
+	json_t *all, *list = json_array();
 
 	volume_id_format(in->volume, id);
-	if ((rc = buf_printf(out,
-			     "{\"volume\": \"%s\", \"epoch\": %" PRIu64 ", \"mode\": \"%s\",\n ",
-			     id, h->epoch, in->live ? "live" : "view")) ||
-	    (rc = add_head(out, h)))
-		return rc;
-	if (in->live)
-		rc = add_live(out, in->live);
-	else
-		rc = buf_printf(out, ",\n \"log_end\": %" PRIu64 ", \"durable_end\": %" PRIu64,
-				head_end(h), head_end(h));
-	if (rc || (rc = add_process(out, in)) || (rc = buf_printf(out, ",\n \"embassies\": [")))
-		return rc;
+	all = json_pack("{s:s, s:I, s:s, s:o}", "volume", id, "epoch", jsontext_u64(h->epoch),
+			"mode", in->live ? "live" : "view", "head", head_json(h));
 	for (size_t i = 0; i < in->n_embassies; i++)
-		if ((i > 0 && (rc = buf_add_u8(out, ','))) ||
-		    (rc = add_embassy(out, &in->embassies[i])))
-			return rc;
-	return buf_printf(out, "]}\n");
+		if (json_array_append_new(list, embassy_json(&in->embassies[i])) < 0)
+			goto fail;
+	if (json_object_update_new(all, in->live ? live_json(in->live) : view_json(h)) < 0 ||
+	    json_object_update_new(all, process_json(in)) < 0 ||
+	    json_object_set(all, "embassies", list) < 0)
+		goto fail;
+	json_decref(list);
+	return jsontext_line(all, out);
+
+fail:
+	json_decref(list);
+	json_decref(all);
+	return -ENOMEM;
 }

@@ -40,6 +40,16 @@ with="--passphrase-file $w/pass"
 mnt=$w/mnt
 mkdir "$mnt"
 
+# Each line that COMMAND prints is one JSON object, to two readers; the lines are shown.
+objects() { # objects COMMAND...
+	"$@" >"$w/lines" && [ -s "$w/lines" ] || return
+	while IFS= read -r line; do
+		jq -e 'type == "object"' <<<"$line" >/dev/null &&
+			python3 -c 'import json, sys; assert type(json.loads(sys.argv[1])) is dict' "$line" || return
+	done <"$w/lines"
+	cat "$w/lines"
+}
+
 # Words and usage.
 expect 0 'usage: embassy COMMAND' "$embassy" help
 expect 2 'usage: embassy COMMAND' "$embassy"
@@ -74,13 +84,25 @@ id=$(sed -n 's/^id //p' "$w/vol/volume.conf")
 
 # A volume at rest: status, heads, snapshots, check, keys.
 expect 0 "volume +$id" "$embassy" status "$w/vol"
-expect 0 "\"volume\": \"$id\".*\"head\": \{\"number\": 1," "$embassy" status --json "$w/vol"
+expect 0 "\"volume\": \"$id\".*\"head\": \{\"number\": 1," objects "$embassy" status --json "$w/vol"
 expect 0 '^ok$' bash -c "$embassy status --json $w/vol | jq -e .head.time >/dev/null && echo ok"
 expect 10 'neither a mount point' "$embassy" status "$w"
+# What is not JSON is refused, wherever a status is read.
+mkdir -p "$w/false/.embassy"
+for text in '' ' ' '[]' '[abc]' '{"log_end": 1.2.3}' '{"log_end": 01}' '{"a": 1, "a": 2}' '{"a": 1,}' '{"a": 1} x' '{"a": "\ud800"}' \
+	"{\"a\": \"$(printf '\377')\"}" '{"a": 99999999999999999999}' "$(printf '%5000s' '' | tr ' ' '[')" '{"volume": "ab'; do
+	printf '%s' "$text" >"$w/false/.embassy/status"
+	expect 20 'false: its status is no JSON object' "$embassy" status "$w/false"
+	expect 20 'false: its status is no JSON object' "$embassy" status --json "$w/false"
+done
+(printf '{"volume": "x"}' && head -c 1100000 /dev/zero | tr '\0' ' ') >"$w/false/.embassy/status"
+expect 1 'false: its status can.t be read: File too large' "$embassy" status "$w/false"
+echo '{"volume": 7, "head": [], "embassies": {"a": 1}, "log_end": -1, "log_bytes": "x"}' >"$w/false/.embassy/status"
+expect 0 'head +none yet' "$embassy" status "$w/false"
 expect 10 'no such folder' "$embassy" status "$w/none"
 expect 30 '127.0.0.1:1' "$embassy" status "127.0.0.1:1/$id"
 expect 0 '^ +1  20' "$embassy" heads "$w/vol"
-expect 0 '"number": 1, "time": "20' "$embassy" heads "$w/vol" --json
+expect 0 '"number": 1, "time": "20' objects "$embassy" heads "$w/vol" --json
 expect 0 '^ +1  20' "$embassy" heads "$w/vol" --from 3d --to latest
 expect 2 'teatime' "$embassy" heads "$w/vol" --from teatime
 expect 22 'before the volume began' "$embassy" heads "$w/vol" --to 3d
@@ -201,10 +223,13 @@ expect 1 'is a snapshot .first. already' "$embassy" snapshot "$mnt" first
 expect 2 'no name for a snapshot' "$embassy" snapshot "$mnt" a/b
 expect 0 'durable' "$embassy" snapshot "$mnt" kept --hold
 expect 0 '^first$' "$embassy" snapshots "$mnt"
+expect 0 '^\{"name": "first"\}$' objects "$embassy" snapshots "$mnt" --json
+expect 0 '"embassies": \[\{"address"' objects "$embassy" status "$mnt" --json
+expect 0 '"embassies": \[\{"address"' objects cat "$mnt/.embassy/status"
 # shellcheck disable=SC2086
 {
 	expect 0 '  first$' "$embassy" snapshots "$mnt" $with
-	expect 0 '"name": "kept", .*"hold": true' "$embassy" snapshots "$mnt" --json $with
+	expect 0 '"name": "kept", .*"hold": true' objects "$embassy" snapshots "$mnt" --json $with
 	expect 1 'not permitted' rmdir "$mnt/.embassy/snapshots/kept"
 	expect 1 'no snapshot .none.' "$embassy" release "$mnt" none
 	expect 2 'give a mount point' "$embassy" release "$mnt"

@@ -1,0 +1,126 @@
+/*
+ * JSON: what libjansson leaves to its callers.
+ */
+
+#include "jsontext.h"
+
+#include "buf.h"
+#include "when.h"
+
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define UTF8_LEN_MAX 4u
+/* Fractions are rounded to six digits where they are made; these are enough for them. */
+#define FLAGS JSON_REAL_PRECISION(15)
+
+json_int_t jsontext_u64(uint64_t n)
+{
+	return n > INT64_MAX ? INT64_MAX : (json_int_t)n;
+}
+
+/* The length of the UTF-8 sequence at ${s}, or 0.  libjansson alone judges what is one. */
+static size_t utf8_len(const char *s)
+{
+	size_t max = strnlen(s, UTF8_LEN_MAX);
+
+	for (size_t len = 1; len <= max; len++) {
+		json_t *one = json_stringn(s, len);
+
+		json_decref(one);
+		if (one)
+			return len;
+	}
+	return 0;
+}
+
+json_t *jsontext_string(const char *s)
+{
+	json_t *out = json_string(s);
+	struct buf b = {0};
+	int rc = 0;
+
+	if (out)
+		return out;
+	while (rc == 0 && *s) {
+		size_t len = utf8_len(s);
+
+		rc = len ? buf_add(&b, s, len) : buf_add(&b, "\xef\xbf\xbd", 3);
+		s += len ? len : 1;
+	}
+	if (rc == 0)
+		out = json_stringn((const char *)b.p, b.len);
+	buf_release(&b);
+	return out;
+}
+
+int jsontext_set_name(json_t *object, const char *key, const char *name)
+{
+	size_t len = strlen(name), cap = 2 * len + 1;
+	json_t *exact = json_string(name);
+	char hex_key[64], *hex;
+	int rc;
+
+	if (exact)
+		return json_object_set_new(object, key, exact) < 0 ? -ENOMEM : 0;
+	hex = malloc(cap);
+	if (!hex)
+		return -ENOMEM;
+	sodium_bin2hex(hex, cap, (const uint8_t *)name, len);
+	snprintf(hex_key, sizeof(hex_key), "%s_hex", key);
+	rc = json_object_set_new(object, key, jsontext_string(name)) < 0 ||
+			     json_object_set_new(object, hex_key, json_string(hex)) < 0
+		     ? -ENOMEM
+		     : 0;
+	free(hex);
+	return rc;
+}
+
+json_t *jsontext_time(int64_t time_ns)
+{
+	char text[WHEN_TEXT_LEN];
+
+	when_format(time_ns, text);
+	return json_string(text);
+}
+
+const char *jsontext_get(const json_t *object, const char *key)
+{
+	const char *s = json_string_value(json_object_get(object, key));
+
+	return s ? s : "";
+}
+
+uint64_t jsontext_get_u64(const json_t *object, const char *key)
+{
+	json_int_t n = json_integer_value(json_object_get(object, key));
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+static int add(const char *text, size_t len, void *b)
+{
+	return buf_add(b, text, len);
+}
+
+int jsontext_line(json_t *value, struct buf *out)
+{
+	int rc = json_dump_callback(value, add, out, FLAGS) < 0 ? -ENOMEM : buf_add_u8(out, '\n');
+
+	json_decref(value);
+	return rc;
+}
+
+int jsontext_print(json_t *value)
+{
+	struct buf b = {0};
+	int rc = jsontext_line(value, &b);
+
+	if (rc == 0 && fwrite(b.p, 1, b.len, stdout) != b.len)
+		rc = -EIO;
+	buf_release(&b);
+	return rc;
+}
