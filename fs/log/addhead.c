@@ -19,6 +19,7 @@
 #include "log_internal.h"
 #include "params.h"
 #include "seal.h"
+#include "sign.h"
 
 #include <assert.h>
 #include <errno.h>

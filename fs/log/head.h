@@ -59,10 +59,4 @@ MUST_CHECK int head_decode(const void *note, size_t len, struct head *out);
  */
 MUST_CHECK int head_verify(const void *note, size_t len, const uint8_t public[SIGN_PUBLIC_LEN]);
 
-/*
- * head_sign(h, secret, out): append the whole note of ${h}, signed with the 64-byte libsodium
- * Ed25519 secret key.  In sign.c, which the server does not link.  Returns 0 or -ENOMEM.
- */
-MUST_CHECK int head_sign(const struct head *h, const uint8_t secret[64], struct buf *out);
-
 #endif /* !HEAD_H_ */

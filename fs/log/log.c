@@ -20,6 +20,7 @@
 #include "log_internal.h"
 #include "params.h"
 #include "seal.h"
+#include "sign.h"
 #include "secret.h"
 #include "store.h"
 

@@ -1,10 +1,7 @@
-/*
- * Signing of heads: the client's part of head.h.  The secret key is borrowed and not copied.
- */
-
-#include "head.h"
+#include "sign.h"
 
 #include "buf.h"
+#include "head.h"
 #include "head_internal.h"
 
 #include <assert.h>

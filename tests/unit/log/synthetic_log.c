@@ -8,6 +8,7 @@
 #include "hash.h"
 #include "secret.h"
 #include "store.h"
+#include "sign.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "golden.h"
+#include "sign.h"
 
 static uint8_t public[SIGN_PUBLIC_LEN], secret[64];
 static struct buf note;

@@ -11,6 +11,7 @@
 #include "frame.h"
 #include "hash.h"
 #include "scan.h"
+#include "sign.h"
 
 #include <fcntl.h>
 #include <sodium.h>

@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "head.h"
 #include "params.h"
+#include "sign.h"
 
 #include <sodium.h>
 
