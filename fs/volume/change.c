@@ -6,6 +6,7 @@
 
 #include "clock.h"
 #include "hash.h"
+#include "restart.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -71,6 +72,35 @@ int change_end(struct volume *v, int rc)
 	if (full && commit_flush(v) < 0)
 		atomic_store(&v->blocked, true);
 	return rc;
+}
+
+static bool same_counts(const struct volume_counts *a, const struct volume_counts *b)
+{
+	return a->next_ino == b->next_ino && a->inodes == b->inodes && a->bytes == b->bytes;
+}
+
+int change_run(struct volume *v, change_attempt *attempt, const void *in, void *out, size_t out_len)
+{
+	struct view *view = &v->view;
+	struct restarts r;
+	int rc;
+
+	restarts_begin(&r);
+	do {
+		struct volume_counts counts;
+		uint64_t changes;
+
+		change_lock(v);
+		counts = view->counts;
+		changes = overlay_changes(view->map.live);
+		rc = attempt(v, &r.need, in, out);
+		if (rc < 0)
+			assert(overlay_changes(view->map.live) == changes &&
+			       same_counts(&counts, &view->counts));
+		change_unlock(v);
+	} while (restarts_again(view, &r, out, out_len, &rc));
+	restarts_end(view, &r);
+	return change_end(v, rc);
 }
 
 int change_reserve(struct volume *v, size_t n_items, size_t extra_bytes)

@@ -7,7 +7,7 @@
  */
 
 #include "check_internal.h"
-#include "volume_internal.h"
+#include "volume.h"
 
 #include "blocks.h"
 #include "cache.h"
@@ -180,7 +180,7 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 unlock:
 	file_close(lock);
 	/* Changes are a writer's, who takes the lock himself. */
-	if (rc == -ERR_DAMAGED && (c.fixes.n > 0 || c.fixes.totals)) {
+	if (rc == -ERR_DAMAGED && (c.fixes.n > 0 || c.fixes.wrong_totals)) {
 		int fix_rc = log_is_sound ? check_recount(&c) : 0;
 
 		if (!log_is_sound)

@@ -10,7 +10,8 @@
 #include "err.h"
 #include "head.h"
 #include "params.h"
-#include "view_internal.h"
+#include "recount.h"
+#include "view_state.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -27,29 +28,14 @@ struct hurt {
 	uint64_t from, to; /* bytes of the file; both 0: not its bytes but an attribute */
 };
 
-/* A number that an inode states and that can be counted anew. */
-enum fix_kind {
-	FIX_BYTES,   /* of its extents */
-	FIX_CUT,     /* the file has no length and extents: they go */
-	FIX_ENTRIES, /* of a folder: its size */
-	FIX_LINKS,
-};
-
-struct fix {
-	uint64_t ino;
-	enum fix_kind kind;
-	uint64_t was, is;
-};
-
 #define FIXES_MAX (1u << 20) /* remembered; what is beyond them, the next check finds */
 
 /* What is to be set right. */
 struct fixes {
 	struct fix *p; /* owned; n of them */
 	size_t n, cap;
-	/* To be added to what the volume states, modulo 2^64; the lowest inode number never used. */
-	uint64_t inodes, bytes, next_ino;
-	bool totals;
+	struct fix_totals totals;
+	bool wrong_totals;
 };
 
 struct check {

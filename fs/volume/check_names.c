@@ -428,11 +428,11 @@ static void check_sums(struct names *n)
 			  " already",
 			  c->next_ino, n->next_ino - 1);
 	if (n->c->cfg->recount)
-		n->c->fixes.totals = n->inodes != c->inodes || n->bytes != c->bytes ||
+		n->c->fixes.wrong_totals = n->inodes != c->inodes || n->bytes != c->bytes ||
 				     n->next_ino > c->next_ino;
-	n->c->fixes.inodes = n->inodes - c->inodes;
-	n->c->fixes.bytes = n->bytes - c->bytes;
-	n->c->fixes.next_ino = n->next_ino;
+	n->c->fixes.totals.inodes = n->inodes - c->inodes;
+	n->c->fixes.totals.bytes = n->bytes - c->bytes;
+	n->c->fixes.totals.next_ino = n->next_ino;
 }
 
 /* The tree's own shape.  Damaged nodes are told here, with what may lie below them. */

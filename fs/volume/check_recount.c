@@ -5,19 +5,15 @@
  * and links from names; and what the volume states, from its inodes.  Only such numbers are changed,
  * never what they count, but for extents in files of no length, which nobody could read.
  *
- * It is done by a writer like any other, in a volume that is open: so a crash in the middle leaves
- * whole changes, heads state them, and embassies get them.  Nobody held the volume for a moment, and
- * opening it drops orphans: so each number is changed only where it still is what the check saw, and the
- * volume's sums by differences.
+ * The volume is opened for it (recount.h).  Nobody held it for a moment, and opening it drops orphans: so
+ * each number is changed only where it still is what the check saw, and the volume's sums by differences.
  */
 
 #include "check_internal.h"
-#include "volume_internal.h"
+#include "volume.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #define FIXES_FIRST 64u
 
@@ -38,81 +34,6 @@ void check_fix(struct check *c, uint64_t ino, enum fix_kind kind, uint64_t was, 
 		f->cap = cap;
 	}
 	f->p[f->n++] = (struct fix){.ino = ino, .kind = kind, .was = was, .is = is};
-}
-
-struct fixing {
-	const struct fix *fix;
-	struct cut *cut;
-};
-
-/* Sets ${out}, a bool: whether the number was still wrong. */
-static int fix_locked(struct volume *v, struct need *need, const void *in, void *out)
-{
-	const struct fixing *x = in;
-	const struct fix *f = x->fix;
-	bool *fixed = out;
-	struct attr a;
-	int rc;
-
-	*fixed = false;
-	rc = view_inode_locked(&v->view, f->ino, need, &a);
-	if (rc < 0)
-		return rc == -ENOENT ? 0 : rc;
-	switch (f->kind) {
-	case FIX_BYTES:
-	case FIX_CUT:
-		*fixed = a.bytes == f->was;
-		break;
-	case FIX_ENTRIES:
-		*fixed = S_ISDIR(a.mode) && a.size == f->was;
-		break;
-	case FIX_LINKS:
-		*fixed = a.nlink == f->was;
-		break;
-	}
-	if (f->kind == FIX_CUT && *fixed && a.size == 0)
-		rc = cut_find(v, f->ino, 0, FILE_SIZE_MAX, need, x->cut);
-	else if (f->kind == FIX_CUT)
-		*fixed = false;
-	if (rc < 0 || !*fixed)
-		return rc;
-	if (change_reserve(v, 4, 0) < 0)
-		return -ENOMEM;
-
-	if (f->kind == FIX_CUT)
-		cut_apply(v, x->cut);
-	if (f->kind == FIX_BYTES || f->kind == FIX_CUT) {
-		v->view.counts.bytes += f->is - a.bytes;
-		a.bytes = f->is;
-	} else if (f->kind == FIX_ENTRIES) {
-		a.size = f->is;
-	} else {
-		a.nlink = (uint32_t)f->is;
-	}
-	change_inode(v, &a);
-	return 0;
-}
-
-/* The volume's sums go with each delta; the root is put as it is, so that there is one. */
-static int totals_locked(struct volume *v, struct need *need, const void *in, void *out)
-{
-	const struct fixes *f = in;
-	struct volume_counts *counts = &v->view.counts;
-	struct attr root;
-	int rc;
-
-	(void)out;
-	rc = view_inode_locked(&v->view, INO_ROOT, need, &root);
-	if (rc < 0)
-		return rc;
-	if (change_reserve(v, 1, 0) < 0)
-		return -ENOMEM;
-	counts->inodes += f->inodes;
-	counts->bytes += f->bytes;
-	if (counts->next_ino < f->next_ino)
-		counts->next_ino = f->next_ino;
-	change_inode(v, &root);
-	return 0;
 }
 
 static void tell(struct check *c, const struct fix *f, bool fixed)
@@ -137,28 +58,23 @@ static void tell(struct check *c, const struct fix *f, bool fixed)
 
 static int fix_all(struct check *c, struct volume *v)
 {
-	int rc = 0;
+	for (size_t i = 0; i < c->fixes.n; i++) {
+		bool fixed;
+		int rc = volume_recount(v, &c->fixes.p[i], &fixed);
 
-	for (size_t i = 0; rc == 0 && i < c->fixes.n; i++) {
-		struct cut cut = {0};
-		struct fixing x = {.fix = &c->fixes.p[i], .cut = &cut};
-		bool fixed = false;
-
-		rc = change_begin(v);
-		if (rc == 0)
-			rc = change_run(v, fix_locked, &x, &fixed, sizeof(fixed));
-		if (rc == 0)
-			tell(c, x.fix, fixed);
+		if (rc < 0)
+			return rc;
+		tell(c, &c->fixes.p[i], fixed);
 	}
-	if (rc == 0 && c->fixes.totals)
-		rc = change_begin(v);
-	if (rc == 0 && c->fixes.totals)
-		rc = change_run(v, totals_locked, &c->fixes, NULL, 0);
-	if (rc == 0 && c->fixes.totals) {
+	if (c->fixes.wrong_totals) {
+		int rc = volume_recount_totals(v, &c->fixes.totals);
+
+		if (rc < 0)
+			return rc;
 		c->counts->recounted++;
 		check_note(c, "the volume's sums are set right");
 	}
-	return rc;
+	return 0;
 }
 
 int check_recount(struct check *c)

@@ -20,7 +20,7 @@
  * thread would make.
  */
 
-#include "volume_internal.h"
+#include "restart.h"
 
 #include <assert.h>
 #include <string.h>
@@ -31,25 +31,9 @@
 #include <sched.h>
 #endif
 
-#define HELD_MAX 128u  /* nodes held at most: the latest */
 #define FORGOTTEN 0xa5 /* what an attempt found is overwritten with */
 #define PLAYED_MAX 8u  /* restarts played in one operation at most */
 #define PLAY_BITS_MAX 11u
-
-/* Enough for an operation that finds all nodes of ten paths missing one by one. */
-_Static_assert(HELD_MAX >= 10 * TREE_HEIGHT_MAX, "a rename reads six paths");
-
-struct restarts {
-	struct need need;
-	unsigned n; /* nodes loaded so far */
-	struct {
-		uint64_t pos;
-		struct node *node;
-	} held[HELD_MAX]; /* the last of them */
-#ifdef EMBASSYFS_RESTART
-	unsigned played;
-#endif
-};
 
 #ifdef EMBASSYFS_RESTART
 /* Choose the look-up that gives up, if any: most operations have few, some have thousands. */
@@ -65,7 +49,7 @@ static void choose_play(struct restarts *r)
 		r->need.play = 1 + random[1] % (1u << random[2] % (PLAY_BITS_MAX + 1));
 }
 
-static void begin(struct restarts *r)
+void restarts_begin(struct restarts *r)
 {
 	r->n = r->played = 0;
 	choose_play(r);
@@ -83,9 +67,9 @@ static bool was_played(struct restarts *r)
 	return played;
 }
 #else
-static inline void begin(struct restarts *r)
+void restarts_begin(struct restarts *r)
 {
-	r->n = 0;
+	r->n = r->played = 0;
 }
 
 static inline bool was_played(struct restarts *r)
@@ -95,10 +79,9 @@ static inline bool was_played(struct restarts *r)
 }
 #endif
 
-/* After an attempt that returned ${*rc}, without the lock: shall there be another? */
-static bool again(struct view *v, struct restarts *r, void *out, size_t out_len, int *rc)
+bool restarts_again(struct view *v, struct restarts *r, void *out, size_t out_len, int *rc)
 {
-	unsigned place = r->n % HELD_MAX;
+	unsigned place = r->n % RESTARTS_HELD_MAX;
 	struct node *node;
 
 	if (*rc != -ERR_NEED_NODE)
@@ -107,12 +90,12 @@ static bool again(struct view *v, struct restarts *r, void *out, size_t out_len,
 		memset(out, FORGOTTEN, out_len);
 	if (was_played(r))
 		return true;
-	for (unsigned i = 0; i < r->n && i < HELD_MAX; i++)
+	for (unsigned i = 0; i < r->n && i < RESTARTS_HELD_MAX; i++)
 		assert(r->held[i].pos != r->need.ptr.pos);
 	*rc = node_cache_load(v->cfg.cache, &r->need, &node);
 	if (*rc < 0)
 		return false;
-	if (r->n >= HELD_MAX)
+	if (r->n >= RESTARTS_HELD_MAX)
 		node_put(v->cfg.cache, r->held[place].node);
 	r->held[place].pos = r->need.ptr.pos;
 	r->held[place].node = node;
@@ -120,9 +103,9 @@ static bool again(struct view *v, struct restarts *r, void *out, size_t out_len,
 	return true;
 }
 
-static void end(struct view *v, struct restarts *r)
+void restarts_end(struct view *v, struct restarts *r)
 {
-	for (unsigned i = 0; i < r->n && i < HELD_MAX; i++)
+	for (unsigned i = 0; i < r->n && i < RESTARTS_HELD_MAX; i++)
 		node_put(v->cfg.cache, r->held[i].node);
 }
 
@@ -131,41 +114,12 @@ int view_run(struct view *v, view_attempt *attempt, const void *in, void *out, s
 	struct restarts r;
 	int rc;
 
-	begin(&r);
+	restarts_begin(&r);
 	do {
 		view_rdlock(v);
 		rc = attempt(v, &r.need, in, out);
 		view_unlock(v);
-	} while (again(v, &r, out, out_len, &rc));
-	end(v, &r);
+	} while (restarts_again(v, &r, out, out_len, &rc));
+	restarts_end(v, &r);
 	return rc;
-}
-
-static bool same_counts(const struct volume_counts *a, const struct volume_counts *b)
-{
-	return a->next_ino == b->next_ino && a->inodes == b->inodes && a->bytes == b->bytes;
-}
-
-int change_run(struct volume *v, change_attempt *attempt, const void *in, void *out, size_t out_len)
-{
-	struct view *view = &v->view;
-	struct restarts r;
-	int rc;
-
-	begin(&r);
-	do {
-		struct volume_counts counts;
-		uint64_t changes;
-
-		change_lock(v);
-		counts = view->counts;
-		changes = overlay_changes(view->map.live);
-		rc = attempt(v, &r.need, in, out);
-		if (rc < 0)
-			assert(overlay_changes(view->map.live) == changes &&
-			       same_counts(&counts, &view->counts));
-		change_unlock(v);
-	} while (again(view, &r, out, out_len, &rc));
-	end(view, &r);
-	return change_end(v, rc);
 }

@@ -6,7 +6,7 @@
  * checkpoints often enough.
  */
 
-#include "view_internal.h"
+#include "view_state.h"
 
 #include "blocks.h"
 #include "clock.h"

@@ -2,7 +2,7 @@
  * Reading names: attributes, lookup, links, extended attributes, snapshots.
  */
 
-#include "view_internal.h"
+#include "view_state.h"
 
 #include "blocks.h"
 #include "bytes.h"

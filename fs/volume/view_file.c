@@ -3,7 +3,7 @@
  * never change meaning, so what was found stays readable whatever is written meanwhile.
  */
 
-#include "view_internal.h"
+#include "view_state.h"
 
 #include "blocks.h"
 #include "bytes.h"

@@ -10,7 +10,7 @@
  * Entries are taken in batches, each in an attempt of its own, and given out without the lock.
  */
 
-#include "view_internal.h"
+#include "view_state.h"
 
 #include "bytes.h"
 

@@ -1,7 +1,10 @@
-#ifndef VIEW_INTERNAL_H_
-#define VIEW_INTERNAL_H_
+#ifndef VIEW_STATE_H_
+#define VIEW_STATE_H_
 
-/* What view*.c and the live volume's files share of a view. */
+/*
+ * What a view consists of: for view*.c, for the live volume, which changes one, and for the check, which
+ * walks one.  Everybody else uses view.h.
+ */
 
 #include "cache.h"
 #include "delta.h"
@@ -114,4 +117,4 @@ void extent_walk_end(struct extent_walk *w);
 /* bucket_find(b, name, out): 0, -ENOENT or -ERR_DAMAGED. */
 MUST_CHECK int bucket_find(const struct bucket *b, const char *name, struct entry *out);
 
-#endif /* !VIEW_INTERNAL_H_ */
+#endif /* !VIEW_STATE_H_ */

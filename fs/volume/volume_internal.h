@@ -14,7 +14,7 @@
 #include "buf.h"
 #include "journal.h"
 #include "locks.h"
-#include "view_internal.h"
+#include "view_state.h"
 
 #include <stdatomic.h>
 

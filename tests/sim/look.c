@@ -8,7 +8,7 @@
 #include "model.h"
 #include "source.h"
 #include "view.h"
-#include "view_internal.h"
+#include "view_state.h"
 #include "world.h"
 
 #include <assert.h>

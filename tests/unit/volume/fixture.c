@@ -12,7 +12,7 @@
 #include "key.h"
 #include "secret.h"
 #include "source.h"
-#include "view_internal.h"
+#include "view_state.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>

@@ -1,0 +1,40 @@
+#ifndef RESTART_H_
+#define RESTART_H_
+
+/*
+ * The loop behind view_run() and change_run(): attempts, and the nodes that are loaded between them.
+ * restart.c has its rules.
+ */
+
+#include "view_state.h"
+
+#define RESTARTS_HELD_MAX 128u /* nodes held at most: the latest */
+
+/* Enough for an operation that finds all nodes of ten paths missing one by one. */
+_Static_assert(RESTARTS_HELD_MAX >= 10 * TREE_HEIGHT_MAX, "a rename reads six paths");
+
+struct restarts {
+	struct need need;
+	unsigned n; /* nodes loaded so far */
+	struct {
+		uint64_t pos;
+		struct node *node;
+	} held[RESTARTS_HELD_MAX]; /* the last of them */
+	unsigned played;	   /* restarts without need: -DEMBASSYFS_RESTART */
+};
+
+/*
+ * restarts_begin(r): before the first attempt, which gets ${&r->need}.
+ * restarts_again(v, r, out, out_len, rc): after an attempt that returned ${*rc}, without ${v}'s lock:
+ * true if there is to be another.  Then the missing node is loaded and held, and the ${out_len} bytes
+ * ${out} are overwritten.  False if ${*rc} is anything but -ERR_NEED_NODE; or if the node could not be
+ * loaded, and ${*rc} says why, as node_cache_load().
+ * restarts_end(v, r): after the last attempt: gives back the nodes.
+ * One thread has ${r}.
+ */
+void restarts_begin(struct restarts *r);
+MUST_CHECK bool restarts_again(struct view *v, struct restarts *r, void *out, size_t out_len,
+			       int *rc);
+void restarts_end(struct view *v, struct restarts *r);
+
+#endif /* !RESTART_H_ */
