@@ -75,15 +75,9 @@ static int take_block(void *ctx, const struct scan_block *b)
 /* Is the bad block, or whatever else ended the walk, the end of the log?  Returns 0 if it is. */
 static int judge_end(struct catch_up *u)
 {
-	struct tail_end end = tail_of_history(&u->history, u->why_rc ? u->why : NULL);
-	uint64_t last;
-	int rc = store_last(u->store, &last);
+	struct tail_end end = tail_of_history(&u->history, u->why_rc ? u->why : NULL, u->bad_pos);
+	int rc = tail_judge(u->params, u->store, &end);
 
-	if (rc < 0)
-		return rc == -ERR_ABSENT ? 0 : rc;
-	if (u->why_rc && segment_of(u->bad_pos) < last)
-		return err_say(u->why_rc, "%s", u->why);
-	rc = tail_judge(u->params, u->store, &end);
 	/* A head that lies is no disk's doing. */
 	return rc == -ERR_DAMAGED && u->why_rc ? err_say(u->why_rc, "%s", err_detail(rc)) : rc;
 }

@@ -43,6 +43,7 @@ struct recovery {
 	uint64_t last;		 /* the last segment */
 	bool fresh;		 /* the catalog was made now: all that it holds is from the log */
 	char why[200];		 /* the walk stopped; empty: at what is no block */
+	uint64_t refused;	 /* the block for which it did */
 	struct segment_key *key; /* of key_segment; NULL: none yet */
 	uint64_t key_segment;
 	uint8_t *plain; /* BLOCK_PLAIN_MAX bytes */
@@ -144,6 +145,7 @@ static int take_block(void *ctx, const struct scan_block *b)
 	if ((rc == -ERR_DAMAGED || rc == -ERR_TAMPERED || rc == -ERR_FORMAT) &&
 	    segment_of(b->pos) == r->last) {
 		snprintf(r->why, sizeof(r->why), "%s", err_detail(rc));
+		r->refused = b->pos;
 		return SCAN_STOP;
 	}
 	if (rc == -ERR_DAMAGED)
@@ -238,7 +240,7 @@ static int walk(struct recovery *r, struct log_tail *tail)
 		rc = scan_blocks(r->store, r->hist->end, take_block, r, &result);
 	if (rc < 0)
 		return rc;
-	end = tail_of_history(r->hist, r->why);
+	end = tail_of_history(r->hist, r->why, r->refused);
 	rc = tail_judge(r->cfg->params, r->store, &end);
 	tail->dropped_bytes = end.torn_bytes;
 	return rc < 0 ? rc : cut_tail(r, end.end);

@@ -221,6 +221,7 @@ struct tail_walk {
 	struct history history;
 	bool full; /* more heads than fit: the walk stopped for no fault */
 	char why[200];
+	uint64_t refused; /* the block for which it did, if there is a why */
 };
 
 static int take_tail_block(void *ctx, const struct scan_block *b)
@@ -232,6 +233,7 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 	/* The end: torn, just being written, or damaged.  What lies behind it is not believed. */
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
 		snprintf(w->why, sizeof(w->why), "%s", err_detail(rc));
+		w->refused = b->pos;
 		return SCAN_STOP;
 	}
 	if (rc < 0 || !is_head)
@@ -276,7 +278,7 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 	rc = stand(f, &w->history);
 	if (rc == 0)
 		rc = scan_blocks(f->store, w->history.end, take_tail_block, w, &result);
-	end = tail_of_history(&w->history, w->why);
+	end = tail_of_history(&w->history, w->why, w->refused);
 	end.acknowledged = catalog_is_whole(f->catalog) > 0;
 	*out_end = end.end;
 	history_release(&w->history);

@@ -14,6 +14,8 @@
  *   -----  -------------------------------------------------  --------  ---------------------------
  *   both   the newest head of a catalog is not in the log     damaged   heads are durable before
  *                                                                       they are catalogued (1)
+ *   both   a block of a segment that has a successor was    damaged   a segment is finished, durably,
+ *          refused                                                      before the next is begun
  *   home   the file is shorter than a segment (it was closed)  damaged   it was cut, durably, at its
  *          and goes on behind E, or has no block at all                  last block when closed
  *   both   nothing but zeros behind E                         nothing   allocated ahead, or never
@@ -213,6 +215,11 @@ int tail_judge(const struct params *params, struct store *st, struct tail_end *o
 		rc = store_size(st, t.last, &size);
 	if (rc < 0)
 		return rc == -ERR_ABSENT ? 0 : rc;
+	if (t.reason && segment_of(out->refused) < t.last) {
+		t.last = segment_of(out->refused);
+		t.from = out->refused;
+		return refuse(&t, "a segment is whole before the next is begun");
+	}
 	start = segment_start(t.last);
 	t.from = out->end > start ? out->end : start;
 	assert(out->suspect <= out->end);
@@ -232,9 +239,9 @@ int tail_judge(const struct params *params, struct store *st, struct tail_end *o
 	return rc == -ERR_ABSENT ? 0 : rc;
 }
 
-struct tail_end tail_of_history(const struct history *h, const char *why)
+struct tail_end tail_of_history(const struct history *h, const char *why, uint64_t refused)
 {
-	struct tail_end t = {.end = h->end, .suspect = h->end, .why = why};
+	struct tail_end t = {.end = h->end, .suspect = h->end, .why = why, .refused = refused};
 
 	if (h->root_differs)
 		t.suspect = h->head.number > 0 ? head_end(&h->head) : 0;

@@ -33,8 +33,12 @@ struct tail_end {
 	 * nothing at home, where a head is durable before it is signed.
 	 */
 	bool acknowledged;
-	/* In: why the walk refused the block there; NULL or empty: there was no whole block. */
+	/*
+	 * In: why the walk refused a block, and where that block begins: at ${end}, or, if it is a
+	 * segment's header, at that segment's start.  NULL or empty: there was no whole block.
+	 */
 	const char *why;
+	uint64_t refused;
 	/* Out: how many bytes behind ${end} a crash left there: up to the last that is not zero. */
 	uint64_t torn_bytes;
 };
@@ -42,7 +46,7 @@ struct tail_end {
 /*
  * tail_judge(params, st, t): judge what lies behind ${t->end} in the last segment.  The caller has
  * found that it is no block that goes on from there: the walk ended for any reason.  Earlier
- * segments are not looked at.
+ * segments are not looked at, but a block of one that the walk refused is damage.
  * Returns 0: it is nothing, or the torn tail of a crash, and may be cut off; -ERR_DAMAGED, with a
  * detail that names the segment, the reason and the way out: it is damage, and nothing may be cut;
  * -ENOMEM; -errno.
@@ -50,10 +54,10 @@ struct tail_end {
 MUST_CHECK int tail_judge(const struct params *params, struct store *st, struct tail_end *t);
 
 /*
- * tail_of_history(h, why): the question of a walk that ended where ${h} stands, with its end, what is
- * suspect, and ${why} as above (borrowed).
+ * tail_of_history(h, why, refused): the question of a walk that ended where ${h} stands, with its end,
+ * what is suspect, and ${why} (borrowed) and ${refused} as above.
  */
-struct tail_end tail_of_history(const struct history *h, const char *why);
+struct tail_end tail_of_history(const struct history *h, const char *why, uint64_t refused);
 
 /*
  * tail_check_known(params, st, known): a catalog holds durable heads only: the log must hold

@@ -158,7 +158,7 @@ static uint64_t stated_end(const struct log_pass *p)
  */
 static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out_torn)
 {
-	struct tail_end end = tail_of_history(&p->history, NULL);
+	struct tail_end end = tail_of_history(&p->history, NULL, pos);
 	char why[200] = "";
 
 	if (rc < 0)

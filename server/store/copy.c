@@ -189,6 +189,8 @@ static int judge_successor(const struct conf *old, const struct conf *new)
 
 int copy_put_params(struct copy *c, const void *text, size_t len)
 {
+	struct copy_lock lock;
+	bool fenced = false;
 	struct conf *new, *old;
 	uint64_t serial;
 	char *path;
@@ -205,6 +207,15 @@ int copy_put_params(struct copy *c, const void *text, size_t len)
 	if (old->len == new->len && memcmp(old->text, new->text, old->len) == 0)
 		goto unlock;
 	rc = judge_successor(old, new);
+	/*
+	 * A fence: heads of the older epoch that verified, and are not committed, must not count once
+	 * the newer one is in force.  So their stream ends before.
+	 */
+	if (rc == 0 && params_epoch(&new->params) > params_epoch(&old->params)) {
+		rc = copy_lock_briefly(c, c->owner, &lock);
+		fenced = rc == 0;
+		rc = fenced ? copy_recover_if_needed(c) : rc;
+	}
 	if (rc == 0)
 		rc = path ? file_replace(AT_FDCWD, path, text, len, 0600) : -ENOMEM;
 	if (rc < 0)
@@ -217,6 +228,8 @@ int copy_put_params(struct copy *c, const void *text, size_t len)
 		  c->dir, (unsigned long long)serial, (unsigned long long)old->params.serial);
 
 unlock:
+	if (fenced)
+		copy_unlock(c, &lock);
 	pthread_mutex_unlock(&c->conf_mu);
 	conf_put(old);
 	conf_put(new);

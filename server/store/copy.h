@@ -74,7 +74,9 @@ MUST_CHECK int copy_get_params(struct copy *c, struct buf *out);
  * thread.
  * Returns 0, durable; -ERR_STALE, with a detail, if the serial is not higher; -ERR_FORBIDDEN, with
  * a detail, if a grant was taken away or changed; as params_decode(); -EINVAL if it is another
- * volume's; -errno.
+ * volume's; -ERR_LOCKED, with a detail, if it grants a newer epoch and the appender of the older one
+ * does not end in time; as copy_open(), if the copy had to be recovered; -errno.  Nothing of an older
+ * epoch is committed after it.
  */
 MUST_CHECK int copy_put_params(struct copy *c, const void *text, size_t len);
 

@@ -175,6 +175,7 @@ struct tail {
 	struct history *history;
 	struct copy_stand stand;
 	char why[200]; /* the walk stopped; empty: at what is no block */
+	uint64_t refused; /* the block for which it did */
 };
 
 static int take_head(struct tail *t, const struct scan_block *b)
@@ -202,6 +203,7 @@ static int visit(void *ctx, const struct scan_block *b)
 	rc = history_step(t->history, b, &is_head);
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
 		snprintf(t->why, sizeof(t->why), "%s", err_detail(rc));
+		t->refused = b->pos;
 		return SCAN_STOP;
 	}
 	if (rc < 0)
@@ -265,7 +267,7 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	if (rc < 0)
 		return rc;
 	/* The catalog is whole by now. */
-	end = tail_of_history(h, t.why);
+	end = tail_of_history(h, t.why, t.refused);
 	end.acknowledged = true;
 	rc = tail_judge(p, c->store, &end);
 	if (rc == -ERR_DAMAGED)

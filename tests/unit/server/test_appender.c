@@ -199,15 +199,13 @@ Test(appender, openings)
 	cr_expect(strstr(err_detail(-ERR_STALE), "stands at head 1"));
 	o.position = o.head = 0;
 	cr_expect_eq(appender_begin(copy, WHO, &o, &a), -ERR_STALE);
-	/* A granted epoch fences the one before, at the opening and in mid-stream. */
+	/* A granted epoch fences the one before. */
 	o.position = log_.end;
 	o.head = 1;
 	cr_assert_eq(appender_begin(copy, WHO, &o, &a), 0);
+	appender_end(a);
 	synth_conf(&log_, 2, 2, &conf);
 	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &copy), 0);
-	synth_block(&log_, 40);
-	cr_expect_eq(fix_feed(a, o.position, log_.end, 1 << 20), -ERR_STALE);
-	appender_end(a);
 	cr_expect_eq(appender_begin(copy, WHO, &o, &a), -ERR_STALE);
 	o.epoch = 2;
 	cr_assert_eq(appender_begin(copy, WHO, &o, &a), 0);
@@ -264,6 +262,56 @@ Test(appender, a_newer_stream_takes_over)
 	fix_expect_holds(0);
 	fix_append_all();
 	fix_expect_holds(1);
+}
+
+struct fence {
+	struct former former;
+	bool in_force; /* guarded by former.mu */
+};
+
+static void *grant_next(void *arg)
+{
+	struct fence *f = arg;
+	struct buf conf = {0};
+	int rc;
+
+	synth_conf(&log_, 2, 2, &conf);
+	rc = copy_put_params(copy, conf.p, conf.len);
+	buf_release(&conf);
+	pthread_mutex_lock(&f->former.mu);
+	f->in_force = true;
+	pthread_cond_broadcast(&f->former.told);
+	pthread_mutex_unlock(&f->former.mu);
+	return (void *)(intptr_t)rc;
+}
+
+/* A head that verified before a newer epoch was granted is committed before it is in force, or never. */
+Test(appender, a_fence_waits_for_who_it_keeps_out)
+{
+	struct fence f = {.former = {.mu = PTHREAD_MUTEX_INITIALIZER,
+				     .told = PTHREAD_COND_INITIALIZER}};
+	struct appender_opening o = {.epoch = 1, .cancel = cancel_former, .ctx = &f.former};
+	struct appender *a;
+	struct copy_stand s;
+	pthread_t thread;
+	void *rc;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	cr_assert_eq(appender_begin(copy, WHO, &o, &a), 0);
+	cr_assert_eq(fix_feed(a, 0, log_.end, 1 << 20), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, grant_next, &f), 0);
+	pthread_mutex_lock(&f.former.mu);
+	while (!f.former.cancelled && !f.in_force)
+		pthread_cond_wait(&f.former.told, &f.former.mu);
+	cr_expect(!f.in_force, "the older epoch's appender is still at work");
+	pthread_mutex_unlock(&f.former.mu);
+	cr_expect_eq(appender_commit(a, &s), 0);
+	appender_end(a);
+	cr_assert_eq(pthread_join(thread, &rc), 0);
+	cr_expect_eq((intptr_t)rc, 0);
+	fix_expect_holds(1);
+	cr_expect_eq(appender_begin(copy, WHO, &o, &a), -ERR_STALE);
 }
 
 /* Fail the Nth call of one kind, once. */

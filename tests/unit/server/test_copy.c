@@ -355,6 +355,45 @@ Test(copy, damage_is_not_cut_whatever_the_catalog_knows)
 	fix_expect_holds(2);
 }
 
+/* Appenders finish a segment before they begin the next: an earlier one has no torn end. */
+Test(copy, damage_in_a_finished_segment_is_not_cut)
+{
+	char catalog[512], older[512], command[2000];
+	uint64_t place;
+	long len;
+	int fd;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("catalog", catalog);
+	fix_path("older", older);
+	snprintf(command, sizeof(command), "cp -a '%s' '%s'", catalog, older);
+	cr_assert_eq(system(command), 0);
+	fix_open();
+	synth_block(&log_, 9000);
+	place = log_.end - 4500;
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	len = fix_file_len(0);
+	flip(place);
+	/* The next segment was named, and nothing of it was written yet. */
+	fix_path("log/0000000000000001.seg", command);
+	fd = file_open(AT_FDCWD, command, O_RDWR | O_CREAT, 0600);
+	cr_assert_geq(fd, 0);
+	file_close(fd);
+	/* Power took the newest head from the catalog, which is whole for all that. */
+	snprintf(command, sizeof(command), "rm -rf '%s' && mv '%s' '%s'", catalog, older, catalog);
+	cr_assert_eq(system(command), 0);
+	expect_refused("a segment is whole before the next is begun");
+	cr_expect_eq(fix_file_len(0), len);
+	flip(place);
+	fix_open();
+	fix_expect_holds(2);
+}
+
 /* What a running server finds damaged: its advice is to heal, and nothing that loses. */
 Test(copy, a_head_that_vanished_is_told_with_what_heals)
 {
