@@ -9,6 +9,7 @@
  * local and --insecure given.
  */
 
+#include "accept.h"
 #include "clock.h"
 #include "err.h"
 #include "listen.h"
@@ -280,6 +281,7 @@ int main(int argc, char **argv)
 	process_ignore_signals();
 	umask(077);
 	raise_file_limit();
+	accept_limit(0, 0);
 	wire_setup();
 	/* malloc_trim() does not give back the ends of other arenas than the first. */
 	mallopt(M_ARENA_MAX, 1);

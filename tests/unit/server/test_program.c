@@ -8,11 +8,17 @@
 
 #include <grpc/grpc.h>
 
+#include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 TestSuite(program, .init = fix_set_up, .fini = fix_tear_down, .timeout = 300);
@@ -39,10 +45,29 @@ static void make(const char *command)
 	"openssl x509 -req -in " name "/req.pem -CA " ca ".pem -CAkey " ca ".key -CAcreateserial"  \
 	" -days 2 -extfile " name "/ext -out " name "/cert.pem; "
 
+/* A plain connection from 127.0.0.${host}; -1: refused. */
+static int connect_from(const struct child *c, unsigned host)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(0x7f000000u | host)};
+	struct sockaddr_in to = {.sin_family = AF_INET,
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				 .sin_port = htons((uint16_t)atoi(strrchr(c->address, ':') + 1))};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
+		return fd;
+	close(fd);
+	return -1;
+}
+
 Test(program, tls)
 {
 	struct client home, mount, stranger, plain;
 	struct client_call call;
+	struct pollfd silent = {.events = POLLRDHUP};
 	struct child tls;
 
 	make(MAKE_CA("ca") MAKE_CA("other") MAKE_CERT("ca", "server", "/CN=server")
@@ -51,6 +76,7 @@ Test(program, tls)
 	/* The stranger trusts the server's CA, but is not of it. */
 	make("cp ca.pem stranger/ca.pem");
 	cr_assert(child_start(&tls, fix_path("tls-store"), "127.0.0.1:0", fix_path("server")));
+	silent.fd = connect_from(&tls, 1);
 	client_init(&home, tls.address, fix_path("home"), NULL);
 	client_init(&mount, tls.address, fix_path("mount"), NULL);
 	client_init(&stranger, tls.address, fix_path("stranger"), NULL);
@@ -85,6 +111,9 @@ Test(program, tls)
 			state = grpc_channel_check_connectivity_state(c->channel, 1);
 		}
 	}
+	/* A connection without a handshake is not kept; gRPC would for 120 s. */
+	cr_expect_eq(poll(&silent, 1, 100000), 1);
+	close(silent.fd);
 	client_release(&home);
 	client_release(&mount);
 	client_release(&stranger);
@@ -106,6 +135,83 @@ Test(program, a_unix_socket)
 	cr_expect_eq(fix_put(&c, 1, 1, &call), GRPC_STATUS_OK, "%s", call.text);
 	client_release(&c);
 	cr_expect_eq(child_end(&second, SIGINT), 0);
+}
+
+/* Whether the server speaks HTTP/2 with it; false: it has closed it. */
+static bool is_served(int fd)
+{
+	static const char hello[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0";
+	char answer[9];
+
+	return send(fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL) == (ssize_t)sizeof(hello) - 1 &&
+	       recv(fd, answer, sizeof(answer), MSG_WAITALL) == (ssize_t)sizeof(answer);
+}
+
+#define FLOOD 600u
+
+/* Whoever opens connections, and does nothing with them, gets half of what there is. */
+Test(program, a_flood_of_connections_leaves_room)
+{
+	static int flood[FLOOD];
+	unsigned n_served = 0;
+	struct rlimit limit;
+	int fd;
+
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = limit.rlim_max;
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (unsigned i = 0; i < FLOOD; i++)
+		flood[i] = connect_from(&server, 1);
+	fd = connect_from(&server, 2);
+	cr_expect(is_served(fd));
+	close(fd);
+	for (unsigned i = 0; i < FLOOD; i++) {
+		n_served += is_served(flood[i]);
+		close(flood[i]);
+	}
+	/* The fixture's own client has some of them. */
+	cr_expect_leq(n_served, 512);
+	cr_expect_geq(n_served, 500);
+}
+
+static unsigned n_descriptors(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	d = opendir(path);
+	cr_assert(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* gRPC stops listening once accept4() fails; so it must not. */
+Test(program, it_listens_again_after_descriptors_ran_out)
+{
+	static int flood[100];
+	struct client_call call;
+	struct rlimit limit, few;
+	int fd;
+
+	cr_assert_eq(fix_put(&client, 1, 1, &call), GRPC_STATUS_OK, "%s", call.text);
+	cr_assert_eq(prlimit(server.pid, RLIMIT_NOFILE, NULL, &limit), 0);
+	few = limit;
+	few.rlim_cur = n_descriptors(server.pid) + 8;
+	cr_assert_eq(prlimit(server.pid, RLIMIT_NOFILE, &few, NULL), 0);
+	for (unsigned i = 0; i < 100; i++)
+		flood[i] = connect_from(&server, 1);
+	/* The last one was taken in its turn: it is closed. */
+	cr_expect_not(is_served(flood[99]));
+	cr_assert_eq(prlimit(server.pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	for (unsigned i = 0; i < 100; i++)
+		close(flood[i]);
+	fd = connect_from(&server, 1);
+	cr_expect(is_served(fd));
+	close(fd);
 }
 
 /* Whether what ${c} has written into its log since the last call has a line of this id. */
