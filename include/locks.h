@@ -22,7 +22,11 @@
 
 /* What the system's header does not say. */
 int pthread_mutex_lock(pthread_mutex_t *mu) ACQUIRES(*mu);
+int pthread_mutex_trylock(pthread_mutex_t *mu) __attribute__((try_acquire_capability(0, *mu)));
 int pthread_mutex_unlock(pthread_mutex_t *mu) RELEASES(*mu);
+int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mu) REQUIRES(*mu);
+int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mu, const struct timespec *until)
+	REQUIRES(*mu);
 #else
 #define REQUIRES(...)
 #define EXCLUDES(...)

@@ -12,6 +12,7 @@
 #include "err.h"
 #include "file.h"
 #include "hash.h"
+#include "locks.h"
 #include "msg.h"
 #include "secret.h"
 #include "when.h"
@@ -176,6 +177,10 @@ struct wire_tls_source {
 	uint8_t hash[32]; /* of what gRPC was given last */
 	char said[1024];  /* the trouble that was last told; or empty */
 };
+
+static void tell_locked(struct wire_tls_source *s, int rc) REQUIRES(s->mu);
+static int read_news_locked(struct wire_tls_source *s, grpc_ssl_server_certificate_config **out)
+	REQUIRES(s->mu);
 
 int wire_tls_source_new(const char *tls_dir, struct wire_tls_source **out)
 {

@@ -4,6 +4,7 @@
 /* Time: the only callers of the OS for it. */
 
 #include "compiler.h"
+#include "locks.h"
 
 #include <pthread.h>
 #include <stdint.h>
@@ -37,6 +38,7 @@ uint64_t clock_mono_ns(void);
  * Returns 0, also for no reason, or -ETIMEDOUT.
  */
 void clock_cond_init(pthread_cond_t *cond);
-MUST_CHECK int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns);
+MUST_CHECK int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns)
+	REQUIRES(*mu);
 
 #endif /* !CLOCK_H_ */

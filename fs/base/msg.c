@@ -11,6 +11,7 @@
 #include "msg.h"
 
 #include "clock.h"
+#include "locks.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -45,6 +46,9 @@ static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 /* Guarded by mu. */
 static struct bucket buckets[MSG_EVENTS_MAX];
 static size_t n_buckets;
+
+static struct bucket *find_bucket_locked(const char *id, uint64_t now_ns) REQUIRES(mu);
+static bool take_locked(struct bucket *b, uint64_t now_ns) REQUIRES(mu);
 
 /* $JOURNAL_STREAM names the device and inode of the journal's socket. */
 static bool is_journal(int fd)

@@ -22,6 +22,7 @@
 #include "embassy.pb-c.h"
 #include "err.h"
 #include "format.h"
+#include "locks.h"
 #include "wire.h"
 
 #include <assert.h>
@@ -55,6 +56,11 @@ struct call {
 struct client_stream {
 	struct call call;
 };
+
+static void op_finish(struct call *k) EXCLUDES(k->mu);
+static bool op_start(struct call *k, struct op *op, const grpc_op *ops, size_t n) EXCLUDES(k->mu);
+static void call_unlink(struct call *k) EXCLUDES(k->mu, k->client->mu);
+static void call_wait(struct call *k) EXCLUDES(k->mu);
 
 /* ---- status ---- */
 

@@ -13,6 +13,7 @@
 
 #include "diagnose.h"
 #include "err.h"
+#include "locks.h"
 #include "remote.h"
 #include "thread.h"
 #include "wire.h"
@@ -23,6 +24,9 @@
 #include <string.h>
 
 #define ARGS_MAX 32u
+
+static grpc_channel *channel_new(struct client *c, int which) REQUIRES(c->mu);
+static bool renew_creds_locked(struct client *c) REQUIRES(c->mu);
 
 static void *queue_thread(void *arg)
 {
@@ -79,7 +83,7 @@ static grpc_channel *channel_new(struct client *c, int which)
 	return grpc_channel_create(c->address, c->creds, &args);
 }
 
-/* Take renewed TLS files; true if there are any.  REQUIRES(c->mu) */
+/* Take renewed TLS files; true if there are any. */
 static bool renew_creds_locked(struct client *c)
 {
 	grpc_channel_credentials *creds;

@@ -24,6 +24,10 @@
 #define QUEUED_FEW_NS (150 * MS_NS)
 #define QUEUED_MANY_NS (400 * MS_NS)
 
+static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to) REQUIRES(c->mu);
+static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos) REQUIRES(c->mu);
+static void fetch_ahead_locked(struct page_cache *c, struct run r) REQUIRES(c->mu);
+
 void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns)
 {
 	if (c->least_ns == 0 || took_ns < c->least_ns)

@@ -36,6 +36,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+static uint32_t *chain_of(struct page_cache *c, uint64_t page) REQUIRES(c->mu);
+static void empty_locked(struct page_cache *c, struct slot *s) REQUIRES(c->mu);
+static struct slot *claim_locked(struct page_cache *c, uint64_t page, struct flight *f)
+	REQUIRES(c->mu);
+static int copy_ready_locked(struct page_cache *c, struct slot *s, uint32_t off, uint32_t len,
+			     void *out) REQUIRES(c->mu);
+static int await_flight_locked(struct page_cache *c, struct flight *f) REQUIRES(c->mu);
+static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
+				size_t *out_n) REQUIRES(c->mu);
+static int read_some_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
+			    size_t *out_n) REQUIRES(c->mu);
+
 static void check_slot(const struct slot *s)
 {
 	assert((s->state == SLOT_FLYING) == (s->flight != NULL));
@@ -43,7 +55,7 @@ static void check_slot(const struct slot *s)
 	assert(s->len <= PAGE_LEN);
 }
 
-/* ---- the index; all REQUIRES(c->mu) ---- */
+/* ---- the index ---- */
 
 static uint32_t *chain_of(struct page_cache *c, uint64_t page)
 {

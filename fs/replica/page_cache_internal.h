@@ -1,14 +1,12 @@
 #ifndef PAGE_CACHE_INTERNAL_H_
 #define PAGE_CACHE_INTERNAL_H_
 
-/*
- * Shared by page_cache.c (slots, fetching, reading) and page_ahead.c (reading ahead).  x_locked():
- * REQUIRES(c->mu).
- */
+/* Shared by page_cache.c (slots, fetching, reading) and page_ahead.c (reading ahead). */
 
 #include "page_cache.h"
 
 #include "format.h"
+#include "locks.h"
 
 #include <pthread.h>
 
@@ -85,26 +83,26 @@ struct fetch {
 };
 
 /* The slot of a page that is there or on its way, or NULL. */
-struct slot *page_find_locked(struct page_cache *c, uint64_t page);
+struct slot *page_find_locked(struct page_cache *c, uint64_t page) REQUIRES(c->mu);
 
 /*
  * Claim the missing pages from ${page} on, at most ${n} and none beyond one that is there already.
  * Returns 0 with f->n >= 1; -EBUSY if no slot is free; -ENOMEM.
  */
 MUST_CHECK int page_claim_locked(struct page_cache *c, uint64_t page, uint32_t n, bool patient,
-				 struct fetch *f);
+				 struct fetch *f) REQUIRES(c->mu);
 
 /*
  * Fetch a claimed run, put it into the file, and land its flight; f->flight is gone then, f->bytes
- * the caller's to free. Called without the lock.  Returns what the fetch returned.
+ * the caller's to free.  Returns what the fetch returned.
  */
-MUST_CHECK int page_fetch_run(struct page_cache *c, struct fetch *f);
+MUST_CHECK int page_fetch_run(struct page_cache *c, struct fetch *f) EXCLUDES(c->mu);
 
 /* Note a read, and ask for what follows it if the reader is sequential. */
-void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len);
+void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len) REQUIRES(c->mu);
 
 /* Learn how wide a window may be from how long a fetch took, others being under way beside it. */
-void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns);
+void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns) REQUIRES(c->mu);
 
 /* What a background thread runs; its argument is the cache. */
 void *page_ahead_thread(void *arg);

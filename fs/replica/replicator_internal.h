@@ -10,6 +10,7 @@
 
 #include "client.h"
 #include "lag.h"
+#include "locks.h"
 #include "own_conf.h"
 #include "piece.h"
 #include "rate.h"
@@ -81,10 +82,10 @@ struct replicator {
  * Why it does not stream.  Logged when it changes, so that an embassy that comes and goes does not
  * fill the log.  Its thread.
  */
-void replicator_set_reason(struct replicator *r, const char *reason);
+void replicator_set_reason(struct replicator *r, const char *reason) EXCLUDES(r->mu);
 
 /* The embassy just said that it holds r->step.acked.  Its thread. */
-void replicator_heard(struct replicator *r);
+void replicator_heard(struct replicator *r) EXCLUDES(r->mu);
 
 /*
  * replicator_probe_due(r): when the embassy is to be asked whether it still holds what it
@@ -92,7 +93,7 @@ void replicator_heard(struct replicator *r);
  * closes the stream.  Its thread; waits for some seconds at the most.
  */
 uint64_t replicator_probe_due(const struct replicator *r);
-void replicator_probe_now(struct replicator *r);
+void replicator_probe_now(struct replicator *r) EXCLUDES(r->mu);
 
 /* Put what a stream reports into the inbox. */
 extern const struct client_stream_ops replicator_stream_ops;
@@ -101,24 +102,24 @@ extern const struct client_stream_ops replicator_stream_ops;
  * See whether our certificate is about to expire, which stops replication on a day that nobody chose,
  * and tell it when that changes.  By the thread, and before it runs.
  */
-void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns);
+void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns) EXCLUDES(r->mu);
 
 /* What the thread runs; its argument is the replicator. */
 void *replicator_thread(void *arg);
 
 /* Recall what the embassy acknowledged when this home last ran; for the status only. */
-void replicator_get_cursor(struct replicator *r);
+void replicator_get_cursor(struct replicator *r) EXCLUDES(r->mu);
 
 /* Recall a loss that nobody has answered. */
-void replicator_get_loss(struct replicator *r);
+void replicator_get_loss(struct replicator *r) EXCLUDES(r->mu);
 
 /* The embassy holds no more than head ${held}, less than r->acked: keep that, and say so.  Its thread. */
-void replicator_note_loss(struct replicator *r, uint64_t held);
+void replicator_note_loss(struct replicator *r, uint64_t held) EXCLUDES(r->mu);
 
 /* A loss in words; empty if there is none. */
 void replicator_loss_text(const struct loss *l, char *out, size_t size);
 
-/* The embassy holds all up to ${acked}: tell the status.  Takes r->mu. */
-void replicator_set_acked(struct replicator *r, const struct step_head *acked);
+/* The embassy holds all up to ${acked}: tell the status. */
+void replicator_set_acked(struct replicator *r, const struct step_head *acked) EXCLUDES(r->mu);
 
 #endif /* !REPLICATOR_INTERNAL_H_ */
