@@ -26,8 +26,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void chain_head(struct log *log, struct head *h) REQUIRES(log->mu);
+
 /* What is known before the place is. */
-static void chain_head(struct log *log, struct head *h) /* REQUIRES(log->mu) */
+static void chain_head(struct log *log, struct head *h)
 {
 	const struct head *parent = &log->hist.head;
 

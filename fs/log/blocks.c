@@ -13,6 +13,7 @@
 #include "compress.h"
 #include "err.h"
 #include "frame.h"
+#include "locks.h"
 #include "params.h"
 #include "seal.h"
 #include "secret.h"
@@ -91,8 +92,13 @@ int blocks_new(struct source *src, const uint8_t log_key[LOG_KEY_LEN], struct bl
 	return 0;
 }
 
-static void unref_locked(struct cached_key *k) /* REQUIRES(b->mu) */
+static void unref_locked(struct blocks *b, struct cached_key *k) REQUIRES(b->mu);
+static struct cached_key *find_key_locked(struct blocks *b, uint64_t number) REQUIRES(b->mu);
+static void keep_key_locked(struct blocks *b, struct cached_key *k) REQUIRES(b->mu);
+
+static void unref_locked(struct blocks *b, struct cached_key *k)
 {
+	(void)b; /* whose lock it is */
 	if (--k->refs > 0)
 		return;
 	segment_key_free(k->key);
@@ -102,7 +108,7 @@ static void unref_locked(struct cached_key *k) /* REQUIRES(b->mu) */
 static void put_key(struct blocks *b, struct cached_key *k)
 {
 	pthread_mutex_lock(&b->mu);
-	unref_locked(k);
+	unref_locked(b, k);
 	pthread_mutex_unlock(&b->mu);
 }
 
@@ -110,16 +116,18 @@ void blocks_free(struct blocks *b)
 {
 	if (!b)
 		return;
+	pthread_mutex_lock(&b->mu);
 	for (size_t i = 0; i < BLOCKS_KEYS_MAX; i++) {
 		if (b->keys[i])
-			unref_locked(b->keys[i]);
+			unref_locked(b, b->keys[i]);
 	}
+	pthread_mutex_unlock(&b->mu);
 	secret_free(b->log_key);
 	pthread_mutex_destroy(&b->mu);
 	free(b);
 }
 
-static struct cached_key *find_key_locked(struct blocks *b, uint64_t number) /* REQUIRES(b->mu) */
+static struct cached_key *find_key_locked(struct blocks *b, uint64_t number)
 {
 	struct cached_key *k = b->keys[number % BLOCKS_KEYS_MAX];
 
@@ -129,12 +137,12 @@ static struct cached_key *find_key_locked(struct blocks *b, uint64_t number) /* 
 	return k;
 }
 
-static void keep_key_locked(struct blocks *b, struct cached_key *k) /* REQUIRES(b->mu) */
+static void keep_key_locked(struct blocks *b, struct cached_key *k)
 {
 	struct cached_key **place = &b->keys[k->number % BLOCKS_KEYS_MAX];
 
 	if (*place)
-		unref_locked(*place);
+		unref_locked(b, *place);
 	k->refs++;
 	*place = k;
 }
@@ -184,7 +192,7 @@ static int get_key(struct blocks *b, uint64_t number, struct cached_key **out)
 		pthread_mutex_lock(&b->mu);
 		other = find_key_locked(b, number);
 		if (other)
-			unref_locked(k);
+			unref_locked(b, k);
 		else
 			keep_key_locked(b, k);
 		pthread_mutex_unlock(&b->mu);
@@ -265,7 +273,7 @@ static void hint_key(struct blocks *b, uint64_t number)
 	pthread_mutex_lock(&b->mu);
 	k = find_key_locked(b, number);
 	if (k)
-		unref_locked(k);
+		unref_locked(b, k);
 	pthread_mutex_unlock(&b->mu);
 	if (!k)
 		b->src->ops->hint(b->src, segment_start(number), SEGMENT_BLOCK_LEN);

@@ -25,6 +25,14 @@
 #include <errno.h>
 #include <string.h>
 
+/* Those that write: by the I/O owner, who set io_active. */
+static int finish_old_segment(struct log *log) REQUIRES(log->mu);
+static int finish_roll(struct log *log) REQUIRES(log->mu);
+static bool roll_can_finish(const struct log *log) REQUIRES(log->mu);
+static int write_batch(struct log *log) REQUIRES(log->mu);
+static uint64_t zero_target(struct log *log, uint64_t to) REQUIRES(log->mu);
+static int write_and_sync(struct log *log) REQUIRES(log->mu);
+
 int log_stop_locked(struct log *log, int rc, const char *what)
 {
 	if (!log->stuck)
@@ -80,7 +88,7 @@ static int write_range(struct log *log, uint64_t from, uint64_t to)
 }
 
 /* The old segment: all of it on disk, durable, and its file no longer than its blocks. */
-static int finish_old_segment(struct log *log) /* REQUIRES(log->mu, io_active) */
+static int finish_old_segment(struct log *log)
 {
 	uint64_t from = log->written, end = log->old_end;
 	uint64_t number = segment_of(end - 1);
@@ -113,7 +121,7 @@ static int finish_old_segment(struct log *log) /* REQUIRES(log->mu, io_active) *
  * Old segment first, then the new one's name: recovery takes it as damage when a segment
  * that has a successor is not whole.
  */
-static int finish_roll(struct log *log) /* REQUIRES(log->mu, io_active) */
+static int finish_roll(struct log *log)
 {
 	uint64_t number = log->segment;
 	int rc;
@@ -138,7 +146,7 @@ static int finish_roll(struct log *log) /* REQUIRES(log->mu, io_active) */
 	return 0;
 }
 
-static bool roll_can_finish(const struct log *log) /* REQUIRES(log->mu) */
+static bool roll_can_finish(const struct log *log)
 {
 	return log->rolling && log->filled > log->old_end;
 }
@@ -148,7 +156,7 @@ bool log_flush_useful_locked(const struct log *log)
 	return roll_can_finish(log) || page_down(log->filled) > page_down(log->written);
 }
 
-static int write_batch(struct log *log) /* REQUIRES(log->mu, io_active) */
+static int write_batch(struct log *log)
 {
 	uint64_t from = log->written, to = page_down(log->filled);
 	int rc;
@@ -167,7 +175,7 @@ static int write_batch(struct log *log) /* REQUIRES(log->mu, io_active) */
 }
 
 /* How far to write zeros after ${to}, at most LOG_ZERO_AHEAD of them, or 0 for not at all. */
-static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) */
+static uint64_t zero_target(struct log *log, uint64_t to)
 {
 	uint64_t after = page_down(to + RING_PAGE - 1);
 	uint64_t end = log->allocated;
@@ -182,7 +190,7 @@ static uint64_t zero_target(struct log *log, uint64_t to) /* REQUIRES(log->mu) *
 	return after + LOG_ZERO_AHEAD < end ? after + LOG_ZERO_AHEAD : end;
 }
 
-static int write_and_sync(struct log *log) /* REQUIRES(log->mu, io_active) */
+static int write_and_sync(struct log *log)
 {
 	uint64_t from = log->written, to = log->filled;
 	uint64_t zero_from, zero_to;

@@ -31,6 +31,8 @@
 
 #define COMPRESS_MIN 64u /* shorter blocks gain nothing worth the time */
 
+static bool flush_wanted(const struct log *log) REQUIRES(log->mu);
+
 static void log_free(struct log *log)
 {
 	if (!log)
@@ -164,8 +166,10 @@ int log_close(struct log *log)
 	int rc;
 
 	rc = log_sync(log, UINT64_MAX);
+	pthread_mutex_lock(&log->mu);
 	assert(!log->io_active && !log->making_spare);
 	assert(log_n_slots_locked(log) == 0 || log->stuck);
+	pthread_mutex_unlock(&log->mu);
 	/* Where something is not durable, recovery has to find the file as it is. */
 	if (log->has_segment && !log->rolling && log->durable == log->reserved) {
 		int cut = store_truncate(log->store, log->segment, log->reserved - start);
@@ -185,7 +189,7 @@ int log_close(struct log *log)
 	return rc;
 }
 
-static bool flush_wanted(const struct log *log) /* REQUIRES(log->mu) */
+static bool flush_wanted(const struct log *log)
 {
 	if (log->io_active || log->stuck)
 		return false;

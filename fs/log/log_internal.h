@@ -36,6 +36,7 @@
 #include "format.h"
 #include "history.h"
 #include "keep.h"
+#include "locks.h"
 #include "ring.h"
 #include "source.h"
 
@@ -126,11 +127,13 @@ struct log {
 };
 
 /* log_check_locked(log): the invariants above. */
-void log_check_locked(struct log *log); /* REQUIRES(log->mu) */
-
-/* All whose names end in _locked: REQUIRES(log->mu). */
+void log_check_locked(struct log *log) REQUIRES(log->mu);
 
 /* Marks that the keep has as well; see keep.h for the order. */
+static inline void log_set_written(struct log *log, uint64_t pos) REQUIRES(log->mu);
+static inline void log_set_filled(struct log *log, uint64_t pos) REQUIRES(log->mu);
+static inline void log_set_old_end(struct log *log, uint64_t pos) REQUIRES(log->mu);
+
 static inline void log_set_written(struct log *log, uint64_t pos)
 {
 	log->written = pos;
@@ -149,6 +152,8 @@ static inline void log_set_old_end(struct log *log, uint64_t pos)
 	atomic_store_explicit(&log->keep->old_end, pos, memory_order_release);
 }
 
+static inline unsigned log_n_slots_locked(const struct log *log) REQUIRES(log->mu);
+
 /* Blocks on their way into the ring. */
 static inline unsigned log_n_slots_locked(const struct log *log)
 {
@@ -163,31 +168,33 @@ static inline unsigned log_n_slots_locked(const struct log *log)
  * log->reserved, rolling over to a new segment where needed.  May drop and retake mu.
  * Returns 0, -ENOSPC, -ENOMEM, -EIO or -ERR_STUCK.
  */
-MUST_CHECK int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max);
+MUST_CHECK int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
+	REQUIRES(log->mu);
 
 /*
  * log_push_slot_locked(log, len): take the position, after log_reserve_locked() and before mu
  * is dropped.
  */
-struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len);
+struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len) REQUIRES(log->mu);
 
 /*
  * log_slot_done_locked(log, slot, leaf): the block is in the ring; folds what has become
  * contiguous.
  */
-void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN]);
+void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN])
+	REQUIRES(log->mu);
 
 /*
  * log_make_spare_locked(log): 0 when state may have changed (look again), or why there is no whole
  * one.  May drop and retake mu.
  */
-MUST_CHECK int log_make_spare_locked(struct log *log);
+MUST_CHECK int log_make_spare_locked(struct log *log) REQUIRES(log->mu);
 
 /*
  * log_shrink_spare_locked(log): make room on a full disk for what the caller could not write.
  * Drops and retakes mu.  False: there is none to be had.
  */
-MUST_CHECK bool log_shrink_spare_locked(struct log *log);
+MUST_CHECK bool log_shrink_spare_locked(struct log *log) REQUIRES(log->mu);
 
 /*
  * log_flush_locked(log, sync): be the I/O owner for one round: finish a roll if it can be, then
@@ -195,19 +202,19 @@ MUST_CHECK bool log_shrink_spare_locked(struct log *log);
  * must be false; drops and retakes mu.
  * Returns 0, -ENOSPC (tried again by the next round), -EIO or -ERR_STUCK.
  */
-MUST_CHECK int log_flush_locked(struct log *log, bool sync);
+MUST_CHECK int log_flush_locked(struct log *log, bool sync) REQUIRES(log->mu);
 
 /* log_flush_useful_locked(log): whether log_flush_locked(log, false) has anything to do. */
-bool log_flush_useful_locked(const struct log *log);
+bool log_flush_useful_locked(const struct log *log) REQUIRES(log->mu);
 
 /* log_stop_locked(log, rc, what): stuck for good; says so once.  Returns ${rc}. */
-int log_stop_locked(struct log *log, int rc, const char *what);
+int log_stop_locked(struct log *log, int rc, const char *what) REQUIRES(log->mu);
 
 /*
  * log_catalog_pending(log): make log->pending durable and put it into the catalog.  By
  * log_add_head()'s one caller only.  Returns as log_sync(), or -ENOMEM.
  */
-MUST_CHECK int log_catalog_pending(struct log *log);
+MUST_CHECK int log_catalog_pending(struct log *log) EXCLUDES(log->mu);
 
 /* log_source_init(log): ready log->source. */
 void log_source_init(struct log *log);

@@ -18,12 +18,14 @@
 #include <errno.h>
 #include <string.h>
 
+static uint64_t ring_low(const struct log *log) REQUIRES(log->mu);
+
 static struct log *log_of(struct source *s)
 {
 	return ((struct log_source *)s)->log;
 }
 
-static uint64_t ring_low(const struct log *log) /* REQUIRES(log->mu) */
+static uint64_t ring_low(const struct log *log)
 {
 	uint64_t end = log->reserved;
 	uint64_t low = end > log->ring.size ? end - log->ring.size : 0;

@@ -24,6 +24,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool spare_lacks(const struct log *log) REQUIRES(log->mu);
+static bool is_short(const struct log *log) REQUIRES(log->mu);
+static int make_room_locked(struct log *log) REQUIRES(log->mu);
+static int allocate_more_locked(struct log *log, enum block_kind kind) REQUIRES(log->mu);
+static int reserve_leaves_locked(struct log *log) REQUIRES(log->mu);
+static bool fits(const struct log *log, uint64_t end) REQUIRES(log->mu);
+static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGMENT_BLOCK_LEN],
+			   struct segment_key **out) REQUIRES(log->mu);
+static int begin_segment_locked(struct log *log) REQUIRES(log->mu);
+
 void log_check_locked(struct log *log)
 {
 	unsigned n_slots = log_n_slots_locked(log);
@@ -91,13 +101,13 @@ static bool is_bulk(enum block_kind kind)
 	return kind == BLOCK_DATA || kind == BLOCK_NODE || kind == BLOCK_CHECKPOINT;
 }
 
-static bool spare_lacks(const struct log *log) /* REQUIRES(log->mu) */
+static bool spare_lacks(const struct log *log)
 {
 	return log->spare == SPARE_SHORT || log->spare == SPARE_NONE;
 }
 
 /* The segment began with a short spare: what it has is for metadata until there is a whole one. */
-static bool is_short(const struct log *log) /* REQUIRES(log->mu) */
+static bool is_short(const struct log *log)
 {
 	return log->has_segment && !log->rolling &&
 	       log->allocated < segment_start(log->segment + 1);
@@ -150,7 +160,7 @@ bool log_shrink_spare_locked(struct log *log)
 }
 
 /* Wait for, or do, the I/O that lets the ring take more.  0: look again. */
-static int make_room_locked(struct log *log) /* REQUIRES(log->mu) */
+static int make_room_locked(struct log *log)
 {
 	if (log->io_active) {
 		pthread_cond_wait(&log->io_free, &log->mu);
@@ -165,7 +175,7 @@ static int make_room_locked(struct log *log) /* REQUIRES(log->mu) */
 }
 
 /* More space for a segment that began with a short spare.  0: look again. */
-static int allocate_more_locked(struct log *log, enum block_kind kind) /* REQUIRES(log->mu) */
+static int allocate_more_locked(struct log *log, enum block_kind kind)
 {
 	uint64_t from = log->allocated, end = segment_start(log->segment + 1);
 	uint64_t to = from + STORE_SPARE_STEP < end ? from + STORE_SPARE_STEP : end;
@@ -195,7 +205,7 @@ static int allocate_more_locked(struct log *log, enum block_kind kind) /* REQUIR
 }
 
 /* Room for the leaves of all slots, and of two more, so that folding cannot fail. */
-static int reserve_leaves_locked(struct log *log) /* REQUIRES(log->mu) */
+static int reserve_leaves_locked(struct log *log)
 {
 	struct history *h = &log->hist;
 	size_t need = h->n_leaves + log_n_slots_locked(log) + 2, cap;
@@ -212,13 +222,13 @@ static int reserve_leaves_locked(struct log *log) /* REQUIRES(log->mu) */
 	return 0;
 }
 
-static bool fits(const struct log *log, uint64_t end) /* REQUIRES(log->mu) */
+static bool fits(const struct log *log, uint64_t end)
 {
 	return end <= page_down(log->written) + log->ring.size;
 }
 
 static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGMENT_BLOCK_LEN],
-			   struct segment_key **out) /* REQUIRES(log->mu) */
+			   struct segment_key **out)
 {
 	struct segment_header h = {
 		.number = number,
@@ -235,7 +245,7 @@ static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGME
 }
 
 /* Start a segment with its header block.  0: look again. */
-static int begin_segment_locked(struct log *log) /* REQUIRES(log->mu) */
+static int begin_segment_locked(struct log *log)
 {
 	uint64_t number = log->reserved ? segment_of(log->reserved - 1) + 1 : 0;
 	uint64_t start = segment_start(number);

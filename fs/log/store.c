@@ -144,12 +144,16 @@ void store_close(struct store *st)
 	free(st);
 }
 
+static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
+	REQUIRES(st->mu);
+static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
+	REQUIRES(st->mu);
+
 /*
  * The handle that has segment ${number} open, or else the one to open it with, or NULL: all are
  * in use.
  */
 static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
-/* REQUIRES(st->mu) */
 {
 	struct handle *oldest = NULL;
 
@@ -167,7 +171,6 @@ static struct handle *find_handle_locked(struct store *st, uint64_t number, bool
 }
 
 static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
-/* REQUIRES(st->mu) */
 {
 	char name[SEGMENT_NAME_LEN];
 	int fd;

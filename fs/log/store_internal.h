@@ -3,6 +3,7 @@
 
 /* What store.c and spare.c share. */
 
+#include "locks.h"
 #include "store.h"
 
 #include <pthread.h>
@@ -46,7 +47,7 @@ struct store {
 };
 
 /* store_forget_sizes(st, number): segment ${number} has another length now, or is gone. */
-void store_forget_sizes(struct store *st, uint64_t number);
+void store_forget_sizes(struct store *st, uint64_t number) EXCLUDES(st->sizes_mu);
 
 void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
 

@@ -18,6 +18,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
+static int add_size_locked(struct store *st, uint64_t number, uint64_t len) REQUIRES(st->sizes_mu);
+static int look_locked(struct store *st, uint64_t number) REQUIRES(st->sizes_mu);
+static uint64_t below_locked(const struct store *st, uint64_t number) REQUIRES(st->sizes_mu);
+static uint64_t before_locked(const struct store *st, uint64_t pos) REQUIRES(st->sizes_mu);
+
 /* Without a handle of the table: whoever reads and writes needs those. */
 static int length_of(struct store *st, uint64_t number, uint64_t *out)
 {
@@ -36,7 +41,6 @@ static int length_of(struct store *st, uint64_t number, uint64_t *out)
 }
 
 static int add_size_locked(struct store *st, uint64_t number, uint64_t len)
-/* REQUIRES(st->sizes_mu) */
 {
 	struct stored *s = &st->stored;
 
@@ -58,7 +62,7 @@ static int add_size_locked(struct store *st, uint64_t number, uint64_t len)
 }
 
 /* Know all segments below ${number}. */
-static int look_locked(struct store *st, uint64_t number) /* REQUIRES(st->sizes_mu) */
+static int look_locked(struct store *st, uint64_t number)
 {
 	struct stored *s = &st->stored;
 
@@ -83,7 +87,7 @@ static int look_locked(struct store *st, uint64_t number) /* REQUIRES(st->sizes_
 }
 
 /* The bytes of all segments below ${number}, which are known. */
-static uint64_t below_locked(const struct store *st, uint64_t number) /* REQUIRES(st->sizes_mu) */
+static uint64_t below_locked(const struct store *st, uint64_t number)
 {
 	const struct stored *s = &st->stored;
 	size_t from = 0, to = s->n;
@@ -100,7 +104,7 @@ static uint64_t below_locked(const struct store *st, uint64_t number) /* REQUIRE
 }
 
 /* The bytes before a position, in all segments. */
-static uint64_t before_locked(const struct store *st, uint64_t pos) /* REQUIRES(st->sizes_mu) */
+static uint64_t before_locked(const struct store *st, uint64_t pos)
 {
 	uint64_t number = segment_of(pos), below = below_locked(st, number);
 	uint64_t len = below_locked(st, number + 1) - below;
