@@ -17,6 +17,7 @@
 #include "complain.h"
 #include "err.h"
 #include "inflight.h"
+#include "locks.h"
 #include "log.h"
 #include "replicator.h"
 #include "slots.h"
@@ -399,7 +400,9 @@ void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char
 	}
 }
 
-/* The text of a status node.  REQUIRES(d->mu). */
+static const struct text *text_locked(const struct embassy_dir *d, uint64_t node) REQUIRES(d->mu);
+
+/* The text of a status node. */
 static const struct text *text_locked(const struct embassy_dir *d, uint64_t node)
 {
 	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)

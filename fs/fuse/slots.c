@@ -24,6 +24,7 @@
 
 #include "slots.h"
 
+#include "locks.h"
 #include "view.h"
 
 #include <assert.h>
@@ -74,6 +75,20 @@ struct slots {
 	uint32_t n_open;
 	size_t bytes;
 };
+
+static void use_unlink_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
+static void use_link_newest_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
+static void enter_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
+static void leave_bucket_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
+static void push_free_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
+static void leave_if_unused_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
+static void unlink_locked(struct slots *s, struct open_view *ov) REQUIRES(s->mu);
+static void link_newest_locked(struct slots *s, struct open_view *ov) REQUIRES(s->mu);
+static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag) REQUIRES(s->mu);
+static struct open_view *surplus_locked(struct slots *s) REQUIRES(s->mu);
+static struct open_view *find_locked(struct slots *s, uint64_t head) REQUIRES(s->mu);
+static int open_locked(struct slots *s, uint64_t head, struct open_view **out) REQUIRES(s->mu);
+static bool in_use(const struct slots *s, uint32_t i) REQUIRES(s->mu);
 
 /* Before the table in memory that outlives the process. */
 #define HEAD_BYTES 64u
@@ -163,6 +178,7 @@ static void leave_if_unused_locked(struct slots *s, uint32_t i)
 /* What a process before this one left in the table. */
 static void adopt(struct slots *s)
 {
+	pthread_mutex_lock(&s->mu);
 	if (*s->n > SLOTS_MAX)
 		*s->n = SLOTS_MAX;
 	for (uint32_t i = *s->n; i-- > 0;) {
@@ -171,6 +187,7 @@ static void adopt(struct slots *s)
 		else
 			push_free_locked(s, i);
 	}
+	pthread_mutex_unlock(&s->mu);
 }
 
 int slots_new(const struct slots_config *cfg, struct slots **out)
@@ -193,9 +210,9 @@ int slots_new(const struct slots_config *cfg, struct slots **out)
 	if (!s->notes || !s->buckets || !s->table)
 		goto free_all;
 	memset(s->buckets, 0xff, BUCKETS * sizeof(*s->buckets));
-	adopt(s);
 	pthread_mutex_init(&s->mu, NULL);
 	pthread_cond_init(&s->opened, NULL);
+	adopt(s);
 	*out = s;
 	return 0;
 
@@ -230,7 +247,7 @@ void slots_free(struct slots *s)
 		return;
 	while ((ov = s->newest)) {
 		assert(ov->users == 0);
-		unlink_locked(s, ov);
+		s->newest = ov->older;
 		s->cfg.close(ov->view);
 		free(ov);
 	}
@@ -423,10 +440,7 @@ static struct open_view *find_locked(struct slots *s, uint64_t head)
 	return ov;
 }
 
-/*
- * Open the view of ${head}; others see that it opens, and wait.  REQUIRES(s->mu), released
- * meanwhile.
- */
+/* Open the view of ${head}, with the lock released; others see that it opens, and wait. */
 static int open_locked(struct slots *s, uint64_t head, struct open_view **out)
 {
 	struct open_view *ov = calloc(1, sizeof(*ov));

@@ -15,6 +15,7 @@
 #include "tell.h"
 
 #include "clock.h"
+#include "locks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -38,6 +39,10 @@ struct tell {
 	bool views, stopping;
 	uint64_t round[TELL_TABLE]; /* the thread's own */
 };
+
+static void settle_locked(struct tell *t, struct record *r, uint64_t now_ns) REQUIRES(t->mu);
+static unsigned take_locked(struct tell *t) REQUIRES(t->mu);
+static void gather_locked(struct tell *t) REQUIRES(t->mu);
 
 static struct record *record_of(struct tell *t, uint64_t ino)
 {

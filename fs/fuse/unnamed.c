@@ -14,6 +14,7 @@
 #include "unnamed.h"
 
 #include "clock.h"
+#include "locks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +42,10 @@ struct unnamed {
 	bool stopping;
 	pthread_t thread;
 };
+
+static int grow_locked(struct unnamed *u) REQUIRES(u->mu);
+static void erase_locked(struct unnamed *u, unsigned i) REQUIRES(u->mu);
+static void gather_locked(struct unnamed *u) REQUIRES(u->mu);
 
 static unsigned slot_of(const struct record *table, unsigned cap, uint64_t ino)
 {

@@ -12,6 +12,7 @@
 #include "unwritten.h"
 
 #include "clock.h"
+#include "locks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -29,6 +30,8 @@ struct unwritten {
 	unsigned cap;	       /* a power of two */
 	uint64_t created[UNWRITTEN_CREATED];
 };
+
+static int grow_locked(struct unwritten *u) REQUIRES(u->mu);
 
 static unsigned hash(uint64_t ino)
 {

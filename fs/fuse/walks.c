@@ -8,6 +8,8 @@
 
 #include "walks.h"
 
+#include "locks.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -32,6 +34,10 @@ struct walks {
 	struct walk table[SETS][WAYS]; /* Guarded by mu.  Head 0: free. */
 	atomic_uint_fast64_t used_ns[HEADS];
 };
+
+static struct walk *find_locked(struct walks *w, const struct walks_process *p, uint64_t tag)
+	REQUIRES(w->mu);
+static bool goes_on(struct walks *w, struct walk *walk, uint64_t now_ns) REQUIRES(w->mu);
 
 int walks_new(struct walks **out)
 {
