@@ -59,6 +59,14 @@ struct answer {
 	uint64_t device; /* BEGIN */
 };
 
+static int receive(struct writeback *w, struct answer *out) REQUIRES(w->mu);
+static void take_begun(struct writeback *w) REQUIRES(w->mu);
+static void begin(struct writeback *w) REQUIRES(w->mu);
+static void reap(struct writeback *w) REQUIRES(w->mu);
+static int start_again(struct writeback *w) REQUIRES(w->mu);
+static int ask_once(struct writeback *w, const struct question *q, struct answer *out)
+	REQUIRES(w->mu);
+
 static void write_text(const char *path, const char *text)
 {
 	int fd = file_open(AT_FDCWD, path, O_WRONLY, 0);
@@ -276,7 +284,12 @@ static int fork_helper(struct writeback *w)
 		be_helper(fds[1]);
 	close(fds[1]);
 	w->pid = pid;
+	pthread_mutex_lock(&w->fd_mu);
 	w->fd = fds[0];
+	/* Whoever cancelled meanwhile found none. */
+	if (atomic_load(&w->cancelled))
+		(void)!shutdown(w->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&w->fd_mu);
 	return 0;
 }
 
@@ -284,11 +297,12 @@ int writeback_fork(struct writeback *out)
 {
 	*out = (struct writeback){.fd = -1};
 	pthread_mutex_init(&out->mu, NULL);
+	pthread_mutex_init(&out->fd_mu, NULL);
 	return fork_helper(out);
 }
 
 /* The next answer.  0, or -EPIPE at the stream's end. */
-static int receive(struct writeback *w, struct answer *out) /* REQUIRES(w->mu) */
+static int receive(struct writeback *w, struct answer *out)
 {
 	ssize_t n;
 
@@ -298,7 +312,7 @@ static int receive(struct writeback *w, struct answer *out) /* REQUIRES(w->mu) *
 	return n == (ssize_t)sizeof(*out) ? 0 : -EPIPE;
 }
 
-static void take_begun(struct writeback *w) /* REQUIRES(w->mu) */
+static void take_begun(struct writeback *w)
 {
 	struct answer a;
 
@@ -312,7 +326,7 @@ static void take_begun(struct writeback *w) /* REQUIRES(w->mu) */
  * Whoever is told that the mount is ready may unmount it at once, which would fail while the helper
  * looks at it: so its answer is waited for.
  */
-static void begin(struct writeback *w) /* REQUIRES(w->mu) */
+static void begin(struct writeback *w)
 {
 	struct question q = {.kind = BEGIN, .interval_s = w->interval_s, .device = w->device};
 	struct pollfd pfd = {.fd = w->fd, .events = POLLIN};
@@ -339,17 +353,19 @@ uint64_t writeback_begin(struct writeback *w, const char *mount_point, uint64_t 
 	return found;
 }
 
-static void reap(struct writeback *w) /* REQUIRES(w->mu) */
+static void reap(struct writeback *w)
 {
+	pthread_mutex_lock(&w->fd_mu);
 	close(w->fd);
+	w->fd = -1;
+	pthread_mutex_unlock(&w->fd_mu);
 	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
 		;
-	w->fd = -1;
 	w->pid = 0;
 }
 
 /* It was killed.  The next one makes system calls only, so it may be forked beside threads. */
-static int start_again(struct writeback *w) /* REQUIRES(w->mu) */
+static int start_again(struct writeback *w)
 {
 	int rc;
 
@@ -362,8 +378,7 @@ static int start_again(struct writeback *w) /* REQUIRES(w->mu) */
 }
 
 /* One question and its answer.  -EPIPE: the helper has ended. */
-static int ask_once(struct writeback *w, const struct question *q,
-		    struct answer *out) /* REQUIRES(w->mu) */
+static int ask_once(struct writeback *w, const struct question *q, struct answer *out)
 {
 	if (send(w->fd, q, sizeof(*q), MSG_NOSIGNAL) < 0)
 		return -errno;
@@ -416,18 +431,23 @@ int writeback_leave(struct writeback *w, unsigned *out_left)
 
 void writeback_cancel(struct writeback *w)
 {
-	/* Not under its lock: whoever has that waits for the answer. */
+	/* Not under mu: whoever has that waits for the answer. */
+	pthread_mutex_lock(&w->fd_mu);
 	atomic_store(&w->cancelled, true);
 	/* If it has ended already there is nothing to cancel. */
-	if (w->fd >= 0 && shutdown(w->fd, SHUT_RDWR) < 0)
-		return;
+	if (w->fd >= 0)
+		(void)!shutdown(w->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&w->fd_mu);
 }
 
 void writeback_end(struct writeback *w)
 {
 	if (w->pid <= 0)
 		return;
+	pthread_mutex_lock(&w->mu);
 	reap(w);
+	pthread_mutex_unlock(&w->mu);
+	pthread_mutex_destroy(&w->fd_mu);
 	pthread_mutex_destroy(&w->mu);
 	*w = (struct writeback){.fd = -1};
 }

@@ -14,6 +14,7 @@
  */
 
 #include "compiler.h"
+#include "locks.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -25,6 +26,7 @@ struct writeback {
 	pid_t pid;
 	int fd;
 	pthread_mutex_t mu; /* a message and its answer */
+	pthread_mutex_t fd_mu; /* fd becomes another helper's, or none's; after mu */
 	const char *mount_point;
 	unsigned interval_s;
 	uint64_t device; /* of the mount; 0: not known.  Guarded by mu, like what follows. */
