@@ -8,6 +8,7 @@
 
 #include "target.h"
 
+#include "address.h"
 #include "blocks.h"
 #include "cache.h"
 #include "err.h"
@@ -91,7 +92,7 @@ int target_find(const char *text, struct target *out)
 	if (stat(text, &st) < 0 && errno != ENOENT && errno != ENOTDIR)
 		return look_failed(text, errno);
 	if (stat(text, &st) < 0) {
-		rc = remote_target_parse(text, &out->address, out->volume);
+		rc = address_parse_target(text, &out->address, out->volume);
 		out->kind = TARGET_REMOTE;
 		if (rc == -ERR_FORMAT)
 			return err_say(-ERR_NO_VOLUME,
@@ -118,7 +119,7 @@ bool target_is_server(const char *text)
 {
 	struct stat st;
 
-	return stat(text, &st) < 0 && remote_address_check(text) == 0 &&
+	return stat(text, &st) < 0 && address_check(text) == 0 &&
 	       (strncmp(text, "unix:", 5) != 0 || stat(text + 5, &st) == 0);
 }
 
@@ -202,7 +203,7 @@ static int mount_source(const char *mount, const char *tls_dir, struct source **
 	if (mounted[0] == '/') {
 		rc = source_open_folder(mounted, out);
 	} else {
-		rc = remote_target_parse(mounted, &address, volume);
+		rc = address_parse_target(mounted, &address, volume);
 		if (rc == 0) {
 			rc = open_remote(address, volume, tls_dir, out);
 			free(address);

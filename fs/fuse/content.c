@@ -11,6 +11,7 @@
 
 #include "content.h"
 
+#include "address.h"
 #include "blocks.h"
 #include "cache.h"
 #include "clock.h"
@@ -236,7 +237,7 @@ static int open_source(struct content *c, const struct options *o)
 	int rc;
 
 	/* A folder is a folder, whatever its name looks like. */
-	if (stat(o->target, &st) == 0 || remote_target_parse(o->target, &address, id) < 0)
+	if (stat(o->target, &st) == 0 || address_parse_target(o->target, &address, id) < 0)
 		return open_folder(o, &c->source);
 	c->remote = true;
 	cfg.address = address;
@@ -329,7 +330,7 @@ int content_open(const struct options *o, struct heir *heir, struct content **ou
 	c->heir = heir;
 	pthread_mutex_init(&c->mu, NULL);
 	if (!past && stat(o->target, &st) < 0 &&
-	    remote_target_parse(o->target, &address, id) == 0) {
+	    address_parse_target(o->target, &address, id) == 0) {
 		free(address);
 		past = true;
 	}

@@ -8,8 +8,8 @@
 
 #include "options.h"
 
+#include "address.h"
 #include "err.h"
-#include "remote.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -206,7 +206,7 @@ static int set_seconds(const char *name, const char *value, unsigned *out)
 
 static int add_embassy(struct options *o, const char *value)
 {
-	int rc = remote_address_check(value);
+	int rc = address_check(value);
 
 	if (rc < 0)
 		return err_say(-EINVAL, "option embassy: %s; see embassyfs --help",

@@ -11,10 +11,10 @@
 
 #include "client_internal.h"
 
+#include "address.h"
 #include "diagnose.h"
 #include "err.h"
 #include "locks.h"
-#include "remote.h"
 #include "thread.h"
 #include "wire.h"
 
@@ -159,7 +159,7 @@ int client_new(const struct client_config *cfg, struct client **out)
 	struct client *c;
 	int rc;
 
-	if (!cfg->tls_dir && !remote_is_loopback(cfg->address))
+	if (!cfg->tls_dir && !address_is_loopback(cfg->address))
 		return err_say(-ERR_FORBIDDEN,
 			       "%s: plain text is allowed to this machine only; "
 			       "give a folder with ca.pem, cert.pem and key.pem (tls=DIR)",

@@ -56,21 +56,6 @@ MUST_CHECK int remote_mend(const struct remote_config *cfg, uint64_t pos, uint64
 			   const void *data, size_t len, uint32_t *out_blocks);
 
 /*
- * remote_target_parse(text, address, volume): split "HOST:PORT/VOLUME-ID" or "unix:PATH/VOLUME-ID"
- * (id: 32 hex digits). The caller frees ${*address}.
- * Returns 0, -ERR_FORMAT if it is not of that form, or -ENOMEM.
- */
-MUST_CHECK int remote_target_parse(const char *text, char **out_address,
-				   uint8_t out_volume[VOLUME_ID_LEN]);
-
-/*
- * remote_address_check(text): whether ${text} is HOST:PORT, [IPV6]:PORT or unix:PATH, with a port from
- * 1 to 65535.  The host is not looked up.
- * Returns 0 or -ERR_FORMAT with a detail.
- */
-MUST_CHECK int remote_address_check(const char *text);
-
-/*
  * remote_list_volumes(cfg, fn, ctx): call fn for each volume that the server holds (cfg->volume is
  * not used), until it returns non-zero, which is returned.
  * Returns 0; that; as source_open_remote().
@@ -78,11 +63,5 @@ MUST_CHECK int remote_address_check(const char *text);
 MUST_CHECK int remote_list_volumes(const struct remote_config *cfg,
 				   int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]),
 				   void *ctx);
-
-/*
- * remote_is_loopback(address): whether plain text is allowed to it: a Unix socket, 127.0.0.0/8,
- * [::1] or localhost.
- */
-bool remote_is_loopback(const char *address);
 
 #endif /* !REMOTE_H_ */

@@ -1,7 +1,7 @@
 /* TIME as users write it, and an embassy's address. */
 
 #include "fuzz.h"
-#include "remote.h"
+#include "address.h"
 #include "when.h"
 
 #include <string.h>
@@ -24,8 +24,8 @@ void fuzz_one(const uint8_t *bytes, size_t len)
 		MUST_HOLD(again.kind == WHEN_TIME && again.time_ns == w.time_ns);
 	}
 	(void)!when_parse_duration(text, &ns);
-	if (remote_target_parse(text, &address, volume) == 0) {
-		(void)remote_is_loopback(address);
+	if (address_parse_target(text, &address, volume) == 0) {
+		(void)address_is_loopback(address);
 		free(address);
 	}
 	free(text);

@@ -1,7 +1,7 @@
 /* Addresses as users write them. */
 
 #include "err.h"
-#include "remote.h"
+#include "address.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ static void good(const char *text, const char *want)
 	uint8_t id[VOLUME_ID_LEN];
 	char *address;
 
-	cr_assert_eq(remote_target_parse(text, &address, id), 0, "%s", text);
+	cr_assert_eq(address_parse_target(text, &address, id), 0, "%s", text);
 	cr_assert(strcmp(address, want) == 0, "%s gives %s", text, address);
 	cr_assert(id[0] == 0 && id[1] == 0x11 && id[15] == 0xff);
 	free(address);
@@ -25,7 +25,7 @@ static void bad(const char *text)
 	uint8_t id[VOLUME_ID_LEN];
 	char *address;
 
-	cr_assert_eq(remote_target_parse(text, &address, id), -ERR_FORMAT, "%s", text);
+	cr_assert_eq(address_parse_target(text, &address, id), -ERR_FORMAT, "%s", text);
 	cr_assert(strstr(err_detail(-ERR_FORMAT), "VOLUME-ID") != NULL);
 }
 
@@ -66,16 +66,16 @@ Test(target, forms_that_are_not)
 
 Test(target, plain_text_is_for_this_machine_only)
 {
-	cr_assert(remote_is_loopback("unix:/x"));
-	cr_assert(remote_is_loopback("127.0.0.1:5"));
-	cr_assert(remote_is_loopback("127.9.8.7:5"));
-	cr_assert(remote_is_loopback("[::1]:5"));
-	cr_assert(remote_is_loopback("localhost:5"));
-	cr_assert(!(remote_is_loopback("128.0.0.1:5")));
-	cr_assert(!(remote_is_loopback("[::2]:5")));
-	cr_assert(!(remote_is_loopback("localhost.example:5")));
-	cr_assert(!(remote_is_loopback("127.0.0.1.example:5")));
-	cr_assert(!(remote_is_loopback("127.0.0.1")));
-	cr_assert(!(remote_is_loopback("0.0.0.0:5")));
-	cr_assert(!(remote_is_loopback("")));
+	cr_assert(address_is_loopback("unix:/x"));
+	cr_assert(address_is_loopback("127.0.0.1:5"));
+	cr_assert(address_is_loopback("127.9.8.7:5"));
+	cr_assert(address_is_loopback("[::1]:5"));
+	cr_assert(address_is_loopback("localhost:5"));
+	cr_assert(!(address_is_loopback("128.0.0.1:5")));
+	cr_assert(!(address_is_loopback("[::2]:5")));
+	cr_assert(!(address_is_loopback("localhost.example:5")));
+	cr_assert(!(address_is_loopback("127.0.0.1.example:5")));
+	cr_assert(!(address_is_loopback("127.0.0.1")));
+	cr_assert(!(address_is_loopback("0.0.0.0:5")));
+	cr_assert(!(address_is_loopback("")));
 }

@@ -3,9 +3,10 @@
  * asking a resolver, since plain text is allowed on the strength of the answer.
  */
 
-#include "remote.h"
+#include "address.h"
 
 #include "err.h"
+#include "params.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -53,7 +54,7 @@ static bool split_host(const char *address, size_t len, const char **out_host, s
 	return true;
 }
 
-int remote_address_check(const char *text)
+int address_check(const char *text)
 {
 	struct in6_addr v6;
 	char host[64];
@@ -78,7 +79,7 @@ int remote_address_check(const char *text)
 		       text);
 }
 
-bool remote_is_loopback(const char *address)
+bool address_is_loopback(const char *address)
 {
 	struct in_addr v4;
 	struct in6_addr v6;
@@ -99,7 +100,7 @@ bool remote_is_loopback(const char *address)
 	return strcmp(host, "localhost") == 0;
 }
 
-int remote_target_parse(const char *text, char **out_address, uint8_t out_volume[VOLUME_ID_LEN])
+int address_parse_target(const char *text, char **out_address, uint8_t out_volume[VOLUME_ID_LEN])
 {
 	const char *slash = strrchr(text, '/');
 	const char *host;

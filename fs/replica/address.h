@@ -1,0 +1,33 @@
+#ifndef ADDRESS_H_
+#define ADDRESS_H_
+
+/* Addresses of block servers, as users write them.  Decided from the text alone: no resolver is asked. */
+
+#include "compiler.h"
+#include "format.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * address_parse_target(text, address, volume): split "HOST:PORT/VOLUME-ID" or "unix:PATH/VOLUME-ID"
+ * (id: 32 hex digits). The caller frees ${*address}.
+ * Returns 0, -ERR_FORMAT if it is not of that form, or -ENOMEM.
+ */
+MUST_CHECK int address_parse_target(const char *text, char **out_address,
+				   uint8_t out_volume[VOLUME_ID_LEN]);
+
+/*
+ * address_check(text): whether ${text} is HOST:PORT, [IPV6]:PORT or unix:PATH, with a port from
+ * 1 to 65535.  The host is not looked up.
+ * Returns 0 or -ERR_FORMAT with a detail.
+ */
+MUST_CHECK int address_check(const char *text);
+
+/*
+ * address_is_loopback(address): whether plain text is allowed to it: a Unix socket, 127.0.0.0/8,
+ * [::1] or localhost.
+ */
+bool address_is_loopback(const char *address);
+
+#endif /* !ADDRESS_H_ */
