@@ -20,6 +20,11 @@
 #define NS_PER_S INT64_C(1000000000)
 #define S_PER_DAY INT64_C(86400)
 
+/*
+ * Not timegm() and gmtime_r(): under TZ=right/..., which counts leap seconds, they tell other times,
+ * and stored text must mean the same everywhere.
+ */
+
 /* Days from 1970-01-01 to a day of the proleptic Gregorian calendar; year >= 0. */
 static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
 {
@@ -48,14 +53,6 @@ static void date_from_days(int64_t days, int *out_year, int *out_month, int *out
 	*out_day = (int)(day_of_year - (153 * m + 2) / 5 + 1);
 	*out_month = (int)(m < 10 ? m + 3 : m - 9);
 	*out_year = (int)(year_of_era + era * 400 + (*out_month <= 2 ? 1 : 0));
-}
-
-static int64_t days_in_month(int64_t year, int64_t month)
-{
-	static const int8_t days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-	bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-
-	return days[month - 1] + (month == 2 && leap ? 1 : 0);
 }
 
 /* Exactly ${n} digits within ${min} to ${max}. */
@@ -139,13 +136,18 @@ static bool take_offset(const char **p, int64_t *out_s)
  */
 static bool parse_absolute(const char *text, int64_t *out_ns)
 {
-	int64_t year, month, day, hour, minute, second = 0, fraction = 0, offset = 0, s;
+	int64_t year, month, day, hour, minute, second = 0, fraction = 0, offset = 0, days, s;
+	int real_year, real_month, real_day;
 	const char *p = text;
 
 	if (!take_number(&p, 4, 0, 9999, &year) || !take_char(&p, '-') ||
 	    !take_number(&p, 2, 1, 12, &month) || !take_char(&p, '-') ||
-	    !take_number(&p, 2, 1, days_in_month(year, month), &day))
+	    !take_number(&p, 2, 1, 31, &day))
 		return false;
+	days = days_from_date(year, month, day);
+	date_from_days(days, &real_year, &real_month, &real_day);
+	if (real_day != day)
+		return false; /* as February 30 */
 	if (!take_char(&p, 'T') && !take_char(&p, 't') && !take_char(&p, ' '))
 		return false;
 	if (!take_number(&p, 2, 0, 23, &hour) || !take_char(&p, ':') ||
@@ -162,7 +164,7 @@ static bool parse_absolute(const char *text, int64_t *out_ns)
 	if (*p)
 		return false;
 
-	s = days_from_date(year, month, day) * S_PER_DAY + hour * 3600 + minute * 60 + second -
+	s = days * S_PER_DAY + hour * 3600 + minute * 60 + second -
 	    offset;
 	return !__builtin_mul_overflow(s, NS_PER_S, out_ns) &&
 	       !__builtin_add_overflow(*out_ns, fraction, out_ns);

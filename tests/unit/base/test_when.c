@@ -5,9 +5,11 @@
 #include "err.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define S INT64_C(1000000000)
 /* 2026-11-24T10:00:05Z */
@@ -172,4 +174,29 @@ Test(when, calendar_agrees)
 		cr_assert_str_eq(ours, theirs);
 		cr_assert_eq(time_of(ours), (int64_t)s * S);
 	}
+}
+
+/* A time zone that counts leap seconds changes gmtime_r(), and must not change ours. */
+Test(when, leap_seconds_of_a_time_zone_do_not_count)
+{
+	static const char zone[] = "TZif\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+				   "\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0\1\0\0\0\4" /* counts */
+				   "\0\0\0\0\0\0UTC\0"
+				   "\x04\xb2\x58\x00\0\0\0\1"; /* one second, in 1972 */
+	char path[] = "/tmp/test_when.XXXXXX", tz[64], ours[WHEN_TEXT_LEN];
+	time_t s = NOW / S;
+	int fd = mkstemp(path);
+	struct tm tm;
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(write(fd, zone, sizeof(zone) - 1), sizeof(zone) - 1);
+	close(fd);
+	snprintf(tz, sizeof(tz), ":%s", path);
+	cr_assert_eq(setenv("TZ", tz, 1), 0);
+	tzset();
+	unlink(path);
+	cr_assert_neq(gmtime_r(&s, &tm)->tm_sec, 5, "the zone is not as this test needs it");
+	when_format_seconds(NOW, ours);
+	cr_assert_str_eq(ours, "2026-11-24T10:00:05Z");
+	cr_assert_eq(time_of(ours), NOW);
 }
