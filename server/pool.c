@@ -20,7 +20,7 @@ struct pool {
 	pthread_mutex_t mu;
 	pthread_cond_t more;
 	/* Guarded by mu. */
-	struct job *first, **last;
+	STAILQ_HEAD(, job) jobs;
 	bool ending;
 	/* Set before any thread but the maker's knows of the pool. */
 	unsigned n_threads;
@@ -33,12 +33,10 @@ static void *work(void *arg)
 
 	pthread_mutex_lock(&p->mu);
 	for (;;) {
-		struct job *job = p->first;
+		struct job *job = STAILQ_FIRST(&p->jobs);
 
 		if (job) {
-			p->first = job->next;
-			if (!p->first)
-				p->last = &p->first;
+			STAILQ_REMOVE_HEAD(&p->jobs, entry);
 			pthread_mutex_unlock(&p->mu);
 			job->run(job);
 			pthread_mutex_lock(&p->mu);
@@ -61,7 +59,7 @@ int pool_new(unsigned n_threads, struct pool **out)
 		return -ENOMEM;
 	pthread_mutex_init(&p->mu, NULL);
 	pthread_cond_init(&p->more, NULL);
-	p->last = &p->first;
+	STAILQ_INIT(&p->jobs);
 	for (; p->n_threads < n_threads; p->n_threads++) {
 		int rc = pthread_create(&p->threads[p->n_threads], NULL, work, p);
 
@@ -76,11 +74,9 @@ int pool_new(unsigned n_threads, struct pool **out)
 
 void pool_add(struct pool *p, struct job *job)
 {
-	job->next = NULL;
 	pthread_mutex_lock(&p->mu);
 	assert(!p->ending);
-	*p->last = job;
-	p->last = &job->next;
+	STAILQ_INSERT_TAIL(&p->jobs, job, entry);
 	pthread_cond_signal(&p->more);
 	pthread_mutex_unlock(&p->mu);
 }

@@ -8,6 +8,8 @@
 
 #include "compiler.h"
 
+#include <sys/queue.h>
+
 #define POOL_THREADS_MAX 16u
 
 struct pool;
@@ -18,7 +20,7 @@ struct pool;
  */
 struct job {
 	void (*run)(struct job *job);
-	struct job *next;
+	STAILQ_ENTRY(job) entry;
 };
 
 /* pool_new(n_threads, out): Returns 0, -ENOMEM or -EAGAIN. */

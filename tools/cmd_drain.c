@@ -115,7 +115,7 @@ static void count(const struct drain *d, const json_t *embassies, struct tally *
 	size_t i;
 
 	memset(out, 0, sizeof(*out));
-	json_array_foreach (embassies, i, e) {
+	json_array_foreach(embassies, i, e) {
 		uint64_t lag = jsontext_get_u64(e, "lag_bytes");
 
 		out->n++;
@@ -136,7 +136,7 @@ static void tell_missing(const struct drain *d, const json_t *embassies)
 	size_t i;
 
 	cmd_progress_end();
-	json_array_foreach (embassies, i, e) {
+	json_array_foreach(embassies, i, e) {
 		const char *reason = jsontext_get(e, "reason");
 
 		if (!has_arrived(d, e))
@@ -153,7 +153,7 @@ static void tell_warnings(const json_t *embassies)
 	size_t i;
 
 	cmd_progress_end();
-	json_array_foreach (embassies, i, e) {
+	json_array_foreach(embassies, i, e) {
 		const char *warning = jsontext_get(e, "warning");
 
 		if (warning[0])

@@ -250,7 +250,7 @@ static void print_mount(const json_t *s)
 		       jsontext_get(s, "takeover_time"));
 	if (failure[0] != '\0')
 		printf("upgrade   failed: %s\n", failure);
-	json_array_foreach (json_object_get(s, "embassies"), i, e)
+	json_array_foreach(json_object_get(s, "embassies"), i, e)
 		print_embassy(e);
 }
 

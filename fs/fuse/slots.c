@@ -33,6 +33,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #define NONE UINT32_MAX
 #define BUCKETS 65536u		    /* a power of two */
@@ -55,7 +56,7 @@ struct note {
 };
 
 struct open_view {
-	struct open_view *newer, *older;
+	TAILQ_ENTRY(open_view) entry;
 	uint64_t head;
 	struct view *view; /* NULL while it opens */
 	size_t bytes;
@@ -71,7 +72,7 @@ struct slots {
 	uint32_t *buckets;
 	uint32_t *n, own_n; /* slots ever used; where the table is */
 	uint32_t n_used, free, newest_used, oldest_used;
-	struct open_view *newest, *oldest;
+	TAILQ_HEAD(open_views, open_view) views; /* newest use first */
 	uint32_t n_open;
 	size_t bytes;
 };
@@ -82,8 +83,6 @@ static void enter_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void leave_bucket_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void push_free_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void leave_if_unused_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
-static void unlink_locked(struct slots *s, struct open_view *ov) REQUIRES(s->mu);
-static void link_newest_locked(struct slots *s, struct open_view *ov) REQUIRES(s->mu);
 static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag) REQUIRES(s->mu);
 static struct open_view *surplus_locked(struct slots *s) REQUIRES(s->mu);
 static struct open_view *find_locked(struct slots *s, uint64_t head) REQUIRES(s->mu);
@@ -198,6 +197,7 @@ int slots_new(const struct slots_config *cfg, struct slots **out)
 		return -ENOMEM;
 	s->cfg = *cfg;
 	s->n = &s->own_n;
+	TAILQ_INIT(&s->views);
 	s->free = s->newest_used = s->oldest_used = NONE;
 	s->notes = calloc(SLOTS_MAX, sizeof(*s->notes));
 	s->buckets = malloc(BUCKETS * sizeof(*s->buckets));
@@ -225,29 +225,15 @@ free_all:
 	return -ENOMEM;
 }
 
-static void unlink_locked(struct slots *s, struct open_view *ov)
-{
-	*(ov->newer ? &ov->newer->older : &s->newest) = ov->older;
-	*(ov->older ? &ov->older->newer : &s->oldest) = ov->newer;
-}
-
-static void link_newest_locked(struct slots *s, struct open_view *ov)
-{
-	ov->newer = NULL;
-	ov->older = s->newest;
-	*(s->newest ? &s->newest->newer : &s->oldest) = ov;
-	s->newest = ov;
-}
-
 void slots_free(struct slots *s)
 {
 	struct open_view *ov;
 
 	if (!s)
 		return;
-	while ((ov = s->newest)) {
+	while ((ov = TAILQ_FIRST(&s->views)) != NULL) {
 		assert(ov->users == 0);
-		s->newest = ov->older;
+		TAILQ_REMOVE(&s->views, ov, entry);
 		s->cfg.close(ov->view);
 		free(ov);
 	}
@@ -421,10 +407,11 @@ static struct open_view *surplus_locked(struct slots *s)
 	if ((s->bytes <= s->cfg.bytes_max && s->n_open <= SLOTS_VIEWS_MAX) ||
 	    s->n_open <= SLOTS_VIEWS_MIN)
 		return NULL;
-	for (ov = s->oldest; ov && ov->users != 0; ov = ov->newer)
-		;
+	TAILQ_FOREACH_REVERSE(ov, &s->views, open_views, entry)
+		if (ov->users == 0)
+			break;
 	if (ov) {
-		unlink_locked(s, ov);
+		TAILQ_REMOVE(&s->views, ov, entry);
 		s->n_open--;
 		s->bytes -= ov->bytes;
 	}
@@ -435,8 +422,9 @@ static struct open_view *find_locked(struct slots *s, uint64_t head)
 {
 	struct open_view *ov;
 
-	for (ov = s->newest; ov && ov->head != head; ov = ov->older)
-		;
+	TAILQ_FOREACH(ov, &s->views, entry)
+		if (ov->head == head)
+			break;
 	return ov;
 }
 
@@ -451,7 +439,7 @@ static int open_locked(struct slots *s, uint64_t head, struct open_view **out)
 		return -ENOMEM;
 	ov->head = head;
 	ov->users = 1;
-	link_newest_locked(s, ov);
+	TAILQ_INSERT_HEAD(&s->views, ov, entry);
 	s->n_open++;
 
 	pthread_mutex_unlock(&s->mu);
@@ -461,7 +449,7 @@ static int open_locked(struct slots *s, uint64_t head, struct open_view **out)
 	ov->users--;
 	pthread_cond_broadcast(&s->opened);
 	if (rc < 0) {
-		unlink_locked(s, ov);
+		TAILQ_REMOVE(&s->views, ov, entry);
 		s->n_open--;
 		free(ov);
 		return rc;
@@ -495,8 +483,8 @@ int slots_view(struct slots *s, uint32_t slot, struct view **out)
 		rc = open_locked(s, s->table[slot].head, &ov);
 	if (rc == 0) {
 		ov->users++;
-		unlink_locked(s, ov);
-		link_newest_locked(s, ov);
+		TAILQ_REMOVE(&s->views, ov, entry);
+		TAILQ_INSERT_HEAD(&s->views, ov, entry);
 		*out = ov->view;
 		use_unlink_locked(s, slot);
 		use_link_newest_locked(s, slot);
@@ -519,8 +507,9 @@ void slots_view_put(struct slots *s, uint32_t slot, struct view *v)
 	struct open_view *ov;
 
 	pthread_mutex_lock(&s->mu);
-	for (ov = s->newest; ov && ov->view != v; ov = ov->older)
-		;
+	TAILQ_FOREACH(ov, &s->views, entry)
+		if (ov->view == v)
+			break;
 	assert(ov && ov->users > 0 && s->notes[slot].pins > 0 && ov->head == s->table[slot].head);
 	ov->users--;
 	s->notes[slot].pins--;

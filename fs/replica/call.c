@@ -35,7 +35,7 @@
 
 struct call {
 	struct client *client;
-	struct call *prev, *next; /* guarded by client->mu */
+	LIST_ENTRY(call) entry; /* guarded by client->mu */
 	const struct client_stream_ops *ops;
 	void *ctx;
 	grpc_call *call;
@@ -193,12 +193,7 @@ static void status_done(struct op *op, bool ok)
 static void call_unlink(struct call *k)
 {
 	pthread_mutex_lock(&k->client->mu);
-	if (k->prev)
-		k->prev->next = k->next;
-	else
-		k->client->calls = k->next;
-	if (k->next)
-		k->next->prev = k->prev;
+	LIST_REMOVE(k, entry);
 	pthread_mutex_unlock(&k->client->mu);
 }
 
@@ -235,10 +230,7 @@ static int call_init(struct call *k, struct client *c, int channel, const char *
 	grpc_metadata_array_init(&k->initial);
 	grpc_metadata_array_init(&k->trailing);
 	k->details = grpc_empty_slice();
-	k->next = c->calls;
-	if (k->next)
-		k->next->prev = k;
-	c->calls = k;
+	LIST_INSERT_HEAD(&c->calls, k, entry);
 	pthread_mutex_unlock(&c->mu);
 	return 0;
 }
@@ -451,7 +443,9 @@ void client_abort(struct client *c)
 	pthread_mutex_lock(&c->mu);
 	c->aborted = true;
 	atomic_store(&c->stop, true);
-	for (struct call *k = c->calls; k; k = k->next)
+	struct call *k;
+
+	LIST_FOREACH(k, &c->calls, entry)
 		grpc_call_cancel(k->call, NULL);
 	pthread_mutex_unlock(&c->mu);
 }

@@ -195,7 +195,7 @@ void client_free(struct client *c)
 {
 	if (!c)
 		return;
-	assert(!c->calls);
+	assert(LIST_EMPTY(&c->calls));
 	for (int i = 0; i < N_CHANNELS; i++)
 		if (c->channels[i])
 			grpc_channel_destroy(c->channels[i]);

@@ -10,6 +10,7 @@
 #include <grpc/grpc_security.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 enum { CHANNEL_QUESTIONS, CHANNEL_BULK, N_CHANNELS };
 
@@ -29,7 +30,7 @@ struct client {
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
 	grpc_channel *channels[N_CHANNELS];
-	struct call *calls; /* linked by call.c */
+	LIST_HEAD(, call) calls; /* linked by call.c */
 	bool aborted;
 };
 

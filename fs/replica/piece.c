@@ -24,7 +24,7 @@ struct piece_pool {
 	/* Guarded by mu. */
 	void (*freed)(void *ctx);
 	void *ctx;
-	struct piece *free_list;
+	struct piece_list free_list;
 	unsigned n_made;
 	unsigned n_out;
 	bool closed;
@@ -37,6 +37,7 @@ int piece_pool_new(void (*freed)(void *ctx), void *ctx, struct piece_pool **out)
 	if (!pool)
 		return -ENOMEM;
 	pthread_mutex_init(&pool->mu, NULL);
+	STAILQ_INIT(&pool->free_list);
 	pool->freed = freed;
 	pool->ctx = ctx;
 	*out = pool;
@@ -45,10 +46,10 @@ int piece_pool_new(void (*freed)(void *ctx), void *ctx, struct piece_pool **out)
 
 static void pool_destroy(struct piece_pool *pool)
 {
-	while (pool->free_list) {
-		struct piece *p = pool->free_list;
+	struct piece *p;
 
-		pool->free_list = p->next;
+	while ((p = STAILQ_FIRST(&pool->free_list)) != NULL) {
+		STAILQ_REMOVE_HEAD(&pool->free_list, entry);
 		free(p);
 	}
 	pthread_mutex_destroy(&pool->mu);
@@ -75,9 +76,9 @@ struct piece *piece_get(struct piece_pool *pool)
 	struct piece *p;
 
 	pthread_mutex_lock(&pool->mu);
-	p = pool->free_list;
+	p = STAILQ_FIRST(&pool->free_list);
 	if (p) {
-		pool->free_list = p->next;
+		STAILQ_REMOVE_HEAD(&pool->free_list, entry);
 	} else if (pool->n_made < PIECES_MAX) {
 		p = malloc(sizeof(*p));
 		if (p)
@@ -86,7 +87,6 @@ struct piece *piece_get(struct piece_pool *pool)
 	if (p) {
 		pool->n_out++;
 		p->pool = pool;
-		p->next = NULL;
 		p->pos = p->len = 0;
 		atomic_store_explicit(&p->handed, false, memory_order_relaxed);
 	}
@@ -108,8 +108,7 @@ void piece_put(struct piece *p)
 	pool = p->pool;
 	pthread_mutex_lock(&pool->mu);
 	assert(pool->n_out > 0);
-	p->next = pool->free_list;
-	pool->free_list = p;
+	STAILQ_INSERT_HEAD(&pool->free_list, p, entry);
 	pool->n_out--;
 	last = pool->closed && pool->n_out == 0;
 	if (!pool->closed)

@@ -11,6 +11,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 /* One buffer holds the largest block, so every block fits some piece. */
 #define PIECE_CAP BLOCK_STORED_MAX
@@ -24,10 +25,12 @@
 struct store;
 struct piece_pool;
 
+STAILQ_HEAD(piece_list, piece);
+
 struct piece {
 	struct piece_pool *pool;
-	struct piece *next; /* in the pool's free list, or in its owner's queue */
-	atomic_bool handed; /* piece_hand_over() */
+	STAILQ_ENTRY(piece) entry; /* in the pool's free list, or in its owner's queue */
+	atomic_bool handed;	   /* piece_hand_over() */
 	uint64_t pos;
 	size_t len;
 	uint8_t bytes[PIECE_CAP];

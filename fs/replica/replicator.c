@@ -132,7 +132,7 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 	clock_cond_init(&r->news);
 	pthread_mutex_init(&r->mu, NULL);
 	r->cfg = *cfg; /* volume_dir: only whether there is one is asked of it from now on */
-	r->ahead_tail = &r->ahead;
+	STAILQ_INIT(&r->ahead);
 	r->address = strdup(cfg->address);
 	r->tls_dir = cfg->tls_dir ? strdup(cfg->tls_dir) : NULL;
 	rc = !r->address || (cfg->tls_dir && !r->tls_dir) ? -ENOMEM : 0;

@@ -162,13 +162,12 @@ static void look_at_newest(struct replicator *r)
 
 static void drop_ahead(struct replicator *r)
 {
-	while (r->ahead) {
-		struct piece *p = r->ahead;
+	struct piece *p;
 
-		r->ahead = p->next;
+	while ((p = STAILQ_FIRST(&r->ahead)) != NULL) {
+		STAILQ_REMOVE_HEAD(&r->ahead, entry);
 		piece_put(p);
 	}
-	r->ahead_tail = &r->ahead;
 	r->n_ahead = 0;
 }
 
@@ -195,9 +194,7 @@ static int read_ahead(struct replicator *r)
 	if (r->step.newest.end - p->pos > BACKLOG_FAR)
 		store_forget(r->cfg.store, p->pos, p->len);
 	r->read_pos = p->pos + p->len;
-	p->next = NULL;
-	*r->ahead_tail = p;
-	r->ahead_tail = &p->next;
+	STAILQ_INSERT_TAIL(&r->ahead, p, entry);
 	r->n_ahead++;
 	return 1;
 }
@@ -358,19 +355,17 @@ static bool send_piece(struct replicator *r)
 {
 	grpc_byte_buffer *bb;
 	struct piece *p;
-	int rc = r->ahead ? 1 : read_ahead(r);
+	int rc = STAILQ_EMPTY(&r->ahead) ? read_ahead(r) : 1;
 
 	if (rc < 0) {
 		replicator_set_reason(r, err_detail(rc));
 		step_close(&r->step, class_of(rc));
 		return true;
 	}
-	p = r->ahead;
+	p = STAILQ_FIRST(&r->ahead);
 	if (!p)
 		return false;
-	r->ahead = p->next;
-	if (!r->ahead)
-		r->ahead_tail = &r->ahead;
+	STAILQ_REMOVE_HEAD(&r->ahead, entry);
 	r->n_ahead--;
 	r->sending_len = p->len;
 	step_sending(&r->step, clock_mono_ns(), p->pos, p->len);

@@ -52,7 +52,7 @@ struct replicator {
 	uint64_t probe_ns;    /* when an answer was asked for; 0: never */
 	struct step step;
 	struct client_stream *stream;
-	struct piece *ahead, **ahead_tail; /* read, not sent */
+	struct piece_list ahead; /* read, not sent */
 	unsigned n_ahead;
 	uint64_t read_pos; /* what follows here is read next */
 	size_t sending_len;
