@@ -20,6 +20,7 @@
 #include "params.h"
 #include "seal.h"
 #include "sign.h"
+#include "store.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -132,7 +133,7 @@ static int revive_catalog(struct log *log)
 	int rc = catalog_reopen(log->catalog);
 
 	if (rc == 0)
-		rc = catalog_catch_up(log->catalog, log->params, log->store, NULL, NULL);
+		rc = catalog_catch_up(log->catalog, log->params, store_storage(log->store), NULL, NULL);
 	if (rc == 0)
 		rc = catalog_newest(log->catalog, &newest);
 	if (rc < 0)

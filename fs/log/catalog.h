@@ -26,7 +26,7 @@
 
 struct catalog;
 struct head;
-struct store;
+struct storage;
 struct params;
 
 struct head_ref {
@@ -128,7 +128,7 @@ MUST_CHECK int catalog_get_cursor(struct catalog *c, const char *name, void *val
  * covers is not as the head says, or catalog and log do not agree; -ERR_VERSION; -errno.  Heads
  * up to the fault stay in.
  */
-MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st,
+MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *st,
 				void (*progress)(void *ctx, uint64_t pos), void *ctx);
 
 /*
@@ -138,7 +138,7 @@ MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struc
  * log's start.  Returns as that.
  */
 MUST_CHECK int catalog_remove(const char *volume_dir);
-MUST_CHECK int catalog_rebuild(const char *volume_dir, const struct params *p, struct store *st,
+MUST_CHECK int catalog_rebuild(const char *volume_dir, const struct params *p, struct storage *st,
 			       void (*progress)(void *ctx, uint64_t pos), void *ctx);
 
 #endif /* !CATALOG_H_ */

@@ -17,7 +17,7 @@
 #include "judge.h"
 #include "params.h"
 #include "scan.h"
-#include "store.h"
+#include "storage.h"
 
 #include "err.h"
 
@@ -169,7 +169,7 @@ int history_commit(struct history *h, struct catalog *c)
 	return 0;
 }
 
-int history_read_head(const struct params *params, struct store *st, const struct head_ref *ref,
+int history_read_head(const struct params *params, struct storage *st, const struct head_ref *ref,
 		      struct head *out, uint8_t out_leaf[HASH_LEN])
 {
 	uint8_t *block;
@@ -181,7 +181,7 @@ int history_read_head(const struct params *params, struct store *st, const struc
 	block = malloc(HEAD_BLOCK_MAX);
 	if (!block)
 		return -ENOMEM;
-	rc = store_read(st, ref->pos, ref->stored_len, block);
+	rc = storage_read(st, ref->pos, ref->stored_len, block);
 	if (rc == 0)
 		rc = head_judge(params, ref->pos, block, ref->stored_len, out);
 	if (rc == 0 && out->stored_len != ref->stored_len)
@@ -203,7 +203,7 @@ done:
 }
 
 /* Stand right after the head that ${ref} tells of. */
-static int stand_at(struct history *h, struct catalog *c, struct store *st,
+static int stand_at(struct history *h, struct catalog *c, struct storage *st,
 		    const struct head_ref *ref)
 {
 	uint64_t number = segment_of(ref->pos);
@@ -214,7 +214,7 @@ static int stand_at(struct history *h, struct catalog *c, struct store *st,
 	rc = history_read_head(h->params, st, ref, &h->head, leaf);
 	if (rc < 0)
 		return rc;
-	rc = store_read(st, segment_start(number), sizeof(block), block);
+	rc = storage_read(st, segment_start(number), sizeof(block), block);
 	if (rc < 0)
 		return rc;
 	rc = segment_header_decode(block, number, &s);
@@ -238,7 +238,7 @@ static int stand_at(struct history *h, struct catalog *c, struct store *st,
 	return 0;
 }
 
-int history_resume(struct history *h, struct catalog *c, struct store *st)
+int history_resume(struct history *h, struct catalog *c, struct storage *st)
 {
 	const struct params *params = h->params;
 	struct head_ref ref;

@@ -17,7 +17,7 @@ struct catalog;
 struct head_ref;
 struct params;
 struct scan_block;
-struct store;
+struct storage;
 
 /* Blocks since the newest head in a catalog: 128 MiB of hashes. */
 #define HISTORY_LEAVES_MAX (4u << 20)
@@ -39,13 +39,13 @@ void history_init(struct history *h, const struct params *params);
 void history_release(struct history *h);
 
 /*
- * history_resume(h, catalog, store): stand at the catalog's newest head, after checking that
+ * history_resume(h, catalog, st): stand at the catalog's newest head, after checking that
  * the log holds that very head and that it verifies.  An empty catalog is the empty log.  ${h}
  * is fresh from history_init().
  * Returns 0; -ERR_DAMAGED if catalog and log do not agree (rebuild the catalog); -ERR_TAMPERED;
  * -errno.
  */
-MUST_CHECK int history_resume(struct history *h, struct catalog *c, struct store *st);
+MUST_CHECK int history_resume(struct history *h, struct catalog *c, struct storage *st);
 
 /*
  * history_step(h, b, out_is_head): judge the next block.  It must follow ${h->end}: same
@@ -74,7 +74,7 @@ MUST_CHECK int history_commit(struct history *h, struct catalog *c);
  * Returns 0; -ERR_ABSENT; -ERR_DAMAGED (no such head there); -ERR_TAMPERED; -ERR_VERSION;
  * -ENOMEM; -errno.
  */
-MUST_CHECK int history_read_head(const struct params *params, struct store *st,
+MUST_CHECK int history_read_head(const struct params *params, struct storage *st,
 				 const struct head_ref *ref, struct head *out,
 				 uint8_t out_leaf[HASH_LEN]);
 

@@ -9,7 +9,7 @@
 #include "judge.h"
 
 #include "params.h"
-#include "store.h"
+#include "storage.h"
 
 #include "err.h"
 
@@ -92,13 +92,13 @@ static int search_window(const struct search *s, const uint8_t *buf, size_t len,
 	return rc;
 }
 
-int head_search(const struct params *params, struct store *st, uint64_t from, head_found_fn *fn,
+int head_search(const struct params *params, struct storage *st, uint64_t from, head_found_fn *fn,
 		void *ctx)
 {
 	struct search s = {.params = params, .origin = "embassyfs/", .fn = fn, .ctx = ctx};
 	uint64_t number = segment_of(from), size, stop;
 	uint8_t *buf;
-	int rc = store_size(st, number, &size);
+	int rc = storage_size(st, number, &size);
 
 	if (rc < 0)
 		return rc == -ERR_ABSENT ? 0 : rc;
@@ -113,7 +113,7 @@ int head_search(const struct params *params, struct store *st, uint64_t from, he
 		/* A head that the window's end cuts is whole in the next one. */
 		size_t own = len < stop - from ? len - HEAD_BLOCK_MAX : len;
 
-		rc = store_read(st, from, len, buf);
+		rc = storage_read(st, from, len, buf);
 		if (rc == 0)
 			rc = search_window(&s, buf, len, own, from);
 		from += own;

@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 struct params;
-struct store;
+struct storage;
 
 /* The longest block of a head. */
 #define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
@@ -37,7 +37,7 @@ MUST_CHECK int head_judge(const struct params *params, uint64_t pos, const void 
  * Returns 0, also where the segment has no file or loses bytes meanwhile; -ENOMEM; -errno.
  */
 typedef int head_found_fn(void *ctx, const struct head *h);
-MUST_CHECK int head_search(const struct params *params, struct store *st, uint64_t from,
+MUST_CHECK int head_search(const struct params *params, struct storage *st, uint64_t from,
 			   head_found_fn *fn, void *ctx);
 
 #endif /* !JUDGE_H_ */

@@ -17,7 +17,7 @@
 #include "history.h"
 #include "params.h"
 #include "scan.h"
-#include "store.h"
+#include "storage.h"
 #include "tail.h"
 
 #include "err.h"
@@ -34,7 +34,7 @@
 
 struct catch_up {
 	struct catalog *catalog;
-	struct store *store;
+	struct storage *storage;
 	const struct params *params;
 	void (*progress)(void *ctx, uint64_t pos);
 	void *ctx;
@@ -76,7 +76,7 @@ static int take_block(void *ctx, const struct scan_block *b)
 static int judge_end(struct catch_up *u)
 {
 	struct tail_end end = tail_of_history(&u->history, u->why_rc ? u->why : NULL, u->bad_pos);
-	int rc = tail_judge(u->params, u->store, &end);
+	int rc = tail_judge(u->params, u->storage, &end);
 
 	/* A head that lies is no disk's doing. */
 	return rc == -ERR_DAMAGED && u->why_rc ? err_say(u->why_rc, "%s", err_detail(rc)) : rc;
@@ -89,16 +89,16 @@ static int walk_once(struct catch_up *u)
 
 	history_init(&u->history, u->params);
 	u->why_rc = 0;
-	rc = history_resume(&u->history, u->catalog, u->store);
+	rc = history_resume(&u->history, u->catalog, u->storage);
 	if (rc == 0)
-		rc = scan_blocks(u->store, u->history.end, take_block, u, &result);
+		rc = scan_blocks(u->storage, u->history.end, take_block, u, &result);
 	if (rc == 0)
 		rc = judge_end(u);
 	history_release(&u->history);
 	return rc;
 }
 
-int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st,
+int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *st,
 		     void (*progress)(void *ctx, uint64_t pos), void *ctx)
 {
 	struct catch_up *u = calloc(1, sizeof(*u));
@@ -108,7 +108,7 @@ int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st
 	if (!u)
 		return -ENOMEM;
 	u->catalog = c;
-	u->store = st;
+	u->storage = st;
 	u->params = p;
 	u->progress = progress;
 	u->ctx = ctx;
@@ -125,7 +125,7 @@ int catalog_catch_up(struct catalog *c, const struct params *p, struct store *st
 	return rc;
 }
 
-int catalog_rebuild(const char *volume_dir, const struct params *p, struct store *st,
+int catalog_rebuild(const char *volume_dir, const struct params *p, struct storage *st,
 		    void (*progress)(void *ctx, uint64_t pos), void *ctx)
 {
 	struct catalog *c;

@@ -192,10 +192,10 @@ static int rebuild_catalog(struct recovery *r)
 	r->catalog = NULL;
 	history_release(r->hist);
 	history_init(r->hist, cfg->params);
-	rc = catalog_rebuild(cfg->volume_dir, cfg->params, r->store, NULL, NULL);
+	rc = catalog_rebuild(cfg->volume_dir, cfg->params, store_storage(r->store), NULL, NULL);
 	if (rc == 0)
 		rc = catalog_open(cfg->volume_dir, cfg->params->id, CATALOG_WRITE, &r->catalog);
-	return rc < 0 ? rc : history_resume(r->hist, r->catalog, r->store);
+	return rc < 0 ? rc : history_resume(r->hist, r->catalog, store_storage(r->store));
 }
 
 /* Stand at the newest head that the catalog knows, making the catalog anew if it is no use. */
@@ -212,14 +212,14 @@ static int resume(struct recovery *r)
 	if (rc == -ERR_DAMAGED)
 		return rebuild_catalog(r);
 	if (rc == 0)
-		rc = history_resume(r->hist, r->catalog, r->store);
+		rc = history_resume(r->hist, r->catalog, store_storage(r->store));
 	/* An empty one is new, or as good as new. */
 	r->fresh = rc == 0 && r->hist->head.number == 0;
 	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED)
 		return rc;
 	if (catalog_newest(r->catalog, &known) < 0)
 		return rebuild_catalog(r);
-	rc = tail_check_known(cfg->params, r->store, &known);
+	rc = tail_check_known(cfg->params, store_storage(r->store), &known);
 	return rc < 0 ? rc : rebuild_catalog(r);
 }
 
@@ -237,11 +237,11 @@ static int walk(struct recovery *r, struct log_tail *tail)
 	if (rc == 0)
 		rc = store_settle(r->store, r->hist->end);
 	if (rc == 0)
-		rc = scan_blocks(r->store, r->hist->end, take_block, r, &result);
+		rc = scan_blocks(store_storage(r->store), r->hist->end, take_block, r, &result);
 	if (rc < 0)
 		return rc;
 	end = tail_of_history(r->hist, r->why, r->refused);
-	rc = tail_judge(r->cfg->params, r->store, &end);
+	rc = tail_judge(r->cfg->params, store_storage(r->store), &end);
 	tail->dropped_bytes = end.torn_bytes;
 	return rc < 0 ? rc : cut_tail(r, end.end);
 }

@@ -317,7 +317,7 @@ static int search_fork(struct repair *r, const struct head *newest)
 	int rc = store_next(r->store, 0, &number);
 
 	while (rc == 0) {
-		rc = head_search(r->cfg->params, r->store, segment_start(number), compare_head, &f);
+		rc = head_search(r->cfg->params, store_storage(r->store), segment_start(number), compare_head, &f);
 		if (rc == 0)
 			rc = store_next(r->store, number + 1, &number);
 	}
@@ -483,7 +483,7 @@ int repair_other(const struct repair_config *cfg,
 	if (rc == 0)
 		rc = check_newest(&r, &c.newest);
 	if (rc == 0)
-		rc = scan_blocks(r.store, 0, compare_block, &c, &result);
+		rc = scan_blocks(store_storage(r.store), 0, compare_block, &c, &result);
 	out->heads = rc == 0 ? c.newest.number : 0;
 	free(r.good);
 	free(r.bad);

@@ -12,7 +12,7 @@
 
 #include "scan.h"
 
-#include "store.h"
+#include "storage.h"
 
 #include "err.h"
 
@@ -25,8 +25,8 @@
 _Static_assert(WINDOW_LEN > BLOCK_STORED_MAX, "a block fits the window");
 
 struct walk {
-	struct store *st;
-	uint8_t *buf;	    /* WINDOW_LEN bytes: the positions from buf_pos on */
+	struct storage *st;
+	uint8_t *buf; /* WINDOW_LEN bytes: the positions from buf_pos on */
 	uint64_t buf_pos;
 	size_t buf_len;
 	uint64_t number;    /* segment */
@@ -49,7 +49,7 @@ static uint64_t bytes_left(const struct walk *w)
 static int look_again(struct walk *w)
 {
 	uint64_t off = w->pos - segment_start(w->number);
-	int rc = store_size(w->st, w->number, &w->size);
+	int rc = storage_size(w->st, w->number, &w->size);
 
 	w->buf_len = 0;
 	if (rc == -ERR_ABSENT)
@@ -79,7 +79,7 @@ static int fill(struct walk *w, size_t len, const uint8_t **out)
 		w->buf_pos = w->pos;
 		w->buf_len = keep;
 		want = left < WINDOW_LEN ? (size_t)left : WINDOW_LEN;
-		rc = store_read(w->st, w->pos + keep, want - keep, w->buf + keep);
+		rc = storage_read(w->st, w->pos + keep, want - keep, w->buf + keep);
 		if (rc < 0)
 			return rc;
 		w->buf_len = want;
@@ -135,8 +135,8 @@ static int leave_segment(struct walk *w, enum place place, bool *out_more,
 			 enum scan_verdict *out_verdict)
 {
 	uint64_t next;
-	int rc = w->number < SEGMENT_NUMBER_MAX ? store_next(w->st, w->number + 1, &next) :
-						  -ERR_ABSENT;
+	int rc = w->number < SEGMENT_NUMBER_MAX ? storage_next(w->st, w->number + 1, &next)
+						: -ERR_ABSENT;
 
 	*out_more = rc == 0;
 	if (rc == -ERR_ABSENT) {
@@ -192,13 +192,13 @@ static int enter_first(struct walk *w, uint64_t from)
 	int rc;
 
 	if (from == segment_start(number)) {
-		rc = store_next(w->st, number, &number);
+		rc = storage_next(w->st, number, &number);
 		return rc < 0 ? rc : enter_segment(w, number, segment_start(number));
 	}
 	return enter_segment(w, number, from);
 }
 
-int scan_blocks(struct store *st, uint64_t from, int (*fn)(void *ctx, const struct scan_block *b),
+int scan_blocks(struct storage *st, uint64_t from, int (*fn)(void *ctx, const struct scan_block *b),
 		void *ctx, struct scan_result *out)
 {
 	struct walk w = {.st = st, .looked_at = UINT64_MAX, .end = from};

@@ -9,7 +9,7 @@
 #include "compiler.h"
 #include "frame.h"
 
-struct store;
+struct storage;
 
 struct scan_block {
 	uint64_t pos;
@@ -44,7 +44,7 @@ enum { SCAN_GO = 0, SCAN_STOP = 1 };
  * Returns 0 with ${*out}; fn's negative error; -ERR_DAMAGED, with a detail naming the segment
  * and offset, for bytes that are no block in a segment that is not the last; or -errno.
  */
-MUST_CHECK int scan_blocks(struct store *st, uint64_t from,
+MUST_CHECK int scan_blocks(struct storage *st, uint64_t from,
 			   int (*fn)(void *ctx, const struct scan_block *b), void *ctx,
 			   struct scan_result *out);
 

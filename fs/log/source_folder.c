@@ -73,7 +73,7 @@ static void folder_hint(struct source *s, uint64_t pos, size_t len)
 /* Bring a catalog of our own up to date; heads up to a fault stay in. */
 static int catch_up(struct folder *f)
 {
-	int rc = catalog_catch_up(f->catalog, &f->params, f->store, NULL, NULL);
+	int rc = catalog_catch_up(f->catalog, &f->params, store_storage(f->store), NULL, NULL);
 
 	return f->partial && (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) ? 0 : rc;
 }
@@ -149,7 +149,7 @@ static int folder_head_at(struct source *s, int64_t time_ns, struct head *out)
 		rc = find_at(f, time_ns, &ref);
 	if (rc == -ERR_ABSENT)
 		return -ERR_TOO_EARLY;
-	return rc < 0 ? rc : history_read_head(&f->params, f->store, &ref, out, NULL);
+	return rc < 0 ? rc : history_read_head(&f->params, store_storage(f->store), &ref, out, NULL);
 }
 
 static int folder_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
@@ -167,7 +167,7 @@ static int folder_heads(struct source *s, uint64_t first, size_t n, struct head 
 				rc = find_number(f, first, &ref);
 		}
 		if (rc == 0)
-			rc = history_read_head(&f->params, f->store, &ref, &out[i], NULL);
+			rc = history_read_head(&f->params, store_storage(f->store), &ref, &out[i], NULL);
 		else if (rc == -ERR_ABSENT && i > 0)
 			break;
 		if (rc < 0)
@@ -253,13 +253,13 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 static int stand(struct folder *f, struct history *h)
 {
 	struct head_ref known;
-	int rc = history_resume(h, f->catalog, f->store);
+	int rc = history_resume(h, f->catalog, store_storage(f->store));
 
 	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED)
 		return rc;
 	if (catalog_newest(f->catalog, &known) < 0)
 		return -ERR_ABSENT;
-	rc = tail_check_known(&f->params, f->store, &known);
+	rc = tail_check_known(&f->params, store_storage(f->store), &known);
 	return rc < 0 && !f->partial ? rc : -ERR_ABSENT;
 }
 
@@ -277,14 +277,14 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 	history_init(&w->history, &f->params);
 	rc = stand(f, &w->history);
 	if (rc == 0)
-		rc = scan_blocks(f->store, w->history.end, take_tail_block, w, &result);
+		rc = scan_blocks(store_storage(f->store), w->history.end, take_tail_block, w, &result);
 	end = tail_of_history(&w->history, w->why, w->refused);
 	end.acknowledged = catalog_is_whole(f->catalog) > 0;
 	*out_end = end.end;
 	history_release(&w->history);
 	if (rc < 0 || w->full || f->partial)
 		return rc;
-	return tail_judge(&f->params, f->store, &end);
+	return tail_judge(&f->params, store_storage(f->store), &end);
 }
 
 /* What looks like damage may be what a live writer is just writing: then it moves on. */

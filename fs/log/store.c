@@ -64,68 +64,83 @@ int store_folder_is_copy(const char *volume_dir)
 	return rc;
 }
 
-int store_open(const char *volume_dir, bool writable, struct store **out)
+static struct store *store_new(const char *volume_dir, bool writable)
 {
-	int volume = file_open(AT_FDCWD, volume_dir, O_RDONLY | O_DIRECTORY, 0);
-	struct store *st = NULL;
-	int rc = volume;
+	struct store *st = calloc(1, sizeof(*st));
 
-	if (rc < 0)
-		goto fail;
-	if (writable) {
-		rc = file_mkdir(volume, "log", 0700);
-		/* Also where it was there: who made it may have died, or failed, before this. */
-		if (rc == 0 || rc == -EEXIST)
-			rc = file_sync(volume);
-		if (rc < 0)
-			goto fail;
-	}
-	rc = -ENOMEM;
-	st = calloc(1, sizeof(*st));
 	if (!st)
-		goto fail;
-	st->dirfd = -1;
-	rc = file_exists(volume, "owner");
-	if (rc < 0)
-		goto fail;
-	st->is_copy = rc == 1;
-	st->dirfd = rc = file_open(volume, "log", O_RDONLY | O_DIRECTORY, 0);
-	if (rc < 0)
-		goto fail;
-	/* A segment may have got its name from a process that died before the name was durable. */
-	if (writable) {
-		rc = file_sync(st->dirfd);
-		if (rc < 0)
-			goto fail;
-	}
-	file_close(volume);
+		return NULL;
+	st->volume_fd = st->dirfd = -1;
 	st->writable = writable;
 	for (unsigned i = 0; i < STORE_OPEN_MAX; i++)
 		st->handles[i].fd = -1;
 	pthread_mutex_init(&st->mu, NULL);
 	pthread_mutex_init(&st->sizes_mu, NULL);
 	pthread_cond_init(&st->released, NULL);
-	rc = writable ? store_settle_noted(st) : 0;
+	st->dir = strdup(volume_dir);
+	if (!st->dir) {
+		store_close(st);
+		return NULL;
+	}
+	st->storage.ops = &storage_folder_ops;
+	st->storage.name = st->dir;
+	return st;
+}
+
+static int open_folders(struct store *st)
+{
+	int rc;
+
+	st->volume_fd = rc = file_open(AT_FDCWD, st->dir, O_RDONLY | O_DIRECTORY, 0);
+	if (rc < 0)
+		return rc;
+	if (st->writable) {
+		rc = file_mkdir(st->volume_fd, "log", 0700);
+		/* Also where it was there: who made it may have died, or failed, before this. */
+		if (rc == 0 || rc == -EEXIST)
+			rc = file_sync(st->volume_fd);
+		if (rc < 0)
+			return rc;
+	}
+	rc = file_exists(st->volume_fd, "owner");
+	if (rc < 0)
+		return rc;
+	st->storage.is_copy = rc == 1;
+	st->dirfd = rc = file_open(st->volume_fd, "log", O_RDONLY | O_DIRECTORY, 0);
+	if (rc < 0)
+		return rc;
+	/* A segment may have got its name from a process that died before the name was durable. */
+	return st->writable ? file_sync(st->dirfd) : 0;
+}
+
+int store_open(const char *volume_dir, bool writable, struct store **out)
+{
+	struct store *st = store_new(volume_dir, writable);
+	int rc;
+
+	if (!st)
+		return -ENOMEM;
+	rc = open_folders(st);
+	if (rc == -ENOENT || rc == -ENOTDIR)
+		rc = err_say(-ERR_NO_VOLUME, "%s: has no log folder", volume_dir);
+	if (rc == 0 && writable)
+		rc = store_settle_noted(st);
 	if (rc < 0) {
 		store_close(st);
 		return rc;
 	}
 	*out = st;
 	return 0;
+}
 
-fail:
-	if (st)
-		file_close(st->dirfd);
-	free(st);
-	file_close(volume);
-	if (rc == -ENOENT || rc == -ENOTDIR)
-		return err_say(-ERR_NO_VOLUME, "%s: has no log folder", volume_dir);
-	return rc;
+struct storage *store_storage(struct store *st)
+{
+	return &st->storage;
 }
 
 bool store_is_copy(const struct store *st)
 {
-	return st->is_copy;
+	return st->storage.is_copy;
 }
 
 void store_close(struct store *st)
@@ -137,10 +152,12 @@ void store_close(struct store *st)
 		file_close(st->handles[i].fd);
 	}
 	file_close(st->dirfd);
+	file_close(st->volume_fd);
 	pthread_cond_destroy(&st->released);
 	pthread_mutex_destroy(&st->mu);
 	pthread_mutex_destroy(&st->sizes_mu);
 	free(st->stored.sizes);
+	free(st->dir);
 	free(st);
 }
 
@@ -468,6 +485,21 @@ int store_truncate(struct store *st, uint64_t number, uint64_t len)
 		rc = file_sync(h->fd);
 	release(st, h);
 	store_forget_sizes(st, number);
+	return rc;
+}
+
+int store_punch(struct store *st, uint64_t pos, uint64_t len)
+{
+	uint64_t off = pos % SEGMENT_SIZE;
+	struct handle *h;
+	int rc;
+
+	assert(st->writable && len <= SEGMENT_SIZE - off);
+	rc = acquire(st, segment_of(pos), false, &h);
+	if (rc < 0)
+		return rc;
+	rc = file_punch(h->fd, off, len);
+	release(st, h);
 	return rc;
 }
 

@@ -17,6 +17,7 @@
 
 #define STORE_OPEN_MAX 64
 
+struct storage;
 struct store;
 
 /*
@@ -26,6 +27,12 @@ struct store;
  */
 MUST_CHECK int store_open(const char *volume_dir, bool writable, struct store **out);
 void store_close(struct store *st);
+
+/*
+ * store_storage(st): the same volume as storage.h has it, borrowed: for whoever reads a log, whatever
+ * keeps it.  Of a store that is not writable, what reads alone may be called.
+ */
+struct storage *store_storage(struct store *st);
 
 /*
  * store_is_copy(st): whether the folder is an embassy's copy (it had a file "owner" when it was
@@ -154,6 +161,12 @@ MUST_CHECK int store_settle_noted(struct store *st);
  * Returns 0, -ERR_ABSENT or -errno.
  */
 MUST_CHECK int store_truncate(struct store *st, uint64_t number, uint64_t len);
+
+/*
+ * store_punch(st, pos, len): give back the space of a range in one segment's file, which keeps its
+ * length; it reads as zeros.  Returns 0, -ERR_ABSENT, -EOPNOTSUPP or -errno.
+ */
+MUST_CHECK int store_punch(struct store *st, uint64_t pos, uint64_t len);
 
 /* store_remove(st, number): delete a segment's file, durably.  Returns 0, -ERR_ABSENT or -errno. */
 MUST_CHECK int store_remove(struct store *st, uint64_t number);

@@ -1,9 +1,10 @@
 #ifndef STORE_INTERNAL_H_
 #define STORE_INTERNAL_H_
 
-/* What store.c and spare.c share. */
+/* What store*.c, spare.c and note.c share. */
 
 #include "locks.h"
+#include "storage.h"
 #include "store.h"
 
 #include <pthread.h>
@@ -32,9 +33,15 @@ struct stored {
 };
 
 struct store {
-	int dirfd;
-	bool writable, is_copy;
+	struct storage storage; /* first: see store_storage() */
+	char *dir;		/* the volume's folder */
+	int volume_fd, dirfd;	/* that, and its log */
+	bool writable;
 	_Atomic bool no_direct; /* the filesystem refused O_DIRECT */
+	/* Of the one writer that storage.h speaks of. */
+	uint64_t unsynced; /* see storage_volume.c */
+	bool noted;	   /* a segment may be, see store_settle_noted() */
+
 	pthread_mutex_t mu;
 	pthread_cond_t released;
 	/* Guarded by mu. */
@@ -45,6 +52,9 @@ struct store {
 	/* Guarded by sizes_mu. */
 	struct stored stored;
 };
+
+/* What storage.h asks of a volume's folder; see storage_volume.c. */
+extern const struct storage_ops storage_folder_ops;
 
 /* store_forget_sizes(st, number): segment ${number} has another length now, or is gone. */
 void store_forget_sizes(struct store *st, uint64_t number) EXCLUDES(st->sizes_mu);

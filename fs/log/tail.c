@@ -50,7 +50,7 @@
 #include "frame.h"
 #include "history.h"
 #include "judge.h"
-#include "store.h"
+#include "storage.h"
 
 #include "err.h"
 
@@ -69,7 +69,7 @@ typedef unsigned long long ull;
 
 struct tail {
 	const struct params *params;
-	struct store *store;
+	struct storage *storage;
 	uint64_t last, from, file_end; /* the segment, E, and where its file ends */
 	uint64_t suspect;	       /* at or below E */
 	const char *reason;	       /* why the walk refused the block at E; NULL: none */
@@ -79,14 +79,15 @@ static int refuse(const struct tail *t, const char *why)
 {
 	char out[200];
 
-	if (store_is_copy(t->store))
+	if (t->storage->is_copy)
 		snprintf(out, sizeof(out),
 			 "stop the server and heal the folder with 'embassy check FOLDER "
 			 "--log-only --repair --from' another copy");
 	else
-		snprintf(out, sizeof(out),
-			 "heal it with 'embassy check VOLUME --repair --from' an embassy or another "
-			 "copy; what is whole can be mounted with -o partial");
+		snprintf(
+			out, sizeof(out),
+			"heal it with 'embassy check VOLUME --repair --from' an embassy or another "
+			"copy; what is whole can be mounted with -o partial");
 	return err_say(-ERR_DAMAGED,
 		       "segment %016llx: damage at position %llu, no tail of a crash: %s%s%s%s; "
 		       "nothing was cut off; %s",
@@ -101,7 +102,7 @@ static int read_padded(const struct tail *t, uint64_t pos, size_t len, uint8_t *
 	size_t n = left < len ? (size_t)left : len;
 
 	memset(out + n, 0, len - n);
-	return n > 0 ? store_read(t->store, pos, n, out) : 0;
+	return n > 0 ? storage_read(t->storage, pos, n, out) : 0;
 }
 
 static bool all_zero(const uint8_t *p, size_t len)
@@ -193,26 +194,26 @@ static int judge_rest(const struct tail *t, bool acknowledged)
 		rc = may_be_unwritten(t, end, &unwritten);
 	if (rc == 0 && !unwritten)
 		return refuse(t, "what lies there was written whole, and is not what was written");
-	if (rc < 0 || (acknowledged && store_is_copy(t->store)))
+	if (rc < 0 || (acknowledged && t->storage->is_copy))
 		return rc;
-	rc = head_search(t->params, t->store, t->from, take_first, &head);
+	rc = head_search(t->params, t->storage, t->from, take_first, &head);
 	if (rc <= 0)
 		return rc;
 	snprintf(why, sizeof(why), "head %llu at %llu covers it", (ull)head.number, (ull)head.pos);
 	return refuse(t, why);
 }
 
-int tail_judge(const struct params *params, struct store *st, struct tail_end *out)
+int tail_judge(const struct params *params, struct storage *st, struct tail_end *out)
 {
-	struct tail t = {.params = params, .store = st};
+	struct tail t = {.params = params, .storage = st};
 	uint64_t size, start, last_byte;
 	bool closed;
-	int rc = store_last(st, &t.last);
+	int rc = storage_last(st, &t.last);
 
 	out->torn_bytes = 0;
 	t.reason = out->why && *out->why ? out->why : NULL;
 	if (rc == 0)
-		rc = store_size(st, t.last, &size);
+		rc = storage_size(st, t.last, &size);
 	if (rc < 0)
 		return rc == -ERR_ABSENT ? 0 : rc;
 	if (t.reason && segment_of(out->refused) < t.last) {
@@ -225,7 +226,7 @@ int tail_judge(const struct params *params, struct store *st, struct tail_end *o
 	assert(out->suspect <= out->end);
 	t.suspect = out->suspect > start ? out->suspect : start;
 	t.file_end = start + (size < SEGMENT_SIZE ? size : SEGMENT_SIZE);
-	closed = !store_is_copy(st) && size < SEGMENT_SIZE;
+	closed = !st->is_copy && size < SEGMENT_SIZE;
 	if (closed && (t.from < t.file_end || t.from == start))
 		return refuse(&t, "the file was closed at its last block, and no block lies there");
 	if (t.from >= t.file_end)
@@ -248,10 +249,12 @@ struct tail_end tail_of_history(const struct history *h, const char *why, uint64
 	return t;
 }
 
-int tail_check_known(const struct params *params, struct store *st, const struct head_ref *known)
+int tail_check_known(const struct params *params, struct storage *st, const struct head_ref *known)
 {
-	struct tail t = {
-		.params = params, .store = st, .last = segment_of(known->pos), .from = known->pos};
+	struct tail t = {.params = params,
+			 .storage = st,
+			 .last = segment_of(known->pos),
+			 .from = known->pos};
 	struct head head;
 	char why[200], reason[200];
 	int rc;

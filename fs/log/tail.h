@@ -16,7 +16,7 @@
 struct head_ref;
 struct history;
 struct params;
-struct store;
+struct storage;
 
 struct tail_end {
 	/* In: where the walk ended, after the last block that it accepted; 0: no block at all. */
@@ -51,7 +51,7 @@ struct tail_end {
  * detail that names the segment, the reason and the way out: it is damage, and nothing may be cut;
  * -ENOMEM; -errno.
  */
-MUST_CHECK int tail_judge(const struct params *params, struct store *st, struct tail_end *t);
+MUST_CHECK int tail_judge(const struct params *params, struct storage *st, struct tail_end *t);
 
 /*
  * tail_of_history(h, why, refused): the question of a walk that ended where ${h} stands, with its end,
@@ -64,7 +64,7 @@ struct tail_end tail_of_history(const struct history *h, const char *why, uint64
  * its newest, ${known}.
  * Returns 0 if it does; -ERR_DAMAGED, with a detail likewise, if it does not; -ENOMEM; -errno.
  */
-MUST_CHECK int tail_check_known(const struct params *params, struct store *st,
+MUST_CHECK int tail_check_known(const struct params *params, struct storage *st,
 				const struct head_ref *known);
 
 #endif /* !TAIL_H_ */

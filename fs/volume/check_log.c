@@ -168,7 +168,7 @@ static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out
 	end.end = pos;
 	end.acknowledged = p->catalog_whole;
 	end.why = why;
-	rc = tail_judge(&p->c->params, p->c->store, &end);
+	rc = tail_judge(&p->c->params, store_storage(p->c->store), &end);
 	*out_torn = end.torn_bytes;
 	return rc;
 }
@@ -255,7 +255,7 @@ static int scan_all(struct log_pass *p, struct scan_result *res)
 
 	for (;;) {
 		p->end = from;
-		rc = scan_blocks(p->c->store, from, on_block, p, res);
+		rc = scan_blocks(store_storage(p->c->store), from, on_block, p, res);
 		if (rc != -ERR_DAMAGED)
 			return rc;
 		p->broken = true;
@@ -363,7 +363,7 @@ static int judge_catalog(struct log_pass *p)
 	}
 	catalog_close(p->catalog);
 	p->catalog = NULL;
-	rc = catalog_rebuild(c->cfg->dir, &c->params, c->store, NULL, NULL);
+	rc = catalog_rebuild(c->cfg->dir, &c->params, store_storage(c->store), NULL, NULL);
 	if (rc < 0)
 		return rc;
 	c->counts->catalog_rebuilt = true;

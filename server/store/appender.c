@@ -77,7 +77,7 @@ static int load(struct appender *a)
 
 	pthread_rwlock_rdlock(&c->gate);
 	if (c->catalog)
-		rc = history_resume(&a->history, c->catalog, c->store);
+		rc = history_resume(&a->history, c->catalog, store_storage(c->store));
 	pthread_rwlock_unlock(&c->gate);
 	if (rc < 0)
 		return rc;

@@ -73,7 +73,7 @@ static int try_resume(struct copy *c, struct history *h)
 
 	if (rc < 0)
 		return rc;
-	rc = history_resume(h, c->catalog, c->store);
+	rc = history_resume(h, c->catalog, store_storage(c->store));
 	if (rc < 0) {
 		catalog_close(c->catalog);
 		c->catalog = NULL;
@@ -97,7 +97,7 @@ static int check_known_head(struct copy *c, const struct params *p)
 	catalog_close(catalog);
 	if (rc < 0)
 		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
-	rc = tail_check_known(p, c->store, &known);
+	rc = tail_check_known(p, store_storage(c->store), &known);
 	return rc == -ERR_DAMAGED ? err_say(rc, "%s: %s", c->dir, err_detail(rc)) : rc;
 }
 
@@ -142,7 +142,7 @@ static int complete(struct copy *c, const struct params *p, uint64_t from)
 			  "%s: the catalog is not whole; making it from the log", c->dir);
 	rc = store_settle(c->store, from);
 	if (rc == 0)
-		rc = catalog_catch_up(c->catalog, p, c->store, NULL, NULL);
+		rc = catalog_catch_up(c->catalog, p, store_storage(c->store), NULL, NULL);
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
 		return refuse(c, rc);
 	if (rc == 0)
@@ -166,7 +166,7 @@ static int resume(struct copy *c, const struct params *p, struct history *h)
 		return rc;
 	history_release(h);
 	history_init(h, p);
-	return history_resume(h, c->catalog, c->store);
+	return history_resume(h, c->catalog, store_storage(c->store));
 }
 
 /* The walk over what follows the newest head. */
@@ -263,13 +263,13 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	rc = store_settle(c->store, h->end);
 	if (rc < 0)
 		return rc;
-	rc = scan_blocks(c->store, h->end, visit, &t, &found);
+	rc = scan_blocks(store_storage(c->store), h->end, visit, &t, &found);
 	if (rc < 0)
 		return rc;
 	/* The catalog is whole by now. */
 	end = tail_of_history(h, t.why, t.refused);
 	end.acknowledged = true;
-	rc = tail_judge(p, c->store, &end);
+	rc = tail_judge(p, store_storage(c->store), &end);
 	if (rc == -ERR_DAMAGED)
 		rc = err_say(rc, "%s: %s", c->dir, err_detail(rc));
 	if (rc < 0)

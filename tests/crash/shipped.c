@@ -45,7 +45,7 @@ void shipped_load(struct shipped *s, const char *dir)
 	memset(s, 0, sizeof(*s));
 	rc = store_open(dir, false, &st);
 	if (rc == 0)
-		rc = scan_blocks(st, 0, take, s, &result);
+		rc = scan_blocks(store_storage(st), 0, take, s, &result);
 	if (rc < 0)
 		ground_die("%s: %s", dir, err_detail(rc));
 	store_close(st);

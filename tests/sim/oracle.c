@@ -18,6 +18,7 @@
 #include "params.h"
 #include "scan.h"
 #include "source.h"
+#include "store.h"
 #include "world.h"
 
 #include <assert.h>
@@ -344,7 +345,7 @@ void oracle_opened(struct log *log, struct store *store, const struct log_tail *
 	w.plain = malloc(BLOCK_PLAIN_MAX);
 	w.want = malloc(BLOCK_PLAIN_MAX);
 	assert(w.plain && w.want);
-	rc = scan_blocks(store, checked_end, visit, &w, &found);
+	rc = scan_blocks(store_storage(store), checked_end, visit, &w, &found);
 	free(w.plain);
 	free(w.want);
 	if (rc < 0)

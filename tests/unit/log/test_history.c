@@ -267,7 +267,7 @@ Test(history, commit_and_resume)
 	cr_assert_eq(ref.number, 2);
 
 	history_init(&again, &s->params);
-	cr_assert_eq(history_resume(&again, c, s->store), 0, "%s", err_detail(-ERR_DAMAGED));
+	cr_assert_eq(history_resume(&again, c, store_storage(s->store)), 0, "%s", err_detail(-ERR_DAMAGED));
 	cr_assert_eq(again.end, s->pos);
 	cr_assert_eq(again.head.number, 2);
 	cr_assert_eq(again.head.stored_len, s->newest.stored_len);
@@ -291,7 +291,7 @@ static int resume(struct catalog *c)
 	int rc;
 
 	history_init(&again, &s->params);
-	rc = history_resume(&again, c, s->store);
+	rc = history_resume(&again, c, store_storage(s->store));
 	if (rc < 0)
 		cr_assert(again.merkle.n == 0 && again.head.number == 0 && !again.leaves);
 	history_release(&again);
@@ -344,16 +344,16 @@ Test(history, read_head_checks_the_reference)
 	struct head_ref ref = {s->newest.number, s->newest.pos, s->newest.stored_len, 0};
 	struct head head;
 
-	cr_assert_eq(history_read_head(&s->params, s->store, &ref, &head, NULL), 0);
+	cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &ref, &head, NULL), 0);
 	cr_assert_eq(head.n_blocks, s->newest.n_blocks);
 	ref.number++;
-	cr_assert_eq(history_read_head(&s->params, s->store, &ref, &head, NULL), -ERR_DAMAGED);
+	cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &ref, &head, NULL), -ERR_DAMAGED);
 	ref.number--;
 	ref.stored_len--;
-	cr_assert_eq(history_read_head(&s->params, s->store, &ref, &head, NULL), -ERR_DAMAGED);
+	cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &ref, &head, NULL), -ERR_DAMAGED);
 	ref.stored_len = UINT32_MAX;
-	cr_assert_eq(history_read_head(&s->params, s->store, &ref, &head, NULL), -ERR_DAMAGED);
+	cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &ref, &head, NULL), -ERR_DAMAGED);
 	ref.stored_len = s->newest.stored_len;
 	ref.pos += SEGMENT_SIZE;
-	cr_assert_eq(history_read_head(&s->params, s->store, &ref, &head, NULL), -ERR_ABSENT);
+	cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &ref, &head, NULL), -ERR_ABSENT);
 }

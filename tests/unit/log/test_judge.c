@@ -97,7 +97,7 @@ static unsigned count_from(uint64_t from)
 {
 	struct found f = {.n = 0};
 
-	cr_assert_eq(head_search(&s->params, s->store, from, take, &f), 0);
+	cr_assert_eq(head_search(&s->params, store_storage(s->store), from, take, &f), 0);
 	for (unsigned i = 0; i < f.n; i++) {
 		cr_assert_geq(f.pos[i], from);
 		cr_assert(i == 0 || f.pos[i] > f.pos[i - 1]);
@@ -115,7 +115,7 @@ Test(judge, search)
 	cr_assert_eq(count_from(0), 2);
 	cr_assert_eq(count_from(s->newest.pos), 1);
 	cr_assert_eq(count_from(s->newest.pos + 1), 0);
-	cr_assert_eq(head_search(&s->params, s->store, 0, take, &f), 7);
+	cr_assert_eq(head_search(&s->params, store_storage(s->store), 0, take, &f), 7);
 	cr_assert_eq(count_from(segment_start(5)), 0);
 	cr_assert_eq(store_truncate(s->store, 0, SEGMENT_SIZE), 0);
 	cr_assert_eq(count_from(from), 0);

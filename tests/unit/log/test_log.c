@@ -238,7 +238,7 @@ static void check_files(struct log_fixture *f, uint64_t heads, uint64_t end)
 	merkle_init(&w.m);
 	cr_assert_eq(store_open(f->dir, false, &st), 0);
 	cr_assert_eq(catalog_open(f->dir, f->params.id, CATALOG_READ, &w.catalog), 0);
-	cr_assert_eq(scan_blocks(st, 0, walk_block, &w, &result), 0);
+	cr_assert_eq(scan_blocks(store_storage(st), 0, walk_block, &w, &result), 0);
 	cr_assert_eq(result.verdict, SCAN_END);
 	cr_assert_eq(w.heads, heads);
 	cr_assert_eq(w.end, end);

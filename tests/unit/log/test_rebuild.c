@@ -35,7 +35,7 @@ TestSuite(rebuild, .init = setup, .fini = teardown);
 
 static int rebuild(void)
 {
-	return catalog_rebuild(s->dir, &s->params, s->store, NULL, NULL);
+	return catalog_rebuild(s->dir, &s->params, store_storage(s->store), NULL, NULL);
 }
 
 static struct catalog *open_catalog(void)
@@ -80,7 +80,7 @@ static void ask(struct answers *a)
 		cr_assert_eq(catalog_head(c, i, &a->ref[a->n]), 0);
 		cr_assert_eq(catalog_head_at(c, a->ref[a->n].time_ns, &at), 0);
 		cr_assert_eq(at.number, i);
-		cr_assert_eq(history_read_head(&s->params, s->store, &at, &head, NULL), 0);
+		cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &at, &head, NULL), 0);
 		cr_assert_eq(catalog_merkle(c, head.n_blocks, &m), 0);
 		merkle_root(&m, a->root[a->n]);
 		cr_assert_arr_eq(a->root[a->n], head.root, HASH_LEN);
@@ -125,12 +125,12 @@ Test(rebuild, equals_the_original)
 	s->epoch = 2;
 	s->next = 5;
 	synthetic_grow(s, 3, 5, 70);
-	cr_assert_eq(scan_blocks(s->store, 0, follow, &c, &r), 0);
+	cr_assert_eq(scan_blocks(store_storage(s->store), 0, follow, &c, &r), 0);
 	catalog_close(c);
 	ask(before);
 	cr_assert_eq(before->n, 23);
 
-	cr_assert_eq(catalog_rebuild(s->dir, &s->params, s->store, progress, &reached), 0);
+	cr_assert_eq(catalog_rebuild(s->dir, &s->params, store_storage(s->store), progress, &reached), 0);
 	cr_assert_gt(reached, segment_start(6));
 	ask(after);
 	cr_assert_arr_eq(before, after, sizeof(*before));
@@ -141,14 +141,14 @@ Test(rebuild, catches_up)
 {
 	struct catalog *c = open_catalog();
 
-	cr_assert_eq(catalog_catch_up(c, &s->params, s->store, NULL, NULL), 0);
+	cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL), 0);
 	for (uint64_t i = 1; i <= 5; i++) {
 		struct head_ref ref;
 
 		synthetic_grow(s, 1, 1, 3);
 		synthetic_data(s, 100); /* covered by the next */
-		cr_assert_eq(catalog_catch_up(c, &s->params, s->store, NULL, NULL), 0);
-		cr_assert_eq(catalog_catch_up(c, &s->params, s->store, NULL, NULL), 0);
+		cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL), 0);
+		cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL), 0);
 		cr_assert_eq(catalog_newest(c, &ref), 0);
 		cr_assert_eq(ref.number, i);
 	}

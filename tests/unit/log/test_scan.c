@@ -49,7 +49,7 @@ static int scan(uint64_t from, struct seen *seen, struct scan_result *r)
 {
 	merkle_init(&seen->merkle);
 	seen->stop_at = UINT64_MAX;
-	return scan_blocks(s->store, from, see, seen, r);
+	return scan_blocks(store_storage(s->store), from, see, seen, r);
 }
 
 static void assert_all_seen(const struct seen *seen)
@@ -223,10 +223,10 @@ Test(scan, callback_stops_or_fails)
 	second = s->pos;
 	synthetic_data(s, 100);
 	merkle_init(&seen.merkle);
-	cr_assert_eq(scan_blocks(s->store, 0, see, &seen, &r), 0);
+	cr_assert_eq(scan_blocks(store_storage(s->store), 0, see, &seen, &r), 0);
 	cr_assert_eq(r.verdict, SCAN_STOPPED);
 	cr_assert_eq(r.end, second);
 	merkle_init(&seen.merkle);
 	seen.rc = -ERR_FORKED;
-	cr_assert_eq(scan_blocks(s->store, 0, see, &seen, &r), -ERR_FORKED);
+	cr_assert_eq(scan_blocks(store_storage(s->store), 0, see, &seen, &r), -ERR_FORKED);
 }

@@ -43,7 +43,7 @@ static void catch_up(void)
 {
 	if (!writer)
 		cr_assert_eq(catalog_open(s->dir, s->params.id, CATALOG_WRITE, &writer), 0);
-	cr_assert_eq(catalog_catch_up(writer, &s->params, s->store, NULL, NULL), 0);
+	cr_assert_eq(catalog_catch_up(writer, &s->params, store_storage(s->store), NULL, NULL), 0);
 }
 
 static struct source *open_source(void)

@@ -51,7 +51,7 @@ static void become_copy(void)
 static int judge(bool acknowledged, uint64_t *torn)
 {
 	struct tail_end t = {.end = end, .suspect = end, .acknowledged = acknowledged};
-	int rc = tail_judge(&s->params, s->store, &t);
+	int rc = tail_judge(&s->params, store_storage(s->store), &t);
 
 	*torn = t.torn_bytes;
 	return rc;
@@ -193,18 +193,18 @@ Test(tail, a_head_that_the_catalog_knows)
 			       s->newest.time_ns};
 	uint8_t b;
 
-	cr_assert_eq(tail_check_known(&s->params, s->store, &ref), 0);
+	cr_assert_eq(tail_check_known(&s->params, store_storage(s->store), &ref), 0);
 	cr_assert_eq(store_read(s->store, ref.pos + 50, 1, &b), 0);
 	b ^= 1;
 	put(ref.pos + 50, &b, 1);
-	cr_assert_eq(tail_check_known(&s->params, s->store, &ref), -ERR_DAMAGED);
+	cr_assert_eq(tail_check_known(&s->params, store_storage(s->store), &ref), -ERR_DAMAGED);
 	cr_assert_not_null(strstr(err_detail(-ERR_DAMAGED), "head 4 is in the catalog"));
 	cr_assert_not_null(strstr(err_detail(-ERR_DAMAGED), "--repair"));
 	ref.pos = segment_start(2) + 500;
-	cr_assert_eq(tail_check_known(&s->params, s->store, &ref), -ERR_DAMAGED);
+	cr_assert_eq(tail_check_known(&s->params, store_storage(s->store), &ref), -ERR_DAMAGED);
 	/* What no log can hold is the catalog's fault. */
 	ref.stored_len = 100000;
-	cr_assert_eq(tail_check_known(&s->params, s->store, &ref), 0);
+	cr_assert_eq(tail_check_known(&s->params, store_storage(s->store), &ref), 0);
 }
 
 static int fail_reads(void *ctx, const char *op)

@@ -105,10 +105,10 @@ void synth_reopen(struct synth *s, const char *dir, uint64_t seed, uint64_t rand
 	open_parts(s, dir);
 	if (catalog_newest(s->catalog, &(struct head_ref){0}) < 0) {
 		catalog_close(s->catalog);
-		MUST(catalog_rebuild(dir, &s->params, s->store, NULL, NULL));
+		MUST(catalog_rebuild(dir, &s->params, store_storage(s->store), NULL, NULL));
 		MUST(catalog_open(dir, s->params.id, CATALOG_WRITE, &s->catalog));
 	}
-	MUST(history_resume(&s->history, s->catalog, s->store));
+	MUST(history_resume(&s->history, s->catalog, store_storage(s->store)));
 	s->newest = s->history.head;
 	s->time_ns = s->newest.time_ns;
 }
