@@ -64,11 +64,12 @@ static void call_wait(struct call *k) EXCLUDES(k->mu);
 
 /* ---- status ---- */
 
-static int rc_of_status(grpc_status_code code)
+static int rc_of_status(const struct call *k, grpc_status_code code)
 {
 	switch (code) {
 	case GRPC_STATUS_CANCELLED:
-		return -ECANCELED;
+		/* Also what a server says that is being stopped. */
+		return atomic_load(&k->client->stop) ? -ECANCELED : -ERR_UNREACHABLE;
 	case GRPC_STATUS_PERMISSION_DENIED:
 	case GRPC_STATUS_UNAUTHENTICATED:
 		return -ERR_FORBIDDEN;
@@ -113,7 +114,7 @@ static void op_finish(struct call *k)
 	pthread_mutex_unlock(&k->mu);
 	if (!last)
 		return;
-	rc = rc_of_status(k->code);
+	rc = rc_of_status(k, k->code);
 	describe(k, rc, detail);
 	k->ops->ended(k->ctx, rc, detail);
 	pthread_mutex_lock(&k->mu);
@@ -282,8 +283,9 @@ static gpr_timespec deadline_in(int timeout_ms)
 
 /* What a waiting caller gathers. */
 struct gathering {
+	struct call *call;
 	int rc;
-	bool bad; /* the server sent what it may not */
+	bool bad; /* the server sent what it may not; the call was cancelled for it */
 	char detail[DETAIL_LEN];
 	/* client_call */
 	const ProtobufCMessageDescriptor *type;
@@ -306,6 +308,14 @@ static void gather_end(void *ctx, int rc, const char *detail)
 	snprintf(g->detail, sizeof(g->detail), "%s", detail);
 }
 
+/* Nothing more is taken of a server that breaks the rules: its answer might have no end. */
+static void gather_bad(struct gathering *g)
+{
+	if (!g->bad)
+		grpc_call_cancel(g->call->call, NULL);
+	g->bad = true;
+}
+
 /* Ask, wait, and say how it ended. */
 static int ask(struct client *c, int channel, const char *method, const ProtobufCMessage *request,
 	       int timeout_ms, const struct client_stream_ops *ops, struct gathering *g)
@@ -319,6 +329,7 @@ static int ask(struct client *c, int channel, const char *method, const Protobuf
 		return rc;
 	rc = call_init(&k, c, channel, method, deadline_in(timeout_ms), ops, g);
 	if (rc == 0) {
+		g->call = &k;
 		call_begin(&k, bb);
 		call_wait(&k);
 		call_release(&k);
@@ -326,11 +337,9 @@ static int ask(struct client *c, int channel, const char *method, const Protobuf
 	grpc_byte_buffer_destroy(bb);
 	if (rc < 0)
 		return rc;
-	if (g->rc < 0)
-		return err_say(g->rc, "%s", g->detail);
-	if (g->bad)
+	if (g->bad && !atomic_load(&c->stop))
 		return err_say(-EPROTO, "%s: the answer to %s is malformed", c->address, method);
-	return 0;
+	return g->rc < 0 ? err_say(g->rc, "%s", g->detail) : 0;
 }
 
 static void call_message(void *ctx, grpc_byte_buffer *bb)
@@ -338,7 +347,7 @@ static void call_message(void *ctx, grpc_byte_buffer *bb)
 	struct gathering *g = ctx;
 
 	if (g->message || wire_unpack(g->type, bb, &g->message) < 0)
-		g->bad = true;
+		gather_bad(g);
 }
 
 int client_call(struct client *c, const char *method, const ProtobufCMessage *request,
@@ -367,7 +376,7 @@ static void read_message(void *ctx, grpc_byte_buffer *bb)
 	struct wire_bytes bytes;
 
 	if (g->bad || wire_read_decode(bb, &bytes) < 0 || bytes.len > g->len - g->got) {
-		g->bad = true;
+		gather_bad(g);
 		return;
 	}
 	wire_bytes_copy(&bytes, 0, bytes.len, g->out + g->got);

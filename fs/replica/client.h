@@ -75,7 +75,7 @@ void client_abort(struct client *c);
  * broken off, too late), -ERR_FORBIDDEN (permission), -ERR_REFUSED (failed precondition, invalid
  * argument), -ERR_NO_VOLUME (not found), -ERR_DAMAGED (data loss), -ERR_ABSENT (out of range),
  * -ERR_VERSION (no such method), -EAGAIN (aborted: busy), -ENOSPC (exhausted), -EIO (internal),
- * -EPROTO (an answer that is none), -ECANCELED (client_abort), -ENOMEM.
+ * -EPROTO (an answer that is none, or more than one), -ECANCELED (client_abort), -ENOMEM.
  */
 MUST_CHECK int client_call(struct client *c, const char *method, const ProtobufCMessage *request,
 			   const ProtobufCMessageDescriptor *type, int timeout_ms,

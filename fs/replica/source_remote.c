@@ -47,10 +47,9 @@ struct remote {
 	struct client *client;
 	struct page_cache *cache;
 	int timeout_ms;
-	uint64_t
-		newest; /* number of the head that the server showed when this was opened; 0: none */
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
+	uint64_t newest; /* number of the newest head that the server has shown; 0: none */
 	struct params *newer; /* a later volume.conf, once a head's epoch asked for it; or NULL */
 	/* number 0: none; the head's place is its number modulo the size */
 	struct head heads[HEADS_KEPT];
@@ -84,6 +83,20 @@ static int attempt_left_ms(const struct attempt *a)
 	return now_ns + MS_NS < a->end_ns ? (int)((a->end_ns - now_ns) / MS_NS) : 1;
 }
 
+/* The server has no room for this question now (or is full, which is no matter to a reader). */
+static bool is_busy(int rc)
+{
+	return rc == -EAGAIN || rc == -ENOSPC;
+}
+
+/* What a reader is told of it once its time is over. */
+static int say_busy(const struct remote *r, int rc)
+{
+	if (rc == -ENOSPC)
+		return err_say(-ERR_UNREACHABLE, "%s", err_detail(rc));
+	return err_say(-ERR_UNREACHABLE, "%s: busy", client_address(r->client));
+}
+
 /*
  * Whether to try again after ${rc}, having waited; if the server is away, with TLS files that were
  * renewed meanwhile.
@@ -92,7 +105,7 @@ static bool attempt_again(const struct remote *r, struct attempt *a, int rc)
 {
 	struct timespec ts;
 
-	if (rc != -ERR_UNREACHABLE && rc != -EAGAIN)
+	if (rc != -ERR_UNREACHABLE && !is_busy(rc))
 		return false;
 	if (rc == -ERR_UNREACHABLE)
 		(void)client_renew(r->client);
@@ -117,9 +130,7 @@ static int fetch(void *ctx, uint64_t pos, size_t len, bool patient, void *out, s
 		rc = client_read(r->client, r->params.id, pos, len, attempt_left_ms(&a), out,
 				 out_len);
 	} while (patient && attempt_again(r, &a, rc));
-	if (rc == -EAGAIN)
-		rc = err_say(-ERR_UNREACHABLE, "%s: busy", client_address(r->client));
-	return rc;
+	return is_busy(rc) ? say_busy(r, rc) : rc;
 }
 
 static int remote_read(struct source *s, uint64_t pos, size_t len, void *out)
@@ -138,7 +149,23 @@ static void keep_head(struct remote *r, const struct head *h)
 {
 	pthread_mutex_lock(&r->mu);
 	r->heads[h->number % HEADS_KEPT] = *h;
+	if (h->number > r->newest)
+		r->newest = h->number;
 	pthread_mutex_unlock(&r->mu);
+}
+
+/*
+ * The newest head that the server has shown: an answer to a question that is asked from now on cannot
+ * deny it.
+ */
+static uint64_t shown(struct remote *r)
+{
+	uint64_t number;
+
+	pthread_mutex_lock(&r->mu);
+	number = r->newest;
+	pthread_mutex_unlock(&r->mu);
+	return number;
 }
 
 static bool kept_head(struct remote *r, uint64_t number, struct head *out)
@@ -220,8 +247,8 @@ static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
 		rc = client_call(r->client, WIRE_SERVICE "Heads", &request->base,
 				 &embassyfs__v1__heads_reply__descriptor, attempt_left_ms(&a), &m);
 	} while (attempt_again(r, &a, rc));
-	if (rc == -EAGAIN)
-		return err_say(-ERR_UNREACHABLE, "%s: busy", client_address(r->client));
+	if (is_busy(rc))
+		return say_busy(r, rc);
 	if (rc < 0)
 		return rc;
 	*out = (Embassyfs__V1__HeadsReply *)m;
@@ -271,6 +298,7 @@ static int fetch_heads(struct remote *r, uint64_t first, size_t n, struct head *
 static int remote_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
 {
 	struct remote *r = remote_of(s);
+	uint64_t known = shown(r);
 	size_t got = 0;
 	int rc = 0;
 
@@ -284,8 +312,8 @@ static int remote_heads(struct source *s, uint64_t first, size_t n, struct head 
 		if (rc == 0)
 			got += more;
 	}
-	if (rc == -ERR_ABSENT && first + got <= r->newest)
-		return err_say(-ERR_TAMPERED, "%s: it denies head %llu, which it has",
+	if (rc == -ERR_ABSENT && first + got <= known)
+		return err_say(-ERR_TAMPERED, "%s: it denies head %llu, which it has shown",
 			       client_address(r->client), (unsigned long long)(first + got));
 	if (rc < 0 && !(rc == -ERR_ABSENT && got > 0))
 		return rc;
@@ -295,9 +323,9 @@ static int remote_heads(struct source *s, uint64_t first, size_t n, struct head 
 
 /*
  * Whether ${h} is the newest head not after ${time_ns}, and not merely one of those: the one after
- * it is later, or is not there and was not there before.
+ * it is later, or is not there and was not there before.  ${known}: shown() before it was asked for.
  */
-static int check_is_newest(struct remote *r, const struct head *h, int64_t time_ns)
+static int check_is_newest(struct remote *r, const struct head *h, int64_t time_ns, uint64_t known)
 {
 	struct head next;
 	size_t n;
@@ -309,7 +337,7 @@ static int check_is_newest(struct remote *r, const struct head *h, int64_t time_
 	/* The newest of all needs no look at the next: it may come at any moment. */
 	if (time_ns != INT64_MAX)
 		rc = remote_heads(&r->source, h->number + 1, 1, &next, &n);
-	if (rc == -ERR_ABSENT && h->number >= r->newest)
+	if (rc == -ERR_ABSENT && h->number >= known)
 		return 0;
 	if (rc == -ERR_ABSENT || (rc == 0 && next.time_ns <= time_ns))
 		return err_say(-ERR_TAMPERED,
@@ -324,6 +352,7 @@ static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 	struct remote *r = remote_of(s);
 	Embassyfs__V1__HeadsRequest request = EMBASSYFS__V1__HEADS_REQUEST__INIT;
 	Embassyfs__V1__HeadsReply *reply;
+	uint64_t known = shown(r);
 	struct head first;
 	size_t n;
 	int rc;
@@ -337,7 +366,7 @@ static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 		protobuf_c_message_free_unpacked(&reply->base, NULL);
 		if (rc == 0)
 			keep_head(r, out);
-		return rc == 0 ? check_is_newest(r, out, time_ns) : rc;
+		return rc == 0 ? check_is_newest(r, out, time_ns, known) : rc;
 	}
 	if (rc != -ERR_ABSENT)
 		return rc;

@@ -61,10 +61,14 @@ static bool reply_buffer(struct served *s, grpc_byte_buffer *bb)
 static bool reply(struct served *s, const ProtobufCMessage *m)
 {
 	grpc_byte_buffer *bb;
+	bool ok;
 
-	if (wire_pack(m, &bb) < 0)
-		abort();
-	return reply_buffer(s, bb);
+	do {
+		if (wire_pack(m, &bb) < 0)
+			abort();
+		ok = reply_buffer(s, bb);
+	} while (ok && s->f->lie == FAKE_ENDLESS);
+	return ok;
 }
 
 static void finish(struct served *s, grpc_status_code status)
@@ -315,10 +319,12 @@ static void *serve(void *arg)
 							 : 99);
 	(void)run(s, &op, 1);
 	bb = receive(s);
-	if (!bb || f->lie == FAKE_STATUS) {
+	if (strstr(method, "GetVolume"))
+		f->n_get++;
+	if (!bb || f->lie == FAKE_STATUS ||
+	    (f->lie == FAKE_GET_STATUS && strstr(method, "GetVolume"))) {
 		finish(s, f->status);
 	} else if (strstr(method, "GetVolume")) {
-		f->n_get++;
 		serve_volume(s);
 	} else if (strstr(method, "PutVolume")) {
 		f->n_put++;

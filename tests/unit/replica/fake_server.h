@@ -27,6 +27,8 @@ enum fake_lie {
 	FAKE_WRONG_END,	    /* GetVolume: an end that is not the head's */
 	FAKE_LONG_READ,	    /* Read: more bytes than asked for */
 	FAKE_SHORT_READ,    /* Read: half */
+	FAKE_ENDLESS,	    /* an answer is sent again and again */
+	FAKE_GET_STATUS,    /* GetVolume ends with status */
 	FAKE_ACK_TOO_MUCH,  /* Append: acknowledges the newest head at once */
 	FAKE_ACK_NONSENSE,  /* Append: acknowledges a head that is none */
 	FAKE_ACK_GARBAGE,   /* Append: a reply that is no message */

@@ -298,6 +298,36 @@ Test(replicator, a_server_that_drops_streams_is_not_asked_in_a_busy_loop)
 	cr_assert(n >= 2 && n <= 6, "%u", n);
 }
 
+/* Its stream stays open, and what it is asked beside it is cancelled. */
+Test(replicator, a_server_that_cancels_questions_is_not_asked_in_a_busy_loop)
+{
+	struct scene *sc = scene_new();
+	struct replicator_status st;
+	int64_t begin;
+	unsigned n;
+
+	synth_add(&sc->home, 100000, 50000);
+	fake_start(&sc->fake, &sc->home, sc->sock);
+	start(sc);
+	check_all_there(sc);
+	n = sc->fake.n_get;
+	sc->fake.lie = FAKE_GET_STATUS;
+	sc->fake.status = GRPC_STATUS_CANCELLED;
+	replicator_probe(sc->r);
+	begin = now_ms();
+	await(sc, REPLICATOR_CONNECTING, "the fake's words", &st);
+	while (now_ms() < begin + 1000)
+		usleep(1000);
+	n = sc->fake.n_get - n;
+	cr_assert(n >= 2 && n <= 8, "%u", n);
+	sc->fake.lie = FAKE_HONEST;
+	check_all_there(sc);
+	replicator_stop(sc->r);
+	sc->r = NULL;
+	fake_stop(&sc->fake);
+	scene_free(sc);
+}
+
 Test(replicator, a_server_that_refuses_is_asked_twice_and_then_rarely)
 {
 	unsigned n = drops(GRPC_STATUS_FAILED_PRECONDITION, REPLICATOR_REFUSED);

@@ -279,8 +279,18 @@ Test(source_remote, an_older_head_than_was_asked_for_is_noticed)
 	cr_assert_eq(s->ops->head_at(s, last.time_ns + 1, &h), -ERR_TAMPERED);
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
 	cr_assert_eq(s->ops->heads(s, 5, 3, list, &n), -ERR_TAMPERED);
-	/* The first is the right answer to its own time, and there is none before it. */
+	/* Nor what it has shown since. */
 	sc->fake.lie = FAKE_HONEST;
+	source_free(s);
+	sc->fake.stand = 8;
+	s = open_it(sc);
+	sc->fake.stand = 10;
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), 0);
+	cr_assert_eq(h.number, 10);
+	sc->fake.stand = 8;
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
+	sc->fake.stand = 10;
+	/* The first is the right answer to its own time, and there is none before it. */
 	cr_assert_eq(s->ops->head_at(s, last.time_ns + 1, &h), 0);
 	cr_assert_eq(h.number, 10);
 	source_free(s);
@@ -304,12 +314,76 @@ Test(source_remote, lengths_of_reads_are_checked)
 	scene_free(sc);
 }
 
+/* Said to be what it is, and not that the server did not answer in time. */
+Test(source_remote, an_answer_without_an_end_is_malformed)
+{
+	struct scene *sc = scene_new(4 << 20, 1);
+	struct source *s;
+	struct head h;
+	uint8_t p[1000];
+
+	sc->cfg.timeout_ms = 60000;
+	s = open_it(sc);
+	sc->fake.lie = FAKE_ENDLESS;
+	cr_expect_eq(s->ops->read(s, 1000, 1000, p), -EPROTO);
+	cr_expect_eq(s->ops->head_at(s, INT64_MAX, &h), -EPROTO);
+	cr_expect_eq(open_rc(sc), -EPROTO);
+	sc->fake.lie = FAKE_HONEST;
+	compare(sc, s, 1000, 1000);
+	source_free(s);
+	scene_free(sc);
+}
+
+static void *relent(void *arg)
+{
+	struct scene *sc = arg;
+
+	while (sc->fake.n_open == 0)
+		usleep(100);
+	while (sc->fake.n_open > 0)
+		usleep(100);
+	sc->fake.lie = FAKE_HONEST;
+	return NULL;
+}
+
+/* A server that stops, or has too many callers, is no reason for an application to see an error. */
+Test(source_remote, what_passes_is_tried_again)
+{
+	static const int statuses[] = {GRPC_STATUS_CANCELLED, GRPC_STATUS_RESOURCE_EXHAUSTED};
+	struct scene *sc = scene_new(4 << 20, 1);
+	struct source *s;
+	uint8_t p[100];
+	pthread_t t;
+
+	sc->cfg.timeout_ms = 60000;
+	s = open_it(sc);
+	while (sc->fake.n_open > 0)
+		usleep(100);
+	for (unsigned i = 0; i < 2; i++) {
+		sc->fake.status = statuses[i];
+		sc->fake.lie = FAKE_STATUS;
+		cr_assert_eq(pthread_create(&t, NULL, relent, sc), 0);
+		compare(sc, s, (uint64_t)(i + 1) << 20, 100);
+		pthread_join(t, NULL);
+	}
+	source_free(s);
+	/* Too late: it says so, and not that the reader's disk is full. */
+	sc->cfg.timeout_ms = 100;
+	s = open_it(sc);
+	sc->fake.lie = FAKE_STATUS;
+	cr_expect_eq(s->ops->read(s, 0, 100, p), -ERR_UNREACHABLE);
+	cr_expect(strstr(err_detail(-ERR_UNREACHABLE), "the fake's words"));
+	source_free(s);
+	scene_free(sc);
+}
+
 Test(source_remote, each_status_has_its_error)
 {
 	static const struct {
 		int status, rc;
 	} table[] = {
 		{GRPC_STATUS_UNAVAILABLE, -ERR_UNREACHABLE},
+		{GRPC_STATUS_CANCELLED, -ERR_UNREACHABLE},
 		{GRPC_STATUS_DEADLINE_EXCEEDED, -ERR_UNREACHABLE},
 		{GRPC_STATUS_PERMISSION_DENIED, -ERR_FORBIDDEN},
 		{GRPC_STATUS_UNAUTHENTICATED, -ERR_FORBIDDEN},
