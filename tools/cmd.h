@@ -87,9 +87,4 @@ void cmd_sleep(unsigned ms);
 void cmd_progress(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void cmd_progress_end(void);
 
-#define CMD_WORDS_LEN 32
-/* "1.2 MiB"; "2 h 5 min".  Each writes CMD_WORDS_LEN bytes at most and returns ${out}. */
-const char *cmd_bytes(double bytes, char *out);
-const char *cmd_seconds(double seconds, char *out);
-
 #endif /* !CMD_H_ */

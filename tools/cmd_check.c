@@ -15,6 +15,7 @@
 #include "source.h"
 #include "target.h"
 #include "volume.h"
+#include "words.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -127,7 +128,7 @@ static int repair(const struct checking *c, const char *dir)
 {
 	struct repair_config cfg = {.dir = dir, .report = healed, .progress = heal_progress};
 	struct repair_counts n = {0};
-	char bytes[CMD_WORDS_LEN];
+	char bytes[WORDS_LEN];
 	struct params params;
 	int lock, rc;
 
@@ -145,7 +146,7 @@ static int repair(const struct checking *c, const char *dir)
 	if (rc < 0)
 		goto unlock;
 	printf("compared with %" PRIu64 " heads of %s: %" PRIu64 " blocks healed, %s\n", n.heads,
-	       c->from, n.blocks, cmd_bytes((double)n.bytes, bytes));
+	       c->from, n.blocks, words_bytes((double)n.bytes, bytes));
 	if (n.failed != 0)
 		printf("not all could be healed; what remains is told below\n");
 unlock:
@@ -165,7 +166,7 @@ static int repair_there(const struct checking *c, const char *dir, const struct 
 	struct repair_config cfg = {.dir = dir, .params = params, .report = healed};
 	struct remote_config remote = {.tls_dir = c->tls_dir};
 	struct repair_counts n = {0};
-	char bytes[CMD_WORDS_LEN];
+	char bytes[WORDS_LEN];
 	struct target t;
 	int rc;
 
@@ -187,7 +188,7 @@ static int repair_there(const struct checking *c, const char *dir, const struct 
 	if (rc < 0)
 		return rc;
 	printf("compared %s up to head %" PRIu64 ": %" PRIu64 " blocks healed there, %s\n", c->to,
-	       n.heads, n.blocks, cmd_bytes((double)n.bytes, bytes));
+	       n.heads, n.blocks, words_bytes((double)n.bytes, bytes));
 	if (n.failed != 0)
 		return err_say(-ERR_DAMAGED, "%s: %" PRIu64 " blocks could not be healed", c->to,
 			       n.failed);
@@ -209,10 +210,10 @@ static int heal_there(const struct checking *c, const char *dir)
 
 static void summary(const struct check_counts *n, bool unlocked)
 {
-	char bytes[CMD_WORDS_LEN];
+	char bytes[WORDS_LEN];
 
 	printf("log: %s in %" PRIu64 " segments, %" PRIu64 " blocks, %" PRIu64 " heads\n",
-	       cmd_bytes((double)n->bytes, bytes), n->segments, n->blocks, n->heads);
+	       words_bytes((double)n->bytes, bytes), n->segments, n->blocks, n->heads);
 	if (unlocked)
 		printf("seals: %" PRIu64 " opened; data blocks: %" PRIu64 " of %" PRIu64 "\n",
 		       n->opened, n->data_opened, n->data_total);

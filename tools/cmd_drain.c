@@ -13,6 +13,7 @@
 #include "jsontext.h"
 #include "msg.h"
 #include "target.h"
+#include "words.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -131,7 +132,7 @@ static void count(const struct drain *d, const json_t *embassies, struct tally *
 
 static void tell_missing(const struct drain *d, const json_t *embassies)
 {
-	char bytes[CMD_WORDS_LEN];
+	char bytes[WORDS_LEN];
 	const json_t *e;
 	size_t i;
 
@@ -142,7 +143,7 @@ static void tell_missing(const struct drain *d, const json_t *embassies)
 		if (!has_arrived(d, e))
 			msg_error("%s: %s%s%s; %s behind", jsontext_get(e, "address"),
 				  jsontext_get(e, "state"), reason[0] ? ": " : "", reason,
-				  cmd_bytes((double)jsontext_get_u64(e, "lag_bytes"), bytes));
+				  words_bytes((double)jsontext_get_u64(e, "lag_bytes"), bytes));
 	}
 }
 
@@ -163,12 +164,12 @@ static void tell_warnings(const json_t *embassies)
 
 static void show_progress(const struct tally *t)
 {
-	char lag[CMD_WORDS_LEN], speed[CMD_WORDS_LEN], eta[CMD_WORDS_LEN] = "?";
+	char lag[WORDS_LEN], speed[WORDS_LEN], eta[WORDS_LEN] = "?";
 
 	if (t->speed >= 1)
-		cmd_seconds((double)t->lag / t->speed, eta);
+		words_seconds((double)t->lag / t->speed, eta);
 	cmd_progress("draining: %s to go, %s a second, done in %s; %u of %u embassies have all",
-		     cmd_bytes((double)t->lag, lag), cmd_bytes(t->speed, speed), eta,
+		     words_bytes((double)t->lag, lag), words_bytes(t->speed, speed), eta,
 		     t->n - t->missing, t->n);
 }
 

@@ -7,15 +7,17 @@
 
 #include "cmd.h"
 
+#include "backlog.h"
+#include "clock.h"
 #include "err.h"
 #include "jsontext.h"
 #include "msg.h"
 #include "params.h"
 #include "remote.h"
 #include "source.h"
-#include "store.h"
 #include "target.h"
 #include "when.h"
+#include "words.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,66 +36,99 @@ struct status {
 
 #define UNKNOWN UINT64_MAX
 
-/* A copy that is not mounted: what its newest head states. */
+/* What is not mounted: its newest head and, in a folder, how much its embassies lacked. */
 struct copy {
 	uint8_t id[VOLUME_ID_LEN];
 	struct head head; /* number 0: none yet */
 	uint64_t end;
 	uint64_t bytes; /* how long its log is, or UNKNOWN */
+	bool is_folder;
+	struct backlog backlog; /* is_folder */
 };
+
+static void copy_release(struct copy *c)
+{
+	if (c->is_folder)
+		backlog_release(&c->backlog);
+}
+
+static uint64_t seconds_since(int64_t time_ns)
+{
+	int64_t age_ns = time_ns != 0 ? clock_wall_ns() - time_ns : 0;
+
+	return age_ns > 0 ? (uint64_t)age_ns / 1000000000u : 0;
+}
+
+/* clang-format off */
+
+/* The keys of an embassy of a mount (fs/fuse/status.c), as far as the folder knows them. */
+static json_t *embassy_json(const struct backlog_embassy *e)
+{
+	char warning[LOSS_TEXT_LEN];
+
+	loss_text(&e->loss, warning);
+	return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:o, s:I, s:I, s:I}",
+		"address", jsontext_string(e->address),
+		"state", "recorded",
+		"reason", "",
+		"warning", warning,
+		"acknowledged", jsontext_u64(e->acked.end),
+		"acknowledged_head", jsontext_u64(e->acked.number),
+		"acknowledged_time", e->acked.number != 0 ? jsontext_time(e->acked.time_ns)
+							  : json_string(""),
+		"lag_bytes", jsontext_u64(e->bytes),
+		"lag_heads", jsontext_u64(e->heads),
+		"lag_seconds", jsontext_u64(seconds_since(e->missing_time_ns)));
+}
+/* clang-format on */
 
 static json_t *copy_json(const struct copy *c)
 {
 	const struct head *h = &c->head;
 	char id[VOLUME_ID_TEXT_LEN];
-	json_t *head = NULL, *bytes = NULL;
+	json_t *head = NULL, *bytes = NULL, *is_copy = NULL, *known = NULL, *list = json_array();
 
 	if (h->number != 0)
 		head = json_pack("{s:I, s:I, s:I, s:o}", "number", jsontext_u64(h->number),
 				 "position", jsontext_u64(h->pos), "end", jsontext_u64(head_end(h)),
 				 "time", jsontext_time(h->time_ns));
-	if (c->bytes != UNKNOWN)
+	if (c->is_folder) {
 		bytes = json_integer(jsontext_u64(c->bytes));
+		is_copy = json_boolean(c->backlog.copy);
+		known = json_boolean(c->backlog.known);
+		for (size_t i = c->backlog.n; i > 0; i--)
+			if (json_array_append_new(list, embassy_json(&c->backlog.list[i - 1])) < 0)
+				break;
+		if (json_array_size(list) != c->backlog.n) {
+			json_decref(list);
+			list = NULL;
+		}
+	}
 	volume_id_format(c->id, id);
-	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o*, s:[]}", "volume", id, "epoch",
-			 jsontext_u64(h->epoch), "mode", "view", "head", head, "log_end",
+	return json_pack("{s:s, s:I, s:s, s:o*, s:I, s:I, s:o*, s:o*, s:o*, s:o}", "volume", id,
+			 "epoch", jsontext_u64(h->epoch), "mode", "view", "head", head, "log_end",
 			 jsontext_u64(c->end), "durable_end", jsontext_u64(c->end), "log_bytes",
-			 bytes, "embassies");
+			 bytes, "copy", is_copy, "embassies_known", known, "embassies", list);
 }
 
-/* How many bytes of the log lie in a folder, up to position ${end}. */
-static int folder_bytes(const char *dir, uint64_t end, uint64_t *out)
-{
-	struct store *st;
-	int rc = store_open(dir, false, &st);
-
-	if (rc < 0)
-		return rc;
-	rc = store_bytes(st, 0, end, out);
-	store_close(st);
-	return rc;
-}
-
-static int folder_status(const struct target *t, struct copy *out)
+static int folder_status(const char *dir, struct copy *out)
 {
 	struct source *src;
 	int rc;
 
 	*out = (struct copy){0};
-	rc = source_open_folder(t->text, &src);
+	rc = source_open_folder(dir, &src);
 	if (rc < 0)
 		return rc;
+	out->is_folder = true;
 	memcpy(out->id, src->params->id, VOLUME_ID_LEN);
-	rc = src->ops->head_at(src, INT64_MAX, &out->head);
-	if (rc == -ERR_ABSENT || rc == -ERR_TOO_EARLY) {
-		memset(&out->head, 0, sizeof(out->head));
-		rc = 0;
-	}
-	if (rc == 0) {
-		out->end = head_end(&out->head);
-		rc = folder_bytes(t->text, out->end, &out->bytes);
-	}
+	rc = backlog_read(dir, src, &out->backlog);
+	out->head = out->backlog.head;
+	out->end = out->backlog.end;
+	out->bytes = out->backlog.bytes;
 	source_free(src);
+	if (rc < 0)
+		copy_release(out);
 	return rc;
 }
 
@@ -165,7 +200,7 @@ static void print_embassy(const json_t *e)
 	const char *state = jsontext_get(e, "state"), *reason = jsontext_get(e, "reason"),
 		   *warning = jsontext_get(e, "warning"),
 		   *acknowledged = jsontext_get(e, "acknowledged_time");
-	char bytes[CMD_WORDS_LEN], time[CMD_WORDS_LEN];
+	char bytes[WORDS_LEN], time[WORDS_LEN];
 	uint64_t lag = jsontext_get_u64(e, "lag_bytes");
 	double speed = json_number_value(json_object_get(e, "bytes_per_second")),
 	       eta = json_number_value(json_object_get(e, "eta_seconds"));
@@ -179,18 +214,54 @@ static void print_embassy(const json_t *e)
 			       ? "has everything"
 			       : "had everything when it last answered");
 	} else {
-		printf("%s behind", cmd_bytes((double)lag, bytes));
+		printf("%s behind", words_bytes((double)lag, bytes));
 		printf(", %s",
-		       cmd_seconds(json_number_value(json_object_get(e, "lag_seconds")), time));
+		       words_seconds(json_number_value(json_object_get(e, "lag_seconds")), time));
 	}
 	if (speed >= 1)
-		printf("; %s a second", cmd_bytes(speed, bytes));
+		printf("; %s a second", words_bytes(speed, bytes));
 	if (lag != 0 && eta > 0)
-		printf("; done in %s", cmd_seconds(eta, time));
+		printf("; done in %s", words_seconds(eta, time));
 	printf("%s%s\n", acknowledged[0] != '\0' ? "; acknowledged the state of " : "",
 	       acknowledged);
 	if (warning[0] != '\0')
 		printf("          warning: %s\n", warning);
+}
+
+/* As the folder knows it, without asking. */
+static void print_recorded(const struct backlog_embassy *e)
+{
+	char text[LOSS_TEXT_LEN], bytes[WORDS_LEN], age[WORDS_LEN];
+
+	printf("embassy   %s: ", e->address);
+	if (e->bytes == 0)
+		printf("had acknowledged everything\n");
+	else
+		printf("had not acknowledged %s (%" PRIu64 " head%s)\n",
+		       words_bytes((double)e->bytes, bytes), e->heads, e->heads == 1 ? "" : "s");
+	if (e->acked.number != 0) {
+		when_format(e->acked.time_ns, text);
+		printf("          acknowledged the state of %s", text);
+	} else {
+		printf("          acknowledged nothing yet");
+	}
+	if (e->missing_time_ns != 0)
+		printf("; the oldest it lacks is %s old",
+		       words_seconds((double)seconds_since(e->missing_time_ns), age));
+	printf("\n");
+	loss_text(&e->loss, text);
+	if (text[0] != '\0')
+		printf("          warning: %s\n", text);
+}
+
+static void print_backlog(const struct backlog *b)
+{
+	if (b->copy)
+		printf("copy      an embassy's; it has no embassies itself\n");
+	else if (!b->known)
+		printf("embassies not known: the catalog is missing or can't be read\n");
+	for (size_t i = b->n; i > 0; i--)
+		print_recorded(&b->list[i - 1]);
 }
 
 static void print_volume(const char *id, const char *mode, uint64_t epoch, uint64_t head,
@@ -206,16 +277,16 @@ static void print_volume(const char *id, const char *mode, uint64_t epoch, uint6
 /* A position is no length: each segment begins at a multiple of SEGMENT_SIZE. */
 static void print_log(uint64_t bytes, uint64_t end, uint64_t durable)
 {
-	char words[CMD_WORDS_LEN];
+	char words[WORDS_LEN];
 
 	if (bytes != UNKNOWN)
-		printf("log       %s", cmd_bytes((double)bytes, words));
+		printf("log       %s", words_bytes((double)bytes, words));
 	else
 		printf("log       up to position %" PRIu64, end);
 	if (segment_of(durable) < segment_of(end))
 		durable = segment_start(segment_of(end));
 	if (durable < end)
-		printf(", %s not durable yet", cmd_bytes((double)(end - durable), words));
+		printf(", %s not durable yet", words_bytes((double)(end - durable), words));
 	printf("\n");
 }
 
@@ -227,6 +298,8 @@ static void print_copy(const struct copy *c)
 	when_format(c->head.time_ns, time);
 	print_volume(id, "view", c->head.epoch, c->head.number, time);
 	print_log(c->bytes, c->end, c->end);
+	if (c->is_folder)
+		print_backlog(&c->backlog);
 }
 
 static void print_mount(const json_t *s)
@@ -285,7 +358,7 @@ static int show(const struct target *t, const struct status *st)
 		rc = show_mount(t, st);
 	} else {
 		rc = t->kind == TARGET_FOLDER
-			     ? folder_status(t, &c)
+			     ? folder_status(t->text, &c)
 			     : remote_status(t->address, t->volume, st->tls_dir, &c);
 		if (rc < 0)
 			return rc;
@@ -294,6 +367,7 @@ static int show(const struct target *t, const struct status *st)
 			rc = jsontext_print(copy_json(&c));
 		else
 			print_copy(&c);
+		copy_release(&c);
 	}
 	return rc == 0 && fflush(stdout) != 0 ? -EIO : rc;
 }

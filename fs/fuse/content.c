@@ -12,6 +12,7 @@
 #include "content.h"
 
 #include "address.h"
+#include "backlog.h"
 #include "blocks.h"
 #include "cache.h"
 #include "clock.h"
@@ -30,6 +31,7 @@
 #include "supervisor.h"
 #include "volume.h"
 #include "when.h"
+#include "words.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -47,7 +49,10 @@ struct content {
 	/* Live. */
 	struct params params;
 	struct volume *volume;
-	struct store *store; /* the replicators' own */
+	struct store *store;			/* the replicators' own */
+	char *dir;				/* the volume's folder */
+	char *embassies[OPTIONS_EMBASSIES_MAX]; /* addresses of the replicators that were started */
+	size_t n_embassies;
 	pthread_mutex_t mu;
 	struct replicator *replicators[OPTIONS_EMBASSIES_MAX]; /* Guarded by mu. */
 	size_t n_replicators;				       /* Guarded by mu. */
@@ -181,6 +186,10 @@ static int start_replicators(struct content *c, const struct options *o)
 		pthread_mutex_lock(&c->mu);
 		c->replicators[c->n_replicators++] = r;
 		pthread_mutex_unlock(&c->mu);
+		c->embassies[c->n_embassies] = strdup(o->embassies[i]);
+		if (!c->embassies[c->n_embassies])
+			return -ENOMEM;
+		c->n_embassies++;
 	}
 	return 0;
 }
@@ -204,7 +213,8 @@ static int open_live(struct content *c, const struct options *o)
 	if (o->local_bytes)
 		return err_say(-EINVAL, "option local: is for a volume held by a block server; "
 					"see embassyfs --help");
-	rc = params_load(o->target, &c->params);
+	c->dir = strdup(o->target);
+	rc = c->dir ? params_load(o->target, &c->params) : -ENOMEM;
 	if (rc == 0)
 		rc = unlock(c, o, &c->params);
 	if (rc == 0 && !c->keys.writer_secret)
@@ -349,6 +359,55 @@ int content_open(const struct options *o, struct heir *heir, struct content **ou
 	return rc;
 }
 
+static bool was_sent_to(const struct content *c, const char *address)
+{
+	for (size_t i = 0; i < c->n_embassies; i++)
+		if (strcmp(c->embassies[i], address) == 0)
+			return true;
+	return false;
+}
+
+static void tell_backlog_of(const struct backlog_embassy *e)
+{
+	char bytes[WORDS_LEN];
+
+	msg_event(
+		MSG_NOTICE, "embassy-behind",
+		"unmounted with %s (%llu head%s) not yet acknowledged by embassy %s; it gets that "
+		"after the next mount",
+		words_bytes((double)e->bytes, bytes), (unsigned long long)e->heads, e->heads == 1 ? "" : "s",
+		e->address);
+}
+
+/*
+ * What is on this host alone from now on.  After the volume was closed, since that makes a head that
+ * no embassy can have.
+ */
+static void tell_backlog(const struct content *c)
+{
+	struct backlog b = {0};
+	struct source *src;
+	int rc;
+
+	if (c->n_embassies == 0)
+		return;
+	rc = source_open_folder(c->dir, &src);
+	if (rc == 0) {
+		rc = backlog_read(c->dir, src, &b);
+		source_free(src);
+	}
+	for (size_t i = b.n; rc == 0 && i > 0; i--)
+		if (b.list[i - 1].bytes > 0 && was_sent_to(c, b.list[i - 1].address))
+			tell_backlog_of(&b.list[i - 1]);
+	if (rc == 0 && !b.known)
+		rc = err_say(-ERR_DAMAGED, "the catalog can't be read");
+	if (rc < 0)
+		msg_event(MSG_WARN, "embassy-behind",
+			  "unmounted, and what embassies have not acknowledged is not known: %s",
+			  err_detail(rc));
+	backlog_release(&b);
+}
+
 int content_close(struct content *c)
 {
 	int rc = 0;
@@ -362,6 +421,8 @@ int content_close(struct content *c)
 	store_close(c->store);
 	if (c->volume)
 		rc = volume_close(c->volume);
+	if (c->volume)
+		tell_backlog(c);
 	view_close(c->view);
 	if (c->cache)
 		node_cache_free(c->cache);
@@ -370,6 +431,9 @@ int content_close(struct content *c)
 	keys_release(&c->keys);
 	params_release(&c->params);
 	pthread_mutex_destroy(&c->mu);
+	for (size_t i = 0; i < c->n_embassies; i++)
+		free(c->embassies[i]);
+	free(c->dir);
 	free(c);
 	return rc;
 }

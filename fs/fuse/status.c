@@ -49,7 +49,7 @@ static const char *state_name(enum replicator_state state)
 /* clang-format off */
 static json_t *embassy_json(const struct replicator_status *r)
 {
-	return json_pack("{s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:I, s:f, s:I, s:f, s:f}",
+	return json_pack("{s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:I, s:I, s:f, s:I, s:f, s:f}",
 		"address", jsontext_string(r->address),
 		"state", state_name(r->state),
 		"reason", jsontext_string(r->reason),
@@ -58,6 +58,7 @@ static json_t *embassy_json(const struct replicator_status *r)
 		"acknowledged_head", jsontext_u64(r->acknowledged_head),
 		"acknowledged_time", time_or_empty(r->acknowledged_time_ns),
 		"lag_bytes", jsontext_u64(r->lag_bytes),
+		"lag_heads", jsontext_u64(r->lag_heads),
 		"lag_seconds", rounded(r->lag_seconds, 1e-3, 0),
 		"bytes_per_second", (json_int_t)fmin(rounded(r->bytes_per_second, 1, 0), 1e18),
 		"eta_seconds", rounded(r->eta_seconds, 1e-1, -1),

@@ -456,3 +456,44 @@ int catalog_get_cursor(struct catalog *c, const char *name, void *value, size_t 
 		*len = got;
 	return rc;
 }
+
+/* The greatest key that is below ${key}. */
+static void step_before(uint8_t key[KV_KEY_MAX], size_t *len)
+{
+	if (key[*len - 1] == 0) {
+		--*len;
+		return;
+	}
+	key[*len - 1]--;
+	memset(key + *len, 0xff, KV_KEY_MAX - *len);
+	*len = KV_KEY_MAX;
+}
+
+int catalog_cursors(struct catalog *c, const char *prefix, int (*fn)(void *ctx, const char *name),
+		    void *ctx)
+{
+	uint8_t all[KV_KEY_MAX], key[KV_KEY_MAX], found[KV_KEY_MAX + 1];
+	size_t prefix_len, len = KV_KEY_MAX;
+	int rc = cursor_key(prefix, all, &prefix_len);
+
+	if (rc < 0)
+		return rc;
+	memset(key, 0xff, KV_KEY_MAX);
+	memcpy(key, all, prefix_len);
+	while (rc == 0) {
+		rc = kv_last(c->kv, key, len, found, &len);
+		if (rc == -ERR_ABSENT)
+			return 0;
+		if (rc < 0)
+			return rc;
+		if (len < prefix_len || memcmp(found, all, prefix_len) != 0)
+			return 0;
+		found[len] = '\0';
+		if (strlen((const char *)found) != len)
+			return err_say(-ERR_DAMAGED, "catalog: a cursor's name has a NUL");
+		rc = fn(ctx, (const char *)found + 1);
+		memcpy(key, found, len);
+		step_before(key, &len);
+	}
+	return rc < 0 ? rc : 0;
+}

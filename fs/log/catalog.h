@@ -119,6 +119,14 @@ MUST_CHECK int catalog_put_cursor(struct catalog *c, const char *name, const voi
 MUST_CHECK int catalog_get_cursor(struct catalog *c, const char *name, void *value, size_t *len);
 
 /*
+ * catalog_cursors(c, prefix, fn, ctx): call ${fn} with the name of each cursor that begins with
+ * ${prefix}, from the last to the first, until it returns non-zero (returned if negative).
+ * Returns 0; -ERR_DAMAGED; -EIO; -ENAMETOOLONG.
+ */
+MUST_CHECK int catalog_cursors(struct catalog *c, const char *prefix,
+			       int (*fn)(void *ctx, const char *name), void *ctx);
+
+/*
  * catalog_catch_up(c, p, st, progress, ctx): walk the log after the newest head of ${c}
  * (CATALOG_WRITE), and put in what heads follow.  Every head's signature, parent, number,
  * position and Merkle root are verified on the way.  Blocks after the last good head are left

@@ -120,6 +120,27 @@ static void begin_lag(struct replicator *r)
 	lag_begin(&r->lag, newest.number, wall_ns, clock_mono_ns());
 }
 
+/*
+ * What is remembered of it from the mounts before.  One that is new is noted at once, so that it is
+ * known to lack everything, though it may never be heard.
+ */
+static void recall(struct replicator *r)
+{
+	struct step_head acked = {0};
+	int rc = record_get_acked(r->cfg.catalog, r->address, &acked);
+
+	if (rc == -ERR_ABSENT)
+		rc = record_put_acked(r->cfg.catalog, r->address, &acked);
+	if (rc < 0)
+		msg_event(MSG_WARN, "embassy-cursor", "embassy %s: the cursor: %s", r->address,
+			  err_detail(rc));
+	if (acked.number != 0)
+		replicator_set_acked(r, &acked);
+	/* Nobody else has the replicator yet. */
+	if (record_get_loss(r->cfg.catalog, r->address, &r->loss) < 0)
+		r->loss = (struct loss){0};
+}
+
 int replicator_start(const struct replicator_config *cfg, struct replicator **out)
 {
 	struct client_config client = {.address = cfg->address, .tls_dir = cfg->tls_dir};
@@ -148,8 +169,7 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 	step_init(&r->step, seed, clock_mono_ns());
 	snprintf(r->reason, sizeof(r->reason), "not connected yet");
 	begin_lag(r);
-	replicator_get_cursor(r);
-	replicator_get_loss(r);
+	recall(r);
 	/* Who mounts is told before the daemon leaves the terminal. */
 	replicator_look_at_certificate(r, clock_mono_ns());
 	rc = thread_start(&r->thread, replicator_thread, r);
@@ -210,7 +230,7 @@ static void add_warning(struct replicator_status *out, const char *text)
 void replicator_get_status(struct replicator *r, struct replicator_status *out)
 {
 	struct head newest;
-	char loss[sizeof(r->reason)];
+	char loss[LOSS_TEXT_LEN];
 	uint64_t now_ns;
 	double lag;
 
@@ -220,7 +240,7 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	pthread_mutex_lock(&r->mu);
 	out->state = r->state;
 	snprintf(out->reason, sizeof(out->reason), "%s", r->reason);
-	replicator_loss_text(&r->loss, loss, sizeof(loss));
+	loss_text(&r->loss, loss);
 	add_warning(out, loss);
 	add_warning(out, r->conf_warning);
 	add_warning(out, r->tls_warning);
@@ -237,6 +257,8 @@ void replicator_get_status(struct replicator *r, struct replicator_status *out)
 	if (newest.number == 0 || head_end(&newest) <= out->acknowledged)
 		return;
 	(void)!store_bytes(r->cfg.store, out->acknowledged, head_end(&newest), &out->lag_bytes);
+	if (newest.number > out->acknowledged_head)
+		out->lag_heads = newest.number - out->acknowledged_head;
 	out->lag_seconds = lag;
 	out->eta_seconds = out->bytes_per_second >= 1
 				   ? (double)out->lag_bytes / out->bytes_per_second

@@ -45,6 +45,7 @@ struct replicator_status {
 	uint64_t acknowledged_head;
 	int64_t acknowledged_time_ns; /* time of that head; 0: none */
 	uint64_t lag_bytes;	      /* of the log, from there to the newest head's end */
+	uint64_t lag_heads;	      /* signed heads among them */
 	double lag_seconds;	 /* age of the oldest head that is missing there; 0 if none is */
 	double bytes_per_second; /* sent, over the last few seconds */
 	double eta_seconds;	 /* -1: unknown */

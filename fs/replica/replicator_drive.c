@@ -18,7 +18,6 @@
 
 #include "agree.h"
 #include "buf.h"
-#include "bytes.h"
 #include "catalog.h"
 #include "clock.h"
 #include "embassy.pb-c.h"
@@ -43,7 +42,6 @@
 #define SECOND_NS UINT64_C(1000000000)
 #define TLS_LOOK_NS (60 * SECOND_NS)
 #define CONF_LOOK_NS (2 * SECOND_NS) /* how often to look for key changes */
-#define CURSOR_LEN 24u		     /* number, end, time; 8 bytes each */
 #define NICE 5 /* a third of a thread of an application, if there is no core for both */
 
 /* ---- state ---- */
@@ -115,36 +113,16 @@ static void fail(struct replicator *r, int rc)
  */
 static void put_cursor(struct replicator *r, uint64_t now_ns, bool last)
 {
-	uint8_t value[CURSOR_LEN];
-	char name[300];
 	int rc;
 
 	if (!r->cursor_due || (!last && now_ns < r->cursor_ns + SECOND_NS))
 		return;
-	put_le64(value, r->step.acked.number);
-	put_le64(value + 8, r->step.acked.end);
-	put_le64(value + 16, (uint64_t)r->step.acked.time_ns);
-	snprintf(name, sizeof(name), "embassy:%.280s", r->address);
-	rc = catalog_put_cursor(r->cfg.catalog, name, value, sizeof(value));
+	rc = record_put_acked(r->cfg.catalog, r->address, &r->step.acked);
 	if (rc < 0)
 		msg_event(MSG_WARN, "embassy-cursor", "embassy %s: the cursor: %s", r->address,
 			  err_detail(rc));
 	r->cursor_ns = now_ns;
 	r->cursor_due = false;
-}
-
-void replicator_get_cursor(struct replicator *r)
-{
-	uint8_t value[CURSOR_LEN];
-	size_t len = sizeof(value);
-	char name[300];
-
-	snprintf(name, sizeof(name), "embassy:%.280s", r->address);
-	if (catalog_get_cursor(r->cfg.catalog, name, value, &len) < 0 || len != sizeof(value))
-		return;
-	replicator_set_acked(r, &(struct step_head){.number = get_le64(value),
-						    .end = get_le64(value + 8),
-						    .time_ns = (int64_t)get_le64(value + 16)});
 }
 
 static void look_at_newest(struct replicator *r)

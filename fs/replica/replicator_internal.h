@@ -14,6 +14,7 @@
 #include "own_conf.h"
 #include "piece.h"
 #include "rate.h"
+#include "record.h"
 #include "replicator_step.h"
 
 #include <pthread.h>
@@ -30,12 +31,6 @@ struct inbox {
 	struct step_head ack;
 	int end_rc;
 	char end_detail[512];
-};
-
-/* The embassy held less than it had acknowledged, and nobody has answered that yet. */
-struct loss {
-	uint64_t held, acknowledged; /* heads' numbers; acknowledged 0: there is no loss */
-	int64_t time_ns;	     /* when it was found, by the wall clock */
 };
 
 struct replicator {
@@ -107,17 +102,8 @@ void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns) EXCLU
 /* What the thread runs; its argument is the replicator. */
 void *replicator_thread(void *arg);
 
-/* Recall what the embassy acknowledged when this home last ran; for the status only. */
-void replicator_get_cursor(struct replicator *r) EXCLUDES(r->mu);
-
-/* Recall a loss that nobody has answered. */
-void replicator_get_loss(struct replicator *r) EXCLUDES(r->mu);
-
 /* The embassy holds no more than head ${held}, less than r->acked: keep that, and say so.  Its thread. */
 void replicator_note_loss(struct replicator *r, uint64_t held) EXCLUDES(r->mu);
-
-/* A loss in words; empty if there is none. */
-void replicator_loss_text(const struct loss *l, char *out, size_t size);
 
 /* The embassy holds all up to ${acked}: tell the status. */
 void replicator_set_acked(struct replicator *r, const struct step_head *acked) EXCLUDES(r->mu);

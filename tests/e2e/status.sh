@@ -148,5 +148,72 @@ t "drained again" drains
 t "it warns no more" is '.embassies[0].warning | length' -eq 0
 t "unmount" unmount
 
+# What embassies lack of a volume that is not mounted: told at the unmount, and by the folder, also after a kill, to a
+# reader who may not write, and of a volume whose embassy never answered.
+told() { tail -n 20 "$w/log" | grep -E "unmounted with [0-9.]+ [KM]iB \\([0-9]+ heads?\\) not yet acknowledged by embassy $address;.*\\[embassy-behind\\]"; }
+recorded() { field ".embassies[] | select(.address == \"$address\") | $1" "$w/vol"; }
+is_recorded() { # is_recorded FILTER TEST VALUE
+	local value
+	value=$(recorded "$1")
+	echo "$1 is $value"
+	[ "$value" "$2" "$3" ]
+}
+t "mount" mount_it
+t "drained" drains
+t "the folder says so beside the mount" wait_until 10 is_recorded '.lag_bytes' -eq 0
+stop_server
+head -c 3000000 /dev/urandom >"$mnt/bytes" && sync "$mnt/bytes"
+t "a line" line 6
+acknowledged=$(field '.embassies[0].acknowledged_head')
+: >"$w/log"
+t "unmount" unmount
+t "what was unsent is told then" told
+t "and afterwards by the folder" says "^embassy +$address: had not acknowledged 2\\.9 MiB \\([0-9]+ heads?\\)" "$w/vol"
+t "in bytes" is_recorded '.lag_bytes' -gt 3000000
+t "which are not too many" is_recorded '.lag_bytes' -lt 3500000
+t "in heads" is_recorded '.lag_heads' -eq $(($(field .head.number "$w/vol") - acknowledged))
+t "with what was acknowledged" is_recorded '.acknowledged_head' -eq "$acknowledged"
+t "and when" is_recorded '.acknowledged_time | length' -gt 10
+t "nobody was asked" is_recorded '.state' = recorded
+t "as old as it is" is_recorded '.lag_seconds' -lt 1000
+chmod 755 "$w"
+cp -r "$w/vol" "$w/shown" && chmod -R a+rX,a-w "$w/shown"
+as_reader() { setpriv --reuid 65534 --regid 65534 --clear-groups env TMPDIR=/tmp "$@"; }
+install -m 755 "$embassy" "$w/embassy"
+t "a reader is told the same" exits 0 bash -c "$(declare -f as_reader); as_reader '$w/embassy' status '$w/shown' --json | jq -e '.embassies_known and .embassies[0].lag_bytes > 3000000'"
+rm -rf "$w/shown/catalog"
+t "without a catalog it is not known" says 'embassies not known: the catalog is missing' "$w/shown"
+t "in JSON too" is .embassies_known = false "$w/shown"
+rm -rf "$w/shown"
+start_server
+t "mount" mount_it
+t "drained" drains
+t "which is noted within a second" wait_until 10 is_recorded '.lag_bytes' -eq 0
+stop_server
+head -c 2000000 /dev/urandom >"$mnt/bytes" && sync "$mnt/bytes"
+# shellcheck disable=SC2046 # lists of process ids
+kill -KILL $(supervisors_of $(daemon_of "$mnt")) $(daemon_of "$mnt")
+t "killed" wait_until 10 gone
+umount -l "$mnt"
+t "what was synced and not sent is told after a kill" is_recorded '.lag_bytes' -gt 2000000
+t "and is not too much" is_recorded '.lag_bytes' -lt 2500000
+start_server
+t "mount" mount_it
+t "drained" drains
+t "unmount" unmount
+t "a copy has no embassies" says "^copy +an embassy's" "$w/store/$(field .volume "$w/vol")"
+t "in JSON too" is '.embassies | length' -eq 0 "$w/store/$(field .volume "$w/vol")"
+stop_server
+
+# One that never answered lacks everything, though nobody ever spoke to it.
+t "another volume" "$embassy" init "$w/never" --key-file "$w/key"
+mv "$w/vol" "$w/vol.first" && mv "$w/never" "$w/vol"
+t "mount" mount_it
+t "a line" line 1
+t "unmount" unmount
+t "it lacks everything" is_recorded '.lag_bytes' -eq "$(field .log_bytes "$w/vol")"
+t "every head" is_recorded '.lag_heads' -eq "$(field .head.number "$w/vol")"
+t "in words too" says 'acknowledged nothing yet' "$w/vol"
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

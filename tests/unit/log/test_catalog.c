@@ -472,3 +472,51 @@ Test(catalog, journal_is_empty)
 	if (f)
 		fclose(f);
 }
+
+struct names {
+	char text[2048];
+	unsigned stop_at, n;
+};
+
+static int take_name(void *ctx, const char *name)
+{
+	struct names *t = ctx;
+	size_t len = strlen(t->text);
+
+	snprintf(t->text + len, sizeof(t->text) - len, "%.40s;", name);
+	return ++t->n == t->stop_at ? -EINTR : 0;
+}
+
+Test(catalog, cursors_are_listed_by_prefix)
+{
+	static const char *const names[] = {"embassy:", "embassy:a", "embassy:a\x01", "embassy:b",
+					    "embassz",	"embassy",   "lost:a"};
+	char longest[256];
+	struct names all = {0}, none = {0}, one = {.stop_at = 1}, empty = {0};
+	struct catalog *c;
+
+	memset(longest, 0xff, 255);
+	memcpy(longest, "embassy:", 8);
+	longest[255] = '\0';
+	cr_assert_eq(catalog_open(dir, id, CATALOG_WRITE, &c), 0);
+	cr_assert_eq(catalog_cursors(c, "embassy:", take_name, &empty), 0);
+	cr_assert_eq(empty.n, 0);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		cr_assert_eq(catalog_put_cursor(c, names[i], "x", 1), 0);
+	cr_assert_eq(catalog_put_cursor(c, longest, "x", 1), 0);
+	for (unsigned i = 1; i < 4; i++)
+		cr_assert_eq(add(c, i, 3), 0);
+	catalog_close(c);
+
+	cr_assert_eq(catalog_open(dir, id, CATALOG_READ, &c), 0);
+	cr_assert_eq(catalog_cursors(c, "embassy:", take_name, &all), 0);
+	cr_assert_eq(all.n, 5);
+	cr_assert_str_eq(strchr(all.text, ';') + 1, "embassy:b;embassy:a\x01;embassy:a;embassy:;");
+	cr_assert_eq(catalog_cursors(c, "none:", take_name, &none), 0);
+	cr_assert_eq(none.n, 0);
+	cr_assert_eq(catalog_cursors(c, "embassy:", take_name, &one), -EINTR);
+	cr_assert_eq(one.n, 1);
+	cr_assert_eq(catalog_cursors(c, "", take_name, &none), 0);
+	cr_assert_eq(none.n, 8);
+	catalog_close(c);
+}

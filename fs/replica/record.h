@@ -1,0 +1,47 @@
+#ifndef RECORD_H_
+#define RECORD_H_
+
+/*
+ * What a volume remembers of its embassies across mounts: what each last acknowledged, and a loss
+ * that nobody has answered.  In the catalog, by the address as it was given; never relied on, since
+ * a power cut may lose the newest and a catalog that is made anew has none.
+ */
+
+#include "compiler.h"
+#include "replicator_step.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct catalog;
+
+/* The embassy held less than it had acknowledged, and nobody has answered that yet. */
+struct loss {
+	uint64_t held, acknowledged; /* heads' numbers; acknowledged 0: there is no loss */
+	int64_t time_ns;	     /* when it was found, by the wall clock */
+};
+
+/*
+ * record_put_acked(c, address, acked), record_get_acked(c, address, out): what it last
+ * acknowledged; number 0: nothing yet.  record_put_loss(), record_get_loss(): likewise.
+ * put: as catalog_put_cursor().  get: 0; -ERR_ABSENT, also if what is there is none of ours;
+ * -EIO.  Any thread.
+ */
+MUST_CHECK int record_put_acked(struct catalog *c, const char *address,
+				const struct step_head *acked);
+MUST_CHECK int record_get_acked(struct catalog *c, const char *address, struct step_head *out);
+MUST_CHECK int record_put_loss(struct catalog *c, const char *address, const struct loss *l);
+MUST_CHECK int record_get_loss(struct catalog *c, const char *address, struct loss *out);
+
+/*
+ * record_addresses(c, fn, ctx): call ${fn} with the address of each embassy that was ever given to
+ * a mount, as catalog_cursors() does.
+ */
+MUST_CHECK int record_addresses(struct catalog *c, int (*fn)(void *ctx, const char *address),
+				void *ctx);
+
+#define LOSS_TEXT_LEN 512u
+/* loss_text(l, out): a loss in words; empty if there is none. */
+void loss_text(const struct loss *l, char out[LOSS_TEXT_LEN]);
+
+#endif /* !RECORD_H_ */
