@@ -13,6 +13,7 @@
 
 #include "auth.h"
 #include "err.h"
+#include "locks.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -65,6 +66,10 @@ void quota_free(struct quota *q)
 	pthread_mutex_destroy(&q->mu);
 	free(q);
 }
+
+static struct user *find_user_locked(struct quota *q, const char *who) REQUIRES(q->mu);
+static struct user *add_user_locked(struct quota *q, const char *who) REQUIRES(q->mu);
+static int take_locked(struct quota *q, const char *who, enum quota_kind kind) REQUIRES(q->mu);
 
 static struct user *find_user_locked(struct quota *q, const char *who)
 {

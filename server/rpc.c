@@ -26,6 +26,7 @@
 #include "clock.h"
 #include "err.h"
 #include "listen.h"
+#include "locks.h"
 #include "msg.h"
 
 #include <grpc/byte_buffer.h>
@@ -68,6 +69,8 @@ struct rpc {
 	bool stopping;		    /* the timer is to end */
 	TAILQ_HEAD(, call) waiting; /* for their first message; the oldest first */
 };
+
+static struct call *next_late_locked(struct rpc *r) REQUIRES(r->mu);
 
 static const struct method *const methods[] = {
 	&append_method,	      &read_method,	    &heads_method,

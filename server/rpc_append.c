@@ -29,6 +29,7 @@
 #include "copy.h"
 #include "embassy.pb-c.h"
 #include "err.h"
+#include "locks.h"
 #include "msg.h"
 #include "params.h"
 #include "vault.h"
@@ -65,8 +66,10 @@ struct stream {
 	struct copy_stand next;
 };
 
+static bool want_message_locked(struct stream *s) REQUIRES(s->mu);
+
 /* Whether to ask gRPC for a message, having noted that it is being asked. */
-static bool want_message_locked(struct stream *s) /* REQUIRES(s->mu) */
+static bool want_message_locked(struct stream *s)
 {
 	if (s->receiving || s->ended || s->n >= (s->let_in ? QUEUE_MAX : 1))
 		return false;

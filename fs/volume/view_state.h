@@ -10,6 +10,7 @@
 #include "delta.h"
 #include "err.h"
 #include "item.h"
+#include "locks.h"
 #include "map.h"
 #include "view.h"
 
@@ -49,6 +50,10 @@ MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint,
  */
 MUST_CHECK int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq,
 			       uint8_t **out_plain);
+
+static inline void view_rdlock(struct view *v) ACQUIRES_SHARED(v->mu);
+static inline void view_wrlock(struct view *v) ACQUIRES(v->mu);
+static inline void view_unlock(struct view *v) RELEASES_EITHER(v->mu);
 
 static inline void view_rdlock(struct view *v)
 {

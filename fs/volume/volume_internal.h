@@ -264,8 +264,8 @@ int change_end(struct volume *v, int rc);
  * The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into
  * the journal.
  */
-void change_lock(struct volume *v);
-void change_unlock(struct volume *v);
+void change_lock(struct volume *v) ACQUIRES(v->view.mu);
+void change_unlock(struct volume *v) RELEASES(v->view.mu);
 
 /* All REQUIRES(view.mu, exclusive) and room reserved. */
 void change_inode(struct volume *v, const struct attr *a);

@@ -11,6 +11,7 @@
 #include "err.h"
 #include "frame.h"
 #include "head.h"
+#include "locks.h"
 #include "store.h"
 
 #include <errno.h>
@@ -125,6 +126,8 @@ static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
 	}
 	return w;
 }
+
+static int enter(struct copy *c) ACQUIRES_SHARED(c->gate);
 
 /* Hold the gate for reading, whatever is returned: 0, or -EIO: there is no catalog. */
 static int enter(struct copy *c)

@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "err.h"
 #include "file.h"
+#include "locks.h"
 #include "msg.h"
 #include "params.h"
 
@@ -51,6 +52,9 @@ struct vault {
 	struct slot *slots[VAULT_VOLUMES_MAX];
 	size_t n_slots;
 };
+
+static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
+	REQUIRES(v->mu);
 
 static int take_lock(struct vault *v)
 {

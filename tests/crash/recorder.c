@@ -14,6 +14,8 @@
 
 #include "recorder.h"
 
+#include "locks.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -72,7 +74,15 @@ static void put_raw(const uint8_t *p, size_t len)
 	}
 }
 
-static void put(const void *p, size_t len) /* REQUIRES(mu) */
+static void put(const void *p, size_t len) REQUIRES(mu);
+static void note(struct record r, const char *text, const char *text2, const void *data)
+	REQUIRES(mu);
+static void set_fail(uint64_t nth, int error, enum recorder_fail how) REQUIRES(mu);
+static void heed_control(void) REQUIRES(mu);
+static int judge_call(bool needs_room, size_t *len) REQUIRES(mu);
+static int judge(bool needs_room, size_t *len) REQUIRES(mu);
+
+static void put(const void *p, size_t len)
 {
 	if (len > BUFFER_LEN - buffer_len) {
 		put_raw(buffer, buffer_len);
@@ -87,7 +97,6 @@ static void put(const void *p, size_t len) /* REQUIRES(mu) */
 }
 
 static void note(struct record r, const char *text, const char *text2, const void *data)
-/* REQUIRES(mu) */
 {
 	static const uint8_t zeros[8];
 	size_t len = text ? strlen(text) + 1 : 0, len2 = text2 ? strlen(text2) + 1 : 0;
@@ -152,7 +161,7 @@ static bool resolve(int dirfd, const char *path, char out[PATH_MAX])
 
 /* ---- failing ---- */
 
-static void set_fail(uint64_t nth, int error, enum recorder_fail how) /* REQUIRES(mu) */
+static void set_fail(uint64_t nth, int error, enum recorder_fail how)
 {
 	calls = 0;
 	failed = 0;
@@ -161,7 +170,7 @@ static void set_fail(uint64_t nth, int error, enum recorder_fail how) /* REQUIRE
 	fail_how = how;
 }
 
-static void heed_control(void) /* REQUIRES(mu) */
+static void heed_control(void)
 {
 	if (control->turn != control_turn) {
 		control_turn = control->turn;
@@ -170,7 +179,7 @@ static void heed_control(void) /* REQUIRES(mu) */
 	control->calls = calls + 1;
 }
 
-static int judge_call(bool needs_room, size_t *len) /* REQUIRES(mu) */
+static int judge_call(bool needs_room, size_t *len)
 {
 	bool hit = ++calls == fail_nth;
 
@@ -190,7 +199,7 @@ static int judge_call(bool needs_room, size_t *len) /* REQUIRES(mu) */
 	return hit ? fail_error : 0;
 }
 
-/* Whether this call is to fail: 0, or its errno.  ${len}: of a write, else 0.  REQUIRES(mu) */
+/* Whether this call is to fail: 0, or its errno.  ${len}: of a write, else 0. */
 static int judge(bool needs_room, size_t *len)
 {
 	int rc;

@@ -9,6 +9,7 @@
 
 #include "clock.h"
 #include "err.h"
+#include "locks.h"
 #include "world.h"
 
 #include <assert.h>
@@ -40,7 +41,7 @@ int __wrap_pthread_rwlock_wrlock(pthread_rwlock_t *l);
 int __wrap_pthread_rwlock_unlock(pthread_rwlock_t *l);
 int __wrap_pthread_cond_init(pthread_cond_t *c, const pthread_condattr_t *attr);
 int __wrap_pthread_cond_destroy(pthread_cond_t *c);
-int __wrap_pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m);
+int __wrap_pthread_cond_wait(pthread_cond_t *c, pthread_mutex_t *m) REQUIRES(*m);
 int __wrap_pthread_cond_signal(pthread_cond_t *c);
 int __wrap_pthread_cond_broadcast(pthread_cond_t *c);
 int64_t __wrap_clock_wall_ns(void);

@@ -273,32 +273,42 @@ Test(page_cache, reads_out_of_order_are_one_readers, .timeout = 60)
 	read_all_ahead(1u << 20, UINT_MAX);
 }
 
+static void learn(struct page_cache *c, uint64_t took_ns)
+{
+	pthread_mutex_lock(&c->mu);
+	page_ahead_learn_locked(c, took_ns);
+	pthread_mutex_unlock(&c->mu);
+}
+
 /* The window grows on a line that answers at once, and shrinks where what was asked for queues. */
 Test(page_cache, the_line_says_how_far_to_read_ahead)
 {
-	struct page_cache c = {.ahead_limit = PAGE_AHEAD_MAX, .ahead_max = PAGE_AHEAD_FIRST};
+	struct page_cache c = {.ahead_limit = PAGE_AHEAD_MAX,
+			       .ahead_max = PAGE_AHEAD_FIRST,
+			       .mu = PTHREAD_MUTEX_INITIALIZER};
 	const uint64_t ms = 1000000;
 	uint64_t before;
 
 	for (unsigned i = 0; i < 100; i++)
-		page_ahead_learn_locked(&c, 40 * ms);
+		learn(&c, 40 * ms);
 	cr_assert_eq(c.ahead_max, PAGE_AHEAD_MAX);
-	page_ahead_learn_locked(&c, 300 * ms);
+	learn(&c, 300 * ms);
 	cr_assert_eq(c.ahead_max, PAGE_AHEAD_MAX, "a little of a queue is well");
-	page_ahead_learn_locked(&c, 500 * ms);
+	learn(&c, 500 * ms);
 	before = c.ahead_max;
 	cr_assert_lt(before, PAGE_AHEAD_MAX);
 	for (unsigned i = 0; i < 100; i++)
-		page_ahead_learn_locked(&c, 900 * ms);
+		learn(&c, 900 * ms);
 	cr_assert_lt(c.ahead_max, before);
 	cr_assert_geq(c.ahead_max, PAGE_LEN);
-	page_ahead_learn_locked(&c, 100 * ms);
+	learn(&c, 100 * ms);
 	cr_assert_gt(c.ahead_max, PAGE_LEN, "it grows again");
 
 	/* A long way is no queue. */
-	c = (struct page_cache){.ahead_limit = PAGE_AHEAD_MAX, .ahead_max = PAGE_AHEAD_FIRST};
+	c.ahead_max = PAGE_AHEAD_FIRST;
+	c.least_ns = 0;
 	for (unsigned i = 0; i < 100; i++)
-		page_ahead_learn_locked(&c, 700 * ms);
+		learn(&c, 700 * ms);
 	cr_assert_eq(c.ahead_max, PAGE_AHEAD_MAX);
 }
 
