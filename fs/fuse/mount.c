@@ -243,6 +243,13 @@ int mount_init(struct mount *m)
 	return rc;
 }
 
+void mount_quiesce(struct mount *m)
+{
+	seeks_stop(m->seeks);
+	unnamed_stop(m->unnamed);
+	tell_stop(m->tell);
+}
+
 void mount_release(struct mount *m)
 {
 	seeks_free(m->seeks);

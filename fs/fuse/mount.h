@@ -95,11 +95,14 @@ struct mount {
 /*
  * mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it;
  * no request is under way.
+ * mount_quiesce(m): no thread waits for the kernel from here on, but those that serve it, which go on:
+ * whoever waited when they end would wait for ever.  The session is about to end.
  * mount_adopted(m): requests are served; after a takeover, see what nobody uses any more, and have
  * the kernel forget what an older program told it of the past.
  */
 void mount_adopted(struct mount *m);
 MUST_CHECK int mount_init(struct mount *m);
+void mount_quiesce(struct mount *m);
 void mount_release(struct mount *m);
 
 extern const struct fuse_lowlevel_ops mount_ops;

@@ -68,16 +68,28 @@ free_all:
 	return rc;
 }
 
+void seeks_stop(struct seeks *q)
+{
+	bool stopped;
+
+	if (!q)
+		return;
+	pthread_mutex_lock(&q->mu);
+	stopped = q->stopping;
+	q->stopping = true;
+	pthread_cond_signal(&q->wake);
+	pthread_mutex_unlock(&q->mu);
+	if (stopped)
+		return;
+	q->cfg.cancel(q->cfg.ctx);
+	pthread_join(q->thread, NULL);
+}
+
 void seeks_free(struct seeks *q)
 {
 	if (!q)
 		return;
-	pthread_mutex_lock(&q->mu);
-	q->stopping = true;
-	pthread_cond_signal(&q->wake);
-	pthread_mutex_unlock(&q->mu);
-	q->cfg.cancel(q->cfg.ctx);
-	pthread_join(q->thread, NULL);
+	seeks_stop(q);
 	pthread_cond_destroy(&q->wake);
 	pthread_mutex_destroy(&q->mu);
 	free(q);
@@ -88,7 +100,9 @@ int seeks_ask(struct seeks *q, const struct seek *s)
 	int rc = 0;
 
 	pthread_mutex_lock(&q->mu);
-	if (q->n == SEEKS_WAITING_MAX) {
+	if (q->stopping) {
+		rc = -EINTR;
+	} else if (q->n == SEEKS_WAITING_MAX) {
 		rc = -ENOMEM;
 	} else {
 		q->waiting[(q->first + q->n++) % SEEKS_WAITING_MAX] = *s;

@@ -29,7 +29,7 @@ struct seeks_config {
 	int (*flush)(void *ctx, uint64_t ino);
 	/* answer(ctx, s, rc): ${rc} is what flush() returned. */
 	void (*answer)(void *ctx, const struct seek *s, int rc);
-	/* cancel(ctx): flush() returns soon, now and from now on.  Called by seeks_free(). */
+	/* cancel(ctx): flush() returns soon, now and from now on.  Called by seeks_stop(). */
 	void (*cancel)(void *ctx);
 	void *ctx;
 };
@@ -42,12 +42,18 @@ struct seeks;
  */
 MUST_CHECK int seeks_new(const struct seeks_config *cfg, struct seeks **out);
 
-/* seeks_free(q): answers what waits with -EINTR and ends the thread.  NULL is a no-op. */
+/*
+ * seeks_stop(q): answers what waits with -EINTR and ends the thread; seeks_ask() refuses from then on.
+ * Again: nothing.  Returns when the thread has ended.
+ * seeks_free(q): the same, and frees it.  NULL is a no-op for both.
+ */
+void seeks_stop(struct seeks *q);
 void seeks_free(struct seeks *q);
 
 /*
  * seeks_ask(q, s): answer() will be called, once, from the thread.  Any thread; never waits for
- * a flush.  Returns 0, or -ENOMEM if SEEKS_WAITING_MAX wait: then it will not.
+ * a flush.  Returns 0; or -ENOMEM if SEEKS_WAITING_MAX wait, or -EINTR after seeks_stop(): then it will
+ * not.
  */
 MUST_CHECK int seeks_ask(struct seeks *q, const struct seek *s);
 

@@ -281,6 +281,7 @@ static void drain(struct crew *crew)
 	static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
 	uint64_t end_ns = clock_mono_ns() + DRAIN_S_MAX * UINT64_C(1000000000);
 
+	mount_quiesce(crew->m);
 	atomic_store(&crew->draining, true);
 	/* A worker may be about to read when the signal comes: again until all have ended. */
 	while (atomic_load(&crew->running) > 0) {

@@ -134,15 +134,26 @@ free_all:
 	return rc;
 }
 
+void tell_stop(struct tell *t)
+{
+	bool stopped;
+
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->mu);
+	stopped = t->stopping;
+	t->stopping = true;
+	pthread_cond_signal(&t->wake);
+	pthread_mutex_unlock(&t->mu);
+	if (!stopped)
+		pthread_join(t->thread, NULL);
+}
+
 void tell_free(struct tell *t)
 {
 	if (!t)
 		return;
-	pthread_mutex_lock(&t->mu);
-	t->stopping = true;
-	pthread_cond_signal(&t->wake);
-	pthread_mutex_unlock(&t->mu);
-	pthread_join(t->thread, NULL);
+	tell_stop(t);
 	pthread_cond_destroy(&t->wake);
 	pthread_mutex_destroy(&t->mu);
 	free(t);

@@ -28,8 +28,13 @@ struct tell_config {
 	void *ctx;
 };
 
-/* tell_new(cfg, out): returns 0 or -errno.  tell_free(t): tells no more; NULL is a no-op. */
+/*
+ * tell_new(cfg, out): returns 0 or -errno.
+ * tell_stop(t): the thread ends and tells no more; again: nothing.  tell_free(t): the same, and frees
+ * it.  NULL is a no-op for both.
+ */
 MUST_CHECK int tell_new(const struct tell_config *cfg, struct tell **out);
+void tell_stop(struct tell *t);
 void tell_free(struct tell *t);
 
 /*

@@ -162,15 +162,26 @@ free_all:
 	return rc;
 }
 
+void unnamed_stop(struct unnamed *u)
+{
+	bool stopped;
+
+	if (!u)
+		return;
+	pthread_mutex_lock(&u->mu);
+	stopped = u->stopping;
+	u->stopping = true;
+	pthread_cond_signal(&u->wake);
+	pthread_mutex_unlock(&u->mu);
+	if (!stopped)
+		pthread_join(u->thread, NULL);
+}
+
 void unnamed_free(struct unnamed *u)
 {
 	if (!u)
 		return;
-	pthread_mutex_lock(&u->mu);
-	u->stopping = true;
-	pthread_cond_signal(&u->wake);
-	pthread_mutex_unlock(&u->mu);
-	pthread_join(u->thread, NULL);
+	unnamed_stop(u);
 	pthread_cond_destroy(&u->wake);
 	pthread_mutex_destroy(&u->mu);
 	free(u->table);

@@ -36,7 +36,11 @@ struct unnamed_config {
  */
 MUST_CHECK int unnamed_new(const struct unnamed_config *cfg, struct unnamed **out);
 
-/* unnamed_free(u): ends the thread; what it has not got to stays as it is.  NULL is a no-op. */
+/*
+ * unnamed_stop(u): ends the thread; what it has not got to stays as it is.  Again: nothing.
+ * unnamed_free(u): the same, and frees it.  NULL is a no-op for both.
+ */
+void unnamed_stop(struct unnamed *u);
 void unnamed_free(struct unnamed *u);
 
 /* unnamed_add(u, ino): it has no name any more.  Before the kernel is told so.  Any thread. */

@@ -26,6 +26,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,6 +37,7 @@
 #define NS_PER_S UINT64_C(1000000000)
 #define NS_PER_MS UINT64_C(1000000)
 #define BEGIN_MS_MAX 2000
+#define END_MS_MAX 1000
 
 enum kind {
 	BEGIN = 1,
@@ -62,6 +64,7 @@ struct answer {
 static int receive(struct writeback *w, struct answer *out) REQUIRES(w->mu);
 static void take_begun(struct writeback *w) REQUIRES(w->mu);
 static void begin(struct writeback *w) REQUIRES(w->mu);
+static void hang_up(struct writeback *w) REQUIRES(w->mu);
 static void reap(struct writeback *w) REQUIRES(w->mu);
 static int start_again(struct writeback *w) REQUIRES(w->mu);
 static int ask_once(struct writeback *w, const struct question *q, struct answer *out)
@@ -353,12 +356,16 @@ uint64_t writeback_begin(struct writeback *w, const char *mount_point, uint64_t 
 	return found;
 }
 
-static void reap(struct writeback *w)
+static void hang_up(struct writeback *w)
 {
 	pthread_mutex_lock(&w->fd_mu);
 	close(w->fd);
 	w->fd = -1;
 	pthread_mutex_unlock(&w->fd_mu);
+}
+
+static void reap(struct writeback *w)
+{
 	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	w->pid = 0;
@@ -369,6 +376,7 @@ static int start_again(struct writeback *w)
 {
 	int rc;
 
+	hang_up(w);
 	reap(w);
 	w->begun = false;
 	rc = fork_helper(w);
@@ -442,10 +450,21 @@ void writeback_cancel(struct writeback *w)
 
 void writeback_end(struct writeback *w)
 {
+	struct pollfd pfd = {.fd = -1, .events = POLLIN};
+
 	if (w->pid <= 0)
 		return;
 	pthread_mutex_lock(&w->mu);
-	reap(w);
+	hang_up(w);
+	/*
+	 * It may wait for the mount, which nobody serves any more, until the kernel hears that: when the
+	 * last process ends that has /dev/fuse open, which is the supervisor.
+	 */
+	pfd.fd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+	if (pfd.fd < 0 || poll(&pfd, 1, END_MS_MAX) > 0)
+		reap(w);
+	if (pfd.fd >= 0)
+		close(pfd.fd);
 	pthread_mutex_unlock(&w->mu);
 	pthread_mutex_destroy(&w->fd_mu);
 	pthread_mutex_destroy(&w->mu);

@@ -70,8 +70,8 @@ MUST_CHECK int writeback_umount(struct writeback *w);
 MUST_CHECK int writeback_leave(struct writeback *w, unsigned *out_left);
 
 /*
- * writeback_end(w): end it and wait until it has ended.  It also ends by itself when this process
- * does.
+ * writeback_end(w): end it and wait until it has ended, but not for long where it waits for a mount
+ * that is served no more.  It also ends by itself when this process does.
  */
 void writeback_end(struct writeback *w);
 

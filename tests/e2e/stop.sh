@@ -2,7 +2,7 @@
 # How a mount ends, and what it rests on meanwhile: its path leads elsewhere, its processes are killed in any order, an
 # embassy does not answer.  Nothing that was written is lost by an orderly end, and nothing hangs.
 #
-# usage: stop.sh [BUILD-DIR] [--memory]		as root; 2 min
+# usage: stop.sh [BUILD-DIR] [--memory]		as root; 3 min
 #   --memory: also with little memory, shared by daemon and programs; how long that takes depends on the disk
 set -uo pipefail
 
@@ -227,6 +227,39 @@ for trial in 1 2 3 4 5 6; do
 done
 t "it was caught in the middle" test -n "$caught"
 bytes=$((4 << 20))
+
+# In use by programs that write and ask where data is, for which somebody has to wait until it is written back: what
+# waits when nobody serves the mount any more must not keep its processes from ending.
+about='asked for holes in the end: '
+cat >"$w/seek.py" <<'END'
+import os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+os.ftruncate(fd, 1 << 30)
+n = 0
+while True:
+    n += 1
+    os.pwrite(fd, b"D" * (256 << 10), (n % 100) << 20)
+    os.lseek(fd, 0, os.SEEK_DATA)
+    if n == 20:
+        open(sys.argv[2], "w").close()
+END
+for trial in 1 2; do
+	rm -f "$w"/seeking.*
+	seekers=()
+	for i in 1 2 3; do
+		python3 "$w/seek.py" "$mnt/seek$i" "$w/seeking.$i" 2>/dev/null 9<&- &
+		seekers+=($!)
+	done
+	t "programs write and ask" wait_until 60 test -e "$w/seeking.1" -a -e "$w/seeking.2" -a -e "$w/seeking.3"
+	pid=$(daemon)
+	t "asked to end" kill -TERM "$pid"
+	t "it ends" timeout 60 tail --pid="$supervisor" -f /dev/null
+	t "so has the daemon" test ! -d "/proc/$pid"
+	kill -KILL "${seekers[@]}" 2>/dev/null
+	{ wait "${seekers[@]}"; } 2>/dev/null
+	t "mount" mount_it
+done
+t "what they wrote goes" rm -f "$mnt"/seek[123]
 
 # The supervisor is killed; before and after the daemon.
 about='the supervisor killed: '

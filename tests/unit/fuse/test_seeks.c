@@ -100,7 +100,21 @@ Test(seeks, what_waits_is_bounded_and_answered_at_the_end)
 	}
 }
 
+Test(seeks, nothing_is_asked_once_it_has_stopped)
+{
+	struct seeks *q = make(false);
+
+	cr_assert_eq(ask(q, 7, 100), 0);
+	sem_wait(&answered);
+	seeks_stop(q);
+	seeks_stop(q);
+	cr_assert_eq(ask(q, 13, 200), -EINTR);
+	seeks_free(q);
+	cr_assert_eq(n_answers, 1);
+}
+
 Test(seeks, nothing_to_free)
 {
+	seeks_stop(NULL);
 	seeks_free(NULL);
 }
