@@ -91,16 +91,6 @@ static int take_keys(struct content *c, const struct estate_keys *k)
 	return to->log_key && to->name_key && (to->writer_secret || !k->has_writer) ? 0 : -ENOMEM;
 }
 
-static void leave_keys(const struct content *c, struct estate_keys *k)
-{
-	memcpy(k->log_key, c->keys.log_key, sizeof(k->log_key));
-	memcpy(k->name_key, c->keys.name_key, sizeof(k->name_key));
-	k->has_writer = c->keys.writer_secret != NULL;
-	if (k->has_writer)
-		memcpy(k->writer_secret, c->keys.writer_secret, sizeof(k->writer_secret));
-	k->filled = 1;
-}
-
 static int ask_and_unlock(struct content *c, const struct options *o, const struct params *params)
 {
 	struct credential cred = {0};
@@ -124,7 +114,7 @@ static int unlock(struct content *c, const struct options *o, const struct param
 		return take_keys(c, kept);
 	rc = ask_and_unlock(c, o, params);
 	if (rc == 0 && kept)
-		leave_keys(c, kept);
+		estate_leave_keys(kept, &c->keys);
 	return rc;
 }
 

@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "huge.h"
+#include "keys.h"
 #include "log.h"
 #include "secret.h"
 #include "slots.h"
@@ -148,6 +149,26 @@ void estate_occupy(struct estate_map *map)
 	(void)madvise(map->keys, PAGE, MADV_DONTFORK);
 }
 
+void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys)
+{
+	memcpy(k->log_key, keys->log_key, sizeof(k->log_key));
+	memcpy(k->name_key, keys->name_key, sizeof(k->name_key));
+	k->has_writer = keys->writer_secret != NULL;
+	if (k->has_writer)
+		memcpy(k->writer_secret, keys->writer_secret, sizeof(k->writer_secret));
+	/* They count last: whoever is killed before has left none. */
+	atomic_signal_fence(memory_order_seq_cst);
+	k->filled = 1;
+}
+
+static void wipe_keys(struct estate_keys *k)
+{
+	/* No successor takes half of them. */
+	k->filled = 0;
+	atomic_signal_fence(memory_order_seq_cst);
+	secret_wipe(k, sizeof(*k));
+}
+
 void estate_unmap_keys(struct estate_map *map)
 {
 	if (map->keys)
@@ -166,7 +187,7 @@ void estate_drop_keys(struct estate_map *map)
 void estate_wipe(struct estate_map *map)
 {
 	if (map->keys)
-		secret_wipe(map->keys, sizeof(*map->keys));
+		wipe_keys(map->keys);
 	estate_drop_keys(map);
 	if (map->mem)
 		munmap(map->mem, total_bytes(map->slots != NULL));

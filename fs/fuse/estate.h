@@ -48,6 +48,8 @@ struct estate {
 	struct inflight inflight;
 };
 
+struct volume_keys;
+
 /* The volume's keys, as a mount needs them. */
 struct estate_keys {
 	uint32_t filled, has_writer;
@@ -78,6 +80,12 @@ MUST_CHECK int estate_attach(int fd, int keys_fd, bool live, struct estate_map *
  * forked from here on has none of it mapped.
  */
 void estate_occupy(struct estate_map *map);
+
+/*
+ * estate_leave_keys(k, keys): leave the volume's keys to successors.  A process that is killed meanwhile
+ * leaves none: k->filled is 0 then.
+ */
+void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys);
 
 /*
  * estate_unmap_keys(map): whoever else has them mapped keeps them; the descriptor stays.

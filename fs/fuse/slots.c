@@ -30,6 +30,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -246,6 +247,16 @@ void slots_free(struct slots *s)
 	free(s);
 }
 
+/*
+ * References of the kernel: a slot with one must be whole.  The process may be killed at any store, so the
+ * compiler must not put what the slot is of behind this.
+ */
+static void add_refs(struct slot *slot, uint64_t n)
+{
+	atomic_signal_fence(memory_order_seq_cst);
+	slot->refs += n;
+}
+
 /* A slot that is not in use, for ${head} and ${tag}; NONE: there is none. */
 static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
 {
@@ -278,7 +289,7 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 	if (i == NONE)
 		i = new_slot_locked(s, head, tag);
 	if (i != NONE) {
-		s->table[i].refs++;
+		add_refs(&s->table[i], 1);
 		use_unlink_locked(s, i);
 		use_link_newest_locked(s, i);
 		*out_slot = i;
@@ -296,7 +307,7 @@ int slots_take_own(struct slots *s, uint32_t slot, uint64_t ino, uint32_t *out_s
 	if (s->n_used < SLOTS_MAX - SLOTS_RESERVE)
 		i = new_slot_locked(s, s->table[slot].head, OWN_TAG | ino);
 	if (i != NONE) {
-		s->table[i].refs = 1;
+		add_refs(&s->table[i], 1);
 		*out_slot = i;
 	}
 	pthread_mutex_unlock(&s->mu);
@@ -385,7 +396,7 @@ void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);
 	assert(slot < *s->n && in_use(s, slot));
-	s->table[slot].refs += n;
+	add_refs(&s->table[slot], n);
 	pthread_mutex_unlock(&s->mu);
 }
 

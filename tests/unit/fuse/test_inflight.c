@@ -2,9 +2,12 @@
 
 #include "inflight.h"
 
+#include "../stores.h"
+
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static struct inflight f;
 
@@ -140,4 +143,104 @@ Test(inflight, threads_do_not_lose_entries)
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(t[i], NULL);
 	cr_assert_eq(under_way(), 0);
+}
+
+/* ---- killed at each store ---- */
+
+#define FIRST_REQUEST 10u
+#define OTHER_REQUEST 12u
+
+/*
+ * What the process that is killed had done, in memory that is not watched.  The journal is older than
+ * the note: a change is in it before inflight_changed() is told.
+ */
+struct done {
+	unsigned journaled;
+	bool read[2], answered[2];
+};
+
+static struct inflight *shared;
+static struct done *done;
+
+/* In the journal: the request, and the inode that was made or 0; numbered from 1. */
+static const struct {
+	uint64_t tag, made;
+} changes[] = {
+	{FIRST_REQUEST, 77}, {OTHER_REQUEST, 0}, {FIRST_REQUEST, 0},
+	{OTHER_REQUEST, 88}, {FIRST_REQUEST, 0},
+};
+#define N_CHANGES (sizeof(changes) / sizeof(changes[0]))
+
+static void change(unsigned number)
+{
+	done->journaled = number;
+	inflight_changed(NULL, number, changes[number - 1].tag, changes[number - 1].made);
+}
+
+static void live(void *arg)
+{
+	(void)arg;
+	inflight_begin(OTHER_REQUEST, false);
+	done->read[1] = true;
+	inflight_begin(FIRST_REQUEST, false);
+	done->read[0] = true;
+	for (unsigned i = 1; i <= N_CHANGES; i++)
+		change(i);
+	done->answered[0] = true;
+	inflight_end(FIRST_REQUEST);
+	done->answered[1] = true;
+	inflight_end(OTHER_REQUEST);
+}
+
+/* The kernel gives it again: what was made of it is known, once each. */
+static void check_request(uint64_t unique)
+{
+	uint64_t made = 0;
+	unsigned steps = 0;
+
+	for (unsigned i = 0; i < done->journaled; i++) {
+		if (changes[i].tag != unique)
+			continue;
+		steps++;
+		if (changes[i].made)
+			made = changes[i].made;
+	}
+	inflight_begin(unique, true);
+	cr_assert_eq(inflight_steps(), steps, "%u of %u changes", inflight_steps(), steps);
+	cr_assert_eq(inflight_made(), made);
+	inflight_end(unique);
+}
+
+static void succeed(void)
+{
+	inflight_use(shared, 2);
+	for (unsigned i = 1; i <= done->journaled; i++)
+		inflight_changed(NULL, i, changes[i - 1].tag, changes[i - 1].made);
+	if (!done->answered[0] && done->read[0])
+		check_request(FIRST_REQUEST);
+	if (!done->answered[1] && done->read[1])
+		check_request(OTHER_REQUEST);
+	/* What was answered, or was not said to be read, may be noted: no more than that. */
+	cr_assert_leq(under_way(), 2);
+}
+
+Test(inflight, killed_at_each_store, .timeout = 120)
+{
+	unsigned nth = 0;
+	int rc;
+
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	done = mmap(NULL, sizeof(*done), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	cr_assert(shared != MAP_FAILED && done != MAP_FAILED);
+	do {
+		memset(shared, 0, sizeof(*shared));
+		memset(done, 0, sizeof(*done));
+		inflight_use(shared, 1);
+		rc = stores_kill_at(live, NULL, shared, sizeof(*shared), ++nth);
+		if (rc < 0)
+			cr_skip_test("processes can't be traced here");
+		succeed();
+	} while (rc > 0);
+	cr_expect_gt(nth, 12, "stores were counted");
 }

@@ -2,11 +2,16 @@
 
 #include "slots.h"
 
+#include "../stores.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 struct view {
 	uint64_t head;
@@ -430,4 +435,97 @@ Test(slots, a_table_that_outlives_its_process)
 	slots_free(s);
 	free(memory);
 	memory = NULL;
+}
+
+/* ---- killed at each store ---- */
+
+#define WATCHED 512u /* the count, and the first slots */
+
+static struct slots *living;
+static unsigned *step; /* how far it came, in memory that is not watched */
+
+/* Slots that were of other heads and names before: what is left of those must not be seen. */
+static void live(void *arg)
+{
+	uint32_t named, own;
+
+	(void)arg;
+	named = take(living, 21, 5);
+	*step = 1;
+	if (slots_take_own(living, named, 500, &own) < 0)
+		_exit(3);
+	*step = 2;
+	slots_add(living, named, 3);
+	*step = 3;
+	slots_drop(living, own, 1);
+	*step = 4;
+	slots_retire(living, 5);
+	*step = 5;
+	slots_drop(living, named, 4);
+	*step = 6;
+}
+
+/* Whether it is in use; if so it is of head 21 and of the name or file that it was taken for. */
+static bool is_whole(struct slots *s, uint32_t slot, uint64_t top)
+{
+	struct view *v;
+
+	if (slots_view(s, slot, &v) < 0)
+		return false;
+	cr_assert_eq(v->head, 21, "slot %u is of head %ju", slot, (uintmax_t)v->head);
+	cr_assert_eq(slots_top(s, slot), top, "slot %u", slot);
+	cr_assert_eq(slots_generation(s, slot), 21 % 0xffffff + 2);
+	slots_view_put(s, slot, v);
+	return true;
+}
+
+static void succeed(uint32_t named, uint32_t own)
+{
+	struct slots *s = make(1000);
+	bool has_named = is_whole(s, named, 1), has_own = is_whole(s, own, 500);
+
+	/* A reference is counted before the kernel can have it, and dropped after it has gone. */
+	if (*step >= 1 && *step < 5)
+		cr_assert(has_named, "step %u", *step);
+	if (*step >= 2 && *step < 3)
+		cr_assert(has_own, "step %u", *step);
+	if (*step == 0)
+		cr_assert_not(has_own);
+	if (*step == 6)
+		cr_assert(!has_named && !has_own);
+	/* All references that the kernel can have are counted. */
+	if (*step == 3) {
+		slots_drop(s, named, 3);
+		cr_assert(is_whole(s, named, 1));
+	}
+	use(s, take(s, 30, 9), 30);
+	slots_free(s);
+}
+
+Test(slots, killed_at_each_store, .timeout = 120)
+{
+	uint32_t first, second;
+	unsigned nth = 0;
+	int rc;
+
+	memory = mmap(NULL, slots_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	step = mmap(NULL, sizeof(*step), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	cr_assert(memory != MAP_FAILED && step != MAP_FAILED);
+	do {
+		memset(memory, 0, slots_bytes());
+		*step = 0;
+		living = make(1000);
+		/* The two that are used next. */
+		second = take(living, 3, 7);
+		first = take(living, 4, 8);
+		slots_drop(living, second, 1);
+		slots_drop(living, first, 1);
+		rc = stores_kill_at(live, NULL, memory, WATCHED, ++nth);
+		if (rc < 0)
+			cr_skip_test("processes can't be traced here");
+		slots_free(living);
+		succeed(first, second);
+	} while (rc > 0);
+	cr_expect_gt(nth, 10, "stores were counted");
 }
