@@ -173,6 +173,7 @@ int clockwork_admit(struct volume *v)
 {
 	size_t live, frozen;
 	uint64_t seen;
+	bool stops;
 	int rc;
 
 	for (;;) {
@@ -196,9 +197,11 @@ int clockwork_admit(struct volume *v)
 		pthread_mutex_lock(&v->clock_mu);
 		while (v->checkpoints == seen && !v->stopping && !checkpoint_pauses(v))
 			pthread_cond_wait(&v->checkpoint_done, &v->clock_mu);
-		rc = v->checkpoints == seen && v->stopping ? 0 : v->checkpoint_rc;
+		/* When the volume closes none comes, and what is still being done ends soon. */
+		stops = v->stopping;
+		rc = stops ? 0 : v->checkpoint_rc;
 		pthread_mutex_unlock(&v->clock_mu);
-		if (rc < 0)
+		if (rc < 0 || stops)
 			return rc;
 	}
 }

@@ -104,6 +104,26 @@ Test(orphans, a_close_does_not_wait_for_all_to_be_dropped)
 	fixture_remove(&f);
 }
 
+/* Nor does the thread wait for room in memory: no checkpoint comes any more. */
+Test(orphans, a_close_ends_though_memory_is_full, .timeout = 60)
+{
+	struct fixture f;
+	struct volume *v;
+	struct attr a;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a), 0);
+	pthread_mutex_lock(&v->clock_mu);
+	v->stopping = true;
+	pthread_mutex_unlock(&v->clock_mu);
+	v->overlay_max = 1;
+	cr_assert_eq(change_begin(v), 0);
+	cr_assert_eq(volume_close(v), 0);
+	cr_assert_eq(fixture_check(&f), 0);
+	fixture_remove(&f);
+}
+
 /* An item that calls a file with a name an orphan is dropped, and the file is not. */
 Test(orphans, one_that_has_a_name_stays, .timeout = 60)
 {
