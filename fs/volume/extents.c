@@ -66,10 +66,25 @@ int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct 
 	if (c->scanned >= to)
 		return 0;
 	for (rc = extent_first(&w, &v->view, ino, c->scanned, need, &e); rc == 0 && e.off < to;
-	     rc = extent_next(&w, &e))
+	     rc = extent_next(&w, &e)) {
+		/* The walk sees those that overlap, but for what an attempt before this one counted. */
+		if (c->any && e.off < c->scanned) {
+			rc = err_say(-ERR_DAMAGED, "inode %llu: extents overlap at byte %llu",
+				     (unsigned long long)ino, (unsigned long long)e.off);
+			break;
+		}
 		cut_count(c, &e);
+	}
 	extent_walk_end(&w);
 	return rc == -ENOENT ? 0 : rc;
+}
+
+int cut_find_lost(struct volume *v, const struct attr *a, struct need *need, struct cut *c,
+		  uint64_t *out_bytes)
+{
+	assert(a->size == 0);
+	*out_bytes = a->bytes;
+	return cut_find(v, a->ino, 0, FILE_SIZE_MAX, need, c);
 }
 
 void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c)

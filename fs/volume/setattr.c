@@ -33,7 +33,7 @@ struct setting {
 	uint64_t ino;
 	unsigned set;
 	const struct attr *want;
-	struct cut *cut; /* what a smaller size takes away */
+	struct cut *cut; /* what a smaller size takes away, or one after none */
 };
 
 static void assign(struct volume *v, const struct setting *s, struct attr *a)
@@ -66,7 +66,8 @@ static int set_locked(struct volume *v, struct need *need, const void *in, void 
 {
 	const struct setting *s = in;
 	struct attr *a = out;
-	bool cuts;
+	uint64_t taken = 0;
+	bool cuts, grows;
 	int rc;
 
 	rc = view_inode_locked(&v->view, s->ino, need, a);
@@ -79,16 +80,20 @@ static int set_locked(struct volume *v, struct need *need, const void *in, void 
 		cut_all(v, s->ino, a->bytes, s->cut);
 	else if (cuts)
 		rc = cut_find(v, s->ino, s->want->size, FILE_SIZE_MAX, need, s->cut);
+	if (cuts)
+		taken = s->cut->bytes;
+	grows = (s->set & SET_SIZE) && a->size == 0 && s->want->size > 0;
+	if (grows)
+		rc = cut_find_lost(v, a, need, s->cut, &taken);
 	if (rc < 0)
 		return rc;
 	if (change_reserve(v, 6, 0) < 0)
 		return -ENOMEM;
 
-	if (cuts) {
+	if (cuts || grows)
 		cut_apply(v, s->cut);
-		a->bytes -= s->cut->bytes;
-		v->view.counts.bytes -= s->cut->bytes;
-	}
+	a->bytes -= taken;
+	v->view.counts.bytes -= taken;
 	if (s->set & SET_SIZE)
 		a->size = s->want->size;
 	assign(v, s, a);

@@ -333,12 +333,17 @@ struct cut {
 /*
  * cut_find(v, ino, from, to, need, c): reads only.  0; -ERR_NEED_NODE: call it again with the same
  * ${c} in the next attempt; or as extent_first().
+ * cut_find_lost(v, a, need, c, out_bytes): all that the file ${a}, of no length, has, before it gets one:
+ * older versions left extents in files that they cut to nothing.  ${*out_bytes}: of those that it states,
+ * how many go.  Returns as cut_find().
  * cut_all(v, ino, bytes, c): all that a file has, ${bytes}, without looking.
  * cut_apply(v, c): delete the range; at most 3 changes, reserved by the caller.  Nothing changed the
  * file since ${c} was found (asserted).
  */
 MUST_CHECK int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to,
 			struct need *need, struct cut *c);
+MUST_CHECK int cut_find_lost(struct volume *v, const struct attr *a, struct need *need,
+			     struct cut *c, uint64_t *out_bytes);
 void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c);
 void cut_apply(struct volume *v, const struct cut *c);
 void extent_put(struct volume *v, uint64_t ino, const struct extent *e);

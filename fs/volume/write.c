@@ -43,7 +43,7 @@ static void writing_check(const struct writing *w)
 
 /*
  * Find what goes, ${*out_taken} bytes of those that ${a} states.  Nothing lies beyond a file's size: an
- * append has nothing to replace.  But older versions left extents in files that they cut to nothing.
+ * append has nothing to replace.
  */
 static int find_cut(struct volume *v, struct need *need, const struct writing *w,
 		    const struct attr *a, uint64_t *out_taken)
@@ -52,8 +52,7 @@ static int find_cut(struct volume *v, struct need *need, const struct writing *w
 
 	*out_taken = 0;
 	if (a->size == 0) {
-		rc = cut_find(v, w->ino, 0, FILE_SIZE_MAX, need, w->cut);
-		*out_taken = a->bytes;
+		rc = cut_find_lost(v, a, need, w->cut, out_taken);
 	} else if (w->off < a->size) {
 		rc = cut_find(v, w->ino, w->off, w->end, need, w->cut);
 		*out_taken = w->cut->bytes;
@@ -152,14 +151,23 @@ fail:
 static int grow_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct writing *w = in;
+	uint64_t taken = 0;
 	struct attr a;
 	int rc = view_inode_locked(&v->view, w->ino, need, &a);
 
 	(void)out;
 	if (rc < 0 || a.size >= w->end)
 		return rc;
-	if (change_reserve(v, 1, 0) < 0)
+	if (a.size == 0)
+		rc = cut_find_lost(v, &a, need, w->cut, &taken);
+	if (rc < 0)
+		return rc;
+	if (change_reserve(v, 4, 0) < 0)
 		return -ENOMEM;
+	if (a.size == 0)
+		cut_apply(v, w->cut);
+	a.bytes -= taken;
+	v->view.counts.bytes -= taken;
 	a.size = w->end;
 	a.mtime = a.ctime = change_now();
 	change_inode(v, &a);

@@ -183,6 +183,48 @@ Test(foreign, extents_behind_the_end_of_an_empty_file)
 	cr_assert_eq(get(ino).bytes, LEN + LEN / 2);
 }
 
+/* Nor does it come back where the file gets a length without being written. */
+Test(foreign, extents_behind_the_end_of_an_empty_file_that_grows)
+{
+	for (unsigned how = 0; how < 2; how++) {
+		uint64_t ino = make_file(how == 0 ? "set" : "allocated");
+		struct attr a = get(ino), want = {.size = LEN};
+		size_t len;
+
+		a.size = a.bytes = 0;
+		put_attr(&a);
+		if (how == 0)
+			cr_assert_eq(volume_setattr(v, ino, SET_SIZE, &want, &a), 0);
+		else
+			cr_assert_eq(volume_allocate(v, ino, 0, 0, LEN), 0);
+		cr_assert_eq(view_read(volume_view(v), ino, 0, sizeof(got), got, &len), 0);
+		cr_assert_eq(len, LEN);
+		for (size_t i = 0; i < len; i++)
+			cr_assert_eq(got[i], 0, "way %u: byte %zu", how, i);
+		cr_assert_eq(get(ino).bytes, 0);
+	}
+}
+
+/* The first was counted by an attempt that found the node behind it missing. */
+Test(foreign, extents_that_overlap_in_two_attempts)
+{
+	uint64_t ino = make_file("file");
+	struct extent e = first_extent(ino);
+	struct cut c = {.ino = ino,
+			.to = LEN + LEN / 2,
+			.scanned = LEN,
+			.bytes = LEN,
+			.touched = LEN,
+			.any = true};
+
+	e.off = LEN / 2;
+	put_extent(ino, &e);
+	change_lock(v);
+	c.change = v->extent_changes[ino % EXTENT_CHANGES];
+	expect_damage(cut_find(v, ino, c.from, c.to, NULL, &c), "extents overlap at byte 65536");
+	change_unlock(v);
+}
+
 static uint64_t dice;
 
 static uint64_t roll(uint64_t n)
