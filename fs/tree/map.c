@@ -35,6 +35,12 @@ static inline bool gives_up(const struct need *need)
 }
 #endif
 
+/* Can the base have ${key}? */
+static bool in_base(const struct map *m, const void *key, size_t len)
+{
+	return m->end_len == 0 || key_cmp(key, len, m->end, m->end_len) < 0;
+}
+
 int map_get(const struct map *m, const void *key, size_t key_len, struct need *need, void *value,
 	    size_t cap, size_t *out_len)
 {
@@ -62,6 +68,8 @@ int map_get(const struct map *m, const void *key, size_t key_len, struct need *n
 		*out_len = len;
 		return 0;
 	}
+	if (!in_base(m, key, key_len))
+		return -ENOENT;
 	return tree_get(m->cache, &m->base, key, key_len, need, value, cap, out_len);
 }
 
@@ -127,6 +135,14 @@ static const struct skip_node *hidden_by(struct map_cursor *mc, int layer)
 	return NULL;
 }
 
+static int seek_base(struct map_cursor *mc, const void *key, size_t len)
+{
+	if (in_base(mc->map, key, len))
+		return tree_seek(&mc->base, key, len);
+	tree_cursor_release(&mc->base);
+	return 0;
+}
+
 /* Move every layer below ${layer} to where its range ends. */
 static int skip_range(struct map_cursor *mc, int layer, const struct skip_node *range)
 {
@@ -138,7 +154,7 @@ static int skip_range(struct map_cursor *mc, int layer, const struct skip_node *
 			mc->at[below] = overlay_seek(mc->overlay[below], to, to_len);
 	}
 	if (key_at(mc, MAP_BASE, &key, &len) && key_cmp(key, len, to, to_len) < 0)
-		return tree_seek(&mc->base, to, to_len);
+		return seek_base(mc, to, to_len);
 	return 0;
 }
 
@@ -160,10 +176,20 @@ static int pass(struct map_cursor *mc)
 	return equal[MAP_BASE] ? tree_next(&mc->base) : 0;
 }
 
+/* The step ends here, at an item that does not show. */
+static void give_up(struct map_cursor *mc)
+{
+	memmove(mc->passed, mc->key, mc->key_len);
+	mc->passed_len = mc->key_len;
+	mc->top = -1;
+}
+
 /* From where the layers stand to the first item that shows. */
 static int settle(struct map_cursor *mc)
 {
-	for (;;) {
+	mc->paused = false;
+	mc->passed_len = 0;
+	for (unsigned n = 0;; n++) {
 		const struct skip_node *range = NULL;
 		int layer, rc;
 
@@ -175,15 +201,21 @@ static int settle(struct map_cursor *mc)
 			if (range)
 				break;
 		}
-		if (range) {
-			rc = skip_range(mc, layer, range);
-		} else if (mc->top > MAP_BASE && mc->at[mc->top]->flags & ENTRY_GONE) {
-			rc = pass(mc);
-		} else {
+		if (!range && (mc->top == MAP_BASE || !(mc->at[mc->top]->flags & ENTRY_GONE)))
 			break;
+		if (mc->patience > 0 && n == mc->patience) {
+			give_up(mc);
+			mc->paused = true;
+			return 0;
 		}
+		/* Before the base moves: its node may go, and the key's bytes with it. */
+		if (range && mc->top == MAP_BASE) {
+			memcpy(mc->passed, mc->key, mc->key_len);
+			mc->key = mc->passed;
+		}
+		rc = range ? skip_range(mc, layer, range) : pass(mc);
 		if (rc < 0) {
-			mc->top = -1;
+			give_up(mc);
 			return rc;
 		}
 	}
@@ -202,6 +234,8 @@ int map_seek(struct map_cursor *mc, const void *key, size_t key_len)
 	int rc;
 
 	mc->top = -1;
+	mc->paused = false;
+	mc->passed_len = 0;
 	if (gives_up(mc->base.need))
 		return -ERR_NEED_NODE;
 	for (int layer = MAP_FROZEN; layer < MAP_LAYERS; layer++) {
@@ -210,7 +244,7 @@ int map_seek(struct map_cursor *mc, const void *key, size_t key_len)
 		mc->at[layer] = overlay_seek(mc->overlay[layer], key, key_len);
 		mc->range[layer] = overlay_seek_range(mc->overlay[layer], key, key_len);
 	}
-	rc = tree_seek(&mc->base, key, key_len);
+	rc = seek_base(mc, key, key_len);
 	return rc < 0 ? rc : settle(mc);
 }
 
@@ -219,6 +253,7 @@ int map_next(struct map_cursor *mc)
 	int rc;
 
 	assert(mc->top >= 0);
+	mc->passed_len = 0;
 	rc = gives_up(mc->base.need) ? -ERR_NEED_NODE : pass(mc);
 	if (rc < 0) {
 		mc->top = -1;

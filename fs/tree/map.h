@@ -13,9 +13,14 @@
 
 struct skip_node;
 
+#define MAP_END_MAX 16u
+
 struct map {
 	struct node_cache *cache;
 	struct tree_root base;
+	/* No key of ${base} is as high, so it is not asked for one that is.  end_len 0: not known. */
+	uint8_t end[MAP_END_MAX];
+	size_t end_len;
 	struct overlay *frozen; /* may be NULL */
 	struct overlay *live;	/* may be NULL */
 };
@@ -27,7 +32,7 @@ MUST_CHECK int map_get(const struct map *m, const void *key, size_t key_len, str
 /* The layers of a map, lowest first. */
 enum map_layer { MAP_BASE, MAP_FROZEN, MAP_LIVE, MAP_LAYERS };
 
-/* A place in a map; invalid after any change of an overlay.  Embedded; about 400 bytes. */
+/* A place in a map; invalid after any change of an overlay.  Embedded; about 800 bytes. */
 struct map_cursor {
 	const struct map *map;
 	struct tree_cursor base;
@@ -38,13 +43,21 @@ struct map_cursor {
 	int top;		    /* which layer the current item is of; -1: at the end */
 	const uint8_t *key, *value;
 	size_t key_len, value_len;
+	/* How many items that do not show one step passes at most; 0, which map_cursor_init() sets:
+	   any number. */
+	unsigned patience;
+	bool paused; /* the newest step passed as many, and is at none */
+	/* After such a step, or -ERR_NEED_NODE: nothing shows from where it began up to this key; a
+	   seek goes on here.  passed_len 0: it got nowhere. */
+	uint8_t passed[TREE_KEY_MAX];
+	size_t passed_len;
 };
 
 void map_cursor_init(struct map_cursor *mc, const struct map *m, struct need *need);
 void map_cursor_release(struct map_cursor *mc);
 
 /*
- * map_seek(mc, key, key_len): to the first item with key >= ${key}; mc->top < 0: none.
+ * map_seek(mc, key, key_len): to the first item with key >= ${key}; mc->top < 0: none, or mc->paused.
  * map_next(mc): to the one after; ${mc} is at one (asserted).  mc->key and mc->value are the
  * item's, borrowed until the cursor moves.  A deleted range is skipped by seeking past it. After an
  * error mc->top is -1; it can be sought again.

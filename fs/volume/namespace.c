@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #define LINKS_MAX UINT32_C(0x7fffffff)
+#define LOOK_PATIENCE 64u /* removed entries that are passed under the exclusive lock */
 
 static int check_name(const char *name)
 {
@@ -30,24 +31,45 @@ int named_inode_locked(struct volume *v, const struct entry *e, struct need *nee
 	return rc;
 }
 
-int folder_empty_locked(struct volume *v, const struct attr *dir, struct need *need)
+int folder_empty_locked(struct volume *v, const struct attr *dir, uint64_t looked,
+			struct need *need)
 {
 	struct map_cursor mc;
 	struct item_key key;
-	bool empty;
+	bool empty, unsure;
 	int rc;
 
 	if (dir->size != 0)
 		return -ENOTEMPTY;
+	if (dir->ino == looked)
+		return 0;
 	item_key(&key, dir->ino, ITEM_ENTRY);
 	map_cursor_init(&mc, &v->view.map, need);
+	mc.patience = LOOK_PATIENCE;
 	rc = map_seek(&mc, key.b, key.len);
 	empty = mc.top < 0 || mc.key_len < key.len || memcmp(mc.key, key.b, key.len) != 0;
+	unsure = mc.paused;
 	map_cursor_release(&mc);
+	if (rc == 0 && unsure)
+		return LOOK_FIRST;
 	if (rc == 0 && !empty)
 		return err_say(-ERR_DAMAGED,
 			       "folder %llu states no entries and has some; see 'embassy check'",
 			       (unsigned long long)dir->ino);
+	return rc;
+}
+
+int change_run_looking(struct volume *v, change_attempt *attempt, const void *in, uint64_t *looked)
+{
+	uint64_t look;
+	int rc;
+
+	while ((rc = change_run(v, attempt, in, &look, sizeof(look))) == LOOK_FIRST) {
+		rc = view_folder_empty(&v->view, look);
+		if (rc < 0)
+			break;
+		*looked = look;
+	}
 	return rc;
 }
 
@@ -273,18 +295,20 @@ struct unlinking {
 	uint64_t parent;
 	const char *name;
 	bool folder;
+	uint64_t looked; /* a folder as in folder_empty_locked() */
 };
 
+/* ${out}: the folder of LOOK_FIRST. */
 static int unlink_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct unlinking *u = in;
+	uint64_t *look = out;
 	struct timespec now = change_now();
 	struct attr dir, a;
 	struct bucket b;
 	struct entry e;
 	int rc;
 
-	(void)out;
 	rc = open_place(v, u->parent, u->name, need, &dir, &b);
 	if (rc == 0)
 		rc = bucket_find(&b, u->name, &e);
@@ -296,8 +320,9 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 		return -ENOTDIR;
 	if (!u->folder && S_ISDIR(a.mode))
 		return -EISDIR;
-	rc = u->folder ? folder_empty_locked(v, &a, need) : 0;
-	if (rc < 0)
+	*look = a.ino;
+	rc = u->folder ? folder_empty_locked(v, &a, u->looked, need) : 0;
+	if (rc != 0)
 		return rc;
 	if (change_reserve(v, 4, sizeof(b.value)) < 0 || orphan_reserve(v) < 0)
 		return -ENOMEM;
@@ -313,10 +338,10 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 
 static int remove_name(struct volume *v, uint64_t parent, const char *name, bool folder)
 {
-	struct unlinking u = {parent, name, folder};
+	struct unlinking u = {.parent = parent, .name = name, .folder = folder};
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run(v, unlink_locked, &u, NULL, 0);
+	return rc < 0 ? rc : change_run_looking(v, unlink_locked, &u, &u.looked);
 }
 
 int volume_unlink(struct volume *v, uint64_t parent, const char *name)

@@ -26,6 +26,7 @@ struct renaming {
 	unsigned flags;
 	const struct caller *caller;
 	struct timespec now;
+	uint64_t looked; /* as in folder_empty_locked() */
 };
 
 static int read_end(struct volume *v, struct end *e, struct need *need)
@@ -47,21 +48,25 @@ static int read_end(struct volume *v, struct end *e, struct need *need)
 
 static int check(struct volume *v, const struct renaming *r, struct need *need)
 {
-	bool from_dir = S_ISDIR(r->from.a.mode), to_dir = S_ISDIR(r->to.a.mode);
+	bool from_dir, to_dir;
 
 	if (!r->from.there)
 		return -ENOENT;
+	if ((r->flags & RENAME_WHITEOUT) && v->view.counts.next_ino >= INO_MAX)
+		return -ENOSPC;
 	if (r->flags & RENAME_EXCHANGE)
 		return r->to.there ? 0 : -ENOENT;
 	if (!r->to.there)
 		return 0;
+	from_dir = S_ISDIR(r->from.a.mode);
+	to_dir = S_ISDIR(r->to.a.mode);
 	if (r->flags & RENAME_NOREPLACE)
 		return -EEXIST;
 	if (to_dir && !from_dir)
 		return -EISDIR;
 	if (!to_dir && from_dir)
 		return -ENOTDIR;
-	return to_dir ? folder_empty_locked(v, &r->to.a, need) : 0;
+	return to_dir ? folder_empty_locked(v, &r->to.a, r->looked, need) : 0;
 }
 
 /* Two names in one folder share its attributes, and, once in an age, their bucket. */
@@ -176,15 +181,17 @@ struct request {
 	const char *name, *new_name;
 	unsigned flags;
 	const struct caller *caller;
+	uint64_t looked; /* as in folder_empty_locked() */
 };
 
+/* ${out}: the folder of LOOK_FIRST. */
 static int rename_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct request *q = in;
+	uint64_t *look = out;
 	struct renaming r;
 	int rc;
 
-	(void)out;
 	r.from.parent = q->parent;
 	r.from.name = q->name;
 	r.to.parent = q->new_parent;
@@ -192,12 +199,15 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 	r.flags = q->flags;
 	r.caller = q->caller;
 	r.now = change_now();
+	r.looked = q->looked;
 	rc = read_end(v, &r.from, need);
 	if (rc == 0)
 		rc = read_end(v, &r.to, need);
-	if (rc == 0)
-		rc = check(v, &r, need);
 	if (rc < 0)
+		return rc;
+	*look = r.to.there ? r.to.a.ino : 0;
+	rc = check(v, &r, need);
+	if (rc != 0)
 		return rc;
 	/* Two names of one file: POSIX wants nothing done. */
 	if (r.to.there && r.from.a.ino == r.to.a.ino)
@@ -210,7 +220,7 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent,
 		  const char *new_name, unsigned flags, const struct caller *c)
 {
-	struct request q = {parent, new_parent, name, new_name, flags, c};
+	struct request q = {parent, new_parent, name, new_name, flags, c, 0};
 	int rc;
 
 	if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0 ||
@@ -219,5 +229,5 @@ int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t 
 	if (strlen(name) > NAME_LEN_MAX || strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
 	rc = change_begin(v);
-	return rc < 0 ? rc : change_run(v, rename_locked, &q, NULL, 0);
+	return rc < 0 ? rc : change_run_looking(v, rename_locked, &q, &q.looked);
 }

@@ -7,12 +7,14 @@
  * the first of them has COOKIE_FIRST set.  More than two can only be damage or malice: they are
  * listed, but a listing that is interrupted between the second and the last ends with an error.
  *
- * Entries are taken in batches, each in an attempt of its own, and given out without the lock.
+ * Entries are taken in batches, each in an attempt of its own, and given out without the lock.  Where
+ * many entries were removed since the checkpoint, a batch ends after so many of them, found or not.
  */
 
 #include "view_state.h"
 
 #include "bytes.h"
+#include "key.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -21,6 +23,7 @@
 #include <sys/stat.h>
 
 #define BATCH_ENTRIES 128u
+#define PATIENCE 4096u /* removed entries that are passed in one attempt */
 #define COOKIE_DOT 1u
 #define COOKIE_DOTDOT 2u
 #define COOKIE_FIRST (UINT64_C(1) << 62) /* behind the first of several names of one hash */
@@ -121,6 +124,37 @@ static int batch_add_bucket(struct view *v, struct need *need, const struct list
 }
 
 /*
+ * Nothing shows of the folder with the key ${from} below this hash, where the cursor gave up; 0: it is
+ * not known; COOKIE_END: nor behind it.
+ */
+static uint64_t passed_to(const struct map_cursor *mc, const struct item_key *from)
+{
+	uint64_t hash;
+
+	if (mc->passed_len == 0)
+		return 0;
+	if (key_cmp(mc->passed, mc->passed_len, from->b, from->len) > 0 &&
+	    memcmp(mc->passed, from->b, ITEM_PREFIX_LEN) != 0)
+		return COOKIE_END;
+	if (mc->passed_len < ITEM_KEY_NUM_LEN)
+		return 0;
+	hash = get_be64(mc->passed + ITEM_PREFIX_LEN);
+	/* No entry has one as high. */
+	return hash < COOKIE_FIRST ? hash : COOKIE_END;
+}
+
+/* The batch may end where the cursor gave up.  Is it further than ${l} was? */
+static bool batch_end_at(struct batch *b, const struct listing *l, uint64_t hash)
+{
+	if (hash == 0)
+		return b->n > 0;
+	b->end = hash == COOKIE_END;
+	if (!b->end && hash - 1 > (b->next & ~COOKIE_FIRST))
+		b->next = hash - 1;
+	return b->end || b->n > 0 || b->next != l->cookie;
+}
+
+/*
  * What was found before a missing node is a batch of its own: the next one begins with the node
  * there.  So each node that is missing costs one attempt that found nothing, however many there are.
  */
@@ -138,7 +172,8 @@ static int fill_batch_locked(struct view *v, struct need *need, const void *in, 
 	item_key_num(&key, l->ino, ITEM_ENTRY,
 		     l->cookie & COOKIE_FIRST ? l->cookie & ~COOKIE_FIRST : l->cookie + 1);
 	map_cursor_init(&mc, &v->map, need);
-	for (rc = map_seek(&mc, key.b, key.len); rc == 0; rc = map_next(&mc)) {
+	mc.patience = PATIENCE;
+	for (rc = map_seek(&mc, key.b, key.len); rc == 0 && !mc.paused; rc = map_next(&mc)) {
 		if (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
 		    memcmp(mc.key, key.b, ITEM_PREFIX_LEN) != 0) {
 			b->end = true;
@@ -148,11 +183,67 @@ static int fill_batch_locked(struct view *v, struct need *need, const void *in, 
 		if (rc != 0)
 			break;
 	}
-	map_cursor_release(&mc);
 	b->full = rc == 1 && b->n == 0;
-	if (rc == -ERR_NEED_NODE && b->n > 0)
+	if (rc == -ERR_NEED_NODE && batch_end_at(b, l, passed_to(&mc, &key)))
 		rc = 0;
+	else if (mc.paused && !batch_end_at(b, l, passed_to(&mc, &key)))
+		rc = err_say(-ERR_DAMAGED, "a folder's entry has a malformed key");
+	map_cursor_release(&mc);
 	return rc > 0 ? 0 : rc;
+}
+
+/* A folder is looked through for an entry, from a hash on, in one attempt. */
+struct looking {
+	uint64_t ino, from;
+};
+
+static int look_locked(struct view *v, struct need *need, const void *in, void *out)
+{
+	const struct looking *l = in;
+	uint64_t *next = out;
+	struct map_cursor mc;
+	struct item_key key;
+	struct attr dir;
+	bool shows;
+	int rc = view_folder_locked(v, l->ino, need, &dir);
+
+	if (rc < 0)
+		return rc;
+	if (dir.size != 0)
+		return -ENOTEMPTY;
+	item_key_num(&key, l->ino, ITEM_ENTRY, l->from);
+	map_cursor_init(&mc, &v->map, need);
+	mc.patience = PATIENCE;
+	rc = map_seek(&mc, key.b, key.len);
+	shows = mc.top >= 0 && mc.key_len >= ITEM_PREFIX_LEN &&
+		memcmp(mc.key, key.b, ITEM_PREFIX_LEN) == 0;
+	*next = passed_to(&mc, &key);
+	if (rc == 0 && !mc.paused)
+		*next = COOKIE_END;
+	else if (*next > l->from)
+		rc = 0;
+	else if (rc == 0)
+		shows = true;
+	map_cursor_release(&mc);
+	if (rc == 0 && shows)
+		return err_say(-ERR_DAMAGED,
+			       "folder %llu states no entries and has some; see 'embassy check'",
+			       (unsigned long long)l->ino);
+	return rc;
+}
+
+int view_folder_empty(struct view *v, uint64_t ino)
+{
+	struct looking l = {.ino = ino};
+	uint64_t next;
+	int rc;
+
+	for (; l.from != COOKIE_END; l.from = next) {
+		rc = view_run(v, look_locked, &l, &next, sizeof(next));
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
 }
 
 static int give_dots(struct view *v, uint64_t ino, uint64_t *cookie,

@@ -23,6 +23,7 @@ struct view {
 	struct map map;		     /* Guarded by mu. */
 	struct volume_counts counts; /* Guarded by mu. */
 	uint64_t seq;		     /* newest flush that the map holds.  Guarded by mu. */
+	uint64_t base_end; /* the lowest inode that the map's base has nothing of.  Guarded by mu. */
 };
 
 /*
@@ -54,6 +55,12 @@ MUST_CHECK int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint
 static inline void view_rdlock(struct view *v) ACQUIRES_SHARED(v->mu);
 static inline void view_wrlock(struct view *v) ACQUIRES(v->mu);
 static inline void view_unlock(struct view *v) RELEASES_EITHER(v->mu);
+
+/*
+ * view_base_ends(v): from now on the base is not asked for inodes that it has nothing of.  A sound one
+ * says so by itself; in one whose last leaf can't be read no new file could be used otherwise.
+ */
+void view_base_ends(struct view *v) REQUIRES(v->mu);
 
 static inline void view_rdlock(struct view *v)
 {
@@ -99,6 +106,14 @@ MUST_CHECK int view_folder_locked(struct view *v, uint64_t ino, struct need *nee
 /* The bucket that ${name} belongs to; empty if there is none. */
 MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *name,
 				  struct need *need, struct bucket *out);
+
+/*
+ * view_folder_empty(v, ino): look through a folder that states no entries, however many were removed
+ * lately.  No lock is held.  What was looked through stays without entries while the folder states
+ * none: whoever adds one states it.  0; -ENOTEMPTY, it states some; -ERR_DAMAGED, it has some; -ENOENT;
+ * -ENOTDIR; or as map_seek().
+ */
+MUST_CHECK int view_folder_empty(struct view *v, uint64_t ino);
 
 /*
  * A walk over a file's extents in order, each verified to lie within FILE_SIZE_MAX and not to overlap

@@ -285,12 +285,20 @@ struct timespec change_now(void);
 /* namespace.c */
 /*
  * named_inode_locked(): the inode that an entry names; -ERR_DAMAGED if it can't be named.
- * folder_empty_locked(): 0; -ENOTEMPTY; -ERR_DAMAGED, what it states and what it has differ.
+ * folder_empty_locked(): 0; -ENOTEMPTY; -ERR_DAMAGED, what it states and what it has differ; or
+ * LOOK_FIRST: so many entries were removed lately that view_folder_empty() has to look.  ${looked}: the
+ * folder that it found empty, or 0.
  * REQUIRES(view.mu); both may return -ERR_NEED_NODE.
+ * change_run_looking(): change_run() of an attempt that may return LOOK_FIRST, with the folder in its
+ * output, and takes the folder from ${*looked}, which is part of its input.
  */
+#define LOOK_FIRST 1
 MUST_CHECK int named_inode_locked(struct volume *v, const struct entry *e, struct need *need,
 				  struct attr *out);
-MUST_CHECK int folder_empty_locked(struct volume *v, const struct attr *dir, struct need *need);
+MUST_CHECK int folder_empty_locked(struct volume *v, const struct attr *dir, uint64_t looked,
+				   struct need *need);
+MUST_CHECK int change_run_looking(struct volume *v, change_attempt *attempt, const void *in,
+				  uint64_t *looked);
 /*
  * One entry, of a folder or not, came or went.  Counts that were wrong when they were read stay
  * within their bounds: they are not ours to assert.
