@@ -52,7 +52,8 @@ int gaps_merge(struct volume *v, const struct block_io *io)
 		if (!tree_unreadable(rc))
 			return rc;
 	}
-	item_key(&end, v->base_next_ino, ITEM_INODE);
+	/* Only the checkpointer changes it. */
+	item_key(&end, v->view.base_end, ITEM_INODE);
 	rc = tree_merge_around(v->cache, io, base, frozen, end.b, end.len, &g->tree,
 			       &v->merged_root);
 	if (rc < 0)

@@ -331,9 +331,11 @@ int checkpoint_take(struct volume *v)
 	merged = v->view.map.frozen;
 	v->view.map.base = c.root;
 	v->view.map.frozen = NULL;
+	v->view.base_end = c.counts.next_ino;
+	if (v->view.map.end_len > 0)
+		view_base_ends(&v->view);
 	v->merged = false;
 	view_unlock(&v->view);
-	v->base_next_ino = c.counts.next_ino;
 	v->checkpoint = ptr;
 	v->checkpoint_head = c.from_head;
 	v->checkpoint_news = true;

@@ -79,6 +79,22 @@ static inline bool was_played(struct restarts *r)
 }
 #endif
 
+/*
+ * A node can't be read.  What was looked for may be of an inode newer than the whole tree, which was
+ * looked for in the last leaf: then there is something to try.
+ */
+static bool try_past_damage(struct view *v)
+{
+	bool news;
+
+	view_wrlock(v);
+	news = v->map.end_len == 0;
+	if (news)
+		view_base_ends(v);
+	view_unlock(v);
+	return news;
+}
+
 bool restarts_again(struct view *v, struct restarts *r, void *out, size_t out_len, int *rc)
 {
 	unsigned place = r->n % RESTARTS_HELD_MAX;
@@ -94,7 +110,7 @@ bool restarts_again(struct view *v, struct restarts *r, void *out, size_t out_le
 		assert(r->held[i].pos != r->need.ptr.pos);
 	*rc = node_cache_load(v->cfg.cache, &r->need, &node);
 	if (*rc < 0)
-		return false;
+		return tree_unreadable(*rc) && try_past_damage(v);
 	if (r->n >= RESTARTS_HELD_MAX)
 		node_put(v->cfg.cache, r->held[place].node);
 	r->held[place].pos = r->need.ptr.pos;

@@ -189,10 +189,21 @@ int view_load(struct view *v, const struct block_ptr *ptr, const struct head *he
 				       ptr->pos);
 	}
 	v->map.base = c.root;
+	v->base_end = c.counts.next_ino;
 	v->counts = c.counts;
 	v->seq = c.covers_seq;
 	*out_checkpoint = c;
 	return roll_forward(v, c.from_head, head->number);
+}
+
+void view_base_ends(struct view *v)
+{
+	struct item_key end;
+
+	item_key(&end, v->base_end, ITEM_INODE);
+	_Static_assert(ITEM_PREFIX_LEN <= MAP_END_MAX, "the key fits");
+	memcpy(v->map.end, end.b, end.len);
+	v->map.end_len = end.len;
 }
 
 int view_open(const struct view_config *cfg, const struct head *head, struct view **out)

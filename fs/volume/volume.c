@@ -224,7 +224,6 @@ static int load(struct volume *v, const struct log_tail *tail)
 		return rc;
 	v->checkpoint = *ptr;
 	v->checkpoint_head = c.from_head;
-	v->base_next_ino = c.counts.next_ino;
 	v->delta_end = tail->end;
 	clockwork_head_made(v, tail->head.time_ns);
 	if (tail->head.number != 0) {

@@ -103,7 +103,6 @@ struct volume {
 	struct tree_root merged_root;
 	bool merged;
 	struct checkpoint_gaps gaps;
-	uint64_t base_next_ino;	      /* the lowest inode that the base has nothing of */
 	bool checkpoint_news;	      /* no head names it yet.  Guarded by flush_mu. */
 	atomic_bool blocked;	      /* unsent could not be appended: operations try first */
 	_Atomic uint64_t head_end;    /* end of the newest head */

@@ -261,6 +261,8 @@ Test(damaged, the_last_leaf_stops_no_new_files)
 	struct volume *v;
 	struct attr a;
 	char name[16];
+	size_t len;
+	int rc;
 
 	make_files(&s);
 	f = s.f;
@@ -273,6 +275,11 @@ Test(damaged, the_last_leaf_stops_no_new_files)
 			cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG | 0600, 0, NULL,
 						      &me, &a),
 				     0);
+			rc = volume_write(v, a.ino, 0, 5, "bytes", 0);
+			cr_assert_eq(rc, 0, "%u: file %u: %s", round, i, err_detail(rc));
+			rc = view_getxattr(volume_view(v), a.ino, "user.none", name, sizeof(name),
+					   &len);
+			cr_assert_eq(rc, -ENODATA, "%s", err_detail(rc));
 		}
 		cr_assert_eq(volume_checkpoint(v), 0);
 		cr_assert_eq(view_getattr(volume_view(v), a.ino, &a), 0);
