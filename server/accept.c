@@ -17,6 +17,7 @@
 #include "accept.h"
 
 #include "clock.h"
+#include "locks.h"
 #include "msg.h"
 
 #include <arpa/inet.h>
@@ -54,6 +55,12 @@ static struct connection list[ACCEPT_ALL_MAX];
 static unsigned n;
 static uint64_t looked_ns;
 static int spare = -1;
+
+static void keep_spare_locked(void) REQUIRES(mu);
+static void set_limits_locked(unsigned want_all, unsigned want_one) REQUIRES(mu);
+static unsigned count_locked(const struct origin *from) REQUIRES(mu);
+static void look_locked(uint64_t now_ns) REQUIRES(mu);
+static bool has_room_locked(const struct origin *from) REQUIRES(mu);
 
 static void keep_spare_locked(void)
 {

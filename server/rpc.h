@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #define RPC_FIRST_MESSAGE_MS 30000u /* how long a call's first message may take to come */
+#define RPC_TAKEN_MS 300000u /* how long a client may take for an answer, or a piece of one */
 
 struct rpc;
 struct vault;
@@ -21,6 +22,7 @@ struct rpc_config {
 	const char *listen;  /* ADDRESS:PORT, port 0: any, or unix:PATH */
 	const char *tls_dir; /* NULL: plain, which the caller has made sure is allowed */
 	unsigned first_message_ms; /* 0: RPC_FIRST_MESSAGE_MS */
+	unsigned taken_ms;	   /* 0: RPC_TAKEN_MS */
 };
 
 /*

@@ -443,6 +443,7 @@ static void release(struct call *call)
 const struct method append_method = {
 	.name = WIRE_SERVICE "Append",
 	.request_max = WIRE_REQUEST_MAX,
+	.message_max = WIRE_REQUEST_MAX + WIRE_DATA_MAX,
 	.start = start,
 	.received = received,
 	.sent = sent,

@@ -1,7 +1,12 @@
 #ifndef RPC_INTERNAL_H_
 #define RPC_INTERNAL_H_
 
-/* What the files of the network side share: the life of one call, and the table of methods. */
+/*
+ * What the files of the network side share: the server (rpc.c), the life of one call (rpc_call.c), how
+ * long it may keep us waiting (rpc_wait.c), and the table of methods.
+ *
+ * Lock order: call.mu; rpc.mu; the quota's lock.  No call into gRPC is made under rpc.mu.
+ */
 
 #include "auth.h"
 #include "pool.h"
@@ -15,6 +20,15 @@
 #include <sys/queue.h>
 
 struct call;
+
+#define NETWORK_THREADS 2u
+
+/* What a call waits for. */
+enum wait_kind {
+	WAIT_FIRST, /* that its first message comes */
+	WAIT_TAKEN, /* that the client takes a message of ours */
+	WAIT_KINDS,
+};
 
 /* What a completion queue's tag points to. */
 struct op {
@@ -39,6 +53,7 @@ struct op {
 struct method {
 	const char *name;
 	size_t request_max; /* bytes of the first message; a longer one is refused unread */
+	size_t message_max; /* the same of each later one; 0: there is none */
 	int (*answer)(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out);
 
 	void (*start)(struct call *call);
@@ -47,6 +62,32 @@ struct method {
 	void (*sent)(struct call *call, bool ok);
 	void (*closed)(struct call *call);
 	void (*release)(struct call *call);
+};
+
+struct rpc {
+	struct vault *vault;
+	bool tls;
+	int port;
+	grpc_server *server;
+	grpc_completion_queue *cq;
+	struct pool *pool;
+	unsigned n_threads;
+	pthread_t threads[NETWORK_THREADS];
+	struct op on_shutdown;
+	struct wire_tls_source *tls_source; /* NULL: plain */
+	struct quota *quota;
+	uint64_t limit_ns[WAIT_KINDS]; /* how long a call may wait */
+	pthread_t timer;
+	bool has_timer;
+
+	pthread_mutex_t mu;
+	pthread_cond_t fewer;	 /* calls, to who stops the server */
+	pthread_cond_t to_timer; /* a list is no longer empty, or the server stops */
+	/* Guarded by mu. */
+	unsigned n_calls;
+	bool stopped;				/* gRPC has no connection left */
+	bool stopping;				/* the timer is to end */
+	TAILQ_HEAD(, call) waiting[WAIT_KINDS]; /* the oldest first */
 };
 
 struct call {
@@ -68,12 +109,33 @@ struct call {
 	struct job job;
 	bool counted; /* by the quota; set before any step */
 	bool told;    /* the method itself writes into the log how the call ends */
+	atomic_uint n_over; /* health.c's own; here, since a call can be closed before its start() */
 
-	/* The first message has until then to come.  Guarded by rpc.mu. */
+	/* What it waits for has until then to come.  Guarded by rpc.mu. */
 	TAILQ_ENTRY(call) link;
 	uint64_t until_ns;
+	enum wait_kind waits_for;
 	bool waits;
 };
+
+/* rpc_request_call(r): let one more call come.  Returns 0 or -ENOMEM. */
+MUST_CHECK int rpc_request_call(struct rpc *r);
+
+/*
+ * call_wait(call, kind): from now on the client has so long, else the call is ended.  It waits for one
+ * thing at a time.  call_waits_no_more(): true if it waited for that still.
+ */
+void call_wait(struct call *call, enum wait_kind kind);
+bool call_waits_no_more(struct call *call, enum wait_kind kind);
+
+/* The lists, and the thread that ends calls.  rpc_timer_start(): 0 or -errno. */
+void rpc_wait_init(struct rpc *r, const struct rpc_config *cfg);
+void rpc_wait_release(struct rpc *r);
+MUST_CHECK int rpc_timer_start(struct rpc *r);
+void rpc_timer_stop(struct rpc *r);
+
+/* The last part of the method's name, for the log. */
+const char *call_method_name(const struct call *call);
 
 /* Start a step of ${call}; see struct method.  Any thread. */
 void call_receive(struct call *call);

@@ -134,6 +134,23 @@ Test(rpc_append, openings)
 	cr_expect_eq(client_finish(&call), GRPC_STATUS_INVALID_ARGUMENT);
 }
 
+/* It is not kept: four of them may wait. */
+Test(rpc_append, too_long_a_data_message_ends_the_stream)
+{
+	size_t len = WIRE_DATA_MAX + WIRE_REQUEST_MAX + 1;
+	uint8_t *bytes = calloc(1, len);
+	struct client_call call;
+
+	cr_assert(bytes);
+	cr_assert_eq(fix_put(&client, 1, 1, &call), GRPC_STATUS_OK);
+	fix_begin(&client, &call, 0, 0);
+	fix_wait_for(&call, 0);
+	client_send_raw(&call, bytes, len);
+	cr_expect_eq(client_finish(&call), GRPC_STATUS_INVALID_ARGUMENT);
+	cr_expect(strstr(call.text, "longer than any"), "%s", call.text);
+	free(bytes);
+}
+
 Test(rpc_append, a_newer_stream_replaces_the_older)
 {
 	struct client_call old, call;
