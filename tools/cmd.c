@@ -9,6 +9,7 @@
 #include "keys.h"
 #include "msg.h"
 #include "params.h"
+#include "utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -77,6 +78,17 @@ bool cmd_number(const char *text, uint64_t max, uint64_t *out)
 	errno = 0;
 	*out = strtoull(text, &end, 10);
 	return errno == 0 && *end == '\0' && *out <= max;
+}
+
+const char *cmd_shown(const char *text)
+{
+	static char *kept[16];
+	static unsigned next;
+	char **out = &kept[next++ % 16];
+
+	free(*out);
+	*out = utf8_shown(text);
+	return *out ? *out : "?";
 }
 
 int cmd_unlock(const struct cmd_credential *c, const struct params *p, struct volume_keys *out)

@@ -53,6 +53,12 @@ int cmd_fail(int rc, const char *thing);
 /* cmd_number(text, max, out): a decimal number of at most ${max}; false if it is none. */
 bool cmd_number(const char *text, uint64_t max, uint64_t *out);
 
+/*
+ * cmd_shown(text): as a terminal may have it, utf8_show(), for text that others made: peers, mounts,
+ * names in a volume.  Good until the 16th call after it.
+ */
+const char *cmd_shown(const char *text);
+
 /* What unlocks a volume: from options, else the environment, else the terminal. */
 struct cmd_credential {
 	const char *passphrase_file, *key_file;

@@ -37,7 +37,7 @@ static void report(void *ctx, enum check_level level, const char *text)
 {
 	(void)ctx;
 	cmd_progress_end();
-	printf("%s%s\n", level == CHECK_BAD ? "BAD: " : "", text);
+	printf("%s%s\n", level == CHECK_BAD ? "BAD: " : "", cmd_shown(text));
 	fflush(stdout);
 }
 
@@ -52,7 +52,7 @@ static void healed(void *ctx, const char *text)
 {
 	(void)ctx;
 	cmd_progress_end();
-	printf("%s\n", text);
+	printf("%s\n", cmd_shown(text));
 	fflush(stdout);
 }
 
@@ -357,7 +357,8 @@ const struct command cmd_check = {
 	.help = "usage: embassy check VOLUME [OPTION]...\n\n"
 		"Verifies every frame, hash, signed head and the Merkle root of the log; with the\n"
 		"key also the seals and the whole namespace.  Changes nothing, but rebuilds a\n"
-		"missing or wrong catalog if it may write there.  Exit code 0 only if all is sound; 20 damaged,\n"
+		"missing or wrong catalog if it may write there.  Exit code 0 only if all is "
+		"sound; 20 damaged,\n"
 		"21 tampered with, 11 in use.\n\n"
 		"  --read-data[=PERCENT]  open every data block too, or a random PERCENT of them\n"
 		"  --log-only             do without the key: the log only\n"

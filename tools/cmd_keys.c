@@ -66,8 +66,12 @@ static int list(const struct params *p)
 	struct buf text = {0};
 	int rc = keys_list_slots(p, &text);
 
-	if (rc == 0)
-		printf("%.*s", (int)text.len, (const char *)text.p);
+	/* A label was given by whoever made the slot; it has no newline. */
+	for (char *line = (char *)text.p, *end; rc == 0 && line && (end = strchr(line, '\n'));
+	     line = end + 1) {
+		*end = '\0';
+		puts(cmd_shown(line));
+	}
 	buf_release(&text);
 	return rc;
 }

@@ -53,7 +53,7 @@ static int show(void *ctx, const struct snapshot *s)
 	l->n++;
 	if (!l->json) {
 		when_format(s->time_ns, time);
-		printf("%-30s  %10" PRIu64 "  %s%s\n", time, s->head, s->name,
+		printf("%-30s  %10" PRIu64 "  %s%s\n", time, s->head, cmd_shown(s->name),
 		       s->hold ? "  (held)" : "");
 		return 0;
 	}
@@ -100,7 +100,7 @@ static int show_name(void *ctx, const char *name)
 
 	l->n++;
 	if (!l->json) {
-		printf("%s\n", name);
+		printf("%s\n", cmd_shown(name));
 		return 0;
 	}
 	return print_named(name, json_object());

@@ -195,17 +195,22 @@ static int show_server(const char *address, const struct status *st)
 
 /* ---- words ---- */
 
+/* What the status of a mount says, which another user may have mounted. */
+static const char *get(const json_t *object, const char *key)
+{
+	return cmd_shown(jsontext_get(object, key));
+}
+
 static void print_embassy(const json_t *e)
 {
-	const char *state = jsontext_get(e, "state"), *reason = jsontext_get(e, "reason"),
-		   *warning = jsontext_get(e, "warning"),
-		   *acknowledged = jsontext_get(e, "acknowledged_time");
+	const char *state = get(e, "state"), *reason = get(e, "reason"),
+		   *warning = get(e, "warning"), *acknowledged = get(e, "acknowledged_time");
 	char bytes[WORDS_LEN], time[WORDS_LEN];
 	uint64_t lag = jsontext_get_u64(e, "lag_bytes");
 	double speed = json_number_value(json_object_get(e, "bytes_per_second")),
 	       eta = json_number_value(json_object_get(e, "eta_seconds"));
 
-	printf("embassy   %s: %s", jsontext_get(e, "address"), state);
+	printf("embassy   %s: %s", get(e, "address"), state);
 	if (reason[0] != '\0')
 		printf(": %s", reason);
 	printf("\n          ");
@@ -233,7 +238,7 @@ static void print_recorded(const struct backlog_embassy *e)
 {
 	char text[LOSS_TEXT_LEN], bytes[WORDS_LEN], age[WORDS_LEN];
 
-	printf("embassy   %s: ", e->address);
+	printf("embassy   %s: ", cmd_shown(e->address));
 	if (e->bytes == 0)
 		printf("had acknowledged everything\n");
 	else
@@ -306,21 +311,19 @@ static void print_mount(const json_t *s)
 {
 	const json_t *head = json_object_get(s, "head"), *bytes = json_object_get(s, "log_bytes"),
 		     *e;
-	const char *reason = jsontext_get(s, "reason"),
-		   *failure = jsontext_get(s, "upgrade_failure");
+	const char *reason = get(s, "reason"), *failure = get(s, "upgrade_failure");
 	uint64_t takeovers = jsontext_get_u64(s, "takeovers");
 	size_t i;
 
-	print_volume(jsontext_get(s, "volume"), jsontext_get(s, "mode"),
-		     jsontext_get_u64(s, "epoch"), jsontext_get_u64(head, "number"),
-		     jsontext_get(head, "time"));
+	print_volume(get(s, "volume"), get(s, "mode"), jsontext_get_u64(s, "epoch"),
+		     jsontext_get_u64(head, "number"), get(head, "time"));
 	print_log(bytes != NULL ? jsontext_get_u64(s, "log_bytes") : UNKNOWN,
 		  jsontext_get_u64(s, "log_end"), jsontext_get_u64(s, "durable_end"));
 	if (reason[0] != '\0')
 		printf("stopped   %s\n", reason);
 	if (takeovers != 0)
 		printf("takeovers %" PRIu64 ", the newest at %s\n", takeovers,
-		       jsontext_get(s, "takeover_time"));
+		       get(s, "takeover_time"));
 	if (failure[0] != '\0')
 		printf("upgrade   failed: %s\n", failure);
 	json_array_foreach(json_object_get(s, "embassies"), i, e)

@@ -5,6 +5,7 @@
 #include "jsontext.h"
 
 #include "buf.h"
+#include "utf8.h"
 #include "when.h"
 
 #include <errno.h>
@@ -13,28 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UTF8_LEN_MAX 4u
 /* Fractions are rounded to six digits where they are made; these are enough for them. */
 #define FLAGS JSON_REAL_PRECISION(15)
 
 json_int_t jsontext_u64(uint64_t n)
 {
 	return n > INT64_MAX ? INT64_MAX : (json_int_t)n;
-}
-
-/* The length of the UTF-8 sequence at ${s}, or 0.  libjansson alone judges what is one. */
-static size_t utf8_len(const char *s)
-{
-	size_t max = strnlen(s, UTF8_LEN_MAX);
-
-	for (size_t len = 1; len <= max; len++) {
-		json_t *one = json_stringn(s, len);
-
-		json_decref(one);
-		if (one)
-			return len;
-	}
-	return 0;
 }
 
 json_t *jsontext_string(const char *s)
@@ -46,7 +31,8 @@ json_t *jsontext_string(const char *s)
 	if (out)
 		return out;
 	while (rc == 0 && *s) {
-		size_t len = utf8_len(s);
+		uint32_t c;
+		size_t len = utf8_char(s, &c);
 
 		rc = len ? buf_add(&b, s, len) : buf_add(&b, "\xef\xbf\xbd", 3);
 		s += len ? len : 1;

@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "locks.h"
+#include "utf8.h"
 
 #include <assert.h>
 #include <pthread.h>
@@ -75,49 +76,16 @@ void msg_use_syslog(void)
 	atomic_store(&to_syslog, true);
 }
 
-/* The length of the printable character at ${p}, valid UTF-8 and no control; 0: there is none. */
-static size_t printable(const unsigned char *p)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t len = *p < 0x80 ? 1 : *p >= 0xf0 ? 4 : *p >= 0xe0 ? 3 : 2;
-	uint32_t c;
-
-	if (len == 1)
-		return *p >= 0x20 && *p != 0x7f;
-	if (*p < 0xc0 || *p > 0xf7)
-		return 0;
-	c = *p & (0x7fu >> len);
-	for (size_t i = 1; i < len; i++) {
-		/* The NUL at the end is no continuation. */
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-		c = c << 6 | (p[i] & 0x3f);
-	}
-	/* Controls of Latin-1, line separators, and what turns the direction of the text. */
-	if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) || c < 0xa0 ||
-	    (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069))
-		return 0;
-	return len;
-}
-
 static void escape(const char *text, char out[LINE_LEN])
 {
-	const unsigned char *p = (const unsigned char *)text;
 	size_t at = 0;
 
-	while (*p) {
-		size_t len = printable(p);
-
-		assert(at + 4 < LINE_LEN);
-		if (len > 0) {
-			memcpy(out + at, p, len);
-			at += len;
-			p += len;
-		} else {
-			at += (size_t)snprintf(out + at, 5, "\\x%02x", *p++);
-		}
+	out[0] = '\0';
+	while (*text) {
+		assert(at + UTF8_SHOWN_LEN <= LINE_LEN);
+		text += utf8_show(text, out + at);
+		at += strlen(out + at);
 	}
-	out[at] = '\0';
 }
 
 /* Write the line "text suffix". */

@@ -121,7 +121,8 @@ bool text_time(struct text t, int64_t *out_ns)
 	if (when_parse(given, 0, &when) < 0 || when.kind != WHEN_TIME)
 		return false;
 	when_format(when.time_ns, spelled);
-	if (strcmp(given, spelled) != 0)
+	/* Of the same length, too: behind a NUL there would be room for more. */
+	if (!text_is(t, spelled))
 		return false;
 	*out_ns = when.time_ns;
 	return true;

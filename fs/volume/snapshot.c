@@ -6,6 +6,7 @@
 #include "volume_internal.h"
 
 #include "msg.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,23 +14,13 @@
 /* Valid UTF-8 without control characters, so that it is one word of a table and of JSON. */
 static bool is_text(const char *s)
 {
-	const unsigned char *p = (const unsigned char *)s;
+	while (*s) {
+		uint32_t c = 0;
+		size_t len = utf8_char(s, &c);
 
-	while (*p) {
-		unsigned more = *p < 0x80 ? 0 : *p < 0xe0 ? 1 : *p < 0xf0 ? 2 : 3;
-		uint32_t c = more == 0 ? *p : *p & (0x3fu >> more);
-
-		if ((*p >= 0x80 && *p < 0xc2) || *p > 0xf4)
+		if (len == 0 || utf8_is_control(c))
 			return false;
-		p++;
-		for (unsigned i = 0; i < more; i++, p++) {
-			if ((*p & 0xc0) != 0x80)
-				return false;
-			c = c << 6 | (*p & 0x3fu);
-		}
-		if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0xd800 && c < 0xe000) ||
-		    (more == 2 && c < 0x800) || (more == 3 && (c < 0x10000 || c > 0x10ffff)))
-			return false;
+		s += len;
 	}
 	return true;
 }

@@ -99,6 +99,12 @@ done
 expect 1 'false: its status can.t be read: File too large' "$embassy" status "$w/false"
 echo '{"volume": 7, "head": [], "embassies": {"a": 1}, "log_end": -1, "log_bytes": "x"}' >"$w/false/.embassy/status"
 expect 0 'head +none yet' "$embassy" status "$w/false"
+# What others wrote is shown so that it does nothing to a terminal.
+cat >"$w/false/.embassy/status" <<-'END'
+	{"volume": "x", "reason": "\u001b]0;", "embassies": [{"address": "a\nb", "state": "refused", "reason": "\u001b[2J \u009b2J \u202ex é"}]}
+END
+expect 0 'stopped +\\x1b]0;' "$embassy" status "$w/false"
+expect 0 'embassy +a\\x0ab: refused: \\x1b\[2J \\xc2\\x9b2J \\xe2\\x80\\xaex é$' "$embassy" status "$w/false"
 expect 10 'no such folder' "$embassy" status "$w/none"
 expect 30 '127.0.0.1:1' "$embassy" status "127.0.0.1:1/$id"
 expect 0 '^ +1  20' "$embassy" heads "$w/vol"
@@ -116,7 +122,7 @@ expect 2 'no head 99' "$embassy" heads "$w/vol" --to head:99
 	expect 2 'no percentage' "$embassy" check "$w/vol" $with --read-data=101
 	expect 0 '^1 passphrase .*main' "$embassy" keys "$w/vol" list
 	expect 0 '^2 passphrase .*deputy' "$embassy" keys "$w/vol" add $with --new-passphrase-file "$w/pass2" --label deputy
-	expect 0 '^3 keyfile' "$embassy" keys "$w/vol" add $with --new-key-file "$w/keyfile"
+	expect 0 '^3 keyfile .*\\xc2\\x9b2J\\xff$' "$embassy" keys "$w/vol" add $with --new-key-file "$w/keyfile" --label $'\xc2\x9b2J\xff'
 	expect 0 'is sound' "$embassy" check "$w/vol" --passphrase-file "$w/pass2"
 	expect 0 'is sound' "$embassy" check "$w/vol" --key-file "$w/keyfile"
 	expect 0 '^2 keyfile' "$embassy" keys "$w/vol" remove 2 $with

@@ -125,6 +125,8 @@ Test(text, times)
 	cr_assert_eq(ns, INT64_C(1795514405123456789));
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		cr_assert_not(text_time(of(bad[i]), &ns), "%s", bad[i]);
+	/* Nor anything behind a NUL. */
+	cr_assert_not(text_time(text_of("2026-11-24T10:00:05.123456789Z\0more", 35), &ns));
 }
 
 Test(text, printable)
