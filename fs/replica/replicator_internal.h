@@ -3,7 +3,7 @@
 
 /*
  * Shared by replicator.c (start, stop, status, the inbox), replicator_drive.c (the thread),
- * replicator_probe.c (whether an idle embassy answers) and replicator_loss.c (what it lost).
+ * replicator_ask.c (its questions), replicator_stream.c (its stream), replicator_probe.c (whether an idle embassy answers) and replicator_loss.c (what it lost).
  */
 
 #include "replicator.h"
@@ -78,6 +78,30 @@ struct replicator {
  * fill the log.  Its thread.
  */
 void replicator_set_reason(struct replicator *r, const char *reason) EXCLUDES(r->mu);
+
+/* How the error ${rc} counts; end an attempt for it, with its detail as the reason.  Its thread. */
+enum step_failure replicator_class_of(int rc);
+void replicator_fail(struct replicator *r, int rc);
+
+/* Tell the step machine of the newest durable head.  Its thread. */
+void replicator_look_at_newest(struct replicator *r);
+
+/* STEP_DO_ASK and STEP_DO_PUT: each makes one event of the step machine.  Its thread. */
+void replicator_ask_volume(struct replicator *r);
+void replicator_put_volume(struct replicator *r);
+
+/*
+ * STEP_DO_OPEN and STEP_DO_SEND; the latter returns false if it has to wait for a buffer.
+ * replicator_read_ahead(r): read one piece more.  Returns 1; 0 if there is nothing to read or no room;
+ * or as piece_read().  replicator_drop_ahead(r): give back what was read.  Its thread.
+ */
+void replicator_open_stream(struct replicator *r, const struct step_action *a);
+bool replicator_send_piece(struct replicator *r);
+int replicator_read_ahead(struct replicator *r);
+void replicator_drop_ahead(struct replicator *r);
+
+/* replicator_take_events(r, in): what was reported, as events of the step machine.  Its thread. */
+void replicator_take_events(struct replicator *r, const struct inbox *in);
 
 /* The embassy just said that it holds r->step.acked.  Its thread. */
 void replicator_heard(struct replicator *r) EXCLUDES(r->mu);
