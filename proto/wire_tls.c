@@ -77,6 +77,15 @@ static int tls_files_read(const char *dir, struct tls_files *f)
 		rc = read_pem(dir, "key.pem", &f->key, &f->key_len);
 	if (rc < 0)
 		return rc;
+	/* gRPC would take it, and then refuse everybody. */
+	rc = cert_list(f->ca, f->ca_len);
+	if (rc == -ERR_FORMAT)
+		return err_say(rc,
+			       "%s/ca.pem: it holds no certificate, or one that is not whole; "
+			       "" TLS_MAKE,
+			       dir);
+	if (rc < 0)
+		return rc;
 	rc = cert_fits(f->cert, f->cert_len, f->key, f->key_len);
 	if (rc == -EINVAL)
 		return err_say(rc,

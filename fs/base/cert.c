@@ -12,6 +12,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <time.h>
 
 /* An encrypted key is not asked a passphrase for. */
@@ -51,6 +52,26 @@ int cert_expiry(const char *pem, size_t len, int64_t *out_s)
 	X509_free(cert);
 	ERR_clear_error();
 	return rc;
+}
+
+int cert_list(const char *pem, size_t len)
+{
+	BIO *bio = len <= INT_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
+	unsigned n = 0;
+	X509 *cert;
+	bool ended;
+
+	if (!bio)
+		return -ENOMEM;
+	while ((cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL))) {
+		X509_free(cert);
+		n++;
+	}
+	/* There is no further beginning of one; else what follows it is broken. */
+	ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+	ERR_clear_error();
+	BIO_free(bio);
+	return n > 0 && ended ? 0 : -ERR_FORMAT;
 }
 
 int cert_serves(const char *pem, size_t len)

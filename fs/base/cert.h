@@ -24,6 +24,13 @@ MUST_CHECK int cert_expiry(const char *pem, size_t len, int64_t *out_s);
 MUST_CHECK int cert_fits(const char *cert, size_t cert_len, const char *key, size_t key_len);
 
 /*
+ * cert_list(pem, len): whether ${pem} is a list of one certificate or more, each of them whole.  What is
+ * between them does not count.  Any thread.
+ * Returns 0; -ERR_FORMAT; -ENOMEM.
+ */
+MUST_CHECK int cert_list(const char *pem, size_t len);
+
+/*
  * cert_serves(pem, len): whether the first certificate of ${pem} may be a TLS server's: it says nothing
  * of its uses, or names that one.
  * Returns 0; -EINVAL if it is for other uses only; -ERR_FORMAT; -ENOMEM.

@@ -12,6 +12,7 @@
 #include "diagnose.h"
 
 #include "clock.h"
+#include "lookup.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -132,10 +133,26 @@ static bool say_connect(struct probe *p, int err)
 	return true;
 }
 
+/* The host has no address, as far as is known: true if that was said. */
+static bool say_lookup(struct probe *p, int err, bool late)
+{
+	if (late && atomic_load(p->stop))
+		return false;
+	if (late)
+		snprintf(p->out, p->size,
+			 "the host %s was not found in time: its name server does not answer",
+			 p->host);
+	else
+		snprintf(p->out, p->size, "the host %s is not known: %s", p->host,
+			 gai_strerror(err));
+	return true;
+}
+
 /* True: it could not be opened, and why was said, if known. */
 static bool open_fails(struct probe *p, bool *out_known)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
+	struct addrinfo *list;
+	bool late;
 	int err;
 
 	if (strncmp(p->address, "unix:", 5) == 0) {
@@ -144,11 +161,9 @@ static bool open_fails(struct probe *p, bool *out_known)
 		*out_known = false;
 		return true;
 	} else {
-		err = getaddrinfo(p->host, p->port, &hints, &list);
+		err = lookup(p->host, p->port, p->stop, p->end_ns, &list, &late);
 		if (err != 0) {
-			snprintf(p->out, p->size, "the host %s is not known: %s", p->host,
-				 gai_strerror(err));
-			*out_known = true;
+			*out_known = say_lookup(p, err, late);
 			return true;
 		}
 		err = open_inet(p, list);

@@ -228,6 +228,30 @@ static bool told(const struct child *c, const char *level_and_id)
 	return strstr(text, level_and_id);
 }
 
+/* A CA that is half written is told, and passed over, like any other of the files. */
+Test(program, half_of_a_ca_is_not_taken)
+{
+	struct client_call call;
+	struct client home;
+	struct child tls;
+	char err[2000];
+	char *argv[] = {EMBASSYD, "--store", dir, "--listen", "127.0.0.1:0", "--tls", NULL, NULL};
+
+	make(MAKE_CA("ca") MAKE_CERT("ca", "server", "/CN=server")
+		     MAKE_CERT("ca", "home", "/CN=home"));
+	cr_assert(child_start(&tls, fix_path("tls-store"), "127.0.0.1:0", fix_path("server")));
+	make("cat ca.pem ca.pem | head -n -4 > server/ca.pem");
+	client_init(&home, tls.address, fix_path("home"), NULL);
+	cr_expect_eq(fix_put(&home, 1, 1, &call), GRPC_STATUS_OK, "%s", call.text);
+	cr_expect(told(&tls, "[certificate-refused]"));
+	client_release(&home);
+	cr_expect_eq(child_end(&tls, SIGTERM), 0);
+	/* And a server does not begin with it. */
+	argv[6] = (char *)fix_path("server");
+	cr_expect_eq(child_run(argv, err, sizeof(err)), 20, "%s", err);
+	cr_expect(strstr(err, "ca.pem: it holds no certificate"), "%s", err);
+}
+
 static void lengthen(const char *path)
 {
 	static const char zeros[100];
