@@ -61,6 +61,8 @@ int err_say(int rc, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /*
  * err_forget(rc): the thread's detail, if it is for ${rc}, tells of an earlier failure.  Called where
  * a new one of that code begins and has nothing to say for itself, as when the system fails a call.
+ * ${rc} 0: the detail, whatever it is for.  Called where a thread begins with something else, such as
+ * another caller's question, to whom nothing of the one before is to be told.
  */
 void err_forget(int rc);
 

@@ -183,6 +183,8 @@ static void run_job(struct job *job)
 	grpc_byte_buffer *reply = NULL;
 	int rc;
 
+	/* What was said to another caller on this thread is not for this one. */
+	err_forget(0);
 	if (!call->method->answer) {
 		call->method->run(call);
 	} else {

@@ -95,7 +95,7 @@ int err_say(int rc, const char *fmt, ...)
 
 void err_forget(int rc)
 {
-	if (rc == detail_rc)
+	if (rc == 0 || rc == detail_rc)
 		detail_rc = 0;
 }
 

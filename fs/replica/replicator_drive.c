@@ -180,6 +180,7 @@ static uint64_t take_step(struct replicator *r)
 	uint64_t now_ns = clock_mono_ns(), probe_ns;
 	struct step_action a;
 
+	err_forget(0); /* of an attempt before */
 	look_at_own_conf(r, now_ns);
 	replicator_look_at_certificate(r, now_ns);
 	if (step_silent(&r->step, now_ns))

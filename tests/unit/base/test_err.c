@@ -62,6 +62,18 @@ Test(err, detail_may_wrap_the_one_before)
 	cr_assert_str_eq(err_detail(rc), "outer: inner");
 }
 
+Test(err, detail_can_be_forgotten)
+{
+	cr_assert_eq(err_say(-EIO, "the disk"), -EIO);
+	err_forget(-ENOENT);
+	cr_expect_str_eq(err_detail(-EIO), "the disk");
+	err_forget(-EIO);
+	cr_expect_str_eq(err_detail(-EIO), err_text(-EIO));
+	cr_assert_eq(err_say(-EIO, "the disk"), -EIO);
+	err_forget(0);
+	cr_expect_str_eq(err_detail(-EIO), err_text(-EIO));
+}
+
 Test(err, detail_is_one_bounded_printable_line)
 {
 	char huge[4096];
