@@ -343,7 +343,9 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (c.recount && c.log_only)
 		return cmd_usage(cmd, "--repair without --from or --to needs the key, which "
 				      "--log-only does without");
-	rc = c.from != NULL ? repair(&c, argv[optind]) : 0;
+	rc = target_check_folder(argv[optind]);
+	if (rc == 0 && c.from != NULL)
+		rc = repair(&c, argv[optind]);
 	if (rc == 0)
 		rc = check(&c, argv[optind]);
 	if (rc == 0 && c.to != NULL)

@@ -46,12 +46,16 @@ static int sync_mount(const char *mount)
 		return -ENOMEM;
 	fd = file_open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
 	free(path);
+	if (fd == -EACCES)
+		return target_not_yours(mount);
 	if (fd < 0)
 		return err_say(fd, "%s: %s", mount, strerror(-fd));
 	rc = syncfs(fd) < 0 ? -errno : 0;
 	if (rc == 0)
 		rc = file_sync(fd);
 	file_close(fd);
+	if (rc == -EACCES || rc == -EPERM)
+		return target_not_yours(mount);
 	return rc < 0 ? err_say(rc, "%s: it can't make durable what was written: %s", mount,
 				strerror(-rc))
 		      : 0;
@@ -252,10 +256,11 @@ static int accept_loss(const char *mount, const char *address)
 	case -ENOENT:
 		return err_say(rc, "%s: has no embassy %s; see 'embassy status %s'", mount, address,
 			       mount);
+	case -EROFS:
+		return err_say(rc, "%s: it is a view of the past; give the live mount", mount);
 	case -EPERM:
 	case -EACCES:
-		return err_say(-ERR_FORBIDDEN, "%s: only root and who mounted it may do this",
-			       mount);
+		return target_not_yours(mount);
 	default:
 		return err_say(rc, "%s: %s", mount, strerror(-rc));
 	}

@@ -14,6 +14,7 @@
 #include "frame.h"
 #include "keys.h"
 #include "params.h"
+#include "target.h"
 #include "volume.h"
 
 #include <errno.h>
@@ -71,7 +72,8 @@ static int make_dir(struct init *in)
 static void undo(const struct init *in)
 {
 	int dir = file_open(AT_FDCWD, in->dir, O_RDONLY | O_DIRECTORY, 0);
-	static const char *const made[] = {"log", "catalog", "volume.conf", "lock", "newest-serial"};
+	static const char *const made[] = {"log", "catalog", "volume.conf", "lock",
+					   "newest-serial"};
 
 	if (dir < 0)
 		return;
@@ -112,8 +114,11 @@ release:
 /* Refuse what is certain to fail before a passphrase is asked for. */
 static int check_dir(const struct init *in)
 {
-	int rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
+	int rc = target_check_folder(in->dir);
 
+	if (rc < 0)
+		return rc;
+	rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
 	if (rc == -ENOTEMPTY)
 		return err_say(rc, "%s: the folder is not empty; give a new one", in->dir);
 	return rc == -ENOENT || rc == 0 ? 0 : err_say(rc, "%s: %s", in->dir, strerror(-rc));

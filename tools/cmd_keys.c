@@ -15,6 +15,7 @@
 #include "params.h"
 #include "serial.h"
 #include "store.h"
+#include "target.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -261,7 +262,9 @@ static int run(const struct command *cmd, int argc, char **argv)
 	code = take_arguments(cmd, &ch, argc - optind, argv + optind);
 	if (code != 0)
 		return code;
-	rc = work(&ch);
+	rc = target_check_folder(ch.dir);
+	if (rc == 0)
+		rc = work(&ch);
 	return rc < 0 ? cmd_fail(rc, ch.dir) : 0;
 }
 

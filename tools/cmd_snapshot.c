@@ -36,8 +36,7 @@ static int explain(int rc, const char *mount, const char *name)
 			mount);
 	case -EACCES:
 	case -EPERM:
-		return err_say(-ERR_FORBIDDEN,
-			       "%s: only root and who mounted it may take a snapshot", mount);
+		return target_not_yours(mount);
 	default:
 		return err_say(rc, "%s: the snapshot '%s' can't be taken: %s", mount, name,
 			       strerror(-rc));

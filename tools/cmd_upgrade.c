@@ -45,8 +45,7 @@ static int explain(int rc, const char *mount, const struct state *now)
 	switch (rc) {
 	case -EACCES:
 	case -EPERM:
-		return err_say(-ERR_FORBIDDEN, "%s: only root and who mounted it may upgrade it",
-			       mount);
+		return target_not_yours(mount);
 	case -ENOTSUP:
 	case -ENOENT:
 		return err_say(rc,

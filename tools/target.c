@@ -32,18 +32,18 @@
 #define NODE_CACHE_BYTES ((size_t)32 << 20)
 #define LOG_CACHE_BYTES (UINT64_C(256) << 20)
 
-/* Does DIR/NAME exist?  Answers the lookup only, so it works where the file can't be read. */
-static bool holds(const char *dir, const char *name)
+/* Does DIR/NAME exist?  0, -ENOENT, or why that can't be told.  Answers the lookup only. */
+static int holds(const char *dir, const char *name)
 {
 	struct stat st;
 	char *path;
-	bool is;
+	int rc;
 
 	if (asprintf(&path, "%s/%s", dir, name) < 0)
-		return false;
-	is = stat(path, &st) == 0;
+		return -ENOMEM;
+	rc = stat(path, &st) == 0 ? 0 : -errno;
 	free(path);
-	return is;
+	return rc == -ENOTDIR ? -ENOENT : rc;
 }
 
 /* Why ${text} cannot even be looked at, which says nothing of what it is. */
@@ -57,10 +57,58 @@ static int look_failed(const char *text, int err)
 	if (err == EACCES)
 		return err_say(
 			-ERR_FORBIDDEN,
-			"%s: this user may not look into it; run as root, as its owner, or as "
-			"the user who mounted it",
+			"%s: this user may not look into it; only its owner may or, of a mount "
+			"without allow_other, the user who mounted it",
 			text);
 	return err_say(-err, "%s: %s", text, strerror(err));
+}
+
+int target_not_yours(const char *mount)
+{
+	return err_say(-ERR_FORBIDDEN, "%s: only root and the user who mounted it may do this",
+		       mount);
+}
+
+/* Is an EmbassyFS mounted at ${text}?  0, -ENOENT, or why that can't be told, with a detail. */
+static int find_status(const char *text)
+{
+	int rc = holds(text, ".embassy/status");
+
+	if (rc == -EACCES && holds(text, ".embassy") == 0)
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: its .embassy is open only to root and the user who mounted it "
+			       "(see history= in embassyfs(1))",
+			       text);
+	return rc == 0 || rc == -ENOENT ? rc : look_failed(text, -rc);
+}
+
+/* Of a volume's folder. */
+static int check_readable(const char *text)
+{
+	char *path;
+	int rc;
+
+	if (asprintf(&path, "%s/volume.conf", text) < 0)
+		return -ENOMEM;
+	rc = access(path, R_OK) < 0 && errno == EACCES ? look_failed(text, EACCES) : 0;
+	free(path);
+	return rc;
+}
+
+int target_check_folder(const char *text)
+{
+	struct stat st;
+	int rc;
+
+	if (stat(text, &st) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : look_failed(text, errno);
+	rc = holds(text, ".embassy/status");
+	if (rc == 0 || (rc == -EACCES && holds(text, ".embassy") == 0))
+		return err_say(-ERR_NO_VOLUME,
+			       "%s: it is a mount point; give the folder of the volume that is "
+			       "mounted there",
+			       text);
+	return rc == -ENOENT ? check_readable(text) : look_failed(text, -rc);
 }
 
 int target_find_mount(const char *text)
@@ -74,12 +122,17 @@ int target_find_mount(const char *text)
 			return look_failed(text, -rc);
 		return err_say(-ERR_NO_VOLUME, "%s: %s; give the mount point", text, strerror(-rc));
 	}
-	if (!holds(text, ".embassy/status"))
+	rc = find_status(text);
+	if (rc != -ENOENT)
+		return rc;
+	if (holds(text, "volume.conf") == 0)
 		return err_say(-ERR_NO_VOLUME,
-			       "%s: no EmbassyFS is mounted there; mount one with "
-			       "'embassyfs VOLUME %s'",
+			       "%s: it is a volume's folder; give the mount point, where "
+			       "'embassyfs %s MOUNT' has mounted it",
 			       text, text);
-	return 0;
+	return err_say(-ERR_NO_VOLUME,
+		       "%s: no EmbassyFS is mounted there; mount one with 'embassyfs VOLUME %s'",
+		       text, text);
 }
 
 int target_find(const char *text, struct target *out)
@@ -101,14 +154,14 @@ int target_find(const char *text, struct target *out)
 				       text);
 		return rc;
 	}
-	if (holds(text, ".embassy/status")) {
-		out->kind = TARGET_MOUNT;
-		return 0;
-	}
+	out->kind = TARGET_MOUNT;
+	rc = find_status(text);
+	if (rc != -ENOENT)
+		return rc;
 	out->kind = TARGET_FOLDER;
 	/* Without the one, who reads the other says what is missing. */
-	if (holds(text, "volume.conf") || holds(text, "log"))
-		return 0;
+	if (holds(text, "volume.conf") == 0 || holds(text, "log") == 0)
+		return check_readable(text);
 	if (access(text, R_OK | X_OK) < 0)
 		return look_failed(text, errno);
 	return err_say(-ERR_NO_VOLUME,

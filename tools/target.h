@@ -47,6 +47,18 @@ void target_release(struct target *t);
 MUST_CHECK int target_find_mount(const char *text);
 
 /*
+ * target_check_folder(text): for a command that takes a volume's folder only: is it a mount point, or
+ * closed to this user?  0, also where nothing is there, or -ERR_NO_VOLUME, -ERR_FORBIDDEN or -errno
+ * with a detail.
+ */
+MUST_CHECK int target_check_folder(const char *text);
+
+/*
+ * target_not_yours(mount): say who may do to a mount what this user may not.  Returns -ERR_FORBIDDEN.
+ */
+MUST_CHECK int target_not_yours(const char *mount);
+
+/*
  * target_source(t, tls_dir, out): a source to read the log from.  For a mount: of what is mounted
  * there.
  * Returns 0 or as source_open_folder() and source_open_remote().  Freed by source_free().
