@@ -27,8 +27,8 @@ struct command {
 	int (*run)(const struct command *cmd, int argc, char **argv);
 };
 
-extern const struct command cmd_init, cmd_status, cmd_drain, cmd_snapshot, cmd_release,
-	cmd_snapshots, cmd_heads, cmd_check, cmd_keys, cmd_tls, cmd_upgrade;
+extern const struct command cmd_init, cmd_status, cmd_drain, cmd_snapshot, cmd_hold,
+	cmd_release, cmd_snapshots, cmd_heads, cmd_check, cmd_keys, cmd_tls, cmd_upgrade;
 
 /*
  * cmd_getopt(cmd, argc, argv, options, out_code): the next long option, its value in optarg; -1

@@ -13,8 +13,8 @@
 #include <sys/resource.h>
 
 static const struct command *const commands[] = {
-	&cmd_init,  &cmd_status, &cmd_drain, &cmd_snapshot, &cmd_release, &cmd_snapshots,
-	&cmd_heads, &cmd_check,	 &cmd_keys,  &cmd_tls,	    &cmd_upgrade,
+	&cmd_init,	&cmd_status, &cmd_drain, &cmd_snapshot, &cmd_hold, &cmd_release,
+	&cmd_snapshots, &cmd_heads,  &cmd_check, &cmd_keys,	&cmd_tls,  &cmd_upgrade,
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

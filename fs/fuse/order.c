@@ -26,11 +26,17 @@ static int release(struct mount *m, const char *name)
 	return volume_snapshot_release(m->volume, name);
 }
 
+static int hold(struct mount *m, const char *name)
+{
+	return volume_snapshot_hold(m->volume, name);
+}
+
 static const struct {
 	const char *name;
 	int (*carry_out)(struct mount *m, const char *value);
 } orders[] = {
 	{PREFIX "accept-loss", accept_loss},
+	{PREFIX "hold", hold},
 	{PREFIX "release", release},
 };
 

@@ -6,6 +6,7 @@
  * says what it is about.  They are for root and who mounted it, and safe to give twice.
  *
  *	accept-loss	ADDRESS		an embassy's loss was looked into
+ *	hold		NAME		a snapshot is held
  *	release		NAME		a snapshot's hold is taken off
  */
 

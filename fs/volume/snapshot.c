@@ -115,8 +115,8 @@ static int undo_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-/* Take the hold off that of its name. */
-static int release_locked(struct volume *v, struct need *need, const void *in, void *out)
+/* Put the hold on that of its name, or take it off. */
+static int hold_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct snapshot *s = in;
 	struct snapshot was;
@@ -124,11 +124,11 @@ static int release_locked(struct volume *v, struct need *need, const void *in, v
 	int rc = snapshot_locked(v, need, s->name, &key, &was);
 
 	(void)out;
-	if (rc < 0 || !was.hold)
+	if (rc < 0 || was.hold == s->hold)
 		return rc;
 	if (change_reserve(v, 1, 0) < 0)
 		return -ENOMEM;
-	was.hold = false;
+	was.hold = s->hold;
 	put_snapshot(v, &key, &was);
 	return 0;
 }
@@ -192,5 +192,18 @@ int volume_snapshot_release(struct volume *v, const char *name)
 	struct snapshot s;
 	int rc = named(name, &s);
 
-	return rc < 0 ? rc : change(v, release_locked, &s);
+	return rc < 0 ? rc : change(v, hold_locked, &s);
+}
+
+int volume_snapshot_hold(struct volume *v, const char *name)
+{
+	struct snapshot s;
+	struct head head;
+	int rc = named(name, &s);
+
+	s.hold = true;
+	if (rc == 0)
+		rc = change(v, hold_locked, &s);
+	/* With a head it reaches the embassies at once, as a name does. */
+	return rc < 0 ? rc : volume_add_head(v, &head);
 }

@@ -232,11 +232,14 @@ MUST_CHECK int volume_add_head(struct volume *v, struct head *out);
 /*
  * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL
  * (empty, '.', '..', '/' or too long); or as volume_add_head(), and there is no such snapshot.
- * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.  (volume_snapshot_release() takes a
- * hold off.)
+ * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.
+ * volume_snapshot_hold(v, name): hold it; durable on return.  -ENOENT; or as volume_add_head(), and it
+ * may be held.  volume_snapshot_release(v, name): take the hold off.  -ENOENT.  Neither minds if it is
+ * so already.
  */
 MUST_CHECK int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out);
 MUST_CHECK int volume_snapshot_remove(struct volume *v, const char *name);
+MUST_CHECK int volume_snapshot_hold(struct volume *v, const char *name);
 MUST_CHECK int volume_snapshot_release(struct volume *v, const char *name);
 
 /* volume_checkpoint(v): take one now and wait for it. */

@@ -56,7 +56,7 @@ expect 2 'usage: embassy COMMAND' "$embassy"
 expect 0 '^embassy [0-9]+\.' "$embassy" version
 expect 0 '^embassy [0-9]+\.' "$embassy" --version
 expect 2 'nonsense: no such command' "$embassy" nonsense
-for c in init status drain snapshot snapshots heads check keys tls upgrade; do
+for c in init status drain snapshot hold release snapshots heads check keys tls upgrade; do
 	expect 0 "example: embassy $c" "$embassy" help $c
 	expect 0 "example: embassy $c" "$embassy" $c --help
 	expect 2 "embassy: $c: .*--bogus: no such option; see" "$embassy" $c --bogus
@@ -239,6 +239,13 @@ expect 0 '"embassies": \[\{"address"' objects cat "$mnt/.embassy/status"
 	expect 1 'not permitted' rmdir "$mnt/.embassy/snapshots/kept"
 	expect 1 'no snapshot .none.' "$embassy" release "$mnt" none
 	expect 2 'give a mount point' "$embassy" release "$mnt"
+	expect 0 'held no more' "$embassy" release "$mnt" kept
+	expect 1 'no snapshot .none.' "$embassy" hold "$mnt" none
+	expect 2 'give a mount point' "$embassy" hold "$mnt"
+	expect 0 'kept. is held$' "$embassy" hold "$mnt" kept
+	expect 0 'kept. is held$' "$embassy" hold "$mnt" kept
+	expect 0 '"name": "kept", .*"hold": true' "$embassy" snapshots "$mnt" --json $with
+	expect 1 'not permitted' rmdir "$mnt/.embassy/snapshots/kept"
 	expect 0 'held no more' "$embassy" release "$mnt" kept
 	expect 0 'held no more' "$embassy" release "$mnt" kept
 	expect 0 '' rmdir "$mnt/.embassy/snapshots/kept"

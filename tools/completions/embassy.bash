@@ -5,7 +5,7 @@ _embassy() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" = 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot release snapshots heads check keys tls upgrade help version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot hold release snapshots heads check keys tls upgrade help version' -- "$cur")
 		return
 	fi
 	case $prev in
@@ -38,7 +38,7 @@ _embassy() {
 	keys) options='--passphrase-file --key-file --new-passphrase-file --new-key-file --label --weak' ;;
 	tls) options='--host' ;;
 	help)
-		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot release snapshots heads check keys tls upgrade' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'init status drain snapshot hold release snapshots heads check keys tls upgrade' -- "$cur")
 		return
 		;;
 	esac

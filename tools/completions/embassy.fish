@@ -1,12 +1,13 @@
 # fish completion for embassy(1)
 
-set -l commands init status drain snapshot release snapshots heads check keys tls upgrade help version
+set -l commands init status drain snapshot hold release snapshots heads check keys tls upgrade help version
 
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -f
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a init -d 'make a volume'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a status -d 'where a volume and its embassies stand'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a drain -d 'wait until every embassy has all'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a snapshot -d 'name the state of now'
+complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a hold -d 'hold a snapshot'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a release -d 'take the hold off a snapshot'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a snapshots -d 'list the named states'
 complete -c embassy -n "not __fish_seen_subcommand_from $commands" -a heads -d 'list the times that can be mounted'

@@ -358,8 +358,14 @@ Test(volume, snapshots_and_times)
 
 	cr_assert_eq(volume_snapshot_remove(v, "first"), -EPERM);
 	cr_assert_eq(volume_snapshot_release(v, "first"), 0);
+	cr_assert_eq(volume_snapshot_hold(v, "first"), 0);
+	cr_assert_eq(volume_snapshot_hold(v, "first"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, "first"), -EPERM);
+	cr_assert_eq(volume_snapshot_release(v, "first"), 0);
 	cr_assert_eq(volume_snapshot_remove(v, "first"), 0);
 	cr_assert_eq(volume_snapshot_remove(v, "first"), -ENOENT);
+	cr_assert_eq(volume_snapshot_hold(v, "first"), -ENOENT);
+	cr_assert_eq(volume_snapshot_hold(v, ""), -ENOENT);
 }
 
 Test(volume, many_syncs_between_heads_roll_up)

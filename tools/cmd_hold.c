@@ -1,5 +1,6 @@
 /*
- * embassy release: take the hold off a snapshot, so that its name can be taken away.
+ * embassy hold, embassy release: hold a snapshot, so that its name can't be taken away, or take the
+ * hold off again.
  */
 
 #include "cmd.h"
@@ -11,13 +12,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static int release(const char *mount, const char *name)
+/* ${order}: "hold" or "release". */
+static int set_hold(const char *order, const char *mount, const char *name)
 {
 	int rc = target_find_mount(mount);
 
 	if (rc < 0)
 		return rc;
-	rc = target_order(mount, "release", name);
+	rc = target_order(mount, order, name);
 	switch (rc) {
 	case 0:
 		return 0;
@@ -29,11 +31,14 @@ static int release(const char *mount, const char *name)
 		return err_say(rc, "%s: it is a view of the past; give the live mount", mount);
 	case -EACCES:
 	case -EPERM:
-		return err_say(-ERR_FORBIDDEN,
-			       "%s: only root and who mounted it may release a snapshot", mount);
+		return target_not_yours(mount);
+	case -EOPNOTSUPP:
+		return err_say(rc,
+			       "%s: its daemon is of a version that knows no '%s'; see 'embassy "
+			       "upgrade'",
+			       mount, order);
 	default:
-		return err_say(rc, "%s: the snapshot '%s' can't be released: %s", mount, name,
-			       strerror(-rc));
+		return err_say(rc, "%s: snapshot '%s': %s: %s", mount, name, order, strerror(-rc));
 	}
 }
 
@@ -43,18 +48,29 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	int opt, code, rc;
+	int code, rc;
 
-	while ((opt = cmd_getopt(cmd, argc, argv, options, &code)) != -1)
+	if (cmd_getopt(cmd, argc, argv, options, &code) != -1)
 		return code;
 	if (argc - optind != 2)
 		return cmd_usage(cmd, "give a mount point and a snapshot's name");
-	rc = release(argv[optind], argv[optind + 1]);
+	rc = set_hold(cmd->name, argv[optind], argv[optind + 1]);
 	if (rc < 0)
 		return cmd_fail(rc, argv[optind]);
-	printf("snapshot '%s' is held no more\n", argv[optind + 1]);
+	printf("snapshot '%s' is held%s\n", argv[optind + 1], cmd == &cmd_hold ? "" : " no more");
 	return 0;
 }
+
+const struct command cmd_hold = {
+	.name = "hold",
+	.summary = "hold a snapshot, so that its name can't be taken away",
+	.help = "usage: embassy hold MOUNT NAME\n\n"
+		"Nobody can take the snapshot's name away until the hold is released (embassy\n"
+		"release).  Durable when this returns.  One that is held stays as it is.\n\n"
+		"  --help\n\n"
+		"example: embassy hold /mnt/registers before-election\n",
+	.run = run,
+};
 
 const struct command cmd_release = {
 	.name = "release",
