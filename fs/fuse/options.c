@@ -54,7 +54,7 @@ const char options_help[] =
 	"EMBASSY_PASSPHRASE_FILE, else the terminal asks for it.\n"
 	"\n"
 	"Example: embassyfs /srv/registers /mnt/registers -o "
-	"embassy=host.example:7411,tls=/etc/embassy\n";
+	"embassy=embassy.example.org:7443,tls=/etc/embassyfs/tls/home\n";
 
 int options_size(const char *text, uint64_t *out)
 {

@@ -14,9 +14,9 @@
 #include "buf.h"
 #include "credential.h"
 #include "err.h"
-#include "msg.h"
 #include "frame.h"
 #include "hash.h"
+#include "msg.h"
 #include "params.h"
 #include "secret.h"
 #include "slot.h"
@@ -145,8 +145,24 @@ static int open_secret(const struct params *p, const char *line, struct volume_k
 	return unwrap_secret(k->wrap_key, rest, public, out);
 }
 
-static int say_wrong_key(const struct params *p, enum credential_kind kind)
+/* RFC 8265 is not followed: a passphrase is its bytes, whatever spells the same. */
+#define NOT_NORMALISED                                                                             \
+	"it has letters beyond ASCII, which are not normalised: an accented one may be one or "    \
+	"two characters, so type it where and as it was set"
+
+static bool beyond_ascii(const struct credential *c)
 {
+	if (c->kind != CREDENTIAL_PASSPHRASE)
+		return false;
+	for (size_t i = 0; i < c->len; i++)
+		if (c->p[i] >= 0x80)
+			return true;
+	return false;
+}
+
+static int say_wrong_key(const struct params *p, const struct credential *c)
+{
+	enum credential_kind kind = c->kind;
 	const char *given = kind == CREDENTIAL_PASSPHRASE ? "passphrase" : "key file";
 	const char *other = kind == CREDENTIAL_PASSPHRASE ? "key file" : "passphrase";
 	char id[VOLUME_ID_TEXT_LEN];
@@ -160,8 +176,8 @@ static int say_wrong_key(const struct params *p, enum credential_kind kind)
 			       given, other);
 	return err_say(-ERR_WRONG_KEY,
 		       "volume %s: wrong %s: it opens none of the %u slots that take one; "
-		       "check it and try again",
-		       id, given, n);
+		       "check it and try again%s",
+		       id, given, n, beyond_ascii(c) ? "; " NOT_NORMALISED : "");
 }
 
 /* Try the slots in order; a slot that is broken does not keep the others from being tried. */
@@ -177,7 +193,7 @@ static int open_volume_key(const struct params *p, const struct credential *c, u
 		if (rc != -ERR_WRONG_KEY && first == 0)
 			first = rc;
 	}
-	return first < 0 ? first : say_wrong_key(p, c->kind);
+	return first < 0 ? first : say_wrong_key(p, c);
 }
 
 /* As ${c}, or, where that opens nothing, as earlier versions read the file that it came from. */
@@ -271,8 +287,8 @@ static int add_secret(struct params *p, const char *name, const uint8_t *wrap_ke
 	return rc;
 }
 
-static int add_first_slot(struct params *p, const struct volume_keys *k,
-			  const struct credential *c, const struct slot_options *options)
+static int add_first_slot(struct params *p, const struct volume_keys *k, const struct credential *c,
+			  const struct slot_options *options)
 {
 	struct buf slot = {0};
 	int rc = slot_make(p->id, k->volume_key, c, options, &slot);

@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2086 # lists of words
 # Each command in each situation that it may be given: its exit code, and what it says.  The table is below.
 #
 # usage: situations.sh [BUILD-DIR]	as root; --show prints what is said instead of judging it
