@@ -22,6 +22,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define COPY_MAX (UINT32_C(1) << 30)
+
 void op_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	(void)id;
@@ -218,11 +220,17 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	if (rc == 0)
 		rc = privs_drop(req, to_ino);
 	/* The answer has 32 bits for the length. */
-	if (len > UINT32_MAX / 2)
-		len = UINT32_MAX / 2;
+	if (len > COPY_MAX)
+		len = COPY_MAX;
+	/*
+	 * The kernel writes pages of the target back before it asks, and forgets those that were copied
+	 * to afterwards, as wholes: what was stored into the rest of one through a map meanwhile would be
+	 * lost.  After EXDEV it copies through its cache.
+	 */
 	if (rc == 0)
-		rc = volume_copy_range(m->volume, from_ino, (uint64_t)from_off, to_ino,
-				       (uint64_t)to_off, len, &done);
+		rc = volume_copy_pages(m->volume, from_ino, (uint64_t)from_off, to_ino,
+				       (uint64_t)to_off, len, (uint64_t)sysconf(_SC_PAGESIZE),
+				       &done);
 	if (rc < 0)
 		reply_rc(req, from, rc);
 	else

@@ -211,6 +211,14 @@ MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_
  */
 MUST_CHECK int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
 				 uint64_t to_off, uint64_t len, uint64_t *out_len);
+/*
+ * volume_copy_pages(): the same for a target of which ${page} bytes at a time may be cached and changed by
+ * others meanwhile, who forget what they have of each that is copied to: so such a piece is copied to
+ * as a whole, or up to the target's end.  What is left at the end of the range is not copied; -EXDEV if
+ * there is nothing else, or the range begins inside a piece.
+ */
+MUST_CHECK int volume_copy_pages(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
+				 uint64_t to_off, uint64_t len, uint64_t page, uint64_t *out_len);
 
 /*
  * volume_setxattr(v, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST,

@@ -226,6 +226,7 @@ int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint
 struct copying {
 	uint64_t from, from_off, end; /* end: in the source, behind which nothing is taken */
 	uint64_t to, to_off;
+	uint64_t page; /* as in volume_copy_pages(); 1: none is cut */
 	struct cut *cut;
 };
 
@@ -273,6 +274,25 @@ static int take_extents(struct volume *v, struct need *need, const struct copyin
 	return rc == -ENOENT ? 0 : rc;
 }
 
+/* Keep ${got} to pages of the target that a copy may take the place of as wholes. */
+static int keep_to_pages(struct volume *v, struct need *need, const struct copying *c,
+			 struct copied *got)
+{
+	uint64_t end = c->to_off + (got->limit - c->from_off);
+	struct attr a;
+	int rc = view_inode_locked(&v->view, c->to, need, &a);
+
+	if (rc < 0)
+		return rc;
+	/* Behind the end of the target there is nothing to lose. */
+	if (end < a.size)
+		end -= end % c->page;
+	if (end <= c->to_off || (c->to_off % c->page != 0 && c->to_off - c->to_off % c->page < a.size))
+		return -EXDEV;
+	got->limit = c->from_off + (end - c->to_off);
+	return 0;
+}
+
 /*
  * One step: extents of the source, as it is now, take the place of what the target has there, as it
  * is now.
@@ -299,7 +319,9 @@ static int copy_locked(struct volume *v, struct need *need, const void *in, void
 		return -EFBIG;
 	if (c->from == c->to && c->from_off < c->to_off + len && c->to_off < c->from_off + len)
 		return -EINVAL;
-	rc = take_extents(v, need, c, got);
+	rc = keep_to_pages(v, need, c, got);
+	if (rc == 0)
+		rc = take_extents(v, need, c, got);
 	if (rc < 0)
 		return rc;
 	return put_locked(v, need,
@@ -315,12 +337,19 @@ static int copy_locked(struct volume *v, struct need *need, const void *in, void
 int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
 		      uint64_t to_off, uint64_t len, uint64_t *out_len)
 {
+	return volume_copy_pages(v, from, from_off, to, to_off, len, 1, out_len);
+}
+
+int volume_copy_pages(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
+		      uint64_t to_off, uint64_t len, uint64_t page, uint64_t *out_len)
+{
 	struct cut cut = {0};
 	struct copying c = {.from = from,
 			    .from_off = from_off,
 			    .end = from_off + len,
 			    .to = to,
 			    .to_off = to_off,
+			    .page = page,
 			    .cut = &cut};
 	struct copied *got;
 	int rc;
@@ -344,6 +373,8 @@ int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64
 		c.from_off = got->end;
 		/* What the copy itself adds to the source is not copied. */
 		c.end = got->limit;
+		/* Its end is in that now; where a step ends does not matter. */
+		c.page = 1;
 	} while (c.from_off < c.end);
 	free(got);
 	return *out_len > 0 ? 0 : rc;

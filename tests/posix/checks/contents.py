@@ -4,7 +4,9 @@ import ctypes
 import errno
 import mmap
 import os
+import struct
 import subprocess
+import threading
 import time
 import resource
 import signal
@@ -152,6 +154,44 @@ def copy_file_range_of_any_bytes():
         n += os.copy_file_range(s, t, (1 << 30) + 3 - n)
     assert os.pread(t, 3, 1 << 30) == b"end" and os.fstat(t).st_blocks < 100
     assert os.lseek(t, 0, os.SEEK_DATA) >= (1 << 30) - 4096
+
+
+@check()
+def copies_and_holes_beside_a_map():
+    """What is stored through a map stays, whatever becomes of the rest of its page meanwhile."""
+    pages = 16
+    write("from", b"x" * 4096)
+    write("to", bytes(pages * 4096))
+    source, target = os.open("from", os.O_RDONLY), os.open("to", os.O_RDWR)
+    os.fsync(source)
+    stop = threading.Event()
+    lost = []
+
+    def store():
+        with mmap.mmap(target, pages * 4096) as m:
+            last = [0] * pages
+            n = 0
+            while not stop.is_set():
+                for p in range(pages):
+                    n += 1
+                    if struct.unpack_from("<I", m, p * 4096 + 64)[0] != last[p]:
+                        lost.append(last[p])
+                    last[p] = n
+                    struct.pack_into("<I", m, p * 4096 + 64, n)
+
+    storing = threading.Thread(target=store)
+    storing.start()
+    try:
+        for i in range(1000):
+            at = i % pages * 4096 + 2048
+            if i % 4 == 3:
+                fallocate(target, PUNCH | KEEP_SIZE, at, 2048)
+            else:
+                assert os.copy_file_range(source, target, 2048 - i % 3, 0, at) > 0
+    finally:
+        stop.set()
+        storing.join()
+    assert not lost, f"{len(lost)} stores of a map were lost"
 
 
 @check()
