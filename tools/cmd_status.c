@@ -320,7 +320,9 @@ static void print_mount(const json_t *s)
 	print_log(bytes != NULL ? jsontext_get_u64(s, "log_bytes") : UNKNOWN,
 		  jsontext_get_u64(s, "log_end"), jsontext_get_u64(s, "durable_end"));
 	if (reason[0] != '\0')
-		printf("stopped   %s\n", reason);
+		printf("%s   %s\n",
+		       json_is_false(json_object_get(s, "writable")) ? "stopped" : "warning",
+		       reason);
 	if (takeovers != 0)
 		printf("takeovers %" PRIu64 ", the newest at %s\n", takeovers,
 		       get(s, "takeover_time"));

@@ -200,6 +200,9 @@ static int merge_subtree(struct merge *m, uint32_t level, const struct node_item
 	return rc;
 }
 
+/* As the first key of a root that can't be read: no key is lower. */
+static const uint8_t first_of_all[] = {0};
+
 /* The root has no entry in a node above it: its own first key serves. */
 static int merge_root(struct merge *m, struct node_cache *c, const struct tree_root *old)
 {
@@ -209,11 +212,16 @@ static int merge_root(struct merge *m, struct node_cache *c, const struct tree_r
 	struct node *n;
 	int rc;
 
+	block_ptr_encode(&old->ptr, value);
 	rc = tree_node_get(c, &old->ptr, old->height - 1, NULL, &n);
+	if (m->gaps && tree_unreadable(rc)) {
+		first = (struct node_item){first_of_all, value, sizeof(first_of_all),
+					   sizeof(value)};
+		return leave_subtree(m, old->height - 1, &first, &none, &old->ptr, rc);
+	}
 	if (rc < 0)
 		return rc;
 	node_entry(n, 0, &first);
-	block_ptr_encode(&old->ptr, value);
 	first.value = value;
 	first.value_len = sizeof(value);
 	rc = merge_subtree(m, old->height - 1, &first, &none);

@@ -110,7 +110,8 @@ void tree_gaps_release(struct tree_gaps *g);
  * and ${gaps}, empty before, gets the keys between which ${changes} are not applied.  No key of
  * ${old} is as high as ${end}: the last gap ends there at the latest, so what is new goes on.  A
  * neighbour of such a subtree may be a small node.
- * Returns as tree_merge(); the root's own error; or that of one more gap than TREE_GAPS_MAX.
+ * Where the root itself can't be read all below ${end} is such a gap.
+ * Returns as tree_merge(); or the error of one more gap than TREE_GAPS_MAX.
  */
 MUST_CHECK int tree_merge_around(struct node_cache *c, const struct block_io *io,
 				 const struct tree_root *old, const struct overlay *changes,

@@ -65,17 +65,23 @@ static void note(struct volume *v, enum failing what, int rc)
 		msg_event(MSG_NOTICE, words[what].id, "%s: %s", v->cfg.dir, words[what].works);
 }
 
-void clockwork_reason(struct volume *v, char *out, size_t cap)
+bool clockwork_reason(struct volume *v, char *out, size_t cap)
 {
+	bool stops = false;
 	size_t len = 0;
 
 	out[0] = '\0';
 	pthread_mutex_lock(&v->clock_mu);
-	for (unsigned i = 0; i < FAILING_KINDS && len < cap; i++)
-		if (v->reason[i][0])
-			len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? "; " : "",
-						v->reason[i]);
+	for (unsigned i = 0; i < FAILING_KINDS && len < cap; i++) {
+		if (!v->reason[i][0])
+			continue;
+		len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? "; " : "",
+					v->reason[i]);
+		/* Damage keeps nobody from writing elsewhere. */
+		stops = stops || i != FAILING_MERGE;
+	}
 	pthread_mutex_unlock(&v->clock_mu);
+	return stops;
 }
 
 void clockwork_space_tried(struct volume *v, int rc)

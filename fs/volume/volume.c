@@ -503,8 +503,7 @@ void volume_get_status(struct volume *v, struct volume_status *out)
 	pthread_mutex_lock(&v->flush_mu);
 	out->checkpoint_head = v->checkpoint_head;
 	pthread_mutex_unlock(&v->flush_mu);
-	clockwork_reason(v, out->reason, sizeof(out->reason));
-	if (out->reason[0] != '\0')
+	if (clockwork_reason(v, out->reason, sizeof(out->reason)))
 		out->stuck = -EIO;
 	if (volume_disk_free(v, &out->disk_free) < 0)
 		out->disk_free = 0;

@@ -264,7 +264,7 @@ struct volume_status {
 	uint64_t overlay_bytes, cache_bytes;
 	uint64_t disk_free; /* where the log lies */
 	int stuck;	    /* 0, or why nothing can be written any more */
-	char reason[256];   /* the same in words */
+	char reason[256];   /* the same in words; or what is wrong though all can be written */
 };
 void volume_get_status(struct volume *v, struct volume_status *out);
 

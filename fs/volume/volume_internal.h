@@ -149,8 +149,11 @@ void clockwork_space_tried(struct volume *v, int rc);
 
 /* clockwork_head_failing(v): why the newest try failed, if it is too early for another; or 0. */
 int clockwork_head_failing(struct volume *v);
-/* clockwork_reason(v, out, cap): what fails, and why; empty: nothing does. */
-void clockwork_reason(struct volume *v, char *out, size_t cap);
+/*
+ * clockwork_reason(v, out, cap): what fails, and why; empty: nothing does.  Does it keep the volume from
+ * being written to?
+ */
+bool clockwork_reason(struct volume *v, char *out, size_t cap);
 
 /* volume_disk_free(v, out): bytes that the disk under the log has for us.  0 or -errno. */
 MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);

@@ -287,7 +287,8 @@ static int keep_to_pages(struct volume *v, struct need *need, const struct copyi
 	/* Behind the end of the target there is nothing to lose. */
 	if (end < a.size)
 		end -= end % c->page;
-	if (end <= c->to_off || (c->to_off % c->page != 0 && c->to_off - c->to_off % c->page < a.size))
+	if (end <= c->to_off ||
+	    (c->to_off % c->page != 0 && c->to_off - c->to_off % c->page < a.size))
 		return -EXDEV;
 	got->limit = c->from_off + (end - c->to_off);
 	return 0;

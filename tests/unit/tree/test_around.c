@@ -139,8 +139,10 @@ static void one_round(struct dice *d)
 	/* What the live one has is in deltas. */
 	apply_pending(live, deltas, as_it_was);
 
-	/* Any node but the root: often the last, or the first. */
-	f.log.lost = all.node[1 + roll_below(d, (uint32_t)all.n - 1)].ptr.pos;
+	/* Any node: often the last, the first, or the root. */
+	f.log.lost = all.node[roll_below(d, (uint32_t)all.n)].ptr.pos;
+	if (roll_below(d, 8) == 0)
+		f.log.lost = old.ptr.pos;
 	if (roll_below(d, 4) == 0)
 		f.log.lost = all.node[roll_below(d, 2) ? all.n - 1 : old.height - 1].ptr.pos;
 	fixture_cool(&f);
@@ -220,8 +222,8 @@ Test(around, a_neighbour_that_is_damaged_is_not_needed)
 		     ITEMS / 2 - (all.first[at + 1] - all.first[at]) / 2 + 2);
 }
 
-/* A root that can't be read leaves nothing to merge into. */
-Test(around, a_root_that_is_damaged_ends_the_merge)
+/* All that the old tree may have waits; what is new goes on, in a root of its own. */
+Test(around, a_root_that_is_damaged_keeps_nothing_new_back)
 {
 	struct tree_root old = plant(&f, 0, ITEMS, 2, EXTRA, LEN_MAX), new;
 	struct key end = key_of(ITEMS, 0);
@@ -232,8 +234,19 @@ Test(around, a_root_that_is_damaged_ends_the_merge)
 	put_number(ov, 7, EXTRA, 7, LEN_MAX);
 	f.log.lost = old.ptr.pos;
 	fixture_cool(&f);
-	cr_assert_eq(tree_merge_around(f.cache, &f.io, &old, ov, end.b, end.len, &gaps, &new),
-		     -ERR_ABSENT);
+	OK(tree_merge_around(f.cache, &f.io, &old, ov, end.b, end.len, &gaps, &new));
+	cr_assert(new.ptr.pos == old.ptr.pos && new.height == old.height, "nothing is new");
+	cr_assert_eq(gaps.n, 1);
+	tree_gaps_release(&gaps);
+
+	for (uint32_t i = ITEMS; i < 2 * ITEMS; i++)
+		put_number(ov, i, EXTRA, i, LEN_MAX);
+	OK(tree_merge_around(f.cache, &f.io, &old, ov, end.b, end.len, &gaps, &new));
+	cr_assert_eq(gaps.n, 1);
+	cr_assert_eq(gaps.gap[0].ptr.pos, old.ptr.pos);
+	cr_assert_eq(new.height, old.height + 1);
 	tree_gaps_release(&gaps);
 	overlay_free(ov);
+	f.log.lost = 0;
+	cr_assert_eq(census(&f, &new).items, ITEMS / 2 + ITEMS);
 }

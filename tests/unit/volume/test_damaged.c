@@ -171,7 +171,7 @@ static void expect_in_head(struct volume *v, const struct scene *s, uint32_t mod
 	view_close(past);
 }
 
-static void expect_status_names(struct volume *v, const struct block_ptr *leaf)
+static void expect_status_names(struct volume *v, const struct block_ptr *leaf, bool stopped)
 {
 	struct volume_status st;
 	char at[32];
@@ -179,6 +179,7 @@ static void expect_status_names(struct volume *v, const struct block_ptr *leaf)
 	snprintf(at, sizeof(at), "%" PRIu64, leaf->pos);
 	volume_get_status(v, &st);
 	cr_assert_not_null(strstr(st.reason, at), "the status says '%s', not %s", st.reason, at);
+	cr_assert_eq(st.stuck != 0, stopped);
 }
 
 static void expect_changes_stay(struct scene *s, uint32_t mode)
@@ -207,7 +208,7 @@ Test(damaged, a_leaf_stops_nothing_elsewhere, .timeout = 120)
 	cr_assert_eq(view_getattr(volume_view(v), s.touched + 2, &a), -ERR_DAMAGED);
 	rc = volume_checkpoint(v);
 	cr_assert_eq(rc, 0, "%s", err_detail(rc));
-	expect_status_names(v, &s.leaf);
+	expect_status_names(v, &s.leaf, false);
 	cr_assert_eq(volume_make_node(v, INO_ROOT, "new", S_IFREG | 0600, 0, NULL, &me, &a), 0);
 	for (unsigned i = 0; i < 40000; i++) {
 		snprintf(name, sizeof(name), "user.%u", i % 20000);
@@ -216,7 +217,7 @@ Test(damaged, a_leaf_stops_nothing_elsewhere, .timeout = 120)
 	}
 	cr_assert_eq(volume_unlink(v, INO_ROOT, "f0"), 0);
 	expect_in_head(v, &s, 0640);
-	expect_status_names(v, &s.leaf);
+	expect_status_names(v, &s.leaf, false);
 
 	/* One more change there, of what memory knows. */
 	cr_assert_eq(set_mode(v, s.touched, 0644), 0);
@@ -345,7 +346,7 @@ Test(damaged, more_than_memory_holds_is_told)
 	cr_assert_not_null(v);
 	rc = volume_checkpoint(v);
 	cr_assert_eq(rc, -ERR_DAMAGED);
-	expect_status_names(v, &s.leaf);
+	expect_status_names(v, &s.leaf, true);
 	expect_in_head(v, &s, 0640);
 	cr_assert_eq(volume_close(v), 0);
 	expect_changes_stay(&s, 0640);

@@ -346,6 +346,32 @@ Test(restart, a_copy_takes_no_more_than_its_source_has)
 	expect(to, 1, 999, 6);
 }
 
+/* Of pages that others may change meanwhile, whole ones, and what reaches the target's end. */
+Test(restart, a_copy_of_whole_pages)
+{
+	uint64_t to = make("to", S_IFREG | 0644), n;
+
+	put(file, 0, PIECE_LEN, 6);
+	put(to, 0, PIECE_LEN, 7);
+	put(to, PIECE_LEN, PIECE_LEN, 7);
+	put(to, 2 * PIECE_LEN, 4096 + 100, 7);
+	cr_assert_eq(volume_copy_pages(v, file, 0, to, 4096, 2 * 4096 + 9, 4096, &n), 0);
+	cr_assert_eq(n, 2 * 4096);
+	expect(to, 0, 4096, 7);
+	expect(to, 4096, 2 * 4096, 6);
+	expect(to, 3 * 4096, PIECE_LEN, 7);
+	cr_assert_eq(volume_copy_pages(v, file, 0, to, 4096, 4095, 4096, &n), -EXDEV);
+	cr_assert_eq(volume_copy_pages(v, file, 0, to, 4097, 2 * 4096, 4096, &n), -EXDEV);
+	cr_assert_eq(volume_copy_pages(v, file, 0, to, 5 * 4096 + 1, 4096, 4096, &n), -EXDEV);
+	cr_assert_eq(volume_copy_pages(v, file, 0, to, 5 * 4096, 100, 4096, &n), 0);
+	cr_assert_eq(n, 100);
+	cr_assert_eq(volume_copy_pages(v, file, 0, to, 6 * 4096 + 5, 7, 4096, &n), 0);
+	cr_assert_eq(n, 7);
+	cr_assert_eq(get(to).size, 6 * 4096 + 12);
+	expect(to, 5 * 4096, 100, 6);
+	expect(to, 6 * 4096 + 5, 7, 6);
+}
+
 Test(restart, a_copy_of_a_file_behind_itself_ends)
 {
 	uint64_t n;
