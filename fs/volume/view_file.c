@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #define SLICES_MAX 256u
+#define NEAR_MAX 32u /* extents before the one that is looked for that are passed one by one */
 #define SEEK_EXTENTS_MAX 1024u /* looked at in one attempt */
 
 /* A stretch of a file as slices of blocks, in order; the gaps between them are holes. */
@@ -48,23 +49,50 @@ static int walk_item(struct extent_walk *w, struct extent *out)
 	return 0;
 }
 
-int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
-		 struct need *need, struct extent *out)
+/*
+ * From the seek's key to the first extent that ends after ${off}.  ${*n}: extents before it.  1: there
+ * are more than NEAR_MAX.
+ */
+static int walk_to(struct extent_walk *w, uint64_t off, struct extent *out, unsigned *n)
 {
-	int rc;
+	int rc = map_seek(&w->mc, w->key.b, w->key.len);
 
-	/* An extent is at most EXTENT_MAX long: what reaches ${off} begins less than that before. */
-	item_key_num(&w->key, ino, ITEM_EXTENT, off < EXTENT_MAX ? 0 : off - EXTENT_MAX + 1);
 	w->end = 0;
-	map_cursor_init(&w->mc, &v->map, need);
-	rc = map_seek(&w->mc, w->key.b, w->key.len);
-	while (rc == 0) {
+	for (*n = 0; rc == 0; ++*n) {
 		rc = walk_item(w, out);
 		if (rc < 0 || w->end > off)
-			break;
+			return rc;
+		if (*n == NEAR_MAX)
+			return 1;
 		rc = map_next(&w->mc);
 	}
 	return rc;
+}
+
+/*
+ * An extent is at most EXTENT_MAX long: what reaches ${off} begins less than that before.  Where many
+ * begin there, the last one is found by halving: none begins within ${near} of ${off}, many do within
+ * ${far}.
+ */
+int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
+		 struct need *need, struct extent *out)
+{
+	uint64_t near = 0, far = EXTENT_MAX - 1, back = far;
+	unsigned n;
+	int rc;
+
+	map_cursor_init(&w->mc, &v->map, need);
+	for (;; back = near + (far - near) / 2) {
+		item_key_num(&w->key, ino, ITEM_EXTENT, off < back ? 0 : off - back);
+		rc = walk_to(w, off, out, &n);
+		if (rc == 1)
+			far = back;
+		else if ((rc < 0 && rc != -ENOENT) || n > 0 || back == EXTENT_MAX - 1 ||
+			 off <= back || (rc == 0 && out->off <= off))
+			return rc;
+		else
+			near = back;
+	}
 }
 
 int extent_next(struct extent_walk *w, struct extent *out)
