@@ -50,6 +50,7 @@ struct check {
 	struct hurt *hurts; /* owned; CHECK_HURT_MAX places */
 	size_t n_hurts;
 	struct fixes fixes;
+	bool names_unsure; /* an entry of a folder can't be read: there may be more names */
 };
 
 /*

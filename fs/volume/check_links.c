@@ -29,6 +29,8 @@ struct links {
 	struct view *v;
 	uint32_t *count; /* owned: per inode of [lo, hi): type, flags, number of names */
 	uint64_t lo, hi;
+	uint64_t next;		 /* the first inode there is from hi on */
+	uint64_t names, counted; /* all; and those of inodes that there may be */
 };
 
 static int count_links(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *value,
@@ -43,15 +45,16 @@ static int count_links(void *ctx, const uint8_t *key, size_t key_len, const uint
 	if (item_key_decode(key, key_len, &ino, &type) < 0 || type != ITEM_ENTRY)
 		return 0;
 	while (item_entry_next(value, len, &at, &e) == 0) {
+		bool never = e.ino >= l->v->counts.next_ino;
 		uint32_t *link, kind = e.type >> 12;
 
-		if (e.ino < l->lo || e.ino >= l->hi) {
-			if (e.ino >= l->v->counts.next_ino && l->lo == 0)
-				check_bad_inode(
-					l->c, e.ino,
+		if (never && l->lo == 0)
+			check_bad_inode(l->c, e.ino,
 					"folder %" PRIu64 " names it, but it was never made", ino);
+		l->names += l->lo == 0 && !never;
+		if (e.ino < l->lo || e.ino >= l->hi)
 			continue;
-		}
+		l->counted++;
 		link = &l->count[e.ino - l->lo];
 		if ((*link & LINK_COUNT_MASK) != 0 && *link >> LINK_TYPE_SHIFT != kind)
 			*link |= LINK_MIXED;
@@ -106,8 +109,10 @@ static int compare_links(void *ctx, const uint8_t *key, size_t key_len, const ui
 
 	if (item_key_decode(key, key_len, &ino, &type) < 0 || ino < l->lo)
 		return 0;
-	if (ino >= l->hi)
+	if (ino >= l->hi) {
+		l->next = ino;
 		return 1;
+	}
 	if (type != ITEM_INODE || item_inode_decode(value, len, ino, &a) < 0)
 		return 0;
 	link = l->count[ino - l->lo];
@@ -128,8 +133,9 @@ static int compare_links(void *ctx, const uint8_t *key, size_t key_len, const ui
 	if (count != a.nlink)
 		check_bad_inode(l->c, ino, "its link count is %u, and it has %u names", a.nlink,
 				count);
-	/* Without a name it stays as it is: no link may be its last. */
-	if (count != a.nlink && count != 0 && count != LINK_COUNT_MASK && a.nlink != 0)
+	/* Without a name it stays as it is: no link may be its last.  Nor may one that can't be read. */
+	if (count != a.nlink && count != 0 && count != LINK_COUNT_MASK && a.nlink != 0 &&
+	    (count > a.nlink || !l->c->names_unsure))
 		check_fix(l->c, ino, FIX_LINKS, a.nlink, count);
 	return 0;
 }
@@ -146,7 +152,9 @@ int check_links(struct check *c, struct view *v)
 	if (l->count == NULL)
 		return -ENOMEM;
 	item_key(&start, INO_ROOT, ITEM_INODE);
-	for (l->lo = 0; rc == 0 && l->lo < end; l->lo = l->hi) {
+	/* Where there are no inodes there is nothing to compare, however many numbers were used. */
+	for (l->lo = 0; rc == 0 && l->lo < end; l->lo = l->next) {
+		l->next = end;
 		l->hi = end - l->lo < width ? end : l->lo + width;
 		check_progress(l->c, "link counts", l->lo, end);
 		memset(l->count, 0, width * sizeof(*l->count));
@@ -161,5 +169,8 @@ int check_links(struct check *c, struct view *v)
 		}
 	}
 	free(l->count);
+	if (rc == 0 && l->counted < l->names)
+		check_bad(c, -ERR_DAMAGED, "%" PRIu64 " names are of inodes that do not exist",
+			  l->names - l->counted);
 	return rc;
 }

@@ -286,7 +286,7 @@ static int take_entries(struct names *n, const uint8_t *key, size_t key_len, con
 
 	if (key_len != 17 || len == 0) {
 		bad_inode(n, g->ino, "an entry of the folder is malformed");
-		g->unsure = true;
+		g->unsure = n->c->names_unsure = true;
 		return 0;
 	}
 	while ((rc = item_entry_next(value, len, &at, &e)) == 0) {
@@ -307,7 +307,7 @@ static int take_entries(struct names *n, const uint8_t *key, size_t key_len, con
 	}
 	if (rc == -ERR_DAMAGED) {
 		bad_inode(n, g->ino, "an entry of the folder is malformed");
-		g->unsure = true;
+		g->unsure = n->c->names_unsure = true;
 	}
 	return 0;
 }
@@ -379,6 +379,7 @@ static int take_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_
 	if (item_key_decode(key, key_len, &ino, &type) < 0 || ino >= INO_MAX ||
 	    (ino == 0) != (type == ITEM_ORPHAN || type == ITEM_SNAPSHOT)) {
 		check_bad(n->c, -ERR_DAMAGED, "an item's key is malformed");
+		n->c->names_unsure = true;
 		return 0;
 	}
 	if (ino != n->g.ino) {

@@ -395,6 +395,15 @@ static void lie_never_made(struct volume *v)
 	put_entry(v, INO_ROOT, "ghost", 999999, S_IFREG, 0);
 }
 
+/* A number that is far from all that there are. */
+static void lie_far_away(struct volume *v)
+{
+	view_wrlock(&v->view);
+	v->view.counts.next_ino = UINT64_C(1) << 40;
+	view_unlock(&v->view);
+	put_entry(v, INO_ROOT, "ghost", UINT64_C(1) << 39, S_IFREG, 0);
+}
+
 static void lie_hash(struct volume *v)
 {
 	struct attr a;
@@ -553,6 +562,7 @@ static const struct lie lies[] = {
 	{"a folder names it, and it does not exist", lie_gone},
 	{"it has contents and no attributes", lie_no_attributes},
 	{"names it, but it was never made", lie_never_made},
+	{"1 names are of inodes that do not exist", lie_far_away},
 	{"in the wrong place", lie_hash},
 	{"of another type", lie_type},
 	{"entries and has", lie_entries},
@@ -712,5 +722,33 @@ Test(check, newest_head_without_catalog)
 	cr_assert(check(&f, 100, &w, &n) < 0);
 	cr_assert_geq(n.problems, 1u);
 	close(fd);
+	fixture_remove(&f);
+}
+
+/* No link goes that a name which can't be read may need. */
+Test(check, a_name_that_cannot_be_read_counts)
+{
+	static struct words w;
+	struct check_counts n;
+	struct item_key key;
+	struct fixture f;
+	struct volume *v;
+	struct attr a;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	fill(v);
+	item_key_num(&key, INO_ROOT, ITEM_ENTRY,
+		     item_entry_hash(v->view.cfg.name_key, "deeds-again", strlen("deeds-again")));
+	put(v, &key, "malformed", 9);
+	lie_folder_links(v);
+	cr_assert_eq(volume_close(v), 0);
+	cr_assert_eq(check_or_recount(&f, 0, true, &w, &n), -ERR_DAMAGED);
+	cr_assert_not_null(strstr(w.text, "its link count is 2, and it has 1 names"), "%s", w.text);
+	cr_assert_gt(n.recounted, 0);
+	v = fixture_open(&f);
+	look_up(v, "deeds", &a);
+	cr_assert_eq(a.nlink, 2);
+	cr_assert_eq(volume_close(v), 0);
 	fixture_remove(&f);
 }
