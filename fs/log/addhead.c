@@ -198,7 +198,17 @@ int log_catalog_pending(struct log *log)
 	log->newest = *h;
 	pthread_mutex_unlock(&log->mu);
 	log->pending.number = 0;
+	log_note_newest(log, false);
 	return 0;
+}
+
+void log_note_newest(struct log *log, bool at_end)
+{
+	const struct head *h = &log->newest;
+	const struct head_ref ref = {h->number, h->pos, h->stored_len, h->time_ns};
+
+	if (at_end ? h->number > log->noted.number : newest_is_due(&log->noted, &ref))
+		newest_note(&log->noted, log->volume_dir, log->params, store_storage(log->store), &ref);
 }
 
 int log_add_head(struct log *log, struct head *h)

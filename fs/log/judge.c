@@ -24,16 +24,13 @@ _Static_assert(WINDOW_LEN > 2 * HEAD_BLOCK_MAX, "each window has more than it ke
 
 typedef unsigned long long ull;
 
+/* A note that was decoded to ${out}, and lies at ${pos}. */
 static int judge_note(const struct params *p, uint64_t pos, const void *note, size_t len,
 		      struct head *out)
 {
 	const uint8_t *writer;
-	int rc = head_decode(note, len, out);
 
-	if (rc == -ERR_FORMAT)
-		return err_say(-ERR_TAMPERED, "head at %llu: malformed", (ull)pos);
-	if (rc < 0)
-		return rc;
+	out->stored_len = (uint32_t)(FRAME_LEN + len);
 	if (memcmp(out->volume, p->id, VOLUME_ID_LEN) != 0)
 		return err_say(-ERR_TAMPERED, "head at %llu: of another volume", (ull)pos);
 	if (out->pos != pos)
@@ -57,9 +54,17 @@ int head_judge(const struct params *params, uint64_t pos, const void *bytes, siz
 	if (len < FRAME_LEN || frame_decode(block, pos, &f) < 0 || f.kind != BLOCK_HEAD ||
 	    f.body_len > len - FRAME_LEN)
 		return err_say(-ERR_DAMAGED, "log: no head at %llu", (ull)pos);
-	rc = judge_note(params, pos, block + FRAME_LEN, f.body_len, out);
-	out->stored_len = FRAME_LEN + f.body_len;
-	return rc;
+	rc = head_decode(block + FRAME_LEN, f.body_len, out);
+	if (rc == -ERR_FORMAT)
+		return err_say(-ERR_TAMPERED, "head at %llu: malformed", (ull)pos);
+	return rc < 0 ? rc : judge_note(params, pos, block + FRAME_LEN, f.body_len, out);
+}
+
+int head_judge_note(const struct params *params, const void *note, size_t len, struct head *out)
+{
+	int rc = head_decode(note, len, out);
+
+	return rc < 0 ? rc : judge_note(params, out->pos, note, len, out);
 }
 
 struct search {

@@ -31,6 +31,12 @@ MUST_CHECK int head_judge(const struct params *params, uint64_t pos, const void 
 			  struct head *out);
 
 /*
+ * head_judge_note(params, note, len, out): the same of a note alone, which lies where it says.
+ */
+MUST_CHECK int head_judge_note(const struct params *params, const void *note, size_t len,
+			       struct head *out);
+
+/*
  * head_search(params, st, from, fn, ctx): call ${fn} for each head that head_judge() accepts and
  * that begins at or after position ${from} in the segment of ${from}, in order, whatever lies
  * around it; until ${fn} returns other than 0, which is returned.  Any thread.

@@ -47,6 +47,7 @@ static void log_free(struct log *log)
 	secret_free(log->writer_secret);
 	ring_release(&log->ring);
 	free(log->zeros);
+	free(log->volume_dir);
 	pthread_cond_destroy(&log->filled_up);
 	pthread_cond_destroy(&log->io_free);
 	pthread_mutex_destroy(&log->mu);
@@ -87,13 +88,14 @@ static int log_init(struct log *log, const struct log_config *cfg)
 
 	assert(!cfg->keep || cfg->keep->ring_bytes == ring_bytes);
 	log->params = cfg->params;
+	log->volume_dir = strdup(cfg->volume_dir);
 	log->epoch = params_epoch(cfg->params);
 	log->first = UINT64_MAX;
 	log->batch = ring_bytes / 4 < LOG_BATCH_MAX ? ring_bytes / 4 : LOG_BATCH_MAX;
 	log->log_key = secret_copy(cfg->log_key, LOG_KEY_LEN);
 	log->writer_secret = secret_copy(cfg->writer_secret, 64);
 	log->zeros = huge_alloc(LOG_ZERO_AHEAD + LOG_TAIL_MAX + RING_PAGE);
-	if (!log->log_key || !log->writer_secret || !log->zeros)
+	if (!log->volume_dir || !log->log_key || !log->writer_secret || !log->zeros)
 		return -ENOMEM;
 	memset(log->zeros, 0, LOG_ZERO_AHEAD);
 	log->tail = log->zeros + LOG_ZERO_AHEAD;
@@ -153,6 +155,7 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	/* All that it held is durable now, and the ring is free for what comes. */
 	log_keep_reset(log->keep);
 	log->newest = log->hist.head;
+	log->noted = (struct newest){.number = log->newest.number, .pos = log->newest.pos};
 	log->blocks_before = log->hist.merkle.n - atomic_load(&log->keep->pushed);
 	log->reserved = log->durable = log->written = log->filled = tail.end;
 	*out = log;
@@ -180,6 +183,8 @@ int log_close(struct log *log)
 	/* On a full disk the cut has made the room for this. */
 	if (rc == 0 && log->pending.number)
 		rc = log_catalog_pending(log);
+	if (rc == 0)
+		log_note_newest(log, true);
 	catalog_close(log->catalog);
 	log->catalog = NULL;
 	/* Last, so that these have had the room.  A mount that wrote nothing leaves no trace. */

@@ -37,6 +37,7 @@
 #include "history.h"
 #include "keep.h"
 #include "locks.h"
+#include "newest.h"
 #include "ring.h"
 #include "source.h"
 
@@ -75,6 +76,7 @@ struct log_source {
 struct log {
 	/* Set by log_open(), then constant. */
 	const struct params *params;
+	char *volume_dir;	/* owned */
 	struct store *store;	/* owned */
 	struct catalog *catalog; /* owned */
 	struct blocks *blocks;	/* owned */
@@ -96,6 +98,7 @@ struct log {
 	/* Used by log_add_head() only, which has one caller at a time. */
 	struct head pending;	/* in the log, not yet in the catalog; number 0: none */
 	bool catalog_shut;	/* a write to it failed: it must be opened anew */
+	struct newest noted;	/* what newest-head says */
 
 	pthread_mutex_t mu;
 	pthread_cond_t io_free;   /* io_active or making_spare became false, or stuck true */
@@ -215,6 +218,12 @@ int log_stop_locked(struct log *log, int rc, const char *what) REQUIRES(log->mu)
  * log_add_head()'s one caller only.  Returns as log_sync(), or -ENOMEM.
  */
 MUST_CHECK int log_catalog_pending(struct log *log) EXCLUDES(log->mu);
+
+/*
+ * log_note_newest(log, at_end): write newest-head if it is due, or, ${at_end}, if a head was added
+ * since.  By log_add_head()'s one caller only.
+ */
+void log_note_newest(struct log *log, bool at_end);
 
 /* log_source_init(log): ready log->source. */
 void log_source_init(struct log *log);

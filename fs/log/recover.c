@@ -18,6 +18,7 @@
 #include "frame.h"
 #include "log.h"
 #include "log_internal.h"
+#include "newest.h"
 #include "params.h"
 #include "scan.h"
 #include "seal.h"
@@ -227,12 +228,14 @@ static int walk(struct recovery *r, struct log_tail *tail)
 {
 	struct scan_result result;
 	struct tail_end end;
+	struct head noted;
 	int rc;
 
 	tail->dropped_bytes = 0;
+	newest_known(r->cfg->volume_dir, r->cfg->params, &noted);
 	rc = store_last(r->store, &r->last);
 	if (rc == -ERR_ABSENT)
-		return 0;
+		return tail_check_noted(store_storage(r->store), &noted, 0);
 	/* Heads that are found go into the catalog, which must not be newer than the disk. */
 	if (rc == 0)
 		rc = store_settle(r->store, r->hist->end);
@@ -242,6 +245,8 @@ static int walk(struct recovery *r, struct log_tail *tail)
 		return rc;
 	end = tail_of_history(r->hist, r->why, r->refused);
 	rc = tail_judge(r->cfg->params, store_storage(r->store), &end);
+	if (rc == 0)
+		rc = tail_check_noted(store_storage(r->store), &noted, r->hist->head.number);
 	tail->dropped_bytes = end.torn_bytes;
 	return rc < 0 ? rc : cut_tail(r, end.end);
 }

@@ -20,6 +20,7 @@
 
 #include "catalog.h"
 #include "history.h"
+#include "newest.h"
 #include "params.h"
 #include "scan.h"
 #include "store.h"
@@ -342,9 +343,20 @@ static int find_catalog(struct folder *f, const char *volume_dir)
 	return make_catalog(f);
 }
 
+static int check_noted(struct folder *f, const struct head *noted)
+{
+	struct head_ref newest;
+	int rc = find_newest(f, &newest);
+
+	if (rc < 0 && rc != -ERR_ABSENT)
+		return rc;
+	return tail_check_noted(store_storage(f->store), noted, rc == 0 ? newest.number : 0);
+}
+
 static int open_folder(const char *volume_dir, bool partial, struct source **out)
 {
 	struct folder *f = calloc(1, sizeof(*f));
+	struct head noted;
 	int rc;
 
 	if (!f)
@@ -358,8 +370,12 @@ static int open_folder(const char *volume_dir, bool partial, struct source **out
 	f->source = (struct source){.ops = &folder_ops, .params = &f->params};
 	pthread_mutex_init(&f->mu, NULL);
 	rc = store_open(volume_dir, false, &f->store);
+	/* First, since a live writer goes on: what it says now is in what is looked at after it. */
+	newest_known(volume_dir, &f->params, &noted);
 	if (rc == 0)
 		rc = find_catalog(f, volume_dir);
+	if (rc == 0 && !partial)
+		rc = check_noted(f, &noted);
 	if (rc < 0) {
 		folder_free(&f->source);
 		return rc;

@@ -14,6 +14,8 @@
  *   -----  -------------------------------------------------  --------  ---------------------------
  *   both   the newest head of a catalog is not in the log     damaged   heads are durable before
  *                                                                       they are catalogued (1)
+ *   both   the head in newest-head is newer than all in the   damaged   it was durable before it was
+ *          log                                                          written down (4)
  *   both   a block of a segment that has a successor was    damaged   a segment is finished, durably,
  *          refused                                                      before the next is begun
  *   home   the file is shorter than a segment (it was closed)  damaged   it was cut, durably, at its
@@ -37,11 +39,14 @@
  * (3) The catalog's newest heads may be lost with power, and then such a head may be acknowledged
  *     after all; the home, which signed it, still has it.
  *
+ * (4) tail_check_noted().
+ *
  * What can't be proven: bytes that turned to zeros behind the newest head look like bytes that
  * were never written, even if blocks that a later fsync covered lie behind them, since those of one
  * sync reach the disk in any order, and no block says what was durable before it.  A head
  * follows each second, so that is what it is about.  Nor is there a trace of a last segment that
- * was lost with its file, unless a catalog knows a head in it.
+ * was lost with its file, unless a catalog or newest-head knows a head in it; of a catalog that was
+ * lost too, that is up to the last minute of a home that was not closed.
  */
 
 #include "tail.h"
@@ -53,6 +58,7 @@
 #include "storage.h"
 
 #include "err.h"
+#include "when.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -75,24 +81,22 @@ struct tail {
 	const char *reason;	       /* why the walk refused the block at E; NULL: none */
 };
 
+static const char *way_out(const struct storage *st)
+{
+	if (st->is_copy)
+		return "stop the server and heal the folder with 'embassy check FOLDER "
+		       "--log-only --repair --from' another copy";
+	return "heal it with 'embassy check VOLUME --repair --from' an embassy or another copy; "
+	       "what is whole can be mounted with -o partial";
+}
+
 static int refuse(const struct tail *t, const char *why)
 {
-	char out[200];
-
-	if (t->storage->is_copy)
-		snprintf(out, sizeof(out),
-			 "stop the server and heal the folder with 'embassy check FOLDER "
-			 "--log-only --repair --from' another copy");
-	else
-		snprintf(
-			out, sizeof(out),
-			"heal it with 'embassy check VOLUME --repair --from' an embassy or another "
-			"copy; what is whole can be mounted with -o partial");
 	return err_say(-ERR_DAMAGED,
 		       "segment %016llx: damage at position %llu, no tail of a crash: %s%s%s%s; "
 		       "nothing was cut off; %s",
 		       (ull)t->last, (ull)t->from, why, t->reason ? " (" : "",
-		       t->reason ? t->reason : "", t->reason ? ")" : "", out);
+		       t->reason ? t->reason : "", t->reason ? ")" : "", way_out(t->storage));
 }
 
 /* The ${len} bytes at ${pos}; zeros where the file has ended. */
@@ -270,4 +274,19 @@ int tail_check_known(const struct params *params, struct storage *st, const stru
 	snprintf(why, sizeof(why), "head %llu is in the catalog, but not in the log",
 		 (ull)known->number);
 	return refuse(&t, why);
+}
+
+int tail_check_noted(const struct storage *st, const struct head *noted, uint64_t found)
+{
+	char time[WHEN_TEXT_LEN];
+
+	if (noted->number <= found)
+		return 0;
+	when_format_seconds(noted->time_ns, time);
+	return err_say(
+		-ERR_DAMAGED,
+		"the log ends with head %llu, but head %llu of %s was here, in segment %016llx, "
+		"as the folder's newest-head tells: what lies between is missing; nothing was "
+		"cut off; %s",
+		(ull)found, (ull)noted->number, time, (ull)segment_of(noted->pos), way_out(st));
 }

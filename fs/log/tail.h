@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct head;
 struct head_ref;
 struct history;
 struct params;
@@ -66,5 +67,12 @@ struct tail_end tail_of_history(const struct history *h, const char *why, uint64
  */
 MUST_CHECK int tail_check_known(const struct params *params, struct storage *st,
 				const struct head_ref *known);
+
+/*
+ * tail_check_noted(st, noted, found): the folder has held the head ${noted}, as newest_known() says
+ * (number 0: nothing is known); the newest that its log holds now has number ${found}.
+ * Returns 0; or -ERR_DAMAGED, with a detail that says what is missing and the way out.
+ */
+MUST_CHECK int tail_check_noted(const struct storage *st, const struct head *noted, uint64_t found);
 
 #endif /* !TAIL_H_ */

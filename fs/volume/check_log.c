@@ -15,6 +15,7 @@
 #include "catalog.h"
 #include "history.h"
 #include "keys.h"
+#include "newest.h"
 #include "scan.h"
 #include "seal.h"
 #include "secret.h"
@@ -44,6 +45,7 @@ struct log_pass {
 
 	struct catalog *catalog; /* NULL: missing or damaged */
 	struct head_ref known;	 /* the catalog's newest; number 0: none */
+	struct head noted;	 /* that of newest-head; likewise */
 	bool catalog_wrong, catalog_whole;
 };
 
@@ -149,6 +151,9 @@ static uint64_t stated_end(const struct log_pass *p)
 	uint64_t known = p->known.number > 0 ? p->known.pos + p->known.stored_len : 0;
 	uint64_t found = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
 
+	/* A head that is missing stated all below it, whatever lies there now. */
+	if (p->noted.number > p->history.head.number && head_end(&p->noted) > known)
+		known = head_end(&p->noted);
 	return known > found ? known : found;
 }
 
@@ -314,12 +319,12 @@ static int judge_end(struct log_pass *p, const struct scan_result *res)
 		return rc;
 	if (p->broken)
 		return 0;
-	if (res->end < stated_end(p)) {
-		break_chain(p,
-			    err_say(-ERR_DAMAGED,
-				    "the log ends here, but head %" PRIu64 " lies beyond",
-				    p->known.number),
-			    res->end);
+	rc = tail_check_noted(store_storage(c->store), &p->noted, p->history.head.number);
+	if (rc == 0 && res->end < stated_end(p))
+		rc = err_say(-ERR_DAMAGED, "the log ends here, but head %" PRIu64 " lies beyond",
+			     p->known.number);
+	if (rc < 0) {
+		break_chain(p, rc, res->end);
 		return 0;
 	}
 	/* Behind a torn block a mount does not look. */
@@ -404,6 +409,8 @@ int check_log(struct check *c)
 	random_bytes(&p->random, sizeof(p->random));
 	p->random |= 1;
 	p->plain = secret_alloc(BLOCK_PLAIN_MAX);
+	/* First, lest a writer goes on meanwhile. */
+	newest_known(c->cfg->dir, &c->params, &p->noted);
 	rc = p->plain != NULL ? store_last(c->store, &p->last_segment) : -ENOMEM;
 	if (rc == -ERR_ABSENT)
 		rc = err_say(-ERR_DAMAGED,

@@ -361,6 +361,7 @@ void appender_end(struct appender *a)
 			  (unsigned long long)s.end, err_detail(rc));
 		copy_must_recover(a->copy);
 	}
+	copy_note_newest(a->copy, &a->conf->params, &s, true);
 	copy_unlock(a->copy, &a->lock);
 	appender_free(a);
 }

@@ -156,6 +156,7 @@ int appender_commit(struct appender *a, struct copy_stand *out)
 		*out = (struct copy_stand){head_end(h), h->number, h->time_ns, h->pos,
 					   h->stored_len};
 		copy_publish(a->copy, out);
+		copy_note_newest(a->copy, &a->conf->params, out, false);
 		a->committed_end = head_end(h);
 		a->committed_blocks = h->n_blocks;
 		a->n_segments = 0;

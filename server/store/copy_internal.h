@@ -12,6 +12,7 @@
  */
 
 #include "copy.h"
+#include "newest.h"
 #include "params.h"
 
 #include <pthread.h>
@@ -39,6 +40,7 @@ struct copy {
 	_Atomic uint64_t unsettled;
 	int dir_fd; /* of dir, to ask for free space */
 	char owner[WHO_MAX];
+	struct newest noted; /* what newest-head says; the holder's of the lock */
 	struct store *store;
 	pthread_mutex_t conf_mu; /* serialises changes of volume.conf */
 
@@ -98,6 +100,13 @@ struct copy_lock {
 MUST_CHECK int copy_lock(struct copy *c, const char *who, struct copy_lock *lock);
 MUST_CHECK int copy_lock_briefly(struct copy *c, const char *who, struct copy_lock *lock);
 void copy_unlock(struct copy *c, struct copy_lock *lock);
+
+/*
+ * copy_note_newest(c, p, s, at_end): write newest-head if the head of ${s}, which is committed, is newer
+ * and due; or, ${at_end}, if it is newer.  REQUIRES(the lock), as copy_recover().
+ */
+void copy_note_newest(struct copy *c, const struct params *p, const struct copy_stand *s,
+		      bool at_end);
 
 /*
  * copy_cut(c, end): remove every stored byte from position ${end} on, durably.  Only for the

@@ -10,6 +10,7 @@
  *                                               what it covers is damage then
  *   complete verified heads after it        ->  made durable and taken in
  *   what tail_judge() calls damage          ->  refused, each time; nothing is changed
+ *   newest-head tells of a newer head       ->  likewise
  *   anything else after the newest head     ->  cut off; it was never acknowledged, and the home
  *                                               sends it again
  *
@@ -236,6 +237,14 @@ static void tell_recovery(struct copy *c, const struct copy_stand *known, const 
 		(unsigned long long)(end > t->stand.end ? end - t->stand.end : 0));
 }
 
+void copy_note_newest(struct copy *c, const struct params *p, const struct copy_stand *s, bool at_end)
+{
+	const struct head_ref ref = {s->head, s->head_pos, s->head_len, s->time_ns};
+
+	if (at_end ? ref.number > c->noted.number : newest_is_due(&c->noted, &ref))
+		newest_note(&c->noted, c->dir, p, store_storage(c->store), &ref);
+}
+
 static int recover_with(struct copy *c, const struct params *p, struct history *h)
 {
 	struct tail t = {.copy = c, .history = h};
@@ -243,9 +252,11 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	struct scan_result found;
 	struct tail_end end;
 	struct head_ref ref;
+	struct head noted;
 	uint64_t end_pos;
 	int rc;
 
+	newest_known(c->dir, p, &noted);
 	rc = resume(c, p, h);
 	if (rc < 0)
 		return rc;
@@ -270,6 +281,8 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	end = tail_of_history(h, t.why, t.refused);
 	end.acknowledged = true;
 	rc = tail_judge(p, store_storage(c->store), &end);
+	if (rc == 0)
+		rc = tail_check_noted(store_storage(c->store), &noted, t.stand.head);
 	if (rc == -ERR_DAMAGED)
 		rc = err_say(rc, "%s: %s", c->dir, err_detail(rc));
 	if (rc < 0)
@@ -280,6 +293,8 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 		return rc;
 	tell_recovery(c, &known, &t, end_pos);
 	copy_publish(c, &t.stand);
+	c->noted = (struct newest){.number = noted.number, .pos = noted.pos};
+	copy_note_newest(c, p, &t.stand, true);
 	return 0;
 }
 

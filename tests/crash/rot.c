@@ -3,7 +3,7 @@
  * turn, or for random ones of a bigger volume.
  *
  * What must hold each time: check reads it all and reports damage, unless the byte means nothing
- * (the catalog, which is rebuilt, and the lock); a block of file data that is damaged is told with
+ * (the catalog, which is rebuilt, the lock, and newest-head, which is written anew); a block of file data that is damaged is told with
  * the file's name; reading gives an error for what is damaged and the right bytes for everything
  * else, never wrong ones; opening the volume either refuses or has all; and with a copy that is
  * whole the log is healed, byte for byte.
@@ -47,7 +47,7 @@ struct file {
 /* A file of the volume's folder. */
 struct victim {
 	char path[GROUND_PATH];
-	bool log, catalog, lock;
+	bool log, catalog, nothing; /* the lock, newest-head */
 	uint64_t start; /* of a segment */
 	size_t size;
 	uint8_t *bytes;
@@ -142,7 +142,7 @@ static void add_victim(struct run *r, const char *folder, const char *name)
 	f->bytes = bytes;
 	f->log = strstr(f->path, "/log/") != NULL;
 	f->catalog = strstr(f->path, "/catalog/") != NULL;
-	f->lock = strcmp(name, "lock") == 0;
+	f->nothing = strcmp(name, "lock") == 0 || strcmp(name, "newest-head") == 0;
 	f->start = f->log ? segment_start(strtoull(name, NULL, 16)) : 0;
 	r->n_victims++;
 }
@@ -370,7 +370,7 @@ static void judge_opening(struct run *r, const struct victim *f, size_t off)
 		return;
 	}
 	r->opened++;
-	if (f->catalog || f->lock) {
+	if (f->catalog || f->nothing) {
 		if (read_files(r, volume_view(v)) != 0)
 			BAD(r, "%s byte %zu: costs a file", f->path, off);
 	} else {
@@ -396,7 +396,7 @@ static void flip(struct run *r, struct victim *f, size_t off)
 	if (r->blind)
 		write_victim(f);
 	rc = ground_check(&r->ground, r->dir, false, &counts);
-	if (f->catalog || f->lock) {
+	if (f->catalog || f->nothing) {
 		r->harmless++;
 		if (rc < 0)
 			BAD(r, "%s byte %zu: check: %d %s", f->path, off, rc, err_detail(rc));

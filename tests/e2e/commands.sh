@@ -321,6 +321,14 @@ done
 	expect 0 'not in the log.*mounted without' "$embassyfs" "$w/half" "$mnt" -o "partial,passphrase-file=$w/pass"
 	expect 1 'Read-only file system' touch "$mnt/x"
 	umount "$mnt"
+	# With the catalog gone too, newest-head tells of it; and nobody calls what is left sound.
+	rm -r "$w/half/catalog"
+	expect 20 'the log ends with head [0-9]+, but head [0-9]+ of.*-o partial' "$embassyfs" "$w/half" "$mnt" -o "passphrase-file=$w/pass"
+	expect 20 'the log ends with head' "$embassyfs" "$w/half" "$mnt" -o "ro,passphrase-file=$w/pass"
+	expect 20 'the log ends with head' "$embassy" check "$w/half" $with
+	expect 20 'the log ends with head' "$embassy" check "$w/half" --log-only
+	expect 0 'the log ends with head.*mounted without' "$embassyfs" "$w/half" "$mnt" -o "partial,passphrase-file=$w/pass"
+	umount "$mnt"
 	# A lost volume.conf is no reason to make a new volume.
 	rm "$w/half/volume.conf"
 	expect 10 'volume.conf is missing.*no new volume here$' "$embassyfs" "$w/half" "$mnt" -o "passphrase-file=$w/pass"

@@ -7,6 +7,7 @@
 #include "frame.h"
 #include "log.h"
 #include "log_fixture.h"
+#include "newest.h"
 #include "store.h"
 
 #include "../sampled.h"
@@ -430,6 +431,8 @@ static void lose_catalog(const struct small *s)
 
 	snprintf(path, sizeof(path), "%s/catalog", s->f.dir);
 	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	/* Nor does anything else tell of it but the log. */
+	cr_assert_eq(newest_forget(s->f.dir), 0);
 }
 
 /* A file that was closed has no torn tail, whether there is a catalog or not. */
@@ -793,6 +796,7 @@ struct two {
 	struct small s;
 	struct head second;
 	char catalog[320], older[400], newest[400];
+	char noted[320], note[320]; /* newest-head, and where it is kept: nothing else tells but the log */
 };
 
 static void copy_folder(const char *from, const char *to)
@@ -821,6 +825,9 @@ static void two_init(struct two *t)
 	cr_assert_eq(log_close(log), 0);
 	copy_folder(t->catalog, t->newest);
 	cr_assert_eq(last_segment(&t->s.f), 1);
+	snprintf(t->noted, sizeof(t->noted), "%s/newest-head", t->s.f.dir);
+	snprintf(t->note, sizeof(t->note), "%s/kept-head", t->s.f.dir);
+	cr_assert_eq(rename(t->noted, t->note), 0);
 }
 
 static void set_catalog(const struct two *t, enum knows knows)
@@ -870,7 +877,13 @@ Test(recover, damaged_newest_head_beside_any_catalog, .timeout = 300)
 	}
 	store_open_segment(&t.s.f, 1, b.p, b.len);
 	check_refused_as_it_is(&t.s, -ERR_DAMAGED, "zeros where a head is known");
+	cr_assert_eq(rename(t.note, t.noted), 0);
+	for (int knows = 0; knows < KNOWS_NEWEST; knows++) {
+		set_catalog(&t, (enum knows)knows);
+		check_refused_as_it_is(&t.s, -ERR_DAMAGED, "zeros where newest-head tells of a head");
+	}
 	/* Nothing else tells that from a head that never came: what it would have listed is there. */
+	cr_assert_eq(newest_forget(t.s.f.dir), 0);
 	set_catalog(&t, KNOWS_OLDER);
 	log = open_ok(&t.s.f, &tail);
 	cr_assert_eq(tail.head.number, 1);
@@ -881,7 +894,10 @@ Test(recover, damaged_newest_head_beside_any_catalog, .timeout = 300)
 	small_release(&t.s);
 }
 
-/* The segment of a head that the catalog knows is gone with its file. */
+/*
+ * The segment of a head is gone with its file: the catalog knows of it, or only newest-head does.  And
+ * so are all of them.
+ */
 Test(recover, last_segment_is_gone)
 {
 	char path[320], kept[400];
@@ -895,10 +911,26 @@ Test(recover, last_segment_is_gone)
 	cr_assert_eq(rename(path, kept), 0);
 	check_refused_as_it_is(&t.s, -ERR_DAMAGED, "last segment gone");
 	cr_assert(strstr(err_detail(-ERR_DAMAGED), "head 2 is in the catalog"));
+	cr_assert_eq(rename(t.note, t.noted), 0);
+	for (int knows = 0; knows < KNOWS_NEWEST; knows++) {
+		set_catalog(&t, (enum knows)knows);
+		check_refused_as_it_is(&t.s, -ERR_DAMAGED, "last segment gone, and the catalog");
+		cr_assert(strstr(err_detail(-ERR_DAMAGED), "but head 2 of"), "%s",
+			  err_detail(-ERR_DAMAGED));
+	}
 	cr_assert_eq(rename(kept, path), 0);
 	log = open_ok(&t.s.f, &tail);
 	cr_assert_eq(tail.head.number, 2);
 	log_tail_release(&tail);
 	cr_assert_eq(log_close(log), 0);
+	set_catalog(&t, KNOWS_NONE);
+	for (uint64_t number = 0; number < 2; number++) {
+		segment_path(&t.s.f, number, path);
+		cr_assert_eq(unlink(path), 0);
+	}
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(log_fixture_open(&t.s.f, &log, &tail), -ERR_DAMAGED);
+		cr_assert(strstr(err_detail(-ERR_DAMAGED), "ends with head 0, but head 2 of"));
+	}
 	small_release(&t.s);
 }

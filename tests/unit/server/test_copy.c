@@ -5,6 +5,7 @@
 #include "catalog.h"
 #include "err.h"
 #include "file.h"
+#include "newest.h"
 
 #include <criterion/criterion.h>
 
@@ -208,6 +209,7 @@ static void three_heads_and_a_hole(bool whole)
 	cr_assert_eq(file_write_at(fd, zeros, sizeof(zeros), hole), 0);
 	file_close(fd);
 	fix_path("", path);
+	cr_assert_eq(newest_forget(path), 0);
 	cr_assert_eq(catalog_remove(path), 0);
 	cr_assert_eq(catalog_open(path, log_.id, CATALOG_WRITE, &c), 0);
 	if (whole)
@@ -336,6 +338,9 @@ Test(copy, damage_is_not_cut_whatever_the_catalog_knows)
 	fix_close();
 	snprintf(command, sizeof(command), "cp -a '%s' '%s'", catalog, newest);
 	cr_assert_eq(system(command), 0);
+	/* Nothing else tells of them but the log. */
+	fix_path("", command);
+	cr_assert_eq(newest_forget(command), 0);
 	for (unsigned i = 0; i < 3; i++) {
 		flip(places[i]);
 		for (int knows = 0; knows < 3; knows++) {
@@ -390,6 +395,29 @@ Test(copy, damage_in_a_finished_segment_is_not_cut)
 	expect_refused("a segment is whole before the next is begun");
 	cr_expect_eq(fix_file_len(0), len);
 	flip(place);
+	fix_open();
+	fix_expect_holds(2);
+}
+
+/* The last segments and the catalog are gone: what is left is no sound older copy. */
+Test(copy, what_was_acknowledged_is_missed_without_a_catalog)
+{
+	char path[512], command[2000];
+
+	synth_grow(&log_, 3 << 20);
+	fix_append_all();
+	synth_segment(&log_, 1);
+	synth_block(&log_, 500);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("", path);
+	snprintf(command, sizeof(command),
+		 "cd '%s' && mkdir kept && mv catalog log/0000000000000001.seg kept", path);
+	cr_assert_eq(system(command), 0);
+	expect_refused("but head 2 of");
+	snprintf(command, sizeof(command), "cd '%s' && mv kept/0000000000000001.seg log", path);
+	cr_assert_eq(system(command), 0);
 	fix_open();
 	fix_expect_holds(2);
 }

@@ -1,0 +1,121 @@
+/*
+ * VOLUME/newest-head.
+ *
+ * Key idea: the file holds a signed note, so that a flipped bit makes it worthless, and not a reason to
+ * refuse a volume that is whole.
+ *
+ * Invariant: the head was durable in the log before the file says so.
+ */
+
+#include "newest.h"
+
+#include "catalog.h"
+#include "clock.h"
+#include "frame.h"
+#include "head.h"
+#include "judge.h"
+#include "params.h"
+#include "storage.h"
+
+#include "err.h"
+#include "file.h"
+#include "msg.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEWEST_FILE "newest-head"
+
+static char *path_of(const char *volume_dir)
+{
+	char *path;
+
+	return asprintf(&path, "%s/" NEWEST_FILE, volume_dir) < 0 ? NULL : path;
+}
+
+bool newest_is_due(const struct newest *n, const struct head_ref *ref)
+{
+	bool rolled = segment_of(ref->pos) != segment_of(n->pos);
+	uint64_t every_ns = rolled ? NEWEST_ROLL_NS : NEWEST_EVERY_NS;
+
+	if (ref->number <= n->number)
+		return false;
+	return n->at_ns == 0 || clock_mono_ns() - n->at_ns >= every_ns;
+}
+
+/* The head's block, judged; only its note is written. */
+static int write_note(const char *path, const struct params *params, struct storage *st,
+		      const struct head_ref *ref)
+{
+	uint8_t *block;
+	struct head h;
+	int rc;
+
+	if (ref->stored_len <= FRAME_LEN || ref->stored_len > HEAD_BLOCK_MAX)
+		return err_say(-ERR_DAMAGED, "head %llu: impossible length",
+			       (unsigned long long)ref->number);
+	block = malloc(HEAD_BLOCK_MAX);
+	if (!block)
+		return -ENOMEM;
+	rc = storage_read(st, ref->pos, ref->stored_len, block);
+	if (rc == 0)
+		rc = head_judge(params, ref->pos, block, ref->stored_len, &h);
+	if (rc == 0)
+		rc = file_replace(AT_FDCWD, path, block + FRAME_LEN, h.stored_len - FRAME_LEN,
+				  0600);
+	free(block);
+	return rc;
+}
+
+void newest_note(struct newest *n, const char *volume_dir, const struct params *params,
+		 struct storage *st, const struct head_ref *ref)
+{
+	char *path = path_of(volume_dir);
+	int rc = path ? write_note(path, params, st, ref) : -ENOMEM;
+
+	/* A full disk is told where it matters. */
+	if (rc < 0 && rc != -ENOSPC && rc != -EDQUOT)
+		msg_event(MSG_WARN, "newest-head-unwritten",
+			  "%s/" NEWEST_FILE ": head %llu can't be written down: %s", volume_dir,
+			  (unsigned long long)ref->number, err_detail(rc));
+	if (rc < 0)
+		err_forget(rc);
+	free(path);
+	*n = (struct newest){.number = ref->number, .pos = ref->pos, .at_ns = clock_mono_ns()};
+}
+
+int newest_forget(const char *volume_dir)
+{
+	char *path = path_of(volume_dir);
+	int rc = path ? file_unlink(AT_FDCWD, path) : -ENOMEM;
+
+	if (rc == 0)
+		rc = file_sync_dir(AT_FDCWD, volume_dir);
+	free(path);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+void newest_known(const char *volume_dir, const struct params *params, struct head *out)
+{
+	char *path = path_of(volume_dir);
+	void *note = NULL;
+	size_t len = 0;
+	int rc = path ? file_read_all(AT_FDCWD, path, HEAD_NOTE_MAX, &note, &len) : -ENOMEM;
+
+	if (rc == 0)
+		rc = head_judge_note(params, note, len, out);
+	if (rc < 0)
+		memset(out, 0, sizeof(*out));
+	/* A reader who may not look is no fault. */
+	if (rc < 0 && rc != -ENOENT && rc != -EACCES)
+		msg_event(MSG_WARN, "newest-head-unreadable",
+			  "%s/" NEWEST_FILE ": it tells nothing: %s; it is written anew in time",
+			  volume_dir, err_detail(rc));
+	if (rc < 0)
+		err_forget(rc);
+	free(note);
+	free(path);
+}
