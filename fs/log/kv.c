@@ -48,7 +48,10 @@ struct kv {
 	rocksdb_t *db; /* guarded by swap; NULL: it could not be opened again */
 };
 
-/* What a RocksDB error text means.  Takes ${text}. */
+/*
+ * What a RocksDB error text means.  Takes ${text}.  What is not known is taken for damage, and the
+ * database is made anew; so whatever may be over by the next attempt has to be known here.
+ */
 static int say_error(const struct kv *kv, char *text)
 {
 	static const struct {
@@ -58,6 +61,17 @@ static int say_error(const struct kv *kv, char *text)
 		{"While lock file", -ERR_LOCKED},
 		{"lock hold by current process", -ERR_LOCKED},
 		{"No space left", -ENOSPC},
+		{"Disk quota exceeded", -ENOSPC},
+		{"File too large", -EFBIG},
+		{"Cannot allocate memory", -ENOMEM},
+		{"Operation not permitted", -EPERM},
+		{"Operation not supported", -EOPNOTSUPP},
+		{"Stale file handle", -ESTALE},
+		{"Connection timed out", -ETIMEDOUT},
+		{"Transport endpoint is not connected", -ENOTCONN},
+		{"Resource temporarily unavailable", -EAGAIN},
+		{"Interrupted system call", -EINTR},
+		{"No such device", -ENXIO}, /* or address */
 		{"Permission denied", -EACCES},
 		{"Read-only file system", -EROFS},
 		{"Too many open files", -EMFILE},

@@ -391,6 +391,9 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 		rc = search_fork(&r, &newest);
 	if (rc == 0)
 		rc = heal_all(&r, &newest);
+	/* A stretch that could not be healed to its end left what was written of it to be synced. */
+	if (rc == 0 && r.noted)
+		rc = store_sync(r.store, r.noted_segment);
 	if (rc == 0 && r.noted)
 		rc = store_unnote(r.store);
 	free(r.pieces);

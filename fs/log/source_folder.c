@@ -36,7 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TAIL_MAX 65536u
+#define TAIL_MAX 16384u
 #define TRIES_MAX 8u
 
 struct folder {
@@ -283,7 +283,10 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 	end.acknowledged = catalog_is_whole(f->catalog) > 0;
 	*out_end = end.end;
 	history_release(&w->history);
-	if (rc < 0 || w->full || f->partial)
+	/* Heads that are too many to be kept here are not left out: a catalog of our own takes them. */
+	if (rc == 0 && w->full)
+		return -ERR_ABSENT;
+	if (rc < 0 || f->partial)
 		return rc;
 	return tail_judge(&f->params, store_storage(f->store), &end);
 }

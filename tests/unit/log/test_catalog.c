@@ -14,9 +14,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -234,6 +236,28 @@ static void write_and_die(void)
 	for (uint64_t i = first; i < first + 200; i++)
 		if (add(c, i, 7) < 0 || catalog_put_cursor(c, "home", &i, sizeof(i)) < 0)
 			_exit(2);
+}
+
+/* What may be over by the next attempt is no reason to make a catalog anew, with what it knew. */
+Test(catalog, a_limit_is_no_damage)
+{
+	struct rlimit before, none;
+	struct head_ref ref;
+	struct catalog *c = open_or_fail(CATALOG_WRITE);
+
+	cr_assert_eq(add(c, 1, 7), 0);
+	catalog_close(c);
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+	cr_expect_eq(catalog_open(dir, id, CATALOG_WRITE, &c), -EFBIG);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+	c = open_or_fail(CATALOG_WRITE);
+	cr_expect_eq(catalog_newest(c, &ref), 0);
+	cr_expect_eq(ref.number, 1);
+	catalog_close(c);
 }
 
 Test(catalog, survives_kill)

@@ -4,6 +4,8 @@
 
 #include "err.h"
 #include "file.h"
+#include "frame.h"
+#include "scan.h"
 #include "source.h"
 #include "store.h"
 #include "synthetic_log.h"
@@ -266,4 +268,79 @@ Test(repair, wrong_bytes_are_not_taken)
 	command("diff -r '%s/log' '%s-before/log'", mine, mine);
 	command("rm -r '%s-before'%s", mine, "");
 	source_free(l.real);
+}
+
+/* A source that lies once it has been read ${honest} times to the end of a stretch. */
+struct turncoat {
+	struct liar liar;
+	uint64_t pos;	 /* of the block about which it lies */
+	unsigned honest; /* so often it does not */
+};
+
+static int turncoat_read(struct source *src, uint64_t pos, size_t len, void *out)
+{
+	struct turncoat *t = (struct turncoat *)src;
+	struct source *real = t->liar.real;
+	int rc = real->ops->read(real, pos, len, out);
+
+	if (rc == 0 && pos == t->pos + FRAME_LEN && t->honest-- == 0)
+		((uint8_t *)out)[len / 2] ^= 1;
+	return rc;
+}
+
+/* Calls in their order: w a write, s a sync of data, u an unlinking. */
+struct order {
+	char calls[256];
+	size_t n;
+};
+
+static int note_order(void *ctx, const char *op)
+{
+	struct order *o = ctx;
+	char c = strcmp(op, "write") == 0	? 'w'
+		 : strcmp(op, "sync_data") == 0 ? 's'
+		 : strcmp(op, "unlink") == 0	? 'u'
+						: 0;
+
+	if (c && o->n + 1 < sizeof(o->calls))
+		o->calls[o->n++] = c;
+	return 0;
+}
+
+static int find_second(void *ctx, const struct scan_block *b)
+{
+	struct turncoat *t = ctx;
+
+	if (b->frame.kind == BLOCK_DATA && segment_of(b->pos) == 1 && t->honest++ == 1)
+		t->pos = b->pos;
+	return SCAN_GO;
+}
+
+/* What was written before the other copy failed is synced before the note of it goes. */
+Test(repair, half_a_stretch_is_synced_before_it_is_believed)
+{
+	static const struct source_ops ops = {
+		.read = turncoat_read, .head_at = real_head_at, .heads = real_heads};
+	struct turncoat t = {.liar = {.source = {.ops = &ops}}};
+	struct scan_result found;
+	struct order o = {.n = 0};
+	struct repair_counts n;
+	char note[400];
+
+	cr_assert_eq(scan_blocks(store_storage(s->store), 0, find_second, &t, &found), 0);
+	cr_assert_gt(t.pos, 0);
+	cr_assert_eq(source_open_folder(s->dir, &t.liar.real), 0);
+	flip(1, SEGMENT_BLOCK_LEN + 20);
+	flip(1, (off_t)(t.pos % SEGMENT_SIZE) + 20);
+	t.honest = 1;
+	file_set_fault(note_order, &o);
+	cr_assert_eq(repair_from(&t.liar.source, &n), 0);
+	file_set_fault(NULL, NULL);
+	cr_assert_eq(n.failed, 1);
+	cr_assert_eq(n.blocks, 1);
+	snprintf(note, sizeof(note), "%s/log/healing", mine);
+	cr_assert_eq(access(note, F_OK), -1);
+	cr_assert_gt(o.n, 2);
+	cr_assert_eq(strcmp(o.calls + o.n - 3, "wsu"), 0, "%s", o.calls);
+	source_free(t.liar.real);
 }

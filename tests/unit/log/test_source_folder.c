@@ -160,6 +160,22 @@ Test(source_folder, catalog_older_than_the_log)
 	source_free(src);
 }
 
+/* More heads than are kept beside a catalog: none of them is left out. */
+Test(source_folder, catalog_much_older_than_the_log, .timeout = 300)
+{
+	const unsigned n_heads = 16400;
+	struct source *src;
+	struct head h;
+
+	synthetic_grow(s, 1, 1, 1);
+	catch_up();
+	synthetic_grow(s, 1, n_heads - 1, 0);
+	src = open_source();
+	cr_expect_eq(src->ops->head_at(src, INT64_MAX, &h), 0);
+	cr_expect_eq(h.number, n_heads);
+	source_free(src);
+}
+
 Test(source_folder, without_a_catalog)
 {
 	struct source *src;
