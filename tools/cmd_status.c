@@ -151,7 +151,8 @@ static int remote_status(const char *address, const uint8_t *id, const char *tls
 struct server {
 	const char *address, *tls_dir;
 	bool json;
-	unsigned n;
+	unsigned n, n_failed;
+	int rc; /* of the first that failed */
 };
 
 static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
@@ -165,7 +166,8 @@ static int show_copy(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 	s->n++;
 	/* One that is damaged there is told, and does not hide the others. */
 	if (rc < 0 && rc != -ERR_UNREACHABLE) {
-		msg_error("%s", err_detail(rc));
+		msg_error("volume %s: %s", text, err_detail(rc));
+		s->rc = s->n_failed++ == 0 ? rc : s->rc;
 		return 0;
 	}
 	if (rc < 0)
@@ -190,6 +192,9 @@ static int show_server(const char *address, const struct status *st)
 
 	if (rc == 0 && s.n == 0 && !st->json)
 		printf("%s: no volumes yet\n", address);
+	if (rc == 0 && s.n_failed > 0)
+		rc = err_say(s.rc, "%s: %u of %u volumes could not be looked at", address,
+			     s.n_failed, s.n);
 	return rc;
 }
 

@@ -27,7 +27,7 @@
 #define CA_DAYS 3652L
 #define CERT_DAYS 730L
 #define SERIAL_LEN 16u
-#define SAN_LEN 16384u
+#define SAN_LEN (HOSTS_MAX * 258u + 64u) /* ",DNS:" and 253 bytes for each */
 #define SECONDS_PER_DAY 86400L
 
 enum { OPT_HOST = 1 };

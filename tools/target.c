@@ -135,13 +135,12 @@ int target_find_mount(const char *text)
 		       text, text);
 }
 
-int target_find(const char *text, struct target *out)
+/* What it is; not out->text. */
+static int look(const char *text, struct target *out)
 {
 	struct stat st;
 	int rc;
 
-	memset(out, 0, sizeof(*out));
-	out->text = text;
 	if (stat(text, &st) < 0 && errno != ENOENT && errno != ENOTDIR)
 		return look_failed(text, errno);
 	if (stat(text, &st) < 0) {
@@ -168,6 +167,21 @@ int target_find(const char *text, struct target *out)
 		       "%s: neither a mount point of EmbassyFS nor a volume's folder", text);
 }
 
+int target_find(const char *text, struct target *out)
+{
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = look(text, out);
+	if (rc < 0)
+		return rc;
+	out->text = strdup(text);
+	if (out->text)
+		return 0;
+	target_release(out);
+	return -ENOMEM;
+}
+
 bool target_is_server(const char *text)
 {
 	struct stat st;
@@ -179,7 +193,8 @@ bool target_is_server(const char *text)
 void target_release(struct target *t)
 {
 	free(t->address);
-	t->address = NULL;
+	free(t->text);
+	t->address = t->text = NULL;
 }
 
 /* mountinfo writes space, tab, newline and backslash as three octal digits. */

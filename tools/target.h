@@ -27,7 +27,7 @@ bool target_is_server(const char *text);
 
 struct target {
 	enum target_kind kind;
-	const char *text;	       /* as given; borrowed */
+	char *text;		       /* as given; owned */
 	char *address;		       /* TARGET_REMOTE; owned */
 	uint8_t volume[VOLUME_ID_LEN]; /* TARGET_REMOTE */
 };

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #define TIMEOUT_MS 10000
+#define VOLUMES_MAX 1024u /* of a server, proto/PROTOCOL.md */
 
 int remote_get_volume(struct client *c, const uint8_t *volume, int timeout_ms,
 		      struct params *params, Embassyfs__V1__Volume **out)
@@ -154,6 +155,10 @@ static int visit_ids(const Embassyfs__V1__ListVolumesReply *m,
 {
 	int rc = 0;
 
+	/* Each of them is a question more. */
+	if (m->n_volumes > VOLUMES_MAX)
+		return err_say(-EPROTO, "the server lists %zu volumes, more than one can have",
+			       m->n_volumes);
 	for (size_t i = 0; rc == 0 && i < m->n_volumes; i++) {
 		if (m->volumes[i].len != VOLUME_ID_LEN)
 			return err_say(-EPROTO, "the server lists a volume whose id is none");

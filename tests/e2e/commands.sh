@@ -271,6 +271,18 @@ expect 30 "$address: connecting" "$embassy" drain "$mnt" --timeout 1
 start_server
 expect 0 'every embassy has all' "$embassy" drain "$mnt" --timeout 60
 
+# All volumes of a server: one that is damaged there is told, has its exit code, and does not hide the others.
+expect 0 "^$id  epoch" "$embassy" status "$address" --tls "$w/tls/embassy"
+kill -KILL "$server_pid"
+wait "$server_pid" 2>/dev/null
+damaged=$(printf '%032d' 7)
+mkdir "$w/store/$damaged" && echo junk >"$w/store/$damaged/volume.conf" && echo cn:other >"$w/store/$damaged/owner"
+start_server
+expect 20 "^$id  epoch" "$embassy" status "$address" --tls "$w/tls/embassy"
+expect 20 "volume $damaged: $address: " "$embassy" status "$address" --tls "$w/tls/embassy"
+expect 20 '1 of 2 volumes' "$embassy" status "$address" --tls "$w/tls/embassy" --json
+rm -r "$w/store/${damaged:?}"
+
 # After unmounting: sound at both ends; and damage is found, told with its path, and has its exit code.
 umount "$mnt"
 for _ in {1..200}; do
@@ -281,6 +293,8 @@ done
 {
 	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data
 	expect 0 'names: [0-9]+ inodes' "$embassy" check "$w/store/$id" $with --read-data
+	# A store's folder, too, means the volume of the same id in it.
+	expect 0 "heads of $w/store: 0 blocks healed" "$embassy" check "$w/vol" $with --repair --from "$w/store"
 	# Nothing makes a volume of its own out of the embassy's copy.
 	copy_sums() { find "$w/store/$id" -type f -exec md5sum {} + | sort; }
 	copy_sums >"$w/copy.before"
