@@ -26,6 +26,7 @@ enum handover_kind {
 			     * serves, that process; with a start */
 	HANDOVER_HELLO,	    /* new program: it can go on with these */
 	HANDOVER_GO,	    /* to a new program: the daemon is dead */
+	HANDOVER_ENDED,	    /* daemon: all is closed */
 };
 
 struct handover_start {

@@ -34,7 +34,7 @@ static struct {
 	const struct options *options;
 	pthread_mutex_t asking; /* held while an upgrade is under way */
 	pthread_mutex_t fd_mu;	/* heir->fd is that of the supervisor that there is */
-	bool ready, ending;	/* Guarded by fd_mu. */
+	bool ready, ending, ended;	/* Guarded by fd_mu. */
 } watched = {.asking = PTHREAD_MUTEX_INITIALIZER, .fd_mu = PTHREAD_MUTEX_INITIALIZER};
 
 static int tell(struct heir *h, enum handover_kind kind, const int *fds, unsigned n)
@@ -108,6 +108,8 @@ static void replace(struct heir *h, pid_t *child)
 		/* It did not hear of it: this process was about to end. */
 		if (watched.ending)
 			(void)!handover_send(fd, HANDOVER_ENDING, NULL, 0, NULL);
+		if (watched.ended)
+			(void)!handover_send(fd, HANDOVER_ENDED, NULL, 0, NULL);
 	}
 	pthread_mutex_unlock(&watched.fd_mu);
 	pthread_mutex_unlock(&watched.asking);
@@ -194,6 +196,16 @@ void heir_ending(struct heir *h)
 	pthread_mutex_unlock(&watched.fd_mu);
 	/* Without a supervisor nobody wants to know. */
 	(void)!tell(h, HANDOVER_ENDING, NULL, 0);
+}
+
+void heir_ended(struct heir *h)
+{
+	if (!h->map.estate)
+		return;
+	pthread_mutex_lock(&watched.fd_mu);
+	watched.ended = true;
+	pthread_mutex_unlock(&watched.fd_mu);
+	(void)!tell(h, HANDOVER_ENDED, NULL, 0);
 }
 
 int heir_upgrade(struct heir *h)

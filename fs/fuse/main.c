@@ -165,6 +165,9 @@ static int serve(struct run *run, struct content *c)
 		rc = session_serve(&m, o);
 		if (rc == 0)
 			heir_ending(&run->heir);
+		/* Whoever wants to mount it next, and is there already, waits from here on. */
+		if (rc == 0 && m.volume)
+			volume_closing(m.volume);
 	}
 	/* First what asks the session, then the session. */
 	mount_release(&m);
@@ -212,6 +215,8 @@ static int run_mount(struct run *run)
 	closed = content_close(c);
 	if (closed < 0)
 		closed = fail(o->target, closed);
+	if (rc == 0)
+		heir_ended(&run->heir);
 	return rc ? rc : closed;
 }
 

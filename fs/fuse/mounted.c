@@ -126,6 +126,20 @@ static bool is_on(int at, const char *path, int flags, dev_t dev, unsigned *out_
 	return true;
 }
 
+/* Where /proc tells; else it is believed. */
+static bool is_no_mount_of_ours(dev_t dev)
+{
+	struct rows r;
+	bool ours = false;
+
+	if (read_rows(OWN_MOUNTS, &r) < 0)
+		return false;
+	for (size_t i = 0; i < r.n; i++)
+		ours |= r.row[i].ours && r.row[i].dev == dev;
+	rows_release(&r);
+	return !ours;
+}
+
 int mounted_find(const char *path, struct mounted *out)
 {
 	struct statx st;
@@ -136,7 +150,7 @@ int mounted_find(const char *path, struct mounted *out)
 		return -errno;
 	out->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
 	strcpy(out->path, path);
-	return 0;
+	return is_no_mount_of_ours(out->dev) ? -ENOENT : 0;
 }
 
 bool mounted_is_ours(const char *path)

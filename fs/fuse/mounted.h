@@ -27,8 +27,8 @@ enum mounted_search {
 };
 
 /*
- * mounted_find(path, out): which filesystem is mounted on ${path}.  Asks nothing of whoever serves
- * it.  Returns 0; -ENAMETOOLONG; or -errno.
+ * mounted_find(path, out): which mount of embassyfs ${path} leads to.  Asks nothing of whoever serves
+ * it.  Returns 0; -ENOENT: to none, since it was unmounted or moved; -ENAMETOOLONG; or -errno.
  */
 MUST_CHECK int mounted_find(const char *path, struct mounted *out);
 

@@ -98,7 +98,7 @@ static int start_daemon(struct supervisor *s, struct heir *out)
 	close(fds[1]);
 	s->fd = fds[0];
 	s->child_fd = -1;
-	s->ready = s->ending = false;
+	s->ready = s->ending = s->ended = false;
 	return 0;
 }
 
@@ -243,12 +243,18 @@ static void say_death(const struct supervisor *s, int status)
 			  s->o->mount_point, WEXITSTATUS(status));
 }
 
+/* Whether it came as far as its end; how one ended that is no child nobody but itself tells. */
+static bool ended_by_itself(const struct supervisor *s, int status)
+{
+	return s->ending && (s->child_fd >= 0 ? s->ended : WIFEXITED(status));
+}
+
 /* The daemon has ended.  Returns if there is to be another. */
 static void bury(struct supervisor *s, int status)
 {
 	drop_fd(s);
 	s->child = 0;
-	if (s->device_fd < 0 || (s->ending && WIFEXITED(status)))
+	if (s->device_fd < 0 || ended_by_itself(s, status))
 		end(s, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 	/* A signal that came before it could catch any. */
 	if (WIFSIGNALED(status) && asks_for_end(WTERMSIG(status)))
@@ -279,6 +285,9 @@ static void take_message(struct supervisor *s)
 		break;
 	case HANDOVER_ENDING:
 		s->ending = true;
+		break;
+	case HANDOVER_ENDED:
+		s->ended = true;
 		break;
 	case HANDOVER_UPGRADE:
 		supervisor_upgrade(s);

@@ -10,7 +10,8 @@
  *
  *	starting --READY--> serving --killed--> starting again (taking over) ...
  *	starting --ended--> ends with its exit code
- *	serving --ENDING, ended--> ends with its exit code
+ *	serving --ENDING, ended--> ends with its exit code; of one that is no child: with 0, and only
+ *				   if it said ENDED
  *
  * An upgrade: the supervisor executes the program's file anew, as a child; the new program says
  * HELLO when it understands what it is given; then the daemon is killed, and the new program, told
@@ -63,13 +64,15 @@ MUST_CHECK int supervisor_start(const struct options *o, int argc, char **argv, 
  * there are never two, and gets a new one after that.  Starts a thread.  Returns 0 or -errno.
  * heir_ready(h, device_fd, lock_fd): the mount can be used; the supervisor keeps copies of both
  * (lock_fd -1: none).  Borrows them until the end of this process.
- * heir_ending(h): from now on its end is a normal one.
+ * heir_ending(h): it is no mount any more; what is left is to close the volume.
+ * heir_ended(h): that is done, and its end a normal one.
  * heir_upgrade(h): ask for an upgrade.  Returns only if there is none: -ENOTSUP without a
  * supervisor, -EBUSY while one is under way, else -ECANCELED, and estate.failure says why.
  */
 MUST_CHECK int heir_watch(struct heir *h, const struct options *o);
 void heir_ready(struct heir *h, int device_fd, int lock_fd);
 void heir_ending(struct heir *h);
+void heir_ended(struct heir *h);
 MUST_CHECK int heir_upgrade(struct heir *h);
 
 #endif /* !SUPERVISOR_H_ */

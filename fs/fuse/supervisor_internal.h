@@ -21,7 +21,7 @@ struct supervisor {
 	pid_t child;
 	int child_fd; /* a pidfd, if it is not our child; else -1 */
 	int fd;	      /* to the child */
-	bool ready, ending;
+	bool ready, ending, ended;
 
 	int parent_fd; /* to the supervisor whose place this one takes; -1: none, or it has ended */
 	uint64_t deaths_ns[SUPERVISOR_DEATHS_MAX];

@@ -8,10 +8,14 @@
 #include "handover.h"
 #include "msg.h"
 #include "options.h"
+#include "writeback.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,26 +41,54 @@ static void stand_by(struct supervisor *s)
 	}
 }
 
+/* A daemon's, which has no descriptor of the mount and touches none of our memory. */
+static bool is_writeback_helper(pid_t pid)
+{
+	char path[64], name[32] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(name, sizeof(name), f))
+		name[0] = '\0';
+	fclose(f);
+	return strcmp(name, WRITEBACK_NAME "\n") == 0;
+}
+
+/* Kill our children, and see of which the end is to be waited for.  0: of none. */
+static pid_t kill_children(void)
+{
+	char path[64];
+	pid_t found = 0;
+	int pid;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &pid) == 1) {
+		kill(pid, SIGKILL);
+		if (!is_writeback_helper(pid))
+			found = pid;
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
 /*
  * Kill all that a new program has left to us, whatever it has become by now, and wait until nothing
- * of it lives: else there might be two daemons.
+ * of it lives: else there might be two daemons.  Not for helpers: one may wait for the mount, where
+ * SIGKILL does not reach it, and that waits for the daemon that is yet to come.
  */
 static void end_all(void)
 {
-	char path[64];
-	FILE *f;
-	int pid;
+	pid_t pid;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	while (waitpid(-1, NULL, WNOHANG) >= 0 || errno == EINTR) {
-		f = fopen(path, "re");
-		while (f && fscanf(f, "%d", &pid) == 1)
-			kill(pid, SIGKILL);
-		if (f)
-			fclose(f);
-		if (waitpid(-1, NULL, 0) < 0 && errno != EINTR)
-			return;
-	}
+	while ((pid = kill_children()) > 0)
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
 }
 
 static void fail_upgrade(struct supervisor *s, const char *why)

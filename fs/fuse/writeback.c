@@ -259,7 +259,7 @@ static void be_helper(int fd)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
-	prctl(PR_SET_NAME, "embassyfs-sync");
+	prctl(PR_SET_NAME, WRITEBACK_NAME);
 	if (chdir("/") < 0 || dup2(fd, 3) != 3)
 		_exit(1);
 	/* Whoever waits for the daemon's standard output to end must not wait for this. */

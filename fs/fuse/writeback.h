@@ -22,6 +22,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define WRITEBACK_NAME "embassyfs-sync" /* of the process */
+
 struct writeback {
 	pid_t pid;
 	int fd;

@@ -117,7 +117,9 @@ away() {
 	detached) umount -l "$mnt" && seen=/proc/$$/fd/9/. ;;
 	elsewhere)
 		exec 9<&-
-		unshare -m --propagation private sleep 1000 &
+		# Mounts of others, which are in its copy too, would live as long as it.
+		unshare -m --propagation private bash -c "awk -v w='$w/' 'index(\$5, w) != 1 && / fuse.embassyfs / {print \$5}' \
+			/proc/self/mountinfo | xargs -rn1 umount -l 2>/dev/null; exec sleep 1000" &
 		keeper=$!
 		wait_until 20 bash -c "! [ /proc/self/ns/mnt -ef /proc/$keeper/ns/mnt ]" &&
 			umount "$mnt" && seen=/proc/$keeper/root$mnt
@@ -243,20 +245,27 @@ while True:
     if n == 20:
         open(sys.argv[2], "w").close()
 END
-for trial in 1 2; do
+seekers=()
+seek() {
 	rm -f "$w"/seeking.*
-	seekers=()
 	for i in 1 2 3; do
 		python3 "$w/seek.py" "$mnt/seek$i" "$w/seeking.$i" 2>/dev/null 9<&- &
 		seekers+=($!)
 	done
 	t "programs write and ask" wait_until 60 test -e "$w/seeking.1" -a -e "$w/seeking.2" -a -e "$w/seeking.3"
+}
+seek_no_more() {
+	kill -KILL "${seekers[@]}" 2>/dev/null
+	{ wait "${seekers[@]}"; } 2>/dev/null
+	seekers=()
+}
+for trial in 1 2; do
+	seek
 	pid=$(daemon)
 	t "asked to end" kill -TERM "$pid"
 	t "it ends" timeout 60 tail --pid="$supervisor" -f /dev/null
 	t "so has the daemon" test ! -d "/proc/$pid"
-	kill -KILL "${seekers[@]}" 2>/dev/null
-	{ wait "${seekers[@]}"; } 2>/dev/null
+	seek_no_more
 	t "mount" mount_it
 done
 t "what they wrote goes" rm -f "$mnt"/seek[123]
@@ -326,6 +335,27 @@ for program in slow liar; do
 	t "mount" mount_it
 done
 
+# A new program that ends instead of serving, when the daemon is dead already, and its helper waits for the mount: what was
+# there goes on.
+about='an upgrade that comes to nothing: '
+cat >"$w/liar" <<END
+#!/usr/bin/python3
+import os, socket, struct
+s = socket.socket(fileno=3)
+socket.recv_fds(s, 64, 8)
+s.send(struct.pack('4I', 6, 0, 0, 0))
+s.recv(16)
+END
+chmod 755 "$w/liar"
+for trial in 1 2; do
+	seek
+	cp "$w/liar" "$w/bin/new" && mv "$w/bin/new" "$embassyfs"
+	t "it fails" bash -c "! timeout 60 '$embassy' upgrade '$mnt' 2>/dev/null"
+	cp "$build/fs/fuse/embassyfs" "$w/bin/new" && mv "$w/bin/new" "$embassyfs"
+	t "the mount is served" timeout 30 cat "$mnt/before"
+	seek_no_more
+done
+
 # The volume's folder goes elsewhere, or something is mounted over it: a successor finds it.
 about='the volume led away: '
 pid=$(daemon)
@@ -383,7 +413,25 @@ t "unmount" umount "$mnt"
 t "mounted again at once" mount_it
 t "the former daemon has ended" bash -c "! [ -d /proc/$pid ]"
 t "it is said why" grep -q 'it takes nothing' "$w/log"
+
+# Killed while it closes, which takes a while with such an embassy, and watched by a supervisor that is not its parent: the
+# volume is closed by another.
+about='killed while it closes: '
+pid=$(daemon)
+t "the supervisor is killed" kill -KILL "$(supervisor_of "$pid")"
+t "it gets another" wait_until 20 bash -c "[ -n \"\$(pgrep -P $pid -x embassyfs-super)\" ] && grep -q '\"supervised\": true' '$mnt/.embassy/status'"
+super=$(pgrep -P "$pid" -x embassyfs-super)
+t "more is written than a connection holds" dd if=/dev/urandom of="$mnt/large" bs=1M count=96 conv=fsync
+t "some are under way, and stay so" bash -c "$(declare -f stuck wait_until); port=$port; wait_until 60 stuck && sleep 1 && stuck"
+sleep 0.$(((2000 - 10#$(date +%3N)) % 1000 / 100)) # heads are made at the end of a second
+printf 'D%.0s' {1..65536} >"$mnt/last"
+t "unmount" umount "$mnt"
+t "it serves no more" wait_until 20 bash -c "! ls -l /proc/$pid/fd 2>/dev/null | grep -q /dev/fuse"
+t "killed" kill -KILL "$pid"
+t "its supervisor ends" timeout 60 tail --pid="$super" -f /dev/null
 kill -CONT "$server"
+t "mount" mount_it
+t "what was written last is there" test "$(tr -cd D <"$mnt/last" | wc -c)" = 65536
 t "unmount" unmount
 
 # Daemon and programs share a small limit of memory: a daemon that needed memory there in order to write would wait for

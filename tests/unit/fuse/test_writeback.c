@@ -83,3 +83,12 @@ Test(writeback, a_cancellation_reaches_the_next_helper)
 	cancelled_at_fork = NULL;
 	writeback_end(&w);
 }
+
+Test(writeback, takes_no_other_filesystem_for_its_mount)
+{
+	struct writeback w;
+
+	cr_assert(writeback_fork(&w) == 0);
+	cr_assert(writeback_begin(&w, "/", 0, 0) == 0);
+	writeback_end(&w);
+}
