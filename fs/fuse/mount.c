@@ -102,8 +102,6 @@ static void forget_attributes(void *ctx, uint64_t ino)
 {
 	struct mount *m = ctx;
 
-	/* Something is stored from now on. */
-	unwritten_ended(m->unwritten, ino);
 	(void)fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0);
 }
 
@@ -331,11 +329,15 @@ void stat_of(const struct attr *a, uint64_t head, struct stat *out)
 	};
 }
 
-/* Whether the kernel may hold more of a file than we do, which is nothing. */
+/*
+ * Whether the kernel may hold more of a file than we do, which is nothing.  Of a file that has a size
+ * it may in any case: by a shared map of it, or behind what was stored and has been cut off or punched
+ * out, of which there is no sign.  An empty one grows by writes, of which there is.
+ */
 static bool may_be_unwritten(struct mount *m, const struct attr *a, uint64_t head)
 {
 	return a->bytes == 0 && head == 0 && m->volume && S_ISREG(a->mode) &&
-	       unwritten_is(m->unwritten, a->ino);
+	       (a->size > 0 || unwritten_is(m->unwritten, a->ino));
 }
 
 /* What callers may do with a file of a view by what it is now as well; past.h. */

@@ -182,8 +182,8 @@ void entry_of(struct mount *m, const struct place *n, const struct attr *a,
 	      struct fuse_entry_param *out);
 
 /*
- * kernel_writes(m, ino): an application is about to change cached contents of a file of which
- * nothing is stored.
+ * kernel_writes(m, ino): an application is about to write into the kernel's cache, to a file that is
+ * empty as far as we know.
  */
 void kernel_writes(struct mount *m, uint64_t ino);
 

@@ -13,6 +13,7 @@
 #include "seeks.h"
 #include "syncs.h"
 #include "tell.h"
+#include "unwritten.h"
 #include "volume.h"
 #include "walks.h"
 #include "wire.h"
@@ -45,19 +46,6 @@ void op_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	fuse_reply_err(req, ENOSYS);
 }
 
-/*
- * A file that is open for writing is read, and holds zeros: perhaps a page of a shared map that
- * somebody is about to change, of which there is no other sign.
- */
-static void read_to_be_written(struct mount *m, const struct place *n, const uint8_t *p, size_t len)
-{
-	struct attr a;
-
-	if (n->live && len > 0 && p[0] == 0 && p[len - 1] == 0 &&
-	    view_getattr(n->view, n->ino, &a) == 0 && a.bytes == 0)
-		kernel_writes(m, n->ino);
-}
-
 void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
@@ -78,8 +66,6 @@ void op_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_
 			place_accessed(m, &n, false);
 		if (n.slot >= 0)
 			walks_used(m->walks, n.head, clock_mono_ns());
-		if (rc == 0 && (fi->flags & O_ACCMODE) != O_RDONLY)
-			read_to_be_written(m, &n, p, len);
 		place_put(m, &n);
 	}
 	if (rc < 0)
@@ -101,6 +87,9 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
 				  (wire_write_kills_priv() ? WRITE_KILL_PRIV : 0) |
 					  (fi->writepage ? WRITE_KEEP_TIMES : 0));
+	/* Before the answer: until then nothing is cut off that was written. */
+	if (rc == 0)
+		unwritten_ended(m->unwritten, ino);
 	if (rc == 0 && fi->writepage)
 		tell_written(m->tell, ino);
 	if (rc < 0)

@@ -50,7 +50,7 @@ static void asked_before_writing(struct mount *m, const struct place *n)
 {
 	struct attr a;
 
-	if (n->live && view_getattr(n->view, n->ino, &a) == 0 && S_ISREG(a.mode) && a.bytes == 0)
+	if (n->live && view_getattr(n->view, n->ino, &a) == 0 && S_ISREG(a.mode) && a.size == 0)
 		kernel_writes(m, n->ino);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Files of which nothing is stored, and of which the kernel may hold contents.
+ * Empty files of which the kernel may hold contents.
  *
  * "Begun" is an open-addressing set of inode numbers that grows; "created" a table in which a newer
  * file takes an older one's place.

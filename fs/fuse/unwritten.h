@@ -2,9 +2,10 @@
 #define UNWRITTEN_H_
 
 /*
- * Files of which nothing is stored, and of which the kernel may hold contents that it has not
+ * Files that are empty as far as we know, and of which the kernel may hold contents that it has not
  * written back.  To say that such a file has no blocks would be to say that it is one hole, and
- * programs believe that: GNU tar -S then archives zeros without a look.
+ * programs believe that: GNU tar -S then archives zeros without a look.  A file with a size of which
+ * nothing is stored is always asked about first (mount.c).
  *
  *	created		its maker was told that it has a block: nothing was said that is wrong
  *	begun		an application began to write

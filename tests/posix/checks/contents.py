@@ -419,6 +419,36 @@ def blocks_of_an_open_file():
     assert os.stat("empty").st_blocks == 0
 
 
+def written_back(f):
+    libc.sync_file_range(f, ctypes.c_int64(0), ctypes.c_int64(0), 7)
+
+
+@check()
+def blocks_of_what_is_dirty():
+    """Nothing is stored any more, and more is to come."""
+    f = os.open("again", os.O_CREAT | os.O_RDWR)
+    for _ in range(2):  # the kernel is told of the write-back a while later, when it is about another one
+        os.ftruncate(f, 0)
+        os.pwrite(f, b"a" * 5000, 0)
+        written_back(f)
+    os.ftruncate(f, 0)
+    os.pwrite(f, b"b" * 5000, 0)
+    time.sleep(0.5)
+    assert os.fstat(f).st_blocks > 0 and archived("again") == b"b" * 5000
+    f = os.open("cut", os.O_CREAT | os.O_RDWR)
+    os.pwrite(f, b"a" * 4096, 4096)
+    written_back(f)
+    os.pwrite(f, b"b" * 4096, 0)
+    os.ftruncate(f, 4096)
+    assert os.fstat(f).st_blocks > 0 and archived("cut") == b"b" * 4096
+    f = os.open("punched", os.O_CREAT | os.O_RDWR)
+    os.pwrite(f, b"a" * 4096, 0)
+    written_back(f)
+    os.pwrite(f, b"b" * 4096, 4096)
+    fallocate(f, 3, 0, 4096)
+    assert os.fstat(f).st_blocks > 0 and archived("punched") == bytes(4096) + b"b" * 4096
+
+
 @check()
 def blocks_of_a_map():
     data = os.urandom(1 << 20)
