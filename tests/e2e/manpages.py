@@ -287,11 +287,15 @@ class World:
         return p.stdout.readline()
 
     def daemons(self, mount):
+        """Of this namespace: elsewhere the same path is another mount."""
         out = []
+        ours = os.readlink("/proc/self/ns/mnt")
         for p in glob.glob("/proc/[0-9]*/cmdline"):
             with contextlib.suppress(OSError):
                 with open(p, "rb") as f:
                     words = f.read().split(b"\0")
+                if os.readlink(os.path.dirname(p) + "/ns/mnt") != ours:
+                    continue
                 if b"embassyfs" in words[0] and mount.encode() in words:
                     out.append(int(p.split("/")[2]))
                 elif words[0].startswith(b"embassyfs: supervisor") and mount.encode() in b" ".join(words):
