@@ -6,6 +6,7 @@
 #include "cmd.h"
 
 #include "check.h"
+#include "cut.h"
 #include "err.h"
 #include "file.h"
 #include "keys.h"
@@ -23,13 +24,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_READ_DATA = 1, OPT_LOG_ONLY, OPT_REPAIR, OPT_FROM, OPT_TO, OPT_TLS };
+enum { OPT_READ_DATA = 1, OPT_LOG_ONLY, OPT_REPAIR, OPT_FROM, OPT_TO, OPT_TLS, OPT_CUT };
 
 struct checking {
 	struct cmd_credential credential;
 	uint64_t read_percent;
 	bool log_only, repair;
 	bool recount; /* --repair without another copy */
+	bool cut;
+	uint64_t cut_pos;
 	const char *from, *to, *tls_dir;
 };
 
@@ -151,6 +154,35 @@ static int repair(const struct checking *c, const char *dir)
 		printf("not all could be healed; what remains is told below\n");
 unlock:
 	file_close(lock);
+	return rc;
+}
+
+/* Give up what lies behind the position that the person named. */
+static int cut(const struct checking *c, const char *dir)
+{
+	struct log_cut_config cfg = {.dir = dir, .pos = c->cut_pos, .report = healed};
+	struct volume_keys keys = {0};
+	struct params params;
+	int lock, rc;
+
+	rc = params_load(dir, &params);
+	if (rc < 0)
+		return rc;
+	cfg.params = &params;
+	rc = cmd_unlock(&c->credential, &params, &keys);
+	if (rc < 0)
+		goto release_params;
+	cfg.log_key = keys.log_key;
+	rc = volume_lock(dir, &lock);
+	if (rc < 0)
+		goto release_keys;
+	rc = log_cut(&cfg);
+	file_close(lock);
+
+release_keys:
+	keys_release(&keys);
+release_params:
+	params_release(&params);
 	return rc;
 }
 
@@ -294,6 +326,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"repair", no_argument, NULL, OPT_REPAIR},
 		{"from", required_argument, NULL, OPT_FROM},
 		{"to", required_argument, NULL, OPT_TO},
+		{"cut", required_argument, NULL, OPT_CUT},
 		{"tls", required_argument, NULL, OPT_TLS},
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
@@ -322,6 +355,11 @@ static int run(const struct command *cmd, int argc, char **argv)
 		case OPT_TO:
 			c.to = optarg;
 			break;
+		case OPT_CUT:
+			c.cut = true;
+			if (!cmd_number(optarg, UINT64_MAX, &c.cut_pos))
+				return cmd_usage(cmd, "--cut: '%s' is no position", optarg);
+			break;
 		case OPT_TLS:
 			c.tls_dir = optarg;
 			break;
@@ -339,13 +377,17 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return cmd_usage(cmd, "--read-data needs the key, which --log-only does without");
 	if (!c.repair && (c.from != NULL || c.to != NULL))
 		return cmd_usage(cmd, "--from and --to belong to --repair");
-	c.recount = c.repair && c.from == NULL && c.to == NULL;
+	if (c.cut && (!c.repair || c.from != NULL || c.to != NULL || c.log_only))
+		return cmd_usage(cmd, "--cut belongs to --repair alone, and needs the key");
+	c.recount = c.repair && !c.cut && c.from == NULL && c.to == NULL;
 	if (c.recount && c.log_only)
 		return cmd_usage(cmd, "--repair without --from or --to needs the key, which "
 				      "--log-only does without");
 	rc = target_check_folder(argv[optind]);
 	if (rc == 0 && c.from != NULL)
 		rc = repair(&c, argv[optind]);
+	if (rc == 0 && c.cut)
+		rc = cut(&c, argv[optind]);
 	if (rc == 0)
 		rc = check(&c, argv[optind]);
 	if (rc == 0 && c.to != NULL)
@@ -377,6 +419,10 @@ const struct command cmd_check = {
 		"embassy TO\n"
 		"                         by this one; it takes only bytes that it had verified "
 		"before\n"
+		"  --repair --cut POSITION\n"
+		"                         give up, for good, all that lies behind the last whole block of\n"
+		"                         a damaged log, where no copy can heal it; any other position\n"
+		"                         changes nothing, and tells which it is and what would be lost\n"
 		"  --tls DIR              ca.pem, cert.pem and key.pem for FROM and TO\n"
 		"  --passphrase-file FILE, --key-file FILE\n"
 		"                         unlock the volume\n"

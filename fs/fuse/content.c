@@ -239,11 +239,6 @@ static int open_source(struct content *c, const struct options *o)
 	/* A folder is a folder, whatever its name looks like. */
 	if (stat(o->target, &st) == 0 || address_parse_target(o->target, &address, id) < 0)
 		return open_folder(o, &c->source);
-	if (o->partial) {
-		free(address);
-		return err_say(-EINVAL, "option partial: is for a volume's folder; what an embassy "
-					"serves is whole; see embassyfs --help");
-	}
 	c->remote = true;
 	cfg.address = address;
 	cfg.volume = id;

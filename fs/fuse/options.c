@@ -319,6 +319,18 @@ static bool rw_is_mounts(const struct options *o)
 	return o->dev && o->suid;
 }
 
+/* A folder is a folder, whatever its name looks like. */
+static bool is_remote(const struct options *o)
+{
+	uint8_t volume[VOLUME_ID_LEN];
+	char *address;
+
+	if (access(o->target, F_OK) == 0 || address_parse_target(o->target, &address, volume) < 0)
+		return false;
+	free(address);
+	return true;
+}
+
 static int check(struct options *o)
 {
 	/* What fstab says of the mount comes along, and was judged when it was made. */
@@ -331,6 +343,8 @@ static int check(struct options *o)
 	if (o->read_write && o->partial)
 		return refuse("rw", "what is left of a volume is mounted read-only; leave it out, or "
 				    "partial");
+	if (o->partial && o->target && is_remote(o))
+		return refuse("partial", "is for a volume's folder; what an embassy serves is whole");
 	o->read_only = o->read_only || o->partial;
 	if (o->n_embassies && (o->read_only || o->at))
 		return refuse("embassy", "has no meaning in a read-only mount");

@@ -260,6 +260,7 @@ expect 10 '.' "$embassy" status "$address/00000000000000000000000000000000" --tl
 expect 0 '^ +1  20' "$embassy" heads "$address/$id" --tls "$w/tls/embassy"
 "$embassy" drain "$mnt" --timeout 60 >/dev/null
 expect 0 '  first$' "$embassy" snapshots "$address/$id" --tls "$w/tls/embassy" --passphrase-file "$w/pass"
+expect 2 "partial: is for a volume's folder" "$embassyfs" "$address/$id" "$mnt" -o "partial,passphrase-file=$w/pass,tls=$w/tls/embassy"
 expect 0 '  first$' "$embassy" snapshots "$w/store/$id" --passphrase-file "$w/pass"
 expect 130 "volume +$id" timeout --preserve-status -s INT 1 "$embassy" status "$mnt" --watch
 
@@ -343,6 +344,13 @@ done
 	expect 20 'the log ends with head' "$embassy" check "$w/half" --log-only
 	expect 0 'the log ends with head.*mounted without' "$embassyfs" "$w/half" "$mnt" -o "partial,passphrase-file=$w/pass"
 	umount "$mnt"
+	# What no copy can heal is given up by who names where it begins, and by nobody else.
+	expect 2 'belongs to --repair' "$embassy" check "$w/half" $with --cut=0
+	expect 1 'nothing was cut off: its log is whole up to position' "$embassy" check "$w/half" $with --repair --cut=0
+	cut=$("$embassy" check "$w/half" $with --repair --cut=0 2>&1 | sed -n 's/.*whole up to position \([0-9]*\);.*/\1/p')
+	expect 20 'the log ends with head' "$embassy" check "$w/half" $with
+	expect 0 'given up from position' "$embassy" check "$w/half" $with --repair "--cut=$cut"
+	expect 1 'is not damaged' "$embassy" check "$w/half" $with --repair "--cut=$cut"
 	# A lost volume.conf is no reason to make a new volume.
 	rm "$w/half/volume.conf"
 	expect 10 'volume.conf is missing.*no new volume here$' "$embassyfs" "$w/half" "$mnt" -o "passphrase-file=$w/pass"

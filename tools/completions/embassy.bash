@@ -34,7 +34,7 @@ _embassy() {
 	snapshot) options='--hold' ;;
 	snapshots) options='--json --tls --passphrase-file --key-file' ;;
 	heads) options='--from --to --json --tls --passphrase-file --key-file' ;;
-	check) options='--read-data --log-only --repair --from --to --tls --passphrase-file --key-file' ;;
+	check) options='--read-data --log-only --repair --from --to --cut --tls --passphrase-file --key-file' ;;
 	keys) options='--passphrase-file --key-file --new-passphrase-file --new-key-file --label --weak' ;;
 	tls) options='--host' ;;
 	help)

@@ -37,6 +37,7 @@ complete -c embassy -n "__fish_seen_subcommand_from check" -l read-data -d 'open
 complete -c embassy -n "__fish_seen_subcommand_from check" -l repair -d 'replace what is damaged by what --from has, or at --to'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l from -xa '(__fish_complete_directories)' -d 'HOST:PORT[/VOLUME-ID] or a folder'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l to -x -d 'HOST:PORT[/VOLUME-ID]'
+complete -c embassy -n "__fish_seen_subcommand_from check" -l cut -x -d 'give up what lies behind this position'
 complete -c embassy -n "__fish_seen_subcommand_from check" -l log-only -d 'without the key'
 complete -c embassy -n "__fish_seen_subcommand_from keys" -a 'list add remove rotate'
 complete -c embassy -n "__fish_seen_subcommand_from keys" -l new-passphrase-file -rF

@@ -9,11 +9,16 @@
 #include <stdio.h>
 #include <string.h>
 
-static int parse(struct options *o, const char *list)
+static int parse_target(struct options *o, const char *list, const char *target)
 {
-	char *argv[] = {"embassyfs", "/vol", "/mnt", "-o", (char *)list, NULL};
+	char *argv[] = {"embassyfs", (char *)target, "/mnt", "-o", (char *)list, NULL};
 
 	return options_parse(5, argv, o);
+}
+
+static int parse(struct options *o, const char *list)
+{
+	return parse_target(o, list, "/vol");
 }
 
 Test(options, all_of_them)
@@ -92,6 +97,7 @@ Test(options, the_past_is_not_written_to)
 	options_release(&o);
 	cr_assert_eq(parse(&o, "rw,partial"), -EINVAL);
 	cr_assert_eq(parse(&o, "partial,embassy=a:1"), -EINVAL);
+	cr_assert_eq(parse_target(&o, "partial", "h:1/00112233445566778899aabbccddeeff"), -EINVAL);
 	cr_assert_eq(parse(&o, "partial"), 0);
 	cr_assert(o.partial && o.read_only);
 	options_release(&o);

@@ -1,0 +1,278 @@
+/*
+ * What a person gives up of a damaged log.
+ *
+ * Key idea: the walk is a mount's, from the log's start, so that the place where it ends is the place
+ * where a mount would go on from.  What lies behind is told by what is known of it: heads that are still
+ * there, the catalog's newest, and newest-head's.
+ *
+ * Invariants:
+ *  1. Nothing is changed unless the log is damaged, and the person named the place where that begins.
+ *  2. At least one head stays.
+ */
+
+#include "cut.h"
+
+#include "catalog.h"
+#include "frame.h"
+#include "history.h"
+#include "judge.h"
+#include "newest.h"
+#include "params.h"
+#include "scan.h"
+#include "seal.h"
+#include "store.h"
+#include "tail.h"
+
+#include "err.h"
+#include "secret.h"
+#include "when.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOST_LEN 512u
+
+typedef unsigned long long ull;
+
+struct cut {
+	const struct log_cut_config *cfg;
+	struct store *store;
+	struct history history;
+	struct segment_key *key; /* of the segment at hand */
+	uint8_t *plain;		 /* BLOCK_PLAIN_MAX bytes */
+	uint64_t last;		 /* segment */
+	char why[200];		 /* a block was refused; empty: none */
+	uint64_t refused;	 /* where it begins */
+	bool damaged;
+	/* What lies behind: heads that are there, and the newest that is known of. */
+	uint64_t n_heads, newest;
+	int64_t newest_ns;
+};
+
+static int use_key(struct cut *c, const struct scan_block *b)
+{
+	struct segment_header h;
+	int rc = segment_header_decode(b->bytes, segment_of(b->pos), &h);
+
+	if (rc < 0)
+		return rc;
+	segment_key_free(c->key);
+	c->key = NULL;
+	return segment_key_new(c->cfg->log_key, &h, &c->key);
+}
+
+static int judge_block(struct cut *c, const struct scan_block *b)
+{
+	bool is_head = false;
+	int rc = 0;
+
+	if (!block_kind_is_clear(b->frame.kind)) {
+		rc = c->key ? seal_open(c->key, b->pos, &b->frame, b->bytes, c->plain)
+			    : -ERR_DAMAGED;
+		if (rc == -ERR_DAMAGED)
+			return err_say(rc, "its seal does not fit its bytes");
+	}
+	if (rc == 0)
+		rc = history_step(&c->history, b, &is_head);
+	if (rc == 0 && b->frame.kind == BLOCK_SEGMENT)
+		rc = use_key(c, b);
+	if (rc == 0 && is_head)
+		c->history.n_leaves = 0; /* no catalog is made here */
+	return rc;
+}
+
+static int take_block(void *ctx, const struct scan_block *b)
+{
+	struct cut *c = ctx;
+	int rc = judge_block(c, b);
+
+	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED && rc != -ERR_FORMAT)
+		return rc;
+	snprintf(c->why, sizeof(c->why), "%s", err_detail(rc));
+	c->refused = b->pos;
+	return SCAN_STOP;
+}
+
+static void know_of(struct cut *c, uint64_t number, int64_t time_ns)
+{
+	if (number <= c->newest || number <= c->history.head.number)
+		return;
+	c->newest = number;
+	c->newest_ns = time_ns;
+	c->damaged = true;
+}
+
+static int count_head(void *ctx, const struct head *h)
+{
+	struct cut *c = ctx;
+
+	c->n_heads++;
+	c->damaged = true;
+	know_of(c, h->number, h->time_ns);
+	return 0;
+}
+
+/* The heads that are there behind the end. */
+static int find_heads(struct cut *c)
+{
+	uint64_t number, from = c->history.end;
+	int rc = store_next(c->store, segment_of(from), &number);
+
+	while (rc == 0) {
+		if (from < segment_start(number))
+			from = segment_start(number);
+		rc = head_search(c->cfg->params, store_storage(c->store), from, count_head, c);
+		if (rc == 0)
+			rc = store_next(c->store, number + 1, &number);
+	}
+	return rc == -ERR_ABSENT ? 0 : rc;
+}
+
+/* What the catalog and newest-head know of. */
+static void find_known(struct cut *c)
+{
+	struct catalog *catalog;
+	struct head_ref ref;
+	struct head noted;
+
+	newest_known(c->cfg->dir, c->cfg->params, &noted);
+	know_of(c, noted.number, noted.time_ns);
+	if (catalog_open(c->cfg->dir, c->cfg->params->id, CATALOG_READ, &catalog) < 0)
+		return;
+	if (catalog_newest(catalog, &ref) == 0)
+		know_of(c, ref.number, ref.time_ns);
+	catalog_close(catalog);
+}
+
+static int walk(struct cut *c)
+{
+	struct scan_result found;
+	struct tail_end end;
+	int rc = store_last(c->store, &c->last);
+
+	if (rc < 0)
+		return rc == -ERR_ABSENT ? err_say(-ERR_DAMAGED, "its log is empty") : rc;
+	rc = scan_blocks(store_storage(c->store), 0, take_block, c, &found);
+	if (rc == -ERR_DAMAGED) {
+		c->damaged = true;
+		rc = 0;
+	}
+	if (rc == 0)
+		rc = find_heads(c);
+	if (rc < 0)
+		return rc;
+	find_known(c);
+	end = tail_of_history(&c->history, c->why, c->refused);
+	rc = tail_judge(c->cfg->params, store_storage(c->store), &end);
+	c->damaged = c->damaged || rc == -ERR_DAMAGED;
+	return rc == -ERR_DAMAGED ? 0 : rc;
+}
+
+/* In words: all that is known of what lies behind the end. */
+static void describe_loss(const struct cut *c, char out[LOST_LEN])
+{
+	char kept[WHEN_TEXT_LEN], lost[WHEN_TEXT_LEN] = "";
+
+	when_format_seconds(c->history.head.time_ns, kept);
+	if (c->newest == 0) {
+		snprintf(out, LOST_LEN,
+			 "the newest head that is whole is %llu of %s; of later ones nothing is "
+			 "known, "
+			 "so it is what was written in the second after that",
+			 (ull)c->history.head.number, kept);
+		return;
+	}
+	when_format_seconds(c->newest_ns, lost);
+	snprintf(out, LOST_LEN,
+		 "the newest head that is whole is %llu of %s; heads %llu to %llu, the last of %s, "
+		 "and "
+		 "all that changed with them, are behind it (%llu of them are still there)",
+		 (ull)c->history.head.number, kept, (ull)c->history.head.number + 1, (ull)c->newest,
+		 lost, (ull)c->n_heads);
+}
+
+static int cut_segments(struct cut *c)
+{
+	uint64_t end = c->history.end, keep = segment_of(end - 1), last;
+	int rc;
+
+	while ((rc = store_last(c->store, &last)) == 0 && last > keep) {
+		rc = store_remove(c->store, last);
+		if (rc < 0)
+			return rc;
+	}
+	return rc < 0 ? rc : store_truncate(c->store, keep, end - segment_start(keep));
+}
+
+static int cut_off(struct cut *c)
+{
+	const struct head *h = &c->history.head;
+	const struct head_ref ref = {h->number, h->pos, h->stored_len, h->time_ns};
+	struct newest n = {0};
+	int rc = newest_forget(c->cfg->dir);
+
+	if (rc == 0)
+		rc = catalog_remove(c->cfg->dir);
+	if (rc == 0)
+		rc = cut_segments(c);
+	if (rc == 0)
+		newest_note(&n, c->cfg->dir, c->cfg->params, store_storage(c->store), &ref);
+	return rc;
+}
+
+static int decide(struct cut *c)
+{
+	uint64_t end = c->history.end;
+	char lost[LOST_LEN], text[LOST_LEN + 200];
+
+	if (c->history.head.number == 0)
+		return err_say(-ERR_DAMAGED,
+			       "%s: no head of its log is whole: nothing could be kept",
+			       c->cfg->dir);
+	if (!c->damaged)
+		return err_say(
+			-EINVAL,
+			"%s: its log is not damaged; nothing was cut off, and a mount does what "
+			"is to be done",
+			c->cfg->dir);
+	describe_loss(c, lost);
+	if (c->cfg->pos != end)
+		return err_say(
+			-EINVAL,
+			"%s: nothing was cut off: its log is whole up to position %llu; %s; to "
+			"give that up, name that position",
+			c->cfg->dir, (ull)end, lost);
+	snprintf(text, sizeof(text), "given up from position %llu on: %s", (ull)end, lost);
+	c->cfg->report(c->cfg->ctx, text);
+	return cut_off(c);
+}
+
+int log_cut(const struct log_cut_config *cfg)
+{
+	struct cut c = {.cfg = cfg};
+	int rc = store_open(cfg->dir, true, &c.store);
+
+	if (rc < 0)
+		return rc;
+	history_init(&c.history, cfg->params);
+	if (store_is_copy(c.store)) {
+		rc = err_say(-EINVAL,
+			     "%s: an embassy's copy; heal it from the home or from another copy",
+			     cfg->dir);
+		goto release;
+	}
+	c.plain = secret_alloc(BLOCK_PLAIN_MAX);
+	rc = c.plain ? walk(&c) : -ENOMEM;
+	if (rc == 0)
+		rc = decide(&c);
+	secret_free(c.plain);
+
+release:
+	segment_key_free(c.key);
+	history_release(&c.history);
+	store_close(c.store);
+	return rc;
+}
