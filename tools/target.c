@@ -14,6 +14,7 @@
 #include "err.h"
 #include "file.h"
 #include "keys.h"
+#include "mountinfo.h"
 #include "params.h"
 #include "remote.h"
 #include "source.h"
@@ -24,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -197,52 +197,23 @@ void target_release(struct target *t)
 	t->address = t->text = NULL;
 }
 
-/* mountinfo writes space, tab, newline and backslash as three octal digits. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	for (; *s != '\0'; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] != '\0' && s[3] != '\0') {
-			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 3;
-		} else {
-			*out++ = *s;
-		}
-	}
-	*out = '\0';
-}
-
 /* What is mounted on the device that ${path} lies on; the caller frees it. */
 static int mounted_source(const char *path, char **out)
 {
-	char device[32], *line = NULL;
-	size_t cap = 0;
+	struct mountinfo mounts;
 	struct stat st;
-	FILE *f;
+	int rc;
 
 	*out = NULL;
 	if (stat(path, &st) < 0)
 		return -errno;
-	snprintf(device, sizeof(device), "%u:%u", major(st.st_dev), minor(st.st_dev));
-	f = fopen("/proc/self/mountinfo", "re");
-	if (f == NULL)
-		return -errno;
-	while (*out == NULL && getline(&line, &cap, f) > 0) {
-		char *rest = strstr(line, " - "), dev[32], *source;
-
-		if (rest == NULL || sscanf(line, "%*s %*s %31s", dev) != 1 ||
-		    strcmp(dev, device) != 0)
-			continue;
-		source = strchr(rest + 3, ' ');
-		if (source == NULL)
-			continue;
-		source[1 + strcspn(source + 1, " \n")] = '\0';
-		unescape(source + 1);
-		*out = strdup(source + 1);
-	}
-	free(line);
-	fclose(f);
+	rc = mountinfo_read(MOUNTINFO_OWN, &mounts);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < mounts.n && *out == NULL; i++)
+		if (mounts.row[i].dev == st.st_dev)
+			*out = strdup(mounts.row[i].source);
+	mountinfo_release(&mounts);
 	return *out != NULL ? 0 : -ENOENT;
 }
 

@@ -10,6 +10,8 @@
 
 #include "mounted.h"
 
+#include "mountinfo.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -27,91 +29,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define OWN_MOUNTS "/proc/self/mountinfo"
-
 extern char **environ;
-
-struct row {
-	unsigned long id, parent;
-	dev_t dev;
-	bool ours;
-	char *path; /* owned */
-};
-
-struct rows {
-	struct row *row;
-	size_t n;
-};
-
-static void rows_release(struct rows *r)
-{
-	for (size_t i = 0; i < r->n; i++)
-		free(r->row[i].path);
-	free(r->row);
-	*r = (struct rows){0};
-}
-
-/* Blanks and the like are written as a backslash and three octal digits. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	while (*s) {
-		if (s[0] == '\\' && isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) &&
-		    isdigit((unsigned char)s[3])) {
-			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
-			s += 4;
-		} else {
-			*to++ = *s++;
-		}
-	}
-	*to = '\0';
-}
-
-/* proc(5): ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS */
-static bool parse(const char *line, struct row *out)
-{
-	unsigned ma, mi;
-
-	*out = (struct row){0};
-	if (sscanf(line, "%lu %lu %u:%u %*s %ms", &out->id, &out->parent, &ma, &mi, &out->path) !=
-	    5)
-		return false;
-	out->dev = makedev(ma, mi);
-	out->ours = strstr(line, " - fuse.embassyfs ") != NULL;
-	unescape(out->path);
-	return true;
-}
-
-static int read_rows(const char *file, struct rows *out)
-{
-	FILE *f = fopen(file, "re");
-	char *line = NULL;
-	size_t size = 0;
-	struct row row, *grown;
-	int rc = 0;
-
-	*out = (struct rows){0};
-	if (!f)
-		return -errno;
-	while (rc == 0 && getline(&line, &size, f) > 0) {
-		if (!parse(line, &row))
-			continue;
-		grown = reallocarray(out->row, out->n + 1, sizeof(row));
-		if (!grown) {
-			free(row.path);
-			rc = -ENOMEM;
-			continue;
-		}
-		out->row = grown;
-		out->row[out->n++] = row;
-	}
-	free(line);
-	fclose(f);
-	if (rc < 0)
-		rows_release(out);
-	return rc;
-}
 
 /* Which filesystem something lies on, by what the kernel knows without asking whoever serves it. */
 static bool is_on(int at, const char *path, int flags, dev_t dev, unsigned *out_type)
@@ -155,16 +73,16 @@ int mounted_find(const char *path, struct mounted *out)
 
 bool mounted_is_ours(const char *path)
 {
-	struct rows r;
+	struct mountinfo r;
 	bool ours = false;
 
-	if (read_rows(OWN_MOUNTS, &r) < 0)
+	if (mountinfo_read(MOUNTINFO_OWN, &r) < 0)
 		return false;
 	/* The last one lies on top. */
 	for (size_t i = 0; i < r.n; i++)
 		if (strcmp(r.row[i].path, path) == 0)
-			ours = r.row[i].ours;
-	rows_release(&r);
+			ours = strcmp(r.row[i].type, "fuse.embassyfs") == 0;
+	mountinfo_release(&r);
 	return ours;
 }
 
@@ -219,12 +137,13 @@ static bool is_above(const char *path, const char *below)
 }
 
 /* Whether ${a} is ${b} or one of the mounts that it lies on. */
-static bool carries(const struct rows *r, const struct row *a, const struct row *b)
+static bool carries(const struct mountinfo *r, const struct mountinfo_row *a,
+		    const struct mountinfo_row *b)
 {
 	unsigned long id = b->id;
 
 	for (size_t step = 0; step <= r->n; step++) {
-		const struct row *at = NULL;
+		const struct mountinfo_row *at = NULL;
 
 		if (id == a->id)
 			return true;
@@ -244,11 +163,11 @@ static bool carries(const struct rows *r, const struct row *a, const struct row 
  */
 static int uncover(dev_t dev)
 {
-	struct rows r;
+	struct mountinfo r;
 	int fd = -ENOENT;
 
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    read_rows(OWN_MOUNTS, &r) < 0)
+	    mountinfo_read(MOUNTINFO_OWN, &r) < 0)
 		return -EPERM;
 	for (size_t i = 0; i < r.n && fd < 0; i++) {
 		if (r.row[i].dev != dev)
@@ -260,7 +179,7 @@ static int uncover(dev_t dev)
 				continue; /* it went with the one that it lay on */
 		fd = open_any(r.row[i].path, dev);
 	}
-	rows_release(&r);
+	mountinfo_release(&r);
 	return fd;
 }
 
@@ -371,11 +290,11 @@ static int open_linked(const char *dir, dev_t dev)
 static int open_elsewhere(const char *proc, dev_t dev)
 {
 	char path[2 * PATH_MAX];
-	struct rows r;
+	struct mountinfo r;
 	int fd = -ENOENT;
 
 	snprintf(path, sizeof(path), "%s/mountinfo", proc);
-	if (read_rows(path, &r) < 0)
+	if (mountinfo_read(path, &r) < 0)
 		return -ENOENT;
 	for (size_t i = 0; i < r.n && fd < 0; i++) {
 		if (r.row[i].dev != dev)
@@ -383,7 +302,7 @@ static int open_elsewhere(const char *proc, dev_t dev)
 		snprintf(path, sizeof(path), "%s/root%s", proc, r.row[i].path);
 		fd = open_if_on(path, dev);
 	}
-	rows_release(&r);
+	mountinfo_release(&r);
 	return fd;
 }
 
@@ -437,12 +356,12 @@ static int open_of_others(dev_t dev)
 int mounted_open(struct mounted *m, enum mounted_search how, bool may_hold)
 {
 	bool covered = false;
-	struct rows r;
+	struct mountinfo r;
 	int fd = open_path(m->path, m->dev, may_hold);
 
 	if (fd >= 0 || fd == -EPERM)
 		return fd;
-	if (read_rows(OWN_MOUNTS, &r) == 0) {
+	if (mountinfo_read(MOUNTINFO_OWN, &r) == 0) {
 		for (size_t i = 0; i < r.n && fd < 0 && fd != -EPERM; i++) {
 			if (r.row[i].dev != m->dev)
 				continue;
@@ -451,7 +370,7 @@ int mounted_open(struct mounted *m, enum mounted_search how, bool may_hold)
 			if (fd >= 0 && strlen(r.row[i].path) < sizeof(m->path))
 				strcpy(m->path, r.row[i].path);
 		}
-		rows_release(&r);
+		mountinfo_release(&r);
 	}
 	if (fd >= 0 || fd == -EPERM || how == MOUNTED_CHEAPLY)
 		return fd;
@@ -489,16 +408,16 @@ static bool umount_if_on(const char *path, dev_t dev, bool lazily)
 
 int mounted_umount(const struct mounted *m, bool lazily)
 {
-	struct rows r;
+	struct mountinfo r;
 	int left = 0;
 
 	/* Without /proc there is the path. */
-	if (read_rows(OWN_MOUNTS, &r) < 0)
+	if (mountinfo_read(MOUNTINFO_OWN, &r) < 0)
 		return umount_if_on(m->path, m->dev, lazily) ? 0 : 1;
 	/* Parents are listed first: from the end. */
 	for (size_t i = r.n; i-- > 0;)
 		if (r.row[i].dev == m->dev && !umount_if_on(r.row[i].path, m->dev, lazily))
 			left++;
-	rows_release(&r);
+	mountinfo_release(&r);
 	return left;
 }
