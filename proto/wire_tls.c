@@ -15,6 +15,7 @@
 #include "locks.h"
 #include "msg.h"
 #include "secret.h"
+#include "units.h"
 #include "when.h"
 
 #include <errno.h>
@@ -24,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_S INT64_C(1000000000)
 #define TLS_MAKE "'embassy tls' makes one to start with"
 
 /* The three files, NUL-terminated. */

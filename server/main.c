@@ -17,6 +17,7 @@
 #include "process.h"
 #include "rpc.h"
 #include "secret.h"
+#include "units.h"
 #include "vault.h"
 #include "when.h"
 #include "wire.h"
@@ -33,9 +34,8 @@
 #include <time.h>
 
 #define EXIT_USAGE 2
-#define NS_PER_S INT64_C(1000000000)
-#define DAY_NS (UINT64_C(86400) * 1000000000)
-#define IDLE_NS (UINT64_C(30) * 1000000000) /* a copy that nobody used for so long is closed */
+#define DAY_NS (86400 * NS_PER_S)
+#define IDLE_NS (30 * NS_PER_S) /* a copy that nobody used for so long is closed */
 #define TICK_S 5			    /* how often that is looked at */
 
 struct options {

@@ -32,6 +32,7 @@
 #include "locks.h"
 #include "msg.h"
 #include "params.h"
+#include "units.h"
 #include "vault.h"
 
 #include <grpc/byte_buffer.h>
@@ -42,7 +43,7 @@
 #include <string.h>
 
 #define QUEUE_MAX 4u /* messages that wait; with one that is judged, 20 MiB at most */
-#define LINGER_NS (UINT64_C(5) * 1000000000) /* how long the last reply may take */
+#define LINGER_NS (5 * NS_PER_S) /* how long the last reply may take */
 #define DETAIL_MAX 1024u
 
 struct stream {

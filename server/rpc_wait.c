@@ -15,10 +15,10 @@
 #include "clock.h"
 #include "locks.h"
 #include "msg.h"
+#include "units.h"
 
 #include <assert.h>
 
-#define NS_PER_MS UINT64_C(1000000)
 
 static struct call *first_locked(struct rpc *r) REQUIRES(r->mu);
 

@@ -13,6 +13,7 @@
 #include "jsontext.h"
 #include "msg.h"
 #include "target.h"
+#include "units.h"
 #include "words.h"
 
 #include <errno.h>
@@ -25,7 +26,6 @@
 
 #define POLL_MS_MIN 20u
 #define POLL_MS_MAX 250u
-#define NS_PER_S UINT64_C(1000000000)
 
 enum { OPT_TIMEOUT = 1, OPT_ACCEPT_LOSS };
 

@@ -16,6 +16,7 @@
 #include "remote.h"
 #include "source.h"
 #include "target.h"
+#include "units.h"
 #include "when.h"
 #include "words.h"
 
@@ -56,7 +57,7 @@ static uint64_t seconds_since(int64_t time_ns)
 {
 	int64_t age_ns = time_ns != 0 ? clock_wall_ns() - time_ns : 0;
 
-	return age_ns > 0 ? (uint64_t)age_ns / 1000000000u : 0;
+	return age_ns > 0 ? (uint64_t)age_ns / NS_PER_S : 0;
 }
 
 /* clang-format off */

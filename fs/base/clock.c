@@ -5,13 +5,14 @@
 
 #include "clock.h"
 
+#include "units.h"
+
 #include <assert.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_S INT64_C(1000000000)
 
 int64_t clock_wall_ns(void)
 {
@@ -69,7 +70,7 @@ uint64_t clock_mono_ns(void)
 
 	assert(rc == 0);
 	(void)rc;
-	return (uint64_t)ts.tv_sec * (uint64_t)NS_PER_S + (uint64_t)ts.tv_nsec;
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 void clock_cond_init(pthread_cond_t *cond)
@@ -84,8 +85,8 @@ void clock_cond_init(pthread_cond_t *cond)
 
 int clock_wait(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t until_ns)
 {
-	struct timespec ts = {.tv_sec = (time_t)(until_ns / (uint64_t)NS_PER_S),
-			      .tv_nsec = (long)(until_ns % (uint64_t)NS_PER_S)};
+	struct timespec ts = {.tv_sec = (time_t)(until_ns / NS_PER_S),
+			      .tv_nsec = (long)(until_ns % NS_PER_S)};
 
 	return -pthread_cond_timedwait(cond, mu, &ts);
 }

@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "locks.h"
+#include "units.h"
 #include "utf8.h"
 
 #include <assert.h>
@@ -29,7 +30,6 @@
 
 #define MSG_LEN 2048u
 #define LINE_LEN (4 * MSG_LEN) /* each byte may become \xHH */
-#define NS_PER_S UINT64_C(1000000000)
 
 struct bucket {
 	const char *id;

@@ -10,6 +10,7 @@
 #include "when.h"
 
 #include "err.h"
+#include "units.h"
 
 #include <ctype.h>
 #include <stdbool.h>
@@ -17,7 +18,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define NS_PER_S INT64_C(1000000000)
 #define S_PER_DAY INT64_C(86400)
 
 /*

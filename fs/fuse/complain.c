@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "hash.h"
 #include "msg.h"
+#include "units.h"
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -16,7 +17,6 @@
 #include <string.h>
 
 #define SUBJECTS 64u
-#define NS_PER_S UINT64_C(1000000000)
 
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static struct {

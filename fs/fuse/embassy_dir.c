@@ -24,6 +24,7 @@
 #include "status.h"
 #include "supervisor.h"
 #include "tell.h"
+#include "units.h"
 #include "volume.h"
 #include "walks.h"
 #include "when.h"
@@ -35,7 +36,6 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NS_PER_S INT64_C(1000000000)
 #define UPGRADE_NAME "upgrade"
 #define TEXTS_SHIFT 28	       /* texts that one process makes at most, as a power of two */
 #define TAKEOVER_MASK 0x7ffffu /* so that their nodes fit NODE_SHIFT bits */

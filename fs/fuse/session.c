@@ -16,6 +16,7 @@
 #include "msg.h"
 #include "options.h"
 #include "supervisor.h"
+#include "units.h"
 #include "wire.h"
 #include "writeback.h"
 
@@ -279,7 +280,7 @@ static bool session_is_over(const struct mount *m)
 static void drain(struct crew *crew)
 {
 	static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
-	uint64_t end_ns = clock_mono_ns() + DRAIN_S_MAX * UINT64_C(1000000000);
+	uint64_t end_ns = clock_mono_ns() + DRAIN_S_MAX * NS_PER_S;
 
 	mount_quiesce(crew->m);
 	atomic_store(&crew->draining, true);

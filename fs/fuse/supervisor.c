@@ -15,6 +15,7 @@
 #include "msg.h"
 #include "options.h"
 #include "title.h"
+#include "units.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +32,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NS_PER_S UINT64_C(1000000000)
 #define RETRY_MS_MAX 1600u
 
 static int catch_signals(struct supervisor *s)

@@ -11,13 +11,14 @@
  */
 
 #include "compiler.h"
+#include "units.h"
 
 #include <stdint.h>
 
 struct tell;
 
 #define TELL_GATHER_NS UINT64_C(250000000)  /* how long writes to a file are gathered */
-#define TELL_SYNCED_NS UINT64_C(1000000000) /* between two answers to syncs of one file */
+#define TELL_SYNCED_NS NS_PER_S /* between two answers to syncs of one file */
 #define TELL_TABLE 4096u
 
 struct tell_config {

@@ -11,11 +11,12 @@
  */
 
 #include "compiler.h"
+#include "units.h"
 
 #include <stdint.h>
 
 #define WALKS_MAX 4096u /* at a time; beyond, one that paused for long begins anew */
-#define WALKS_PAUSE_MIN_NS UINT64_C(1000000000)
+#define WALKS_PAUSE_MIN_NS NS_PER_S
 #define WALKS_PAUSE_MAX_NS UINT64_C(60000000000)
 
 struct walks;

@@ -12,6 +12,7 @@
 #include "clock.h"
 #include "file.h"
 #include "mounted.h"
+#include "units.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,8 +35,6 @@
 /* Read ahead far enough to keep several requests of 1 MiB under way. */
 #define READ_AHEAD_KB "4096"
 
-#define NS_PER_S UINT64_C(1000000000)
-#define NS_PER_MS UINT64_C(1000000)
 #define BEGIN_MS_MAX 2000
 #define END_MS_MAX 1000
 

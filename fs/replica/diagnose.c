@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "lookup.h"
+#include "units.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -27,7 +28,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define NS_PER_MS UINT64_C(1000000)
 #define SLICE_MS 100	/* how often to look whether to stop */
 #define VERDICT_MS 1000 /* how long a server may take to refuse our certificate */
 #define HOST_MAX 256u
@@ -212,7 +212,7 @@ static bool say_expired(struct probe *p)
 	int64_t expiry_s;
 
 	if (wire_tls_expiry(p->tls_dir, &expiry_s) < 0 ||
-	    expiry_s > clock_wall_ns() / (int64_t)(NS_PER_MS * 1000))
+	    expiry_s > clock_wall_ns() / NS_PER_S)
 		return false;
 	snprintf(p->out, p->size,
 		 "the server refuses our certificate (%s/cert.pem), which has expired; put a "

@@ -17,12 +17,12 @@
 #include "page_cache_internal.h"
 
 #include "clock.h"
+#include "units.h"
 
 #include <stdlib.h>
 
-#define MS_NS UINT64_C(1000000)
-#define QUEUED_FEW_NS (150 * MS_NS)
-#define QUEUED_MANY_NS (400 * MS_NS)
+#define QUEUED_FEW_NS (150 * NS_PER_MS)
+#define QUEUED_MANY_NS (400 * NS_PER_MS)
 
 static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to) REQUIRES(c->mu);
 static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos) REQUIRES(c->mu);

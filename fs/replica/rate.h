@@ -3,6 +3,8 @@
 
 /* Bytes per second over the last few seconds.  A zeroed struct is empty.  Not locked. */
 
+#include "units.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,7 +18,7 @@ struct rate {
 
 static inline void rate_add(struct rate *r, uint64_t now_ns, size_t n)
 {
-	uint64_t second = now_ns / 1000000000u + 1;
+	uint64_t second = now_ns / NS_PER_S + 1;
 	unsigned i = second % RATE_SECONDS, before = (second - 1) % RATE_SECONDS;
 
 	if (r->second[i] != second) {
@@ -34,7 +36,7 @@ static inline void rate_add(struct rate *r, uint64_t now_ns, size_t n)
  */
 static inline double rate_get(const struct rate *r, uint64_t now_ns)
 {
-	uint64_t second = now_ns / 1000000000u + 1, since = now_ns, sum = 0;
+	uint64_t second = now_ns / NS_PER_S + 1, since = now_ns, sum = 0;
 
 	for (uint64_t s = second; s > 0 && s + RATE_SECONDS - 1 > second; s--) {
 		unsigned i = s % RATE_SECONDS;
@@ -45,7 +47,7 @@ static inline double rate_get(const struct rate *r, uint64_t now_ns)
 			break;
 		}
 		sum += r->bytes[i];
-		since = (s - 1) * 1000000000u;
+		since = (s - 1) * NS_PER_S;
 	}
 	if (sum == 0)
 		return 0;

@@ -19,6 +19,7 @@
 #include "secret.h"
 #include "store.h"
 #include "thread.h"
+#include "units.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -303,7 +304,7 @@ void replicator_stop(struct replicator *r)
 
 size_t replicator_stop_all(struct replicator **list, size_t n, unsigned ms)
 {
-	uint64_t until_ns = clock_mono_ns() + ms * UINT64_C(1000000);
+	uint64_t until_ns = clock_mono_ns() + ms * NS_PER_MS;
 	size_t left = 0;
 
 	for (size_t i = 0; i < n; i++)

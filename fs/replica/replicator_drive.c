@@ -18,6 +18,7 @@
 #include "err.h"
 #include "msg.h"
 #include "params.h"
+#include "units.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -27,9 +28,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define SECOND_NS UINT64_C(1000000000)
-#define TLS_LOOK_NS (60 * SECOND_NS)
-#define CONF_LOOK_NS (2 * SECOND_NS) /* how often to look for key changes */
+#define TLS_LOOK_NS (60 * NS_PER_S)
+#define CONF_LOOK_NS (2 * NS_PER_S) /* how often to look for key changes */
 #define NICE 5 /* a third of a thread of an application, if there is no core for both */
 
 static void publish(struct replicator *r)
@@ -101,7 +101,7 @@ static void put_cursor(struct replicator *r, uint64_t now_ns, bool last)
 {
 	int rc;
 
-	if (!r->cursor_due || (!last && now_ns < r->cursor_ns + SECOND_NS))
+	if (!r->cursor_due || (!last && now_ns < r->cursor_ns + NS_PER_S))
 		return;
 	rc = record_put_acked(r->cfg.catalog, r->address, &r->step.acked);
 	if (rc < 0)
@@ -164,7 +164,7 @@ void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns)
 	if (!r->tls_dir || now_ns < r->tls_due_ns)
 		return;
 	r->tls_due_ns = now_ns + TLS_LOOK_NS;
-	(void)wire_tls_warning(r->tls_dir, clock_wall_ns() / (int64_t)SECOND_NS, text,
+	(void)wire_tls_warning(r->tls_dir, clock_wall_ns() / NS_PER_S, text,
 			       sizeof(text));
 	pthread_mutex_lock(&r->mu);
 	news = strcmp(text, r->tls_warning) != 0;
@@ -202,7 +202,7 @@ static uint64_t take_step(struct replicator *r)
 	case STEP_DO_SEND:
 		if (replicator_send_piece(r))
 			return 0;
-		return now_ns + SECOND_NS; /* a buffer coming back is news */
+		return now_ns + NS_PER_S; /* a buffer coming back is news */
 	case STEP_DO_WAIT:
 		break;
 	}
@@ -216,14 +216,14 @@ static uint64_t take_step(struct replicator *r)
 	}
 	if (a.until_ns > probe_ns)
 		a.until_ns = probe_ns;
-	if (a.until_ns == STEP_NEVER || a.until_ns > now_ns + 3600 * SECOND_NS)
-		a.until_ns = now_ns + 3600 * SECOND_NS;
+	if (a.until_ns == STEP_NEVER || a.until_ns > now_ns + 3600 * NS_PER_S)
+		a.until_ns = now_ns + 3600 * NS_PER_S;
 	if (r->cfg.volume_dir && a.until_ns > r->conf_due_ns)
 		a.until_ns = r->conf_due_ns;
 	if (r->tls_dir && a.until_ns > r->tls_due_ns)
 		a.until_ns = r->tls_due_ns;
-	if (r->cursor_due && a.until_ns > r->cursor_ns + SECOND_NS)
-		a.until_ns = r->cursor_ns + SECOND_NS;
+	if (r->cursor_due && a.until_ns > r->cursor_ns + NS_PER_S)
+		a.until_ns = r->cursor_ns + NS_PER_S;
 	return a.until_ns;
 }
 

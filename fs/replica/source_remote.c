@@ -26,6 +26,7 @@
 #include "params.h"
 #include "remote_head.h"
 #include "source.h"
+#include "units.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -39,7 +40,6 @@
 #define HEADS_KEPT 256u
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 1000
-#define MS_NS 1000000
 
 struct remote {
 	struct source source;
@@ -70,7 +70,7 @@ struct attempt {
 static struct attempt attempt_begin(const struct remote *r)
 {
 	return (struct attempt){
-		.end_ns = clock_mono_ns() + (uint64_t)r->timeout_ms * MS_NS,
+		.end_ns = clock_mono_ns() + (uint64_t)r->timeout_ms * NS_PER_MS,
 		.delay_ms = RETRY_MIN_MS,
 	};
 }
@@ -80,7 +80,7 @@ static int attempt_left_ms(const struct attempt *a)
 {
 	uint64_t now_ns = clock_mono_ns();
 
-	return now_ns + MS_NS < a->end_ns ? (int)((a->end_ns - now_ns) / MS_NS) : 1;
+	return now_ns + NS_PER_MS < a->end_ns ? (int)((a->end_ns - now_ns) / NS_PER_MS) : 1;
 }
 
 /* The server has no room for this question now (or is full, which is no matter to a reader). */
@@ -109,10 +109,10 @@ static bool attempt_again(const struct remote *r, struct attempt *a, int rc)
 		return false;
 	if (rc == -ERR_UNREACHABLE)
 		(void)client_renew(r->client);
-	if (clock_mono_ns() + (uint64_t)a->delay_ms * MS_NS >= a->end_ns)
+	if (clock_mono_ns() + (uint64_t)a->delay_ms * NS_PER_MS >= a->end_ns)
 		return false;
 	ts = (struct timespec){.tv_sec = a->delay_ms / 1000,
-			       .tv_nsec = (long)(a->delay_ms % 1000) * MS_NS};
+			       .tv_nsec = (long)(a->delay_ms % 1000) * NS_PER_MS};
 	nanosleep(&ts, NULL);
 	a->delay_ms = a->delay_ms * 2 < RETRY_MAX_MS ? a->delay_ms * 2 : RETRY_MAX_MS;
 	return true;

@@ -14,13 +14,12 @@
 #include "log.h"
 #include "msg.h"
 #include "params.h"
+#include "units.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-#define NS_PER_MS UINT64_C(1000000)
-#define NS_PER_S UINT64_C(1000000000)
 #define TICK_MS 100u	   /* how often the log's housekeeping runs */
 #define HEAD_PHASE_MS 950u /* heads are made this far into a second */
 #define CHECKPOINT_S_DEFAULT 60u

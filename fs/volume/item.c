@@ -8,12 +8,12 @@
 #include "bytes.h"
 #include "err.h"
 #include "hash.h"
+#include "units.h"
 
 #include <errno.h>
 
 #include <sys/stat.h>
 
-#define NS_PER_S 1000000000u
 #define ENTRY_HASH_MIN 3u /* 0 to 2 are the cookies of the start, "." and ".." */
 
 void item_key(struct item_key *k, uint64_t ino, enum item_type type)

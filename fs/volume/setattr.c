@@ -5,6 +5,7 @@
 #include "volume_internal.h"
 
 #include "clock.h"
+#include "units.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #define CAPABILITY_XATTR "security.capability"
 #define ATIME_AGE_S_MAX (24 * 60 * 60)
 #define PERMISSIONS ((uint32_t)0777)
-#define NS_PER_S INT64_C(1000000000)
 
 /* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
 void kill_priv(struct volume *v, struct attr *a)

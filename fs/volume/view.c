@@ -11,6 +11,7 @@
 #include "blocks.h"
 #include "clock.h"
 #include "source.h"
+#include "units.h"
 #include "when.h"
 
 #include <errno.h>
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_S INT64_C(1000000000)
 #define FUTURE_NS_MAX (60 * NS_PER_S) /* by so much clocks may differ */
 #define HEADS_PER_CALL 1024u /* with as many heads there is a new checkpoint */
 #define FIRST_INO (INO_ROOT + 1)

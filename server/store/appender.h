@@ -9,6 +9,7 @@
 
 #include "compiler.h"
 #include "copy.h"
+#include "units.h"
 
 #define APPENDER_DATA_MAX COPY_DATA_MAX		  /* bytes of one step */
 #define APPENDER_BEHIND_MAX (UINT64_C(4) << 30)	  /* bytes after the newest committed head */
@@ -17,7 +18,7 @@
 #define APPENDER_POSITION_MAX (UINT64_C(1) << 62) /* where any log must end */
 #define APPENDER_HEADS_MAX 64u			  /* heads that share one sync */
 #define APPENDER_COMMIT_BYTES (UINT64_C(64) << 20)
-#define APPENDER_COMMIT_NS (UINT64_C(200) * 1000000)
+#define APPENDER_COMMIT_NS (200 * NS_PER_MS)
 /* of the disk, left free so that the catalog can be written */
 #define APPENDER_RESERVE (UINT64_C(16) << 20)
 

@@ -11,13 +11,14 @@
 
 #include "clock.h"
 #include "err.h"
+#include "units.h"
 
 #include <assert.h>
 #include <errno.h>
 
 int copy_lock(struct copy *c, const char *who, struct copy_lock *lock)
 {
-	uint64_t until_ns = clock_mono_ns() + UINT64_C(1000000) * COPY_LOCK_WAIT_MS;
+	uint64_t until_ns = clock_mono_ns() + NS_PER_MS * COPY_LOCK_WAIT_MS;
 	struct copy_lock *former;
 	int rc = 0;
 

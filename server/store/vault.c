@@ -22,6 +22,7 @@
 #include "locks.h"
 #include "msg.h"
 #include "params.h"
+#include "units.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -229,7 +230,7 @@ int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **o
 	pthread_mutex_lock(&slot->mu);
 	now = clock_mono_ns();
 	if (!slot->copy && slot->why < 0 &&
-	    now - slot->failed_ns < UINT64_C(1000000) * VAULT_RETRY_MS) {
+	    now - slot->failed_ns < NS_PER_MS * VAULT_RETRY_MS) {
 		rc = err_say(slot->why, "%s", slot->detail);
 	} else if (!slot->copy) {
 		rc = copy_open(v->dir, id, &slot->copy);
