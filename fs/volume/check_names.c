@@ -155,7 +155,7 @@ static void take_inode(struct names *n, size_t key_len, const uint8_t *value, si
 	int rc;
 
 	rc = item_inode_decode(value, len, g->ino, &g->attr);
-	if (rc < 0 || key_len != 9) {
+	if (rc < 0 || key_len != ITEM_PREFIX_LEN) {
 		bad_inode(n, g->ino, "its attributes are malformed");
 		return;
 	}
@@ -208,7 +208,8 @@ static int take_extent(struct names *n, const uint8_t *key, size_t key_len, cons
 	struct group *g = &n->g;
 	struct extent e;
 
-	if (key_len != 17 || item_extent_decode(value, len, get_be64(key + 9), &e) < 0) {
+	if (key_len != ITEM_KEY_NUM_LEN ||
+	    item_extent_decode(value, len, item_key_number(key), &e) < 0) {
 		bad_inode(n, g->ino, "an extent is malformed");
 		g->unsure = true;
 		return 0;
@@ -234,7 +235,7 @@ static int take_xattr(struct names *n, size_t key_len, const uint8_t *value, siz
 	uint8_t how = reader_u8(&r);
 	struct block_ptr ptr;
 
-	if (key_len <= 9 || r.bad || how > 1) {
+	if (key_len <= ITEM_PREFIX_LEN || r.bad || how > 1) {
 		bad_inode(n, n->g.ino, "an extended attribute is malformed");
 		return 0;
 	}
@@ -284,7 +285,7 @@ static int take_entries(struct names *n, const uint8_t *key, size_t key_len, con
 	size_t at = 0;
 	int rc;
 
-	if (key_len != 17 || len == 0) {
+	if (key_len != ITEM_KEY_NUM_LEN || len == 0) {
 		bad_inode(n, g->ino, "an entry of the folder is malformed");
 		g->unsure = n->c->names_unsure = true;
 		return 0;
@@ -293,7 +294,7 @@ static int take_entries(struct names *n, const uint8_t *key, size_t key_len, con
 		g->entries++;
 		n->c->counts->entries++;
 		if (!name_is_good(&e) ||
-		    item_entry_hash(n->v->cfg.name_key, e.name, e.name_len) != get_be64(key + 9))
+		    item_entry_hash(n->v->cfg.name_key, e.name, e.name_len) != item_key_number(key))
 			bad_inode(n, g->ino,
 				  "the folder's entry for inode %" PRIu64
 				  " has a name that can't be or is in the wrong place",
@@ -317,13 +318,13 @@ static int take_orphan(struct names *n, const uint8_t *key, size_t key_len)
 	struct attr a;
 	int rc;
 
-	if (key_len != 17) {
+	if (key_len != ITEM_KEY_NUM_LEN) {
 		check_bad(n->c, -ERR_DAMAGED, "an orphan's item is malformed");
 		return 0;
 	}
-	rc = get_inode(n, get_be64(key + 9), &a);
+	rc = get_inode(n, item_key_number(key), &a);
 	if (rc == -ENOENT) {
-		bad_inode(n, get_be64(key + 9), "it is listed as an orphan and does not exist");
+		bad_inode(n, item_key_number(key), "it is listed as an orphan and does not exist");
 		return 0;
 	}
 	if (rc == 0 && a.nlink != 0)
@@ -343,13 +344,13 @@ static int take_snapshot(struct names *n, const uint8_t *key, size_t key_len, co
 	int rc;
 
 	n->c->counts->snapshots++;
-	if (key_len <= 9 || key_len - 9 > NAME_LEN_MAX ||
+	if (key_len <= ITEM_PREFIX_LEN || key_len - ITEM_PREFIX_LEN > NAME_LEN_MAX ||
 	    item_snapshot_decode(value, len, &s) < 0) {
 		check_bad(n->c, -ERR_DAMAGED, "a snapshot's item is malformed");
 		return 0;
 	}
-	memcpy(s.name, key + 9, key_len - 9);
-	s.name[key_len - 9] = '\0';
+	memcpy(s.name, key + ITEM_PREFIX_LEN, key_len - ITEM_PREFIX_LEN);
+	s.name[key_len - ITEM_PREFIX_LEN] = '\0';
 	rc = src->ops->heads(src, s.head, 1, &h, &got);
 	if (rc == 0 && got == 0)
 		rc = -ERR_ABSENT;

@@ -49,6 +49,16 @@ int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino, enum item
 	return 0;
 }
 
+bool item_key_is_of(const struct item_key *k, const uint8_t *key, size_t len)
+{
+	return len >= ITEM_PREFIX_LEN && memcmp(key, k->b, ITEM_PREFIX_LEN) == 0;
+}
+
+uint64_t item_key_number(const uint8_t *key)
+{
+	return get_be64(key + ITEM_PREFIX_LEN);
+}
+
 static void put_time(uint8_t *p, const struct timespec *t)
 {
 	put_le64(p, (uint64_t)t->tv_sec);

@@ -24,8 +24,8 @@ enum item_type {
 	ITEM_SNAPSHOT = 7, /* of inode 0; name : head u64, time i64, u8 hold */
 };
 
-#define ITEM_KEY_MAX (9u + NAME_LEN_MAX)
-#define ITEM_PREFIX_LEN 9u   /* of a key: inode and type */
+#define ITEM_PREFIX_LEN 9u /* of a key: inode and type */
+#define ITEM_KEY_MAX (ITEM_PREFIX_LEN + NAME_LEN_MAX)
 #define ITEM_KEY_NUM_LEN 17u /* of a key that ends in a number */
 #define ITEM_INODE_LEN 104u
 #define ITEM_EXTENT_LEN (BLOCK_PTR_LEN + 8u)
@@ -46,9 +46,13 @@ void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const 
 		   size_t len);
 
 /*
- * item_key_decode(key, len, ino, type): the first 9 bytes, checked.  Returns 0 or -ERR_DAMAGED.
- * What follows starts at key + 9.
+ * item_key_decode(key, len, ino, type): the first ITEM_PREFIX_LEN bytes, checked.  Returns 0 or
+ * -ERR_DAMAGED.
+ * item_key_is_of(k, key, len): whether ${key} is of the inode and the type of ${k}.
+ * item_key_number(key): what a key of ITEM_KEY_NUM_LEN bytes ends in.
  */
+bool item_key_is_of(const struct item_key *k, const uint8_t *key, size_t len);
+uint64_t item_key_number(const uint8_t *key);
 MUST_CHECK int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino,
 			       enum item_type *out_type);
 

@@ -11,7 +11,6 @@
 
 #include "volume_internal.h"
 
-#include "bytes.h"
 #include "msg.h"
 
 #include <assert.h>
@@ -201,10 +200,11 @@ static int next_orphan_locked(struct view *v, struct need *need, const void *in,
 	item_key_num(&key, 0, ITEM_ORPHAN, *(const uint64_t *)in);
 	map_cursor_init(&mc, &v->map, need);
 	rc = map_seek(&mc, key.b, key.len);
-	if (rc == 0 && (mc.top < 0 || mc.key_len != 17 || memcmp(mc.key, key.b, 9) != 0))
+	if (rc == 0 && (mc.top < 0 || mc.key_len != ITEM_KEY_NUM_LEN ||
+			!item_key_is_of(&key, mc.key, mc.key_len)))
 		rc = -ENOENT;
 	if (rc == 0)
-		*ino = get_be64(mc.key + 9);
+		*ino = item_key_number(mc.key);
 	map_cursor_release(&mc);
 	return rc;
 }

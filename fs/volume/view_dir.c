@@ -231,8 +231,7 @@ static int names_locked(struct view *v, struct need *need, const void *in, void 
 	for (rc = map_seek(&mc, after->b, after->len); rc == 0; rc = map_next(&mc)) {
 		size_t len = mc.key_len - ITEM_PREFIX_LEN;
 
-		if (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
-		    memcmp(mc.key, after->b, ITEM_PREFIX_LEN) != 0) {
+		if (mc.top < 0 || !item_key_is_of(after, mc.key, mc.key_len)) {
 			names->end = true;
 			break;
 		}
@@ -309,8 +308,7 @@ static int next_snapshot_locked(struct view *v, struct need *need, const void *i
 	rc = map_seek(&mc, after->b, after->len);
 	if (rc == 0 && mc.top >= 0 && key_cmp(mc.key, mc.key_len, after->b, after->len) == 0)
 		rc = map_next(&mc);
-	if (rc == 0 && (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
-			memcmp(mc.key, after->b, ITEM_PREFIX_LEN) != 0))
+	if (rc == 0 && (mc.top < 0 || !item_key_is_of(after, mc.key, mc.key_len)))
 		rc = -ENOENT;
 	if (rc == 0) {
 		len = mc.key_len - ITEM_PREFIX_LEN;

@@ -32,13 +32,12 @@ static int walk_item(struct extent_walk *w, struct extent *out)
 	const struct map_cursor *mc = &w->mc;
 	int rc;
 
-	if (mc->top < 0 || mc->key_len < ITEM_PREFIX_LEN ||
-	    memcmp(mc->key, w->key.b, ITEM_PREFIX_LEN) != 0)
+	if (mc->top < 0 || !item_key_is_of(&w->key, mc->key, mc->key_len))
 		return -ENOENT;
 	if (mc->key_len != ITEM_KEY_NUM_LEN)
 		return err_say(-ERR_DAMAGED, "inode %llu: an extent has a malformed key",
 			       (unsigned long long)get_be64(w->key.b));
-	rc = item_extent_decode(mc->value, mc->value_len, get_be64(mc->key + ITEM_PREFIX_LEN), out);
+	rc = item_extent_decode(mc->value, mc->value_len, item_key_number(mc->key), out);
 	if (rc < 0)
 		return rc;
 	if (out->off < w->end)

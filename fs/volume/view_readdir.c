@@ -13,7 +13,6 @@
 
 #include "view_state.h"
 
-#include "bytes.h"
 #include "key.h"
 
 #include <assert.h>
@@ -100,7 +99,7 @@ static int batch_add_bucket(struct view *v, struct need *need, const struct list
 
 	if (mc->key_len != ITEM_KEY_NUM_LEN)
 		return err_say(-ERR_DAMAGED, "a folder's entry has a malformed key");
-	hash = get_be64(mc->key + ITEM_PREFIX_LEN);
+	hash = item_key_number(mc->key);
 	if (hash >= COOKIE_FIRST)
 		return err_say(-ERR_DAMAGED, "a folder's entry has a hash that cannot be");
 	while ((rc = item_entry_next(mc->value, mc->value_len, &at, &e)) == 0) {
@@ -138,7 +137,7 @@ static uint64_t passed_to(const struct map_cursor *mc, const struct item_key *fr
 		return COOKIE_END;
 	if (mc->passed_len < ITEM_KEY_NUM_LEN)
 		return 0;
-	hash = get_be64(mc->passed + ITEM_PREFIX_LEN);
+	hash = item_key_number(mc->passed);
 	/* No entry has one as high. */
 	return hash < COOKIE_FIRST ? hash : COOKIE_END;
 }
@@ -174,8 +173,7 @@ static int fill_batch_locked(struct view *v, struct need *need, const void *in, 
 	map_cursor_init(&mc, &v->map, need);
 	mc.patience = PATIENCE;
 	for (rc = map_seek(&mc, key.b, key.len); rc == 0 && !mc.paused; rc = map_next(&mc)) {
-		if (mc.top < 0 || mc.key_len < ITEM_PREFIX_LEN ||
-		    memcmp(mc.key, key.b, ITEM_PREFIX_LEN) != 0) {
+		if (mc.top < 0 || !item_key_is_of(&key, mc.key, mc.key_len)) {
 			b->end = true;
 			break;
 		}
@@ -215,8 +213,7 @@ static int look_locked(struct view *v, struct need *need, const void *in, void *
 	map_cursor_init(&mc, &v->map, need);
 	mc.patience = PATIENCE;
 	rc = map_seek(&mc, key.b, key.len);
-	shows = mc.top >= 0 && mc.key_len >= ITEM_PREFIX_LEN &&
-		memcmp(mc.key, key.b, ITEM_PREFIX_LEN) == 0;
+	shows = mc.top >= 0 && item_key_is_of(&key, mc.key, mc.key_len);
 	*next = passed_to(&mc, &key);
 	if (rc == 0 && !mc.paused)
 		*next = COOKIE_END;
