@@ -47,14 +47,14 @@ static bool is_on(int at, const char *path, int flags, dev_t dev, unsigned *out_
 /* Where /proc tells; else it is believed. */
 static bool is_no_mount_of_ours(dev_t dev)
 {
-	struct rows r;
+	struct mountinfo r;
 	bool ours = false;
 
-	if (read_rows(OWN_MOUNTS, &r) < 0)
+	if (mountinfo_read(MOUNTINFO_OWN, &r) < 0)
 		return false;
 	for (size_t i = 0; i < r.n; i++)
-		ours |= r.row[i].ours && r.row[i].dev == dev;
-	rows_release(&r);
+		ours |= r.row[i].dev == dev && strcmp(r.row[i].type, "fuse.embassyfs") == 0;
+	mountinfo_release(&r);
 	return !ours;
 }
 
