@@ -71,7 +71,7 @@ static int find_other(const char *words, const struct params *p, struct target *
 	int rc;
 
 	rc = target_find(words, out);
-	if (rc != -ERR_NO_VOLUME || p == NULL)
+	if (rc != -ERR_NO_VOLUME || !p)
 		return rc;
 	volume_id_format(p->id, id);
 	if (asprintf(&text, "%s/%s", words, id) < 0)
@@ -340,7 +340,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 			return code;
 		case OPT_READ_DATA:
 			c.read_percent = 100;
-			if (optarg != NULL && !cmd_number(optarg, 100, &c.read_percent))
+			if (optarg && !cmd_number(optarg, 100, &c.read_percent))
 				return cmd_usage(cmd, "--read-data: '%s' is no percentage", optarg);
 			break;
 		case OPT_LOG_ONLY:
@@ -375,22 +375,22 @@ static int run(const struct command *cmd, int argc, char **argv)
 		return cmd_usage(cmd, "give one volume's folder");
 	if (c.log_only && c.read_percent != 0)
 		return cmd_usage(cmd, "--read-data needs the key, which --log-only does without");
-	if (!c.repair && (c.from != NULL || c.to != NULL))
+	if (!c.repair && (c.from || c.to))
 		return cmd_usage(cmd, "--from and --to belong to --repair");
-	if (c.cut && (!c.repair || c.from != NULL || c.to != NULL || c.log_only))
+	if (c.cut && (!c.repair || c.from || c.to || c.log_only))
 		return cmd_usage(cmd, "--cut belongs to --repair alone, and needs the key");
-	c.recount = c.repair && !c.cut && c.from == NULL && c.to == NULL;
+	c.recount = c.repair && !c.cut && !c.from && !c.to;
 	if (c.recount && c.log_only)
 		return cmd_usage(cmd, "--repair without --from or --to needs the key, which "
 				      "--log-only does without");
 	rc = target_check_folder(argv[optind]);
-	if (rc == 0 && c.from != NULL)
+	if (rc == 0 && c.from)
 		rc = repair(&c, argv[optind]);
 	if (rc == 0 && c.cut)
 		rc = cut(&c, argv[optind]);
 	if (rc == 0)
 		rc = check(&c, argv[optind]);
-	if (rc == 0 && c.to != NULL)
+	if (rc == 0 && c.to)
 		rc = heal_there(&c, argv[optind]);
 	return rc < 0 ? cmd_fail(rc, argv[optind]) : 0;
 }

@@ -86,7 +86,7 @@ static int set_goal(struct drain *d)
 		rc = err_say(-EROFS,
 			     "%s: a view of the past has nothing to send; give the live mount",
 			     d->mount);
-	else if (head == NULL)
+	else if (!head)
 		rc = err_say(-ERR_FORMAT, "%s: its status names no head", d->mount);
 	json_decref(s);
 	return rc;

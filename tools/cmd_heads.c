@@ -101,9 +101,9 @@ static int list(struct heads *h, struct source *src)
 	bool any = false;
 	int rc = 0;
 
-	if (h->from != NULL)
+	if (h->from)
 		rc = resolve(h, src, h->from, true, &first);
-	if (rc == 0 && h->to != NULL)
+	if (rc == 0 && h->to)
 		rc = resolve(h, src, h->to, false, &last);
 	if (rc == 0 && first > last)
 		rc = err_say(-ERR_BAD_TIME,
@@ -112,7 +112,7 @@ static int list(struct heads *h, struct source *src)
 	if (rc < 0)
 		return rc;
 	heads = malloc(HEADS_PER_CALL * sizeof(*heads));
-	if (heads == NULL)
+	if (!heads)
 		return -ENOMEM;
 	if (!h->json)
 		printf("%10s  %-30s  %14s  %12s  %5s\n", "HEAD", "TIME", "POSITION", "BLOCKS",
@@ -130,7 +130,7 @@ static int list(struct heads *h, struct source *src)
 		first += n;
 		any = true;
 	}
-	if (rc == 0 && !any && h->from != NULL)
+	if (rc == 0 && !any && h->from)
 		rc = err_say(-ERR_BAD_TIME, "no head since %s; 'embassy status' tells the newest",
 			     h->from);
 	free(heads);

@@ -38,7 +38,7 @@ struct change {
 
 static int find_new(const struct change *ch, struct credential *out)
 {
-	if (ch->new.passphrase_file == NULL && ch->new.key_file == NULL)
+	if (!ch->new.passphrase_file && !ch->new.key_file)
 		return credential_from_terminal("New passphrase: ", true, out);
 	return credential_find(ch->new.passphrase_file, ch->new.key_file, "New passphrase: ", true,
 			       out);

@@ -126,8 +126,7 @@ static int list_mount(const struct target *t, struct listing *l)
 
 static bool key_is_given(const struct cmd_credential *c)
 {
-	return c->passphrase_file != NULL || c->key_file != NULL ||
-	       getenv("EMBASSY_PASSPHRASE_FILE") != NULL;
+	return c->passphrase_file || c->key_file || getenv("EMBASSY_PASSPHRASE_FILE") != NULL;
 }
 
 static int run(const struct command *cmd, int argc, char **argv)

@@ -323,7 +323,7 @@ static void print_mount(const json_t *s)
 
 	print_volume(get(s, "volume"), get(s, "mode"), jsontext_get_u64(s, "epoch"),
 		     jsontext_get_u64(head, "number"), get(head, "time"));
-	print_log(bytes != NULL ? jsontext_get_u64(s, "log_bytes") : UNKNOWN,
+	print_log(bytes ? jsontext_get_u64(s, "log_bytes") : UNKNOWN,
 		  jsontext_get_u64(s, "log_end"), jsontext_get_u64(s, "durable_end"));
 	if (reason[0] != '\0')
 		printf("%s   %s\n",

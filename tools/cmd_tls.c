@@ -58,7 +58,7 @@ static int add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 	X509V3_set_ctx_nodb(&ctx);
 	X509V3_set_ctx(&ctx, issuer, cert, NULL, NULL, 0);
 	ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	if (ext == NULL)
+	if (!ext)
 		return crypto_failed(value);
 	ok = X509_add_ext(cert, ext, -1);
 	X509_EXTENSION_free(ext);
@@ -74,7 +74,7 @@ static bool set_serial(X509 *cert)
 	random_bytes(bytes, sizeof(bytes));
 	bytes[0] = (bytes[0] & 0x7f) | 1;
 	n = BN_bin2bn(bytes, sizeof(bytes), NULL);
-	ok = n != NULL && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert)) != NULL;
+	ok = n && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert)) != NULL;
 	BN_free(n);
 	return ok;
 }
@@ -85,7 +85,7 @@ static int new_cert(const char *name, EVP_PKEY *key, const X509 *issuer, long da
 	X509 *cert = X509_new();
 	X509_NAME *subject;
 
-	if (cert == NULL)
+	if (!cert)
 		return -ENOMEM;
 	subject = X509_get_subject_name(cert);
 	if (!X509_set_version(cert, X509_VERSION_3) || !set_serial(cert) ||
@@ -95,7 +95,7 @@ static int new_cert(const char *name, EVP_PKEY *key, const X509 *issuer, long da
 					(const unsigned char *)"EmbassyFS", -1, -1, 0) ||
 	    !X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name,
 					-1, -1, 0) ||
-	    !X509_set_issuer_name(cert, issuer != NULL ? X509_get_subject_name(issuer) : subject) ||
+	    !X509_set_issuer_name(cert, issuer ? X509_get_subject_name(issuer) : subject) ||
 	    !X509_set_pubkey(cert, key)) {
 		X509_free(cert);
 		return crypto_failed("a certificate can't be made");
@@ -109,7 +109,7 @@ static int make_ca(struct tls *t)
 	int rc;
 
 	t->ca_key = EVP_EC_gen("P-256");
-	if (t->ca_key == NULL)
+	if (!t->ca_key)
 		return crypto_failed("a key can't be made");
 	rc = new_cert("EmbassyFS CA", t->ca_key, NULL, CA_DAYS, &t->ca);
 	if (rc == 0)
@@ -199,11 +199,11 @@ static int write_pem(const struct tls *t, const char *path, const X509 *cert, EV
 	BIO *bio = BIO_new(BIO_s_secmem());
 	int ok, rc;
 
-	if (bio == NULL)
+	if (!bio)
 		return -ENOMEM;
-	ok = cert != NULL ? PEM_write_bio_X509(bio, cert)
-			  : PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
-	rc = ok ? write_bio(t, path, bio, cert != NULL ? 0644 : 0600) : crypto_failed(path);
+	ok = cert ? PEM_write_bio_X509(bio, cert)
+		  : PEM_write_bio_PKCS8PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL);
+	rc = ok ? write_bio(t, path, bio, cert ? 0644 : 0600) : crypto_failed(path);
 	BIO_free(bio);
 	return rc;
 }
@@ -216,7 +216,7 @@ static int make_end(const struct tls *t, const char *name, bool server)
 	char path[64];
 	int rc;
 
-	if (key == NULL)
+	if (!key)
 		return crypto_failed("a key can't be made");
 	rc = make_cert(t, name, server, key, &cert);
 	if (rc == 0) {

@@ -54,7 +54,7 @@ static int help(int argc, char **argv)
 		return 0;
 	}
 	cmd = find(argv[1]);
-	if (cmd == NULL)
+	if (!cmd)
 		return unknown(argv[1]);
 	printf("%s", cmd->help);
 	return 0;
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	cmd = find(name);
-	if (cmd == NULL)
+	if (!cmd)
 		return unknown(name);
 	return cmd->run(cmd, argc - 1, argv + 1);
 }

@@ -210,11 +210,11 @@ static int mounted_source(const char *path, char **out)
 	rc = mountinfo_read(MOUNTINFO_OWN, &mounts);
 	if (rc < 0)
 		return rc;
-	for (size_t i = 0; i < mounts.n && *out == NULL; i++)
+	for (size_t i = 0; i < mounts.n && !*out; i++)
 		if (mounts.row[i].dev == st.st_dev)
 			*out = strdup(mounts.row[i].source);
 	mountinfo_release(&mounts);
-	return *out != NULL ? 0 : -ENOENT;
+	return *out ? 0 : -ENOENT;
 }
 
 static int open_remote(const char *address, const uint8_t *volume, const char *tls_dir,
@@ -306,7 +306,7 @@ int target_read_status(const char *mount, json_t **out)
 	/* libjansson takes a failed read for the end of the text. */
 	if (r.err != 0)
 		return err_say(-r.err, "%s: its status can't be read: %s", mount, strerror(r.err));
-	if (*out == NULL && json_error_code(&error) == json_error_out_of_memory)
+	if (!*out && json_error_code(&error) == json_error_out_of_memory)
 		return -ENOMEM;
 	return err_say(-ERR_FORMAT, "%s: its status is no JSON object", mount);
 }
@@ -318,7 +318,7 @@ int session_open(struct session *s, struct source *src, const struct cmd_credent
 
 	memset(s, 0, sizeof(*s));
 	s->keys = calloc(1, sizeof(*s->keys));
-	if (s->keys == NULL)
+	if (!s->keys)
 		return -ENOMEM;
 	rc = cmd_unlock(c, src->params, s->keys);
 	if (rc < 0)
@@ -335,9 +335,9 @@ int session_open(struct session *s, struct source *src, const struct cmd_credent
 
 void session_close(struct session *s)
 {
-	if (s->config.cache != NULL)
+	if (s->config.cache)
 		node_cache_free(s->config.cache);
-	if (s->config.blocks != NULL)
+	if (s->config.blocks)
 		blocks_free(s->config.blocks);
 	if (s->unlocked)
 		keys_release(s->keys);

@@ -22,7 +22,7 @@
 /* A look-up is counted; one may have been chosen to give up (volume/restart.c). */
 static bool gives_up(struct need *need)
 {
-	if (need == NULL || need->play == 0 || --need->play > 0)
+	if (!need || need->play == 0 || --need->play > 0)
 		return false;
 	need->ptr = (struct block_ptr){0};
 	return true;

@@ -57,7 +57,7 @@ void check_note(struct check *c, const char *fmt, ...)
 
 void check_progress(struct check *c, const char *what, uint64_t done, uint64_t total)
 {
-	if (c->cfg->progress != NULL)
+	if (c->cfg->progress)
 		c->cfg->progress(c->cfg->ctx, what, done < total ? done : total, total);
 }
 
@@ -82,8 +82,7 @@ void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to)
 {
 	struct hurt *last = c->n_hurts > 0 ? &c->hurts[c->n_hurts - 1] : NULL;
 
-	if (last != NULL && last->ino == ino && last->to == from && to > from &&
-	    last->to > last->from)
+	if (last && last->ino == ino && last->to == from && to > from && last->to > last->from)
 		last->to = to;
 	else if (c->n_hurts < CHECK_HURT_MAX)
 		c->hurts[c->n_hurts++] = (struct hurt){.ino = ino, .from = from, .to = to};
@@ -167,9 +166,9 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 		goto unlock;
 	c.blocks = malloc(CHECK_BLOCKS_MAX * sizeof(*c.blocks));
 	c.hurts = malloc(CHECK_HURT_MAX * sizeof(*c.hurts));
-	rc = c.blocks != NULL && c.hurts != NULL ? check_log(&c) : -ENOMEM;
+	rc = c.blocks && c.hurts ? check_log(&c) : -ENOMEM;
 	log_is_sound = rc == 0 && c.worst == 0;
-	if (rc == 0 && cfg->keys != NULL)
+	if (rc == 0 && cfg->keys)
 		rc = check_namespace(&c);
 	if (rc == 0)
 		rc = c.worst;

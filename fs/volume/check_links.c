@@ -149,7 +149,7 @@ int check_links(struct check *c, struct view *v)
 	int rc = 0;
 
 	l->count = calloc(width, sizeof(*l->count));
-	if (l->count == NULL)
+	if (!l->count)
 		return -ENOMEM;
 	item_key(&start, INO_ROOT, ITEM_INODE);
 	/* Where there are no inodes there is nothing to compare, however many numbers were used. */

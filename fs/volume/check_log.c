@@ -67,7 +67,7 @@ static int take_segment(struct log_pass *p, const struct scan_block *b)
 	segment_key_free(p->key);
 	p->key = NULL;
 	p->c->counts->segments++;
-	if (p->c->cfg->keys == NULL || b->len != SEGMENT_BLOCK_LEN)
+	if (!p->c->cfg->keys || b->len != SEGMENT_BLOCK_LEN)
 		return 0;
 	rc = segment_header_decode(b->bytes, segment_of(b->pos), &h);
 	if (rc == 0)
@@ -99,7 +99,7 @@ static int open_sealed(struct log_pass *p, const struct scan_block *b)
 		if (!in_sample(p))
 			return 0;
 	}
-	if (p->key == NULL)
+	if (!p->key)
 		return 0;
 	rc = seal_open(p->key, b->pos, &b->frame, b->bytes, p->plain);
 	if (rc == -ERR_DAMAGED) {
@@ -121,7 +121,7 @@ static void compare_head(struct log_pass *p, const struct head *h)
 	struct head_ref ref;
 	int rc;
 
-	if (p->catalog == NULL || p->catalog_wrong || h->number > p->known.number)
+	if (!p->catalog || p->catalog_wrong || h->number > p->known.number)
 		return;
 	rc = catalog_head(p->catalog, h->number, &ref);
 	if (rc < 0 || ref.pos != h->pos || ref.stored_len != h->stored_len ||
@@ -142,7 +142,7 @@ static void compare_head(struct log_pass *p, const struct head *h)
 /* A root that does not fit is a lie only if every block below is as its writer sealed it. */
 static bool all_seals_fit(const struct log_pass *p)
 {
-	return p->c->n_blocks == 0 && p->c->cfg->keys != NULL && p->c->cfg->read_percent == 100;
+	return p->c->n_blocks == 0 && p->c->cfg->keys && p->c->cfg->read_percent == 100;
 }
 
 /* Every byte below has been stated by a head that is known. */
@@ -237,7 +237,7 @@ static int on_block(void *ctx, const struct scan_block *b)
 	rc = judge(p, b);
 	if (rc != SCAN_GO)
 		return rc;
-	if (!block_kind_is_clear(b->frame.kind) && p->c->cfg->keys != NULL) {
+	if (!block_kind_is_clear(b->frame.kind) && p->c->cfg->keys) {
 		rc = open_sealed(p, b);
 		if (rc < 0)
 			return rc;
@@ -352,18 +352,18 @@ static int judge_catalog(struct log_pass *p)
 	struct check *c = p->c;
 	int rc;
 
-	if (p->catalog != NULL && !p->catalog_wrong)
+	if (p->catalog && !p->catalog_wrong)
 		return 0;
 	if (p->broken) {
 		check_note(c, "the catalog is %s; it is not rebuilt, since the log is damaged",
-			   p->catalog != NULL ? "wrong" : "missing or damaged");
+			   p->catalog ? "wrong" : "missing or damaged");
 		return 0;
 	}
 	if (!can_rebuild(c->cfg->dir)) {
 		check_note(
 			c,
 			"the catalog is %s; it is not rebuilt, since this user can't write there",
-			p->catalog != NULL ? "wrong" : "missing, damaged or unreadable");
+			p->catalog ? "wrong" : "missing, damaged or unreadable");
 		return 0;
 	}
 	catalog_close(p->catalog);
@@ -402,7 +402,7 @@ int check_log(struct check *c)
 	int rc;
 
 	p = calloc(1, sizeof(*p));
-	if (p == NULL)
+	if (!p)
 		return -ENOMEM;
 	p->c = c;
 	history_init(&p->history, &c->params);
@@ -411,7 +411,7 @@ int check_log(struct check *c)
 	p->plain = secret_alloc(BLOCK_PLAIN_MAX);
 	/* First, lest a writer goes on meanwhile. */
 	newest_known(c->cfg->dir, &c->params, &p->noted);
-	rc = p->plain != NULL ? store_last(c->store, &p->last_segment) : -ENOMEM;
+	rc = p->plain ? store_last(c->store, &p->last_segment) : -ENOMEM;
 	if (rc == -ERR_ABSENT)
 		rc = err_say(-ERR_DAMAGED,
 			     "%s: its log is empty; 'embassy init' did not end, or its "

@@ -60,7 +60,7 @@ static int on_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_t 
 		return 0;
 	while (item_entry_next(value, value_len, &at, &e) == 0) {
 		named = find(p, e.ino);
-		if (named == NULL || named->found)
+		if (!named || named->found)
 			continue;
 		named->found = true;
 		named->parent = ino;
@@ -138,7 +138,7 @@ static void tell(struct paths *p, const struct hurt *h, char *buf, size_t cap)
 
 	if (h->ino == INO_ROOT)
 		path = "/";
-	else if (named != NULL && named->found)
+	else if (named && named->found)
 		path = path_of(p, named, buf, cap);
 	if (h->to > h->from)
 		check_note(p->c, "damaged: %s (inode %" PRIu64 "), bytes %" PRIu64 " to %" PRIu64,
@@ -159,7 +159,7 @@ int check_paths(struct check *c, struct view *v)
 		return 0;
 	p.named = calloc(c->n_hurts, sizeof(*p.named));
 	buf = malloc(cap);
-	if (p.named == NULL || buf == NULL)
+	if (!p.named || !buf)
 		goto out;
 	for (size_t i = 0; i < c->n_hurts; i++) {
 		if (i == 0 || c->hurts[i].ino != c->hurts[i - 1].ino)

@@ -28,7 +28,7 @@ void check_fix(struct check *c, uint64_t ino, enum fix_kind kind, uint64_t was, 
 		struct fix *p = realloc(f->p, cap * sizeof(*p));
 
 		/* What can't be remembered now is found again by the next check. */
-		if (p == NULL)
+		if (!p)
 			return;
 		f->p = p;
 		f->cap = cap;
@@ -83,7 +83,7 @@ int check_recount(struct check *c)
 	struct volume *v;
 	int rc, close_rc;
 
-	assert(c->cfg->recount && c->cfg->keys != NULL);
+	assert(c->cfg->recount && c->cfg->keys);
 	rc = volume_open(&cfg, &v);
 	if (rc < 0)
 		return rc;

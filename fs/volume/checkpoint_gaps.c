@@ -121,7 +121,7 @@ int gaps_renew(struct volume *v)
 	struct checkpoint_gaps *g = &v->gaps;
 	int rc = 0;
 
-	assert(v->view.map.frozen != NULL);
+	assert(v->view.map.frozen);
 	if (g->at == 0 && g->tree.n > 0)
 		rc = check_size(v);
 	while (rc >= 0 && g->at < g->tree.n) {

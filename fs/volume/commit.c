@@ -39,7 +39,7 @@ int commit_since_add(struct volume *v, const struct block_ptr *ptr, const void *
 		size_t cap = s->cap ? 2 * s->cap : 64;
 		struct block_ptr *p = realloc(s->ptr, cap * sizeof(*p));
 
-		if (p == NULL)
+		if (!p)
 			return -ENOMEM;
 		s->ptr = p;
 		s->cap = cap;
@@ -109,7 +109,7 @@ static int take_pending(struct volume *v, bool freeze)
 		journal_void(&v->journal);
 	}
 	if (rc == 0 && freeze) {
-		assert(view->map.frozen == NULL);
+		assert(!view->map.frozen);
 		view->map.frozen = view->map.live;
 		view->map.live = fresh;
 		fresh = NULL;
@@ -352,7 +352,7 @@ int volume_add_head(struct volume *v, struct head *out)
 	clockwork_head_tried(v, rc);
 	if (roll_forward >= HEADS_TO_CHECKPOINT)
 		clockwork_want_checkpoint(v);
-	if (rc == 1 && v->cfg.on_head != NULL)
+	if (rc == 1 && v->cfg.on_head)
 		v->cfg.on_head(v->cfg.ctx, out);
 	return rc < 0 ? rc : 0;
 }

@@ -113,7 +113,7 @@ static void fill_attr(struct volume *v, const struct making *m, const struct att
 	*a = (struct attr){
 		.ino = v->view.counts.next_ino,
 		.mode = m->mode,
-		.nlink = m->name == NULL ? 0 : S_ISDIR(m->mode) ? 2 : 1,
+		.nlink = !m->name ? 0 : S_ISDIR(m->mode) ? 2 : 1,
 		.uid = m->caller->uid,
 		.gid = m->caller->gid,
 		.rdev = m->rdev,
@@ -167,7 +167,7 @@ static int make_locked(struct volume *v, struct need *need, const void *in, void
 	struct attr dir;
 	int rc;
 
-	if (m->name != NULL)
+	if (m->name)
 		rc = open_free_place(v, m->parent, m->name, need, &dir, &b);
 	else
 		rc = view_folder_locked(&v->view, m->parent, need, &dir);
@@ -175,10 +175,10 @@ static int make_locked(struct volume *v, struct need *need, const void *in, void
 		return rc;
 	if (v->view.counts.next_ino >= INO_MAX)
 		return -ENOSPC;
-	if (m->name != NULL && S_ISDIR(m->mode) && dir.nlink >= LINKS_MAX)
+	if (m->name && S_ISDIR(m->mode) && dir.nlink >= LINKS_MAX)
 		return -EMLINK;
 	fill_attr(v, m, &dir, a);
-	if (m->name != NULL) {
+	if (m->name) {
 		rc = bucket_insert(&b, m->name, a->ino, a->mode & S_IFMT);
 		if (rc < 0)
 			return rc;
@@ -193,7 +193,7 @@ static int make_locked(struct volume *v, struct need *need, const void *in, void
 		item_key(&key, a->ino, ITEM_SYMLINK);
 		overlay_put(v->view.map.live, key.b, key.len, m->target, a->size);
 	}
-	if (m->name == NULL) {
+	if (!m->name) {
 		put_orphan(v, a->ino);
 		return 0;
 	}

@@ -38,11 +38,11 @@ int orphans_new(struct orphans **out)
 {
 	struct orphans *o = calloc(1, sizeof(*o));
 
-	if (o == NULL)
+	if (!o)
 		return -ENOMEM;
 	o->cap = SLOTS_MIN;
 	o->slot = calloc(o->cap, sizeof(*o->slot));
-	if (o->slot == NULL) {
+	if (!o->slot) {
 		free(o);
 		return -ENOMEM;
 	}
@@ -52,7 +52,7 @@ int orphans_new(struct orphans **out)
 
 void orphans_free(struct orphans *o)
 {
-	if (o == NULL)
+	if (!o)
 		return;
 	free(o->slot);
 	free(o);
@@ -95,7 +95,7 @@ int orphan_reserve(struct volume *v)
 		while (next.cap < 4 * (o->n + 1))
 			next.cap *= 2;
 		next.slot = calloc(next.cap, sizeof(*next.slot));
-		if (next.slot == NULL) {
+		if (!next.slot) {
 			rc = -ENOMEM;
 		} else {
 			for (size_t i = 0; i < o->cap; i++) {
@@ -124,7 +124,7 @@ void orphan_remove(struct volume *v, uint64_t ino)
 
 	pthread_mutex_lock(&v->orphan_mu);
 	slot = set_find(v->orphans, ino);
-	if (slot != NULL) {
+	if (slot) {
 		*slot = GONE;
 		v->orphans->n--;
 	}

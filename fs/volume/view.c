@@ -62,7 +62,7 @@ static int read_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out
 		return err_say(-ERR_DAMAGED, "the delta at position %" PRIu64 " has a wrong length",
 			       ptr->pos);
 	plain = malloc(ptr->plain_len + 1);
-	if (plain == NULL)
+	if (!plain)
 		return -ENOMEM;
 	rc = blocks_read(v->cfg.blocks, ptr, BLOCK_DELTA, plain);
 	if (rc == 0)
@@ -149,7 +149,7 @@ static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
 	if (left == 0)
 		return 0;
 	heads = malloc(room * sizeof(*heads));
-	if (heads == NULL)
+	if (!heads)
 		return -ENOMEM;
 	for (uint64_t next = from_head + 1; rc == 0 && next <= last;) {
 		size_t want = last - next + 1 < room ? (size_t)(last - next + 1) : room;
@@ -213,7 +213,7 @@ int view_open(const struct view_config *cfg, const struct head *head, struct vie
 	int rc;
 
 	v = malloc(sizeof(*v));
-	if (v == NULL)
+	if (!v)
 		return -ENOMEM;
 	rc = view_init(v, cfg);
 	if (rc < 0)
@@ -234,7 +234,7 @@ free_view:
 
 void view_close(struct view *v)
 {
-	if (v == NULL)
+	if (!v)
 		return;
 	view_release(v);
 	free(v);

@@ -306,7 +306,7 @@ static int fill_batch(struct view *v, struct listing *l, struct batch **b)
 		return rc;
 	assert(l->cap < ENTRIES_MAX);
 	larger = realloc(*b, batch_bytes(ENTRIES_MAX));
-	if (larger == NULL)
+	if (!larger)
 		return -ENOMEM;
 	*b = larger;
 	l->cap = ENTRIES_MAX;
@@ -330,7 +330,7 @@ int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
 			       "folder %llu: more names of one hash than can be listed",
 			       (unsigned long long)ino);
 	b = malloc(batch_bytes(l.cap));
-	if (b == NULL)
+	if (!b)
 		return -ENOMEM;
 	l.cookie = cookie;
 	do {

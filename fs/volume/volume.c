@@ -199,7 +199,7 @@ static int apply_tail(struct volume *v, const struct log_tail *tail)
 		rc = view_apply_tail(&v->view, &tail->deltas[i], &seq, &plain);
 		if (rc < 0)
 			break;
-		if (plain == NULL)
+		if (!plain)
 			continue;
 		rc = commit_since_add(v, &tail->deltas[i], plain, tail->deltas[i].plain_len);
 		free(plain);
@@ -241,7 +241,7 @@ static int open_journal(struct volume *v)
 {
 	int rc = 0;
 
-	if (v->keep.mem == NULL)
+	if (!v->keep.mem)
 		return 0;
 	if (v->keep.take_over)
 		rc = takeover_replay(v);
@@ -259,7 +259,7 @@ static int open_log(struct volume *v, struct log_tail *tail)
 	struct block_io io;
 	int rc;
 
-	if (v->keep.mem != NULL) {
+	if (v->keep.mem) {
 		cfg.keep = log_keep_at(v->keep.mem, LOG_RING_DEFAULT);
 		cfg.rescue = v->keep.take_over;
 		if (!v->keep.take_over)
@@ -288,11 +288,11 @@ static int close_log(struct volume *v)
 {
 	int rc = 0;
 
-	if (v->view.map.live != NULL)
+	if (v->view.map.live)
 		view_release(&v->view);
-	if (v->cache != NULL)
+	if (v->cache)
 		node_cache_free(v->cache);
-	if (v->log != NULL)
+	if (v->log)
 		rc = log_close(v->log);
 	commit_release(v);
 	tree_gaps_release(&v->gaps.tree);
@@ -312,10 +312,10 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 			       "its block server changes; mount it with -o ro",
 			       cfg->dir);
 	v = calloc(1, sizeof(*v));
-	if (v == NULL)
+	if (!v)
 		return -ENOMEM;
 	v->cfg = *cfg;
-	if (cfg->keep != NULL)
+	if (cfg->keep)
 		v->keep = *cfg->keep;
 	if (v->cfg.memory_bytes == 0)
 		v->cfg.memory_bytes = MEMORY_DEFAULT;

@@ -361,7 +361,7 @@ int volume_copy_pages(struct volume *v, uint64_t from, uint64_t from_off, uint64
 	if (len > FILE_SIZE_MAX - from_off)
 		c.end = FILE_SIZE_MAX;
 	got = malloc(sizeof(*got));
-	if (got == NULL)
+	if (!got)
 		return -ENOMEM;
 	do {
 		rc = change_begin(v);
