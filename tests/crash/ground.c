@@ -137,6 +137,8 @@ void ground_recorder(struct recorder *out)
 {
 	out->start = (recorder_start_fn *)dlsym(RTLD_DEFAULT, "recorder_start");
 	out->stop = (recorder_stop_fn *)dlsym(RTLD_DEFAULT, "recorder_stop");
+	out->flush = (recorder_flush_fn *)dlsym(RTLD_DEFAULT, "recorder_flush");
+	out->kill = (recorder_kill_fn *)dlsym(RTLD_DEFAULT, "recorder_kill");
 	out->mark = (recorder_mark_fn *)dlsym(RTLD_DEFAULT, "recorder_mark");
 	out->fail = (recorder_fail_fn *)dlsym(RTLD_DEFAULT, "recorder_fail");
 	out->calls = (recorder_calls_fn *)dlsym(RTLD_DEFAULT, "recorder_calls");

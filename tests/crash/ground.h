@@ -46,6 +46,8 @@ const char *ground_reports(void);
 struct recorder {
 	recorder_start_fn *start;
 	recorder_stop_fn *stop;
+	recorder_flush_fn *flush;
+	recorder_kill_fn *kill;
 	recorder_mark_fn *mark;
 	recorder_fail_fn *fail;
 	recorder_calls_fn *calls;

@@ -21,6 +21,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -43,7 +44,9 @@ static size_t root_len; /* 0: nothing is watched */
 static int out_fd = -1;
 static uint8_t buffer[BUFFER_LEN];
 static size_t buffer_len;
-static uint64_t openings, syncs;
+static struct {
+	uint64_t openings, syncs;
+} * counts;			     /* shared with the processes that are forked from this one */
 static uint64_t opening_of[FDS_MAX]; /* 0: not ours */
 static int flags_of[FDS_MAX];
 static uint64_t calls, fail_nth;
@@ -241,9 +244,9 @@ static int open_at(int dirfd, const char *path, int flags, mode_t mode)
 	error = judge((flags & O_CREAT) != 0, NULL);
 	fd = error ? (int)fail_with(error) : (int)syscall(SYS_openat, dirfd, path, flags, mode);
 	if (fd >= 0 && path_of_fd(fd, full)) {
-		register_fd(fd, ++openings, flags);
+		register_fd(fd, ++counts->openings, flags);
 		note((struct record){.kind = RECORD_OPEN,
-				     .opening = openings,
+				     .opening = counts->openings,
 				     .a = (uint64_t)(unsigned)flags},
 		     full, NULL, NULL);
 	}
@@ -320,7 +323,7 @@ static FILE *open_stream(const char *path, const char *mode)
 	pthread_mutex_lock(&mu);
 	if (f && mode[0] != 'r' && resolve(AT_FDCWD, path, full))
 		note((struct record){.kind = RECORD_OPEN,
-				     .opening = ++openings,
+				     .opening = ++counts->openings,
 				     .a = O_WRONLY | O_CREAT | O_TRUNC},
 		     full, NULL, NULL);
 	pthread_mutex_unlock(&mu);
@@ -525,7 +528,7 @@ static int sync_fd(int fd, long call)
 	opening = opening_at(fd);
 	error = opening ? judge(false, NULL) : 0;
 	if (opening) {
-		number = ++syncs;
+		number = ++counts->syncs;
 		note((struct record){.kind = RECORD_SYNC_BEGIN, .opening = opening, .a = number},
 		     NULL, NULL, NULL);
 	}
@@ -759,6 +762,8 @@ EXPORT ssize_t copy_file_range(int in, off_t *in_off, int out, off_t *out_off, s
 
 EXPORT recorder_start_fn recorder_start;
 EXPORT recorder_stop_fn recorder_stop;
+EXPORT recorder_flush_fn recorder_flush;
+EXPORT recorder_kill_fn recorder_kill;
 EXPORT recorder_mark_fn recorder_mark;
 EXPORT recorder_fail_fn recorder_fail;
 EXPORT recorder_calls_fn recorder_calls;
@@ -772,7 +777,12 @@ void recorder_start(const char *new_root, const char *path)
 		die("the root's path is too long");
 	memcpy(root, new_root, root_len + 1);
 	memset(opening_of, 0, sizeof(opening_of));
-	openings = syncs = 0;
+	if (!counts)
+		counts = (void *)syscall(SYS_mmap, NULL, sizeof(*counts), PROT_READ | PROT_WRITE,
+					 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (counts == MAP_FAILED)
+		die("no memory");
+	memset(counts, 0, sizeof(*counts));
 	buffer_len = 0;
 	out_fd = -1;
 	if (path) {
@@ -795,6 +805,26 @@ void recorder_stop(void)
 	root_len = buffer_len = 0;
 	memset(opening_of, 0, sizeof(opening_of));
 	pthread_mutex_unlock(&mu);
+}
+
+void recorder_flush(void)
+{
+	pthread_mutex_lock(&mu);
+	if (out_fd >= 0)
+		put_raw(buffer, buffer_len);
+	buffer_len = 0;
+	pthread_mutex_unlock(&mu);
+}
+
+void recorder_kill(void)
+{
+	/* Held for good: what another thread does from here on happens before it is killed, or not. */
+	pthread_mutex_lock(&mu);
+	if (out_fd >= 0)
+		put_raw(buffer, buffer_len);
+	syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
+	for (;;)
+		syscall(SYS_pause);
 }
 
 void recorder_mark(uint64_t kind, uint64_t value)

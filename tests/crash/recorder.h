@@ -55,6 +55,14 @@ enum recorder_fail {
 typedef void recorder_start_fn(const char *root, const char *path);
 typedef void recorder_stop_fn(void);
 
+/*
+ * For a program that forks, from a process of one thread: recorder_flush() before each fork and before
+ * a child ends.  recorder_kill(): the same, and this process is killed (SIGKILL), its other threads
+ * between any two calls.
+ */
+typedef void recorder_flush_fn(void);
+typedef void recorder_kill_fn(void);
+
 /* recorder_mark(kind, value): note that the program says something, at this point. */
 typedef void recorder_mark_fn(uint64_t kind, uint64_t value);
 

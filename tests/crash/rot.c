@@ -3,10 +3,11 @@
  * turn, or for random ones of a bigger volume.
  *
  * What must hold each time: check reads it all and reports damage, unless the byte means nothing
- * (the catalog, which is rebuilt, the lock, and newest-head, which is written anew); a block of file data that is damaged is told with
- * the file's name; reading gives an error for what is damaged and the right bytes for everything
- * else, never wrong ones; opening the volume either refuses or has all; and with a copy that is
- * whole the log is healed, byte for byte.
+ * (the catalog, which is rebuilt, the lock, and newest-head, which is written anew); a block of file data that
+ * is damaged is told with the file's name; reading gives an error for what is damaged and the right bytes for everything
+ * else, never wrong ones; opening the volume either refuses or has all, and a second opening decides as the
+ * first, with the catalog as it was or as an earlier mount left it; and with a copy that is whole the log
+ * is healed, byte for byte.
  */
 
 #include "ground.h"
@@ -57,7 +58,9 @@ struct run {
 	uint64_t seed;
 	unsigned stride, random; /* 0: each ${stride}-th byte; else so many random ones */
 	bool large, blind;
+	bool older; /* it is opened with the older catalog */
 	char base[GROUND_PATH], dir[GROUND_PATH], good[GROUND_PATH];
+	char catalog[GROUND_PATH], older_catalog[GROUND_PATH];
 	struct ground ground;
 	struct file files[FILES];
 	struct victim victims[PATHS_MAX];
@@ -107,6 +110,15 @@ static int add_file(struct run *r, struct volume *v, unsigned i)
 	return rc;
 }
 
+static void copy_folder(const char *from, const char *to)
+{
+	char command[3 * GROUND_PATH];
+
+	snprintf(command, sizeof(command), "cp -r '%s' '%s'", from, to);
+	if (system(command) != 0)
+		ground_die("no copy of %s", from);
+}
+
 static int make(struct run *r)
 {
 	struct volume *v;
@@ -125,6 +137,8 @@ static int make(struct run *r)
 		}
 		if (rc == 0)
 			rc = volume_close(v);
+		if (rc == 0 && session == 0)
+			copy_folder(r->catalog, r->older_catalog);
 	}
 	return rc;
 }
@@ -193,12 +207,9 @@ static void write_victim(const struct victim *f)
 /* All as it was, but for the log unless ${log}. */
 static void restore(struct run *r, bool log)
 {
-	char catalog[GROUND_PATH];
-
-	ground_path(catalog, r->dir, "catalog");
-	ground_remove(catalog);
-	if (mkdir(catalog, 0700) < 0)
-		ground_die("%s: %s", catalog, strerror(errno));
+	ground_remove(r->catalog);
+	if (mkdir(r->catalog, 0700) < 0)
+		ground_die("%s: %s", r->catalog, strerror(errno));
 	for (unsigned i = 0; i < r->n_victims; i++)
 		if (r->victims[i].catalog || (log && r->victims[i].log))
 			write_victim(&r->victims[i]);
@@ -356,28 +367,65 @@ static void judge_healing(struct run *r, const struct victim *f, size_t off)
 	free(bytes);
 }
 
-/* A volume that opens must have everything. */
-static void judge_opening(struct run *r, const struct victim *f, size_t off)
+/* A volume that opens must have everything.  Returns why it does not open, or 0 and ${*out_hurt}. */
+static int open_once(struct run *r, const struct victim *f, size_t off, unsigned *out_hurt)
 {
 	struct volume *v;
 	int rc = ground_open(&r->ground, r->dir, &v);
 
+	*out_hurt = 0;
 	if (rc < 0) {
 		r->refused++;
 		if (!is_damage(rc))
 			BAD(r, "%s byte %zu: does not open: %d %s", f->path, off, rc,
 			    err_detail(rc));
-		return;
+		return rc;
 	}
 	r->opened++;
-	if (f->catalog || f->nothing) {
-		if (read_files(r, volume_view(v)) != 0)
-			BAD(r, "%s byte %zu: costs a file", f->path, off);
-	} else {
-		(void)read_files(r, volume_view(v));
-	}
+	*out_hurt = read_files(r, volume_view(v));
+	if ((f->catalog || f->nothing) && *out_hurt != 0)
+		BAD(r, "%s byte %zu: costs a file", f->path, off);
 	/* What it writes now is undone with the rest. */
 	(void)!volume_close(v);
+	return 0;
+}
+
+/* Whatever the first opening did to the catalog, or to a tail, the second finds the same. */
+static void judge_opening(struct run *r, const struct victim *f, size_t off)
+{
+	unsigned first_hurt, second_hurt;
+	int first = open_once(r, f, off, &first_hurt);
+	int second = open_once(r, f, off, &second_hurt);
+
+	if (first != second || first_hurt != second_hurt)
+		BAD(r, "%s byte %zu%s: opened with %d and files %#x hurt, and then with %d and %#x",
+		    f->path, off, r->older ? ", older catalog" : "", first, first_hurt, second,
+		    second_hurt);
+}
+
+/* With the catalog that the first session left: it knows less of the log than there is. */
+static void put_older_catalog(struct run *r)
+{
+	ground_remove(r->catalog);
+	copy_folder(r->older_catalog, r->catalog);
+}
+
+static void try_opening(struct run *r, struct victim *f, size_t off, uint8_t bit, bool older)
+{
+	restore(r, false);
+	r->older = older;
+	if (older)
+		put_older_catalog(r);
+	if (!f->log) {
+		f->bytes[off] ^= bit;
+		write_victim(f);
+		f->bytes[off] ^= bit;
+	}
+	judge_opening(r, f, off);
+	restore(r, true);
+	f->bytes[off] ^= bit;
+	write_victim(f);
+	f->bytes[off] ^= bit;
 }
 
 static void flip(struct run *r, struct victim *f, size_t off)
@@ -418,19 +466,11 @@ static void flip(struct run *r, struct victim *f, size_t off)
 		if (is_data(r, f, off))
 			judge_data(r, f, off, hurt);
 	}
-	if (r->flips % 4 == 0 || f->catalog) {
-		restore(r, false);
-		if (!f->log) {
-			f->bytes[off] ^= bit;
-			write_victim(f);
-			f->bytes[off] ^= bit;
-		}
-		judge_opening(r, f, off);
-		restore(r, true);
-		f->bytes[off] ^= bit;
-		write_victim(f);
-		f->bytes[off] ^= bit;
-	}
+	if (r->flips % 4 == 0 || f->catalog)
+		try_opening(r, f, off, bit, false);
+	/* A byte of the catalog that is newer is none of the older one's. */
+	if (r->flips % 4 == 2 && !f->catalog)
+		try_opening(r, f, off, bit, true);
 	if (f->log)
 		judge_healing(r, f, off);
 	write_victim(f);
@@ -474,7 +514,6 @@ int main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct run *r = calloc(1, sizeof(*r));
-	char command[3 * GROUND_PATH];
 	bool well;
 	int opt;
 
@@ -499,13 +538,13 @@ int main(int argc, char **argv)
 	ground_folder(r->base);
 	ground_path(r->dir, r->base, "volume");
 	ground_path(r->good, r->base, "good");
+	ground_path(r->catalog, r->dir, "catalog");
+	ground_path(r->older_catalog, r->base, "older");
 	printf("rot: seed %llu\n", (unsigned long long)r->seed);
 	fflush(stdout);
 	if (make(r) < 0)
 		ground_die("no volume to begin with");
-	snprintf(command, sizeof(command), "cp -r '%s' '%s'", r->dir, r->good);
-	if (system(command) != 0)
-		ground_die("no copy");
+	copy_folder(r->dir, r->good);
 	take_victims(r);
 	well = run_flips(r);
 	ground_remove(r->base);
