@@ -497,6 +497,24 @@ Test(catalog, journal_is_empty)
 		fclose(f);
 }
 
+/* From a number that no head has, and from the greatest that there is. */
+Test(catalog, heads_from_the_greatest_number)
+{
+	struct catalog *c = open_or_fail(CATALOG_WRITE);
+	struct head_ref ref;
+	uint64_t next = 3;
+
+	for (unsigned i = 1; i < 4; i++)
+		cr_assert_eq(add(c, i, 2), 0);
+	cr_assert_eq(catalog_heads(c, 3, count, &next), 0);
+	cr_assert_eq(next, 4, "the newest is shown");
+	cr_assert_eq(catalog_heads(c, 4, count, &next), 0);
+	cr_assert_eq(catalog_heads(c, UINT64_MAX, count, &next), 0);
+	cr_assert_eq(next, 4);
+	cr_assert_eq(catalog_head(c, UINT64_MAX, &ref), -ERR_ABSENT);
+	catalog_close(c);
+}
+
 struct names {
 	char text[2048];
 	unsigned stop_at, n;

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 TestSuite(vault, .init = fix_set_up, .fini = fix_tear_down, .timeout = 300);
@@ -295,6 +296,34 @@ Test(vault, lists_and_locks)
 	cr_expect_eq(vault_find(vault, unknown, &none), -ERR_NO_VOLUME);
 	cr_expect_eq(vault_open(dir, &second), -ERR_LOCKED);
 	cr_expect_lt(vault_open("/proc/nowhere/store", &second), 0);
+}
+
+struct greatest {
+	unsigned n;
+	bool seen;
+};
+
+static int see_greatest(void *ctx, const uint8_t id[VOLUME_ID_LEN])
+{
+	static const uint8_t greatest[VOLUME_ID_LEN] = {[0 ... VOLUME_ID_LEN - 1] = 0xff};
+	struct greatest *g = ctx;
+
+	g->n++;
+	g->seen = g->seen || memcmp(id, greatest, VOLUME_ID_LEN) == 0;
+	return 0;
+}
+
+/* The listing of volumes ends, and has the one with the greatest number. */
+Test(vault, lists_the_greatest_id)
+{
+	struct greatest g = {0};
+	char path[600];
+
+	snprintf(path, sizeof(path), "%s/ffffffffffffffffffffffffffffffff", dir);
+	cr_assert_eq(mkdir(path, 0700), 0);
+	cr_assert_eq(vault_list(vault, see_greatest, &g), 0);
+	cr_assert(g.seen);
+	cr_assert_eq(g.n, 2);
 }
 
 /* A folder that looks like a volume of ${who}'s. */
