@@ -103,7 +103,8 @@ static void list_folder(unsigned max)
 
 	do {
 		o.taken = 0;
-		cr_assert_eq(view_readdir(volume_view(v), folder, o.cookie, true, take_some, &o), 0);
+		cr_assert_eq(view_readdir(volume_view(v), folder, o.cookie, true, take_some, &o),
+			     0);
 		cr_assert_lt(rounds++, NAMES + 4, "it does not end");
 	} while (o.taken > 0);
 	for (unsigned i = 0; i < NAMES; i++)
