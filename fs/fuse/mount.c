@@ -13,10 +13,12 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "clock.h"
 #include "complain.h"
 #include "embassy_dir.h"
 #include "err.h"
 #include "past.h"
+#include "relinked.h"
 #include "seeks.h"
 #include "slots.h"
 #include "source.h"
@@ -230,6 +232,9 @@ int mount_init(struct mount *m)
 	if (rc == 0 && m->volume)
 		rc = unwritten_new(m->heir->take_over, &m->unwritten);
 	if (rc == 0 && m->volume)
+		rc = relinked_new(m->heir->take_over ? clock_mono_ns() + RELINKED_NS : 0,
+				  &m->relinked);
+	if (rc == 0 && m->volume)
 		rc = tell_new(&tell, &m->tell);
 	if (rc == 0 && m->volume)
 		rc = unnamed_new(&unnamed, &m->unnamed);
@@ -254,6 +259,7 @@ void mount_release(struct mount *m)
 	unnamed_free(m->unnamed);
 	tell_free(m->tell);
 	unwritten_free(m->unwritten);
+	relinked_free(m->relinked);
 	syncs_free(m->syncs);
 	walks_free(m->walks);
 	slots_free(m->slots);
@@ -262,6 +268,7 @@ void mount_release(struct mount *m)
 	m->unnamed = NULL;
 	m->tell = NULL;
 	m->unwritten = NULL;
+	m->relinked = NULL;
 	m->syncs = NULL;
 	m->walks = NULL;
 	m->slots = NULL;
@@ -376,7 +383,9 @@ double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct sta
 	if (head != 0)
 		return stat_for_past(m, a, out);
 	if (!may_be_unwritten(m, a, head))
-		return TIMEOUT_LONG_S;
+		return m->relinked && relinked_is(m->relinked, a->ino, clock_mono_ns())
+			       ? 0
+			       : TIMEOUT_LONG_S;
 	out->st_blocks = BLOCKS_UNWRITTEN;
 	return 0;
 }

@@ -34,6 +34,7 @@
 
 struct embassy_dir;
 struct heir;
+struct relinked;
 struct replicator;
 struct seek;
 struct seeks;
@@ -77,6 +78,7 @@ struct mount {
 	struct tell *tell;	     /* live only */
 	struct unnamed *unnamed;     /* live only */
 	struct unwritten *unwritten; /* live only */
+	struct relinked *relinked;   /* live only */
 	struct syncs *syncs;	     /* live only */
 	struct seeks *seeks;	     /* live only */
 	struct embassy_dir *embassy;

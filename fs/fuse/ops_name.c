@@ -18,8 +18,10 @@
 #include "mount.h"
 
 #include "acl.h"
+#include "clock.h"
 #include "embassy_dir.h"
 #include "inflight.h"
+#include "relinked.h"
 #include "slots.h"
 #include "unnamed.h"
 #include "unwritten.h"
@@ -225,23 +227,41 @@ void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
 	reply_entry(req, m, &e, -1);
 }
 
-/* The inode that is left without a name if ${name} goes, or 0. */
-static int last_name_of(struct mount *m, uint64_t parent, const char *name, uint64_t *out_ino)
+/* The inode of a name that is about to go, and whether that is its last one.  0: none. */
+struct going {
+	uint64_t ino;
+	bool last;
+};
+
+static int about_to_go(struct mount *m, uint64_t parent, const char *name, struct going *out)
 {
 	struct attr a;
 	int rc = view_lookup(m->view, parent, name, &a);
 
-	*out_ino = 0;
-	if (rc == 0 && (S_ISDIR(a.mode) || a.nlink <= 1))
-		*out_ino = a.ino;
-	return rc;
+	*out = (struct going){0};
+	if (rc < 0)
+		return rc;
+	*out = (struct going){.ino = a.ino, .last = S_ISDIR(a.mode) || a.nlink <= 1};
+	if (!out->last)
+		relinked_add(m->relinked, a.ino, clock_mono_ns());
+	return 0;
+}
+
+/* It has gone; before the answer. */
+static void has_gone(struct mount *m, const struct going *g)
+{
+	if (g->last)
+		unnamed_add(m->unnamed, g->ino);
+	else if (g->ino != 0)
+		relinked_add(m->relinked, g->ino, clock_mono_ns());
 }
 
 static void remove_name(fuse_req_t req, uint64_t parent, const char *name,
 			int (*remove)(struct volume *v, uint64_t parent, const char *name))
 {
 	struct mount *m = mount_of(req);
-	uint64_t ino, last;
+	struct going going;
+	uint64_t ino;
 	int rc = embassy_is_name(parent, name) ? -EPERM : place_for_change(m, parent, &ino);
 
 	/* What is left without a name was found among the orphans. */
@@ -250,11 +270,11 @@ static void remove_name(fuse_req_t req, uint64_t parent, const char *name,
 		return;
 	}
 	if (rc == 0)
-		rc = last_name_of(m, ino, name, &last);
+		rc = about_to_go(m, ino, name, &going);
 	if (rc == 0)
 		rc = remove(m->volume, ino, name);
-	if (rc == 0 && last != 0)
-		unnamed_add(m->unnamed, last);
+	if (rc == 0)
+		has_gone(m, &going);
 	reply_rc(req, parent, rc);
 }
 
@@ -275,7 +295,8 @@ static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t paren
 		       uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	struct caller caller = {.uid = c->uid, .gid = c->gid};
-	uint64_t from, to, last = 0;
+	struct going going = {0};
+	uint64_t from, to;
 	int rc = place_for_change(m, parent, &from);
 
 	if (rc == 0)
@@ -289,7 +310,7 @@ static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t paren
 	if (inflight_steps() > 0)
 		return 0;
 	if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))) {
-		rc = last_name_of(m, to, new_name, &last);
+		rc = about_to_go(m, to, new_name, &going);
 		if (rc < 0 && rc != -ENOENT)
 			return rc;
 	}
@@ -298,8 +319,8 @@ static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t paren
 	 * Two names of one inode: a rename between them does nothing, and the inode keeps its
 	 * name.
 	 */
-	if (rc == 0 && last != 0)
-		unnamed_add(m->unnamed, last);
+	if (rc == 0)
+		has_gone(m, &going);
 	return rc;
 }
 
