@@ -17,6 +17,7 @@
 #include "process.h"
 #include "rpc.h"
 #include "secret.h"
+#include "storage_folder.h"
 #include "units.h"
 #include "vault.h"
 #include "when.h"
@@ -196,6 +197,7 @@ static void warn_daily(const char *tls_dir, uint64_t *warned_ns)
 /* Each tick: close what nobody uses; what it took goes back to the system, which wire_setup() has malloc keep. */
 static void rest(struct vault *vault)
 {
+	vault_renew(vault);
 	if (vault_rest(vault, IDLE_NS) > 0)
 		malloc_trim(0);
 	msg_left_out();
@@ -241,11 +243,15 @@ static int serve(const struct options *o, const struct rpc *rpc, struct vault *v
 static int run(const struct options *o, const sigset_t *signals)
 {
 	struct rpc_config cfg = {.listen = o->listen, .tls_dir = o->tls_dir};
+	struct storage_pool *pool;
 	struct vault *vault;
 	struct rpc *rpc;
 	int rc;
 
-	rc = vault_open(o->store, &vault);
+	rc = storage_folder_open(o->store, &pool);
+	if (rc < 0)
+		return rc;
+	rc = vault_open(pool, &vault);
 	if (rc < 0)
 		return rc;
 	cfg.vault = vault;

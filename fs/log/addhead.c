@@ -208,7 +208,7 @@ void log_note_newest(struct log *log, bool at_end)
 	const struct head_ref ref = {h->number, h->pos, h->stored_len, h->time_ns};
 
 	if (at_end ? h->number > log->noted.number : newest_is_due(&log->noted, &ref))
-		newest_note(&log->noted, log->volume_dir, log->params, store_storage(log->store), &ref);
+		newest_note(&log->noted, log->params, store_storage(log->store), &ref);
 }
 
 int log_add_head(struct log *log, struct head *h)

@@ -80,9 +80,9 @@ static int last_of_kind(struct catalog *c, const uint8_t *key, size_t len, uint8
 
 static int put_about(struct catalog *c, const uint8_t about[ABOUT_LEN])
 {
-	struct kv_batch *b = kv_batch_new();
+	struct kv_batch *b = kv_batch_new(c->kv);
 
-	kv_batch_put(b, "V", 1, about, ABOUT_LEN);
+	kv_batch_put(c->kv, b, "V", 1, about, ABOUT_LEN);
 	return kv_batch_write(c->kv, b);
 }
 
@@ -120,29 +120,40 @@ static char *folder_of(const char *volume_dir)
 	return asprintf(&dir, "%s/catalog", volume_dir) < 0 ? NULL : dir;
 }
 
-int catalog_open(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN], enum catalog_mode mode,
-		 struct catalog **out)
+int catalog_open_in(struct kv *kv, const uint8_t id[VOLUME_ID_LEN], enum catalog_mode mode,
+		    struct catalog **out)
 {
-	char *dir = folder_of(volume_dir);
-	struct catalog *c;
-	int rc;
+	struct catalog *c = calloc(1, sizeof(*c));
+	int rc = -ENOMEM;
 
-	if (!dir)
-		return -ENOMEM;
-	c = calloc(1, sizeof(*c));
-	rc = c ? kv_open(dir, mode == CATALOG_WRITE, &c->kv) : -ENOMEM;
-	free(dir);
-	if (rc == 0) {
-		c->mode = mode;
-		memcpy(c->id, id, VOLUME_ID_LEN);
-		rc = check_about(c);
+	if (!c) {
+		kv_close(kv);
+		return rc;
 	}
+	c->kv = kv;
+	c->mode = mode;
+	memcpy(c->id, id, VOLUME_ID_LEN);
+	rc = check_about(c);
 	if (rc < 0) {
 		catalog_close(c);
 		return rc;
 	}
 	*out = c;
 	return 0;
+}
+
+int catalog_open(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN], enum catalog_mode mode,
+		 struct catalog **out)
+{
+	char *dir = folder_of(volume_dir);
+	struct kv *kv;
+	int rc;
+
+	if (!dir)
+		return -ENOMEM;
+	rc = kv_open(dir, mode == CATALOG_WRITE, &kv);
+	free(dir);
+	return rc < 0 ? rc : catalog_open_in(kv, id, mode, out);
 }
 
 void catalog_close(struct catalog *c)
@@ -189,10 +200,10 @@ int catalog_reopen(struct catalog *c)
 
 int catalog_set_whole(struct catalog *c)
 {
-	struct kv_batch *b = kv_batch_new();
+	struct kv_batch *b = kv_batch_new(c->kv);
 
 	assert(c->mode == CATALOG_WRITE);
-	kv_batch_put(b, "W", 1, "", 0);
+	kv_batch_put(c->kv, b, "W", 1, "", 0);
 	return kv_batch_write_durable(c->kv, b);
 }
 
@@ -354,16 +365,23 @@ static int load_edge(struct catalog *c)
 	return rc;
 }
 
+/* Where tiles are put. */
+struct putting {
+	struct kv *kv;
+	struct kv_batch *batch;
+};
+
 static int put_tile(void *ctx, unsigned level, uint64_t index, const struct tile *t)
 {
+	const struct putting *to = ctx;
 	uint8_t key[TILE_KEY_LEN];
 
 	tile_key(level, index, key);
-	kv_batch_put(ctx, key, sizeof(key), t->hash, (size_t)t->n * HASH_LEN);
+	kv_batch_put(to->kv, to->batch, key, sizeof(key), t->hash, (size_t)t->n * HASH_LEN);
 	return 0;
 }
 
-static void put_head(struct kv_batch *b, const struct head *h)
+static void put_head(const struct putting *to, const struct head *h)
 {
 	uint8_t number[NUMBER_KEY_LEN], time[TIME_KEY_LEN], value[HEAD_VALUE_LEN];
 
@@ -372,8 +390,8 @@ static void put_head(struct kv_batch *b, const struct head *h)
 	put_le64(value, h->pos);
 	put_le32(value + 8, h->stored_len);
 	put_le64(value + 12, (uint64_t)h->time_ns);
-	kv_batch_put(b, number, sizeof(number), value, sizeof(value));
-	kv_batch_put(b, time, sizeof(time), "", 0);
+	kv_batch_put(to->kv, to->batch, number, sizeof(number), value, sizeof(value));
+	kv_batch_put(to->kv, to->batch, time, sizeof(time), "", 0);
 }
 
 static bool follows(const struct catalog *c, const struct head *h, size_t n_leaves)
@@ -387,7 +405,7 @@ int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*le
 		     size_t n_leaves)
 {
 	struct tile_io io = {.put = put_tile};
-	struct kv_batch *b;
+	struct putting to = {.kv = c->kv};
 	int rc = 0;
 
 	assert(c->mode == CATALOG_WRITE);
@@ -405,11 +423,12 @@ int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*le
 
 	/* Until the batch is written, the edge is ahead of what the catalog holds. */
 	c->edge_known = false;
-	io.ctx = b = kv_batch_new();
+	to.batch = kv_batch_new(c->kv);
+	io.ctx = &to;
 	rc = tile_append(&c->edge, leaves, n_leaves, &io);
 	assert(rc == 0); /* put_tile() cannot fail */
-	put_head(b, h);
-	rc = kv_batch_write(c->kv, b);
+	put_head(&to, h);
+	rc = kv_batch_write(c->kv, to.batch);
 	if (rc < 0)
 		return rc;
 	c->newest = (struct head_ref){h->number, h->pos, h->stored_len, h->time_ns};
@@ -439,8 +458,8 @@ int catalog_put_cursor(struct catalog *c, const char *name, const void *value, s
 	assert(c->mode == CATALOG_WRITE);
 	if (rc < 0)
 		return rc;
-	b = kv_batch_new();
-	kv_batch_put(b, key, key_len, value, len);
+	b = kv_batch_new(c->kv);
+	kv_batch_put(c->kv, b, key, key_len, value, len);
 	return kv_batch_write(c->kv, b);
 }
 

@@ -26,6 +26,7 @@
 
 struct catalog;
 struct head;
+struct kv;
 struct storage;
 struct params;
 
@@ -50,6 +51,13 @@ MUST_CHECK int catalog_open(const char *volume_dir, const uint8_t id[VOLUME_ID_L
 			    enum catalog_mode mode, struct catalog **out);
 void catalog_close(struct catalog *c);
 MUST_CHECK int catalog_refresh(struct catalog *c);
+
+/*
+ * catalog_open_in(kv, id, mode, out): the same in ${kv}, which it takes, also when it fails.
+ * Returns as catalog_open().
+ */
+MUST_CHECK int catalog_open_in(struct kv *kv, const uint8_t id[VOLUME_ID_LEN],
+			       enum catalog_mode mode, struct catalog **out);
 
 /*
  * catalog_reopen(c): after a write to it failed (CATALOG_WRITE), which shuts RocksDB for good: open

@@ -138,7 +138,7 @@ static void find_known(struct cut *c)
 	struct head_ref ref;
 	struct head noted;
 
-	newest_known(c->cfg->dir, c->cfg->params, &noted);
+	newest_known(c->cfg->params, store_storage(c->store), &noted);
 	know_of(c, noted.number, noted.time_ns);
 	if (catalog_open(c->cfg->dir, c->cfg->params->id, CATALOG_READ, &catalog) < 0)
 		return;
@@ -219,7 +219,7 @@ static int cut_off(struct cut *c)
 	if (rc == 0)
 		rc = cut_segments(c);
 	if (rc == 0)
-		newest_note(&n, c->cfg->dir, c->cfg->params, store_storage(c->store), &ref);
+		newest_note(&n, c->cfg->params, store_storage(c->store), &ref);
 	return rc;
 }
 

@@ -2,8 +2,8 @@
 #define KV_H_
 
 /*
- * Ordered keys and values in a folder: as much of RocksDB as the catalog needs, and the
- * one place that includes it.  Keys are ordered by memcmp().  Writes are not synced but where it is
+ * Ordered keys and values: as much as the catalog needs.  kv_rocks.c keeps them in a folder, by RocksDB,
+ * and is the one place that includes it; others: kv_ops.h.  Keys are ordered by memcmp().  Writes are not synced but where it is
  * said: a kill loses none of them, a power cut may lose the newest, whole batches at a time.
  */
 
@@ -58,13 +58,16 @@ MUST_CHECK int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t o
  */
 MUST_CHECK int kv_remove(const char *dir);
 
-/* Changes that become visible all at once, or not at all.  kv_batch_new() never returns NULL. */
-struct kv_batch *kv_batch_new(void);
-void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value,
-		  size_t len);
+/*
+ * Changes that become visible all at once, or not at all.  kv_batch_new(kv): for a write to ${kv}; NULL
+ * stands for one that there was no memory for, and is refused by the write.
+ */
+struct kv_batch *kv_batch_new(struct kv *kv);
+void kv_batch_put(struct kv *kv, struct kv_batch *b, const void *key, size_t key_len,
+		  const void *value, size_t len);
 /*
  * kv_batch_write(kv, b): takes ${b}.  kv_batch_write_durable(): and no power cut loses it, nor what
- * was written before it.  Any thread.  Return 0, -ENOSPC, -EIO, -ERR_DAMAGED.
+ * was written before it.  Any thread.  Return 0, -ENOSPC, -EIO, -ENOMEM, -ERR_DAMAGED.
  */
 MUST_CHECK int kv_batch_write(struct kv *kv, struct kv_batch *b);
 MUST_CHECK int kv_batch_write_durable(struct kv *kv, struct kv_batch *b);

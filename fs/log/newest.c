@@ -27,7 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NEWEST_FILE "newest-head"
+#define NEWEST_FILE STORAGE_NOTE
 
 static char *path_of(const char *volume_dir)
 {
@@ -47,8 +47,7 @@ bool newest_is_due(const struct newest *n, const struct head_ref *ref)
 }
 
 /* The head's block, judged; only its note is written. */
-static int write_note(const char *path, const struct params *params, struct storage *st,
-		      const struct head_ref *ref)
+static int write_note(const struct params *params, struct storage *st, const struct head_ref *ref)
 {
 	uint8_t *block;
 	struct head h;
@@ -64,26 +63,23 @@ static int write_note(const char *path, const struct params *params, struct stor
 	if (rc == 0)
 		rc = head_judge(params, ref->pos, block, ref->stored_len, &h);
 	if (rc == 0)
-		rc = file_replace(AT_FDCWD, path, block + FRAME_LEN, h.stored_len - FRAME_LEN,
-				  0600);
+		rc = storage_put_note(st, block + FRAME_LEN, h.stored_len - FRAME_LEN);
 	free(block);
 	return rc;
 }
 
-void newest_note(struct newest *n, const char *volume_dir, const struct params *params,
-		 struct storage *st, const struct head_ref *ref)
+void newest_note(struct newest *n, const struct params *params, struct storage *st,
+		 const struct head_ref *ref)
 {
-	char *path = path_of(volume_dir);
-	int rc = path ? write_note(path, params, st, ref) : -ENOMEM;
+	int rc = write_note(params, st, ref);
 
 	/* A full disk is told where it matters. */
 	if (rc < 0 && rc != -ENOSPC && rc != -EDQUOT)
 		msg_event(MSG_WARN, "newest-head-unwritten",
-			  "%s/" NEWEST_FILE ": head %llu can't be written down: %s", volume_dir,
+			  "%s/" NEWEST_FILE ": head %llu can't be written down: %s", st->name,
 			  (unsigned long long)ref->number, err_detail(rc));
 	if (rc < 0)
 		err_forget(rc);
-	free(path);
 	*n = (struct newest){.number = ref->number, .pos = ref->pos, .at_ns = clock_mono_ns()};
 }
 
@@ -98,24 +94,22 @@ int newest_forget(const char *volume_dir)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-void newest_known(const char *volume_dir, const struct params *params, struct head *out)
+void newest_known(const struct params *params, struct storage *st, struct head *out)
 {
-	char *path = path_of(volume_dir);
 	void *note = NULL;
 	size_t len = 0;
-	int rc = path ? file_read_all(AT_FDCWD, path, HEAD_NOTE_MAX, &note, &len) : -ENOMEM;
+	int rc = storage_get_note(st, HEAD_NOTE_MAX, &note, &len);
 
 	if (rc == 0)
 		rc = head_judge_note(params, note, len, out);
 	if (rc < 0)
 		memset(out, 0, sizeof(*out));
 	/* A reader who may not look is no fault. */
-	if (rc < 0 && rc != -ENOENT && rc != -EACCES)
+	if (rc < 0 && rc != -ERR_ABSENT && rc != -EACCES)
 		msg_event(MSG_WARN, "newest-head-unreadable",
 			  "%s/" NEWEST_FILE ": it tells nothing: %s; it is written anew in time",
-			  volume_dir, err_detail(rc));
+			  st->name, err_detail(rc));
 	if (rc < 0)
 		err_forget(rc);
 	free(note);
-	free(path);
 }

@@ -35,20 +35,20 @@ struct newest {
 bool newest_is_due(const struct newest *n, const struct head_ref *ref);
 
 /*
- * newest_note(n, volume_dir, params, st, ref): write down the head ${ref}, which is durable in the log
+ * newest_note(n, params, st, ref): write down the head ${ref}, which is durable in the log
  * of ${st}, in the place of what is there, durably; ${n} is it then.  A failure is told, once in
  * NEWEST_EVERY_NS, and harms nobody but who loses segments and catalog before the next.
  */
-void newest_note(struct newest *n, const char *volume_dir, const struct params *params,
-		 struct storage *st, const struct head_ref *ref);
+void newest_note(struct newest *n, const struct params *params, struct storage *st,
+		 const struct head_ref *ref);
 
 /* newest_forget(volume_dir): nothing is known.  Returns 0, durable, also if there is none; or -errno. */
 MUST_CHECK int newest_forget(const char *volume_dir);
 
 /*
- * newest_known(volume_dir, params, out): the head that is written down; its number is 0 if there is
+ * newest_known(params, st, out): the head that is written down; its number is 0 if there is
  * none, or nothing that can be read and is a head of ${params}' volume, which is warned of.
  */
-void newest_known(const char *volume_dir, const struct params *params, struct head *out);
+void newest_known(const struct params *params, struct storage *st, struct head *out);
 
 #endif /* !NEWEST_H_ */

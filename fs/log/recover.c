@@ -232,7 +232,7 @@ static int walk(struct recovery *r, struct log_tail *tail)
 	int rc;
 
 	tail->dropped_bytes = 0;
-	newest_known(r->cfg->volume_dir, r->cfg->params, &noted);
+	newest_known(r->cfg->params, store_storage(r->store), &noted);
 	rc = store_last(r->store, &r->last);
 	if (rc == -ERR_ABSENT)
 		return tail_check_noted(store_storage(r->store), &noted, 0);

@@ -374,7 +374,8 @@ static int open_folder(const char *volume_dir, bool partial, struct source **out
 	pthread_mutex_init(&f->mu, NULL);
 	rc = store_open(volume_dir, false, &f->store);
 	/* First, since a live writer goes on: what it says now is in what is looked at after it. */
-	newest_known(volume_dir, &f->params, &noted);
+	if (rc == 0)
+		newest_known(&f->params, store_storage(f->store), &noted);
 	if (rc == 0)
 		rc = find_catalog(f, volume_dir);
 	if (rc == 0 && !partial)

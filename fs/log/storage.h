@@ -38,8 +38,9 @@
  *  4. A call that fails with -ENOSPC or -EIO may succeed later; none waits for ever: a back end that
  *     can hang has deadlines of its own, and says -EIO.
  *
- * Threads: read(), hint(), size(), next(), last(), space() and get_conf() any, at any time.  All else:
- * one at a time for each storage, in whatever threads.  Details (err_say()): where they are said
+ * Threads: read(), hint(), size(), next(), last(), space(), get_conf() and get_leaves() any, at any
+ * time; put_conf() one at a time, beside any other.  All else: one at a time for each storage, in
+ * whatever threads.  Details (err_say()): where they are said
  * below; otherwise the caller adds what it was doing.
  */
 
@@ -55,6 +56,9 @@ struct storage_pool;
 
 /* What write() is given begins and ends at multiples of this, so that it can pass a page cache by. */
 #define STORAGE_PAGE ((size_t)4096)
+
+/* How messages call what put_note() keeps. */
+#define STORAGE_NOTE "newest-head"
 
 /* How often a pool's leases are renewed, and how long one may go without. */
 #define STORAGE_RENEW_MS 5000u
@@ -111,8 +115,9 @@ struct storage_ops {
 
 	/*
 	 * take(st): become the one writer, with a new epoch that is greater than all before, durable.
-	 * Again by the holder: after any error of a call below, before it goes on.  The pool's renew()
-	 * keeps it.  Until it was called, nothing below may be.
+	 * What a mend() before it left is durable then.  Again by the holder: after any error of
+	 * create(), write(), drain(), truncate() or remove(), before it goes on.  The pool's renew() keeps
+	 * it.  Until it was called, nothing below may be.
 	 * Returns 0; -ERR_LOCKED, with a detail, if another holds the lease and renews it; -EIO.
 	 */
 	int (*take)(struct storage *st);
@@ -190,6 +195,16 @@ struct storage_ops {
 	 * an earlier one left.
 	 */
 	int (*mend)(struct storage *st, const struct storage_piece *pieces, size_t n);
+
+	/*
+	 * put_note(st, bytes, len): what is to be known of the newest head beside segments and index,
+	 * where no commits are kept (newest.h): a few hundred bytes, replaced whole, durable on return.
+	 * Returns 0; -errno: it is the one or the other.
+	 * get_note(st, max, out, out_len): the same, in malloc memory that the caller frees.  Any thread.
+	 * Returns 0; -ERR_ABSENT: there is none; -EFBIG; -ENOMEM; -errno.
+	 */
+	int (*put_note)(struct storage *st, const void *bytes, size_t len);
+	int (*get_note)(struct storage *st, size_t max, void **out, size_t *out_len);
 
 	/* ---- bytes that are gone ---- */
 
@@ -373,6 +388,16 @@ MUST_CHECK static inline int storage_put_conf(struct storage *st, const void *ol
 MUST_CHECK static inline int storage_mend(struct storage *st, const struct storage_piece *pieces, size_t n)
 {
 	return st->ops->mend(st, pieces, n);
+}
+
+MUST_CHECK static inline int storage_put_note(struct storage *st, const void *bytes, size_t len)
+{
+	return st->ops->put_note(st, bytes, len);
+}
+
+MUST_CHECK static inline int storage_get_note(struct storage *st, size_t max, void **out, size_t *out_len)
+{
+	return st->ops->get_note(st, max, out, out_len);
 }
 
 MUST_CHECK static inline int storage_put_leaves(struct storage *st, uint64_t number, const void *bytes, size_t len)

@@ -62,13 +62,6 @@ static int door_space(struct storage *s, uint64_t *out_bytes)
 	return file_free_space(store_of(s)->volume_fd, out_bytes);
 }
 
-/* The lock of the pool, or of whoever opened the store, is the lease. */
-static int door_take(struct storage *s)
-{
-	store_of(s)->unsynced = 0;
-	return 0;
-}
-
 static int door_newest(struct storage *s, struct storage_commit *out)
 {
 	(void)s;
@@ -116,12 +109,21 @@ static int door_write(struct storage *s, uint64_t pos, const void *bytes, size_t
 
 static int door_truncate(struct storage *s, uint64_t number, uint64_t len)
 {
-	return store_truncate(store_of(s), number, len);
+	struct store *st = store_of(s);
+	int rc = store_truncate(st, number, len);
+
+	if (rc == 0 && st->unsynced == number + 1)
+		st->unsynced = 0;
+	return rc;
 }
 
 static int door_remove(struct storage *s, uint64_t number)
 {
-	return store_remove(store_of(s), number);
+	struct store *st = store_of(s);
+
+	if (st->unsynced == number + 1)
+		st->unsynced = 0;
+	return store_remove(st, number);
 }
 
 /* What is stored: 1 if it is ${text}, 0 if not. */
@@ -169,22 +171,47 @@ static int write_pieces(struct store *st, const struct storage_piece *pieces, si
 	return rc;
 }
 
+static int settle_noted(struct store *st)
+{
+	int rc = st->noted ? store_settle_noted(st) : 0;
+
+	if (rc == 0)
+		st->noted = false;
+	return rc;
+}
+
+/* The lock of the pool, or of whoever opened the store, is the lease. */
+static int door_take(struct storage *s)
+{
+	store_of(s)->unsynced = 0;
+	return settle_noted(store_of(s));
+}
+
 static int door_mend(struct storage *s, const struct storage_piece *pieces, size_t n)
 {
 	struct store *st = store_of(s);
-	int rc = st->noted ? store_settle_noted(st) : 0;
+	int rc = settle_noted(st);
 
-	if (rc < 0)
+	if (rc < 0 || n == 0)
 		return rc;
-	st->noted = false;
-	if (n == 0)
-		return 0;
 	rc = write_pieces(st, pieces, n);
 	if (rc == 0)
 		rc = store_unnote(st);
 	if (rc == 0)
 		st->noted = false;
 	return rc;
+}
+
+static int door_put_note(struct storage *s, const void *bytes, size_t len)
+{
+	return file_replace(store_of(s)->volume_fd, STORAGE_NOTE, bytes, len, 0600);
+}
+
+static int door_get_note(struct storage *s, size_t max, void **out, size_t *out_len)
+{
+	int rc = file_read_all(store_of(s)->volume_fd, STORAGE_NOTE, max, out, out_len);
+
+	return rc == -ENOENT ? -ERR_ABSENT : rc;
 }
 
 static void leaves_name(uint64_t number, char out[LEAVES_NAME_LEN])
@@ -263,6 +290,8 @@ const struct storage_ops storage_folder_ops = {
 	.remove = door_remove,
 	.put_conf = door_put_conf,
 	.mend = door_mend,
+	.put_note = door_put_note,
+	.get_note = door_get_note,
 	.put_leaves = door_put_leaves,
 	.get_leaves = door_get_leaves,
 	.punch = door_punch,

@@ -410,7 +410,7 @@ int check_log(struct check *c)
 	p->random |= 1;
 	p->plain = secret_alloc(BLOCK_PLAIN_MAX);
 	/* First, lest a writer goes on meanwhile. */
-	newest_known(c->cfg->dir, &c->params, &p->noted);
+	newest_known(&c->params, store_storage(c->store), &p->noted);
 	rc = p->plain ? store_last(c->store, &p->last_segment) : -ENOMEM;
 	if (rc == -ERR_ABSENT)
 		rc = err_say(-ERR_DAMAGED,

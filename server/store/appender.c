@@ -27,12 +27,11 @@
 
 #include "clock.h"
 #include "err.h"
-#include "file.h"
 #include "frame.h"
 #include "huge.h"
 #include "msg.h"
 #include "scan.h"
-#include "store.h"
+#include "storage.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -77,7 +76,7 @@ static int load(struct appender *a)
 
 	pthread_rwlock_rdlock(&c->gate);
 	if (c->catalog)
-		rc = history_resume(&a->history, c->catalog, store_storage(c->store));
+		rc = history_resume(&a->history, c->catalog, c->storage);
 	pthread_rwlock_unlock(&c->gate);
 	if (rc < 0)
 		return rc;
@@ -89,7 +88,7 @@ static int load(struct appender *a)
 	a->in_segment = a->has_file = a->end % SEGMENT_SIZE != 0;
 	if (a->end == a->base)
 		return 0;
-	return store_read(c->store, a->base, (size_t)(a->end - a->base), a->mem);
+	return storage_read(c->storage, a->base, (size_t)(a->end - a->base), a->mem);
 }
 
 static int begin_locked(struct appender *a, const struct appender_opening *o)
@@ -194,7 +193,7 @@ static int judge_bounds(const struct appender *a, size_t len)
 static int judge_space(struct appender *a, size_t len)
 {
 	uint64_t space;
-	int rc = file_free_space(a->copy->dir_fd, &space);
+	int rc = storage_space(a->copy->storage, &space);
 
 	if (rc == 0 && space < APPENDER_RESERVE + (a->end - a->base) + len)
 		rc = -ENOSPC;
@@ -327,7 +326,7 @@ int appender_take(struct appender *a)
 	a->room = 0;
 	appender_check(a);
 	if (rc == 0 && a->end - a->base >= APPENDER_BATCH)
-		rc = appender_write_out(a, false);
+		rc = appender_write_out(a);
 	return rc;
 }
 
@@ -342,6 +341,21 @@ bool appender_is_due(const struct appender *a)
 					 clock_mono_ns() - a->first_head_ns >= APPENDER_COMMIT_NS);
 }
 
+/* Cut off what no committed head covers. */
+static int cut_back(struct appender *a, uint64_t end)
+{
+	int rc;
+
+	/*
+	 * A head whose write to the catalog failed may be in it all the same, and the log must not
+	 * be older than the catalog: recovery finds out, and cuts.
+	 */
+	if (copy_needs_recovery(a->copy))
+		return 0;
+	rc = a->disk_failed ? storage_take(a->copy->storage) : 0;
+	return rc < 0 ? rc : copy_cut(a->copy, end);
+}
+
 void appender_end(struct appender *a)
 {
 	struct copy_stand s;
@@ -350,14 +364,10 @@ void appender_end(struct appender *a)
 	if (!a)
 		return;
 	copy_get_stand(a->copy, &s);
-	/*
-	 * A head whose write to the catalog failed may be in it all the same, and the log must not
-	 * be older than the catalog: recovery finds out, and cuts.
-	 */
-	rc = copy_needs_recovery(a->copy) ? 0 : copy_cut(a->copy, s.end);
+	rc = cut_back(a, s.end);
 	if (rc < 0) {
 		msg_event(MSG_WARN, "cut-failed",
-			  "%s: what follows position %llu could not be cut off: %s", a->copy->dir,
+			  "%s: what follows position %llu could not be cut off: %s", a->copy->name,
 			  (unsigned long long)s.end, err_detail(rc));
 		copy_must_recover(a->copy);
 	}

@@ -75,7 +75,8 @@ bool appender_is_due(const struct appender *a);
 /*
  * appender_commit(a, out): make every verified head, and all below, durable, and serve it.  Sets
  * ${*out} to where the copy stands.
- * Returns 0; -ENOSPC or -EIO with a detail: the copy stands where it stood.
+ * Returns 0; -ENOSPC, -EIO, or -ERR_STALE (another server has taken the volume over), with a detail: the
+ * copy stands where it stood.
  */
 MUST_CHECK int appender_commit(struct appender *a, struct copy_stand *out);
 

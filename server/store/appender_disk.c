@@ -11,7 +11,7 @@
 #include "catalog.h"
 #include "err.h"
 #include "msg.h"
-#include "store.h"
+#include "storage.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,10 +31,18 @@ void appender_check(const struct appender *a)
 static int disk_failed(struct appender *a, int rc)
 {
 	a->failed = a->disk_failed = true;
-	rc = err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
-		     rc == -ENOSPC || rc == -EDQUOT ? "the server's disk is full, make room there"
-						    : "look at the server's disk");
-	msg_event(MSG_ERROR, "disk-failed", "%s: %s", a->copy->dir, err_detail(rc));
+	/* The storage alone knows whether a commit that it called a failure stands. */
+	if (a->copy->keeps_commits)
+		copy_must_recover(a->copy);
+	if (rc == -ERR_STALE)
+		rc = err_say(rc, "position %llu: another server has taken this volume over",
+			     (unsigned long long)a->end);
+	else
+		rc = err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
+			     rc == -ENOSPC || rc == -EDQUOT
+				     ? "the server's disk is full, make room there"
+				     : "look at the server's disk");
+	msg_event(MSG_ERROR, "disk-failed", "%s: %s", a->copy->name, err_detail(rc));
 	return rc;
 }
 
@@ -46,7 +54,7 @@ static int write_pages(struct appender *a)
 
 	if (whole == 0)
 		return 0;
-	rc = store_write(a->copy->store, a->base, a->mem, whole, true);
+	rc = storage_write(a->copy->storage, a->base, a->mem, whole, NULL);
 	if (rc < 0)
 		return disk_failed(a, rc);
 	memmove(a->mem, a->mem + whole, len + a->room - whole);
@@ -54,40 +62,55 @@ static int write_pages(struct appender *a)
 	return 0;
 }
 
-int appender_write_out(struct appender *a, bool all)
+static int need_segment(struct appender *a)
 {
-	size_t part;
+	int rc = a->has_file || a->end == a->base ? 0
+						  : storage_create(a->copy->storage, a->segment);
+
+	if (rc < 0)
+		return disk_failed(a, rc);
+	a->has_file = a->has_file || a->end > a->base;
+	return 0;
+}
+
+/* The last partial page, padded, and with it ${commit} (may be NULL). */
+static int write_rest(struct appender *a, const struct storage_commit *commit)
+{
+	size_t part = (size_t)(a->end - a->base);
+	uint64_t pos = a->base;
 	int rc;
 
-	if (a->end == a->base)
+	if (part == 0 && !commit)
 		return 0;
-	if (!a->has_file) {
-		rc = store_create(a->copy->store, a->segment);
-		if (rc < 0)
-			return disk_failed(a, rc);
-		a->has_file = true;
-	}
-	rc = write_pages(a);
-	part = (size_t)(a->end - a->base);
-	if (rc < 0 || !all || part == 0)
-		return rc;
 	memcpy(a->page, a->mem, part);
 	memset(a->page + part, 0, APPENDER_PAGE - part);
-	rc = store_write(a->copy->store, a->base, a->page, APPENDER_PAGE, true);
+	/* Without a byte to write the commit goes to the segment that it ends in. */
+	if (part == 0)
+		pos = (commit->end - 1) / APPENDER_PAGE * APPENDER_PAGE;
+	rc = storage_write(a->copy->storage, pos, a->page, part > 0 ? APPENDER_PAGE : 0, commit);
 	return rc < 0 ? disk_failed(a, rc) : 0;
+}
+
+int appender_write_out(struct appender *a)
+{
+	int rc = need_segment(a);
+
+	return rc < 0 ? rc : write_pages(a);
 }
 
 int appender_finish_segment(struct appender *a)
 {
-	struct store *st = a->copy->store;
+	struct storage *st = a->copy->storage;
 	int rc;
 
-	rc = appender_write_out(a, true);
+	rc = appender_write_out(a);
+	if (rc == 0)
+		rc = write_rest(a, NULL);
 	if (rc < 0)
 		return rc;
-	rc = store_sync(st, a->segment);
+	rc = storage_drain(st);
 	if (rc == 0)
-		rc = store_truncate(st, a->segment, a->end - segment_start(a->segment));
+		rc = storage_truncate(st, a->segment, a->end - segment_start(a->segment));
 	if (rc < 0)
 		return disk_failed(a, rc);
 	a->in_segment = false;
@@ -121,14 +144,15 @@ static int catalog_heads_now(struct appender *a)
 
 static int make_durable(struct appender *a)
 {
+	const struct head *h = &a->heads[a->n_heads - 1];
+	struct storage_commit commit = {.end = head_end(h), .head = h->number};
 	int rc;
 
-	rc = appender_write_out(a, true);
+	rc = appender_write_out(a);
+	if (rc == 0)
+		rc = write_rest(a, &commit);
 	if (rc < 0)
 		return rc;
-	rc = a->has_file ? store_sync(a->copy->store, a->segment) : 0;
-	if (rc < 0)
-		return disk_failed(a, rc);
 	pthread_rwlock_rdlock(&a->copy->gate);
 	rc = catalog_heads_now(a);
 	pthread_rwlock_unlock(&a->copy->gate);

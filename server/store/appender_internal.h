@@ -7,7 +7,7 @@
 #include "copy_internal.h"
 #include "history.h"
 
-#define APPENDER_PAGE ((size_t)4096)
+#define APPENDER_PAGE STORAGE_PAGE
 #define APPENDER_BATCH ((size_t)4 << 20) /* written at once */
 /* a batch not yet full, and one step */
 #define APPENDER_MEM_LEN (APPENDER_BATCH + APPENDER_DATA_MAX)
@@ -42,12 +42,11 @@ struct appender {
 void appender_check(const struct appender *a);
 
 /*
- * appender_write_out(a, all): write what is below end; with ${all}, the last partial page too,
- * padded with zeros.
- * appender_finish_segment(a): all of it, synced, and the file cut to its exact length.
+ * appender_write_out(a): write the whole pages below end.
+ * appender_finish_segment(a): all of it, durably, and the segment cut to its exact length.
  * Both return 0; -ENOSPC or -EIO, with a detail: nothing is judged or committed from then on.
  */
-MUST_CHECK int appender_write_out(struct appender *a, bool all);
+MUST_CHECK int appender_write_out(struct appender *a);
 MUST_CHECK int appender_finish_segment(struct appender *a);
 
 #endif /* !APPENDER_INTERNAL_H_ */

@@ -2,8 +2,8 @@
 #define COPY_H_
 
 /*
- * The server's copy of one volume: a folder like a home's (volume.conf, log/, catalog/) and the
- * owner's name. Everything below its end is verified and durable; nothing else is ever served.
+ * The server's copy of one volume: volume.conf, the owner's name, the log, and an index of it, in a
+ * storage.  Everything below its end is verified and durable; nothing else is ever served.
  * Sees ciphertext only.
  */
 
@@ -18,6 +18,7 @@
 
 struct buf;
 struct copy;
+struct storage_pool;
 
 /* Where a copy stands: it holds everything below end, whose newest head is head. */
 struct copy_stand {
@@ -29,22 +30,16 @@ struct copy_stand {
 };
 
 /*
- * copy_create(vault_dir, id, text, len, who): make the folder vault_dir/<id> with this volume.conf
- * (verified by the caller), owned by ${who}; there whole or not at all, durably.  Returns 0,
- * -EEXIST, -ENOSPC or -errno.
- */
-MUST_CHECK int copy_create(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], const void *text,
-			   size_t len, const char *who);
-
-/*
- * copy_open(vault_dir, id, out): open vault_dir/<id> and recover it: stand at the catalog's newest
- * head, or rebuild the catalog where it does not fit the log; take in whatever complete verified
- * heads follow; cut off the rest.
- * Returns 0; -ERR_NO_VOLUME; -ERR_DAMAGED, -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail;
+ * copy_open(pool, id, out): open the volume, become its one writer, and recover it: stand where the
+ * storage's newest commit says; or, where it keeps none, at the catalog's newest head, and take in
+ * whatever complete verified heads follow; rebuild the catalog where it does not fit the log; cut off
+ * the rest.
+ * Returns 0; -ERR_NO_VOLUME; -ERR_LOCKED if another server writes to it; -ERR_DAMAGED, -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail;
  * -errno.
  * copy_close(NULL) is a no-op; no other call may be under way.
  */
-MUST_CHECK int copy_open(const char *vault_dir, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
+MUST_CHECK int copy_open(struct storage_pool *pool, const uint8_t id[VOLUME_ID_LEN],
+			 struct copy **out);
 void copy_close(struct copy *c);
 
 /*

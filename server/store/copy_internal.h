@@ -7,20 +7,21 @@
  *   copy           volume.conf in force, owner, stand
  *   copy_lock      the right to write
  *   copy_recover   what is true after a crash
- *   copy_open      creation, opening
+ *   copy_open      opening
+ *   copy_params    replacing volume.conf
  *   copy_read, copy_mend, appender
  */
 
 #include "copy.h"
 #include "newest.h"
 #include "params.h"
+#include "storage.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
 struct catalog;
 struct history;
-struct store;
 
 /* A volume.conf in use; an appender may hold an older one while it is replaced. */
 struct conf {
@@ -31,17 +32,17 @@ struct conf {
 };
 
 /*
- * Lock order: conf_mu, gate, mu.
+ * Lock order: the lock (copy_lock()), conf_mu, gate, mu.
  */
 struct copy {
 	uint8_t id[VOLUME_ID_LEN];
-	char *dir;
+	const char *name; /* for messages; the storage's */
 	/* 1 + a segment whose healed bytes could not be made durable; 0: none.  It is not served. */
 	_Atomic uint64_t unsettled;
-	int dir_fd; /* of dir, to ask for free space */
 	char owner[WHO_MAX];
-	struct newest noted; /* what newest-head says; the holder's of the lock */
-	struct store *store;
+	struct newest noted; /* what is noted of the newest head; the holder's of the lock */
+	struct storage *storage;
+	bool keeps_commits; /* the storage does; else log and catalog tell where the copy stands */
 	pthread_mutex_t conf_mu; /* serialises changes of volume.conf */
 
 	/* Held for reading while the catalog is used, for writing while it is opened anew. */
@@ -67,6 +68,12 @@ struct copy {
  */
 MUST_CHECK int conf_new(const uint8_t id[VOLUME_ID_LEN], const void *text, size_t len,
 			struct conf **out);
+
+/*
+ * copy_put_in_force(c, conf): from now on ${conf}, whose reference is taken, is in force; but not if
+ * what is has a serial as high.  Holds conf_mu.
+ */
+void copy_put_in_force(struct copy *c, struct conf *conf);
 
 /* copy_conf(c): the volume.conf in force, with a reference.  conf_put(NULL) is a no-op. */
 struct conf *copy_conf(struct copy *c);

@@ -9,7 +9,7 @@
  * Invariants:
  *  1. Nothing is written before every block of the request has the leaf hash that the
  *     catalog has for it, and only below the stand's end.
- *  2. What is there and right is not written again, once it is durable (store_note()).
+ *  2. What is there and right is not written again, once it is durable.
  *  3. No stream appends meanwhile: the mending holds the lock.
  */
 
@@ -19,7 +19,7 @@
 #include "err.h"
 #include "frame.h"
 #include "msg.h"
-#include "store.h"
+#include "storage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -52,72 +52,95 @@ static int judge_block(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_
 	return rc;
 }
 
-static int need_segment(struct copy *c, uint64_t number)
-{
-	uint64_t size;
-	int rc = store_size(c->store, number, &size);
+/* The blocks that are to be written. */
+struct wanted {
+	struct storage_piece *pieces; /* owned */
+	size_t n, cap;
+};
 
-	return rc == -ERR_ABSENT ? store_create(c->store, number) : rc;
+static int want(struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
+{
+	size_t cap = w->cap ? 2 * w->cap : 16;
+	void *more;
+
+	if (w->n == w->cap) {
+		more = realloc(w->pieces, cap * sizeof(*w->pieces));
+		if (!more)
+			return -ENOMEM;
+		w->pieces = more;
+		w->cap = cap;
+	}
+	w->pieces[w->n++] = (struct storage_piece){pos, p, len};
+	return 0;
 }
 
 /*
- * Write the block if it is not there.  What is there was durable when it was written first, or when it
- * was mended: settle() sees to that.
+ * Whether the block is there.  What is there was durable when it was written first, or when it was
+ * mended: settle() sees to that.
  */
-static int write_block(struct copy *c, uint64_t pos, const uint8_t *p, size_t len, bool *noted,
-		       uint32_t *out_blocks)
+static int look(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
 {
 	uint8_t *there = malloc(len);
 	int rc;
 
 	if (!there)
 		return -ENOMEM;
-	rc = store_read(c->store, pos, len, there);
-	if (rc == 0 && memcmp(there, p, len) == 0)
-		goto done;
-	rc = need_segment(c, segment_of(pos));
-	if (rc == 0 && !*noted)
-		rc = store_note(c->store, segment_of(pos));
-	*noted = *noted || rc == 0;
-	if (rc == 0)
-		rc = store_write(c->store, pos, p, len, false);
-	if (rc == 0) {
-		++*out_blocks;
-		msg_event(MSG_NOTICE, "volume-mended",
-			  "%s: position %llu: %zu bytes mended by the owner", c->dir,
-			  (unsigned long long)pos, len);
-	}
-done:
+	rc = storage_read(c->storage, pos, len, there);
+	if (rc != 0 || memcmp(there, p, len) != 0)
+		rc = want(w, pos, p, len);
 	free(there);
+	return rc;
+}
+
+static int judge_all(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, size_t len)
+{
+	size_t n = 0;
+	int rc = 0;
+
+	for (size_t at = 0; rc == 0 && at < len; at += n, leaf++)
+		rc = judge_block(c, pos + at, leaf, p + at, len - at, &n);
+	return rc;
+}
+
+static int look_at_all(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
+{
+	struct frame f;
+	size_t n = 0;
+	int rc = 0;
+
+	for (size_t at = 0; rc == 0 && at < len; at += n) {
+		rc = frame_decode(p + at, pos + at, &f);
+		n = FRAME_LEN + f.body_len;
+		if (rc == 0)
+			rc = look(c, w, pos + at, p + at, n);
+	}
 	return rc;
 }
 
 static int mend(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, size_t len,
 		uint32_t *out_blocks)
 {
-	size_t at, n = 0;
-	bool noted = false;
-	int rc = 0;
+	struct wanted w = {0};
+	int rc = judge_all(c, pos, leaf, p, len);
 
-	for (at = 0; rc == 0 && at < len; at += n, leaf++)
-		rc = judge_block(c, pos + at, leaf, p + at, len - at, &n);
-	for (at = 0; rc == 0 && at < len; at += n) {
-		struct frame f;
-
-		rc = frame_decode(p + at, pos + at, &f);
-		n = FRAME_LEN + f.body_len;
-		if (rc == 0)
-			rc = write_block(c, pos + at, p + at, n, &noted, out_blocks);
-	}
-	if (!noted)
-		return rc;
 	if (rc == 0)
-		rc = store_sync(c->store, segment_of(pos));
-	if (rc == 0)
-		rc = store_unnote(c->store);
-	/* Readers would see what is not on the disk, and the owner would take it for healed. */
-	if (rc < 0)
+		rc = look_at_all(c, &w, pos, p, len);
+	if (rc < 0 || w.n == 0)
+		goto free_pieces;
+	rc = storage_mend(c->storage, w.pieces, w.n);
+	/* Readers would see what may not be durable, and the owner would take it for healed. */
+	if (rc < 0) {
 		atomic_store(&c->unsettled, segment_of(pos) + 1);
+		goto free_pieces;
+	}
+	*out_blocks = (uint32_t)w.n;
+	for (size_t i = 0; i < w.n; i++)
+		msg_event(MSG_NOTICE, "volume-mended",
+			  "%s: position %llu: %zu bytes mended by the owner", c->name,
+			  (unsigned long long)w.pieces[i].pos, w.pieces[i].len);
+
+free_pieces:
+	free(w.pieces);
 	return rc;
 }
 
@@ -128,7 +151,7 @@ static int settle(struct copy *c)
 
 	if (atomic_load(&c->unsettled) == 0)
 		return 0;
-	rc = store_settle_noted(c->store);
+	rc = storage_mend(c->storage, NULL, 0);
 	if (rc == 0)
 		atomic_store(&c->unsettled, 0);
 	return rc;

@@ -12,7 +12,7 @@
 #include "frame.h"
 #include "head.h"
 #include "locks.h"
-#include "store.h"
+#include "storage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
 	if (pos >= s.end)
 		return err_say(-ERR_ABSENT, "position %llu: this copy ends at %llu",
 			       (unsigned long long)pos, (unsigned long long)s.end);
-	rc = store_size(c->store, number, &size);
+	rc = storage_size(c->storage, number, &size);
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
 	/*
@@ -56,17 +56,17 @@ int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
 			-EIO,
 			"position %llu of volume folder %s: bytes that were healed there could "
 			"not be made durable; heal it again",
-			(unsigned long long)pos, c->dir);
-	rc = store_read(c->store, pos, len, out);
+			(unsigned long long)pos, c->name);
+	rc = storage_read(c->storage, pos, len, out);
 	if (rc == 0 || rc == -ENOMEM)
 		return rc;
-	return err_say(rc, "position %llu of volume folder %s: %s", (unsigned long long)pos, c->dir,
-		       err_text(rc));
+	return err_say(rc, "position %llu of volume folder %s: %s", (unsigned long long)pos,
+		       c->name, err_text(rc));
 }
 
 void copy_hint(struct copy *c, uint64_t pos, uint64_t len)
 {
-	store_hint(c->store, pos, (size_t)len);
+	storage_hint(c->storage, pos, len);
 }
 
 /* Hand one head's note to the caller's function. */
@@ -84,8 +84,8 @@ static int disagree(struct walk *w, const struct head_ref *r)
 		       "%s: damaged: head %llu is no longer at position %llu, where it was "
 		       "verified; stop the server and heal the folder with 'embassy check %s "
 		       "--log-only --repair --from' another copy",
-		       w->copy->dir, (unsigned long long)r->number, (unsigned long long)r->pos,
-		       w->copy->dir);
+		       w->copy->name, (unsigned long long)r->number, (unsigned long long)r->pos,
+		       w->copy->name);
 }
 
 static int visit(void *ctx, const struct head_ref *r)
@@ -100,7 +100,7 @@ static int visit(void *ctx, const struct head_ref *r)
 		return 1;
 	if (r->stored_len <= FRAME_LEN || r->stored_len > sizeof(w->block))
 		return disagree(w, r);
-	rc = store_read(w->copy->store, r->pos, r->stored_len, w->block);
+	rc = storage_read(w->copy->storage, r->pos, r->stored_len, w->block);
 	if (rc == -ERR_ABSENT)
 		return disagree(w, r);
 	if (rc < 0)
@@ -143,7 +143,7 @@ static int enter(struct copy *c)
 		return 0;
 	return err_say(-EIO,
 		       "%s: the catalog can't be opened since an error; look at the server's disk",
-		       c->dir);
+		       c->name);
 }
 
 int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)

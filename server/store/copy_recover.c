@@ -1,9 +1,12 @@
 /**
  * Recovery of a copy.
  *
- * Key idea: a whole catalog says where the newest acknowledged head lies, give or take what a power
- * cut took from the catalog's unsynced writes; from there the log itself is judged block by block,
- * exactly as when it arrived.
+ * Key idea: where the storage keeps commits, the newest one says where the copy stands: all below it
+ * must be there, and what follows is cut off; the catalog is made from the log where it lacks heads.
+ *
+ * Where it keeps none, as a folder, a whole catalog says where the newest acknowledged head lies, give
+ * or take what a power cut took from the catalog's unsynced writes; from there the log itself is judged
+ * block by block, exactly as when it arrived.
  *
  *   catalog missing, or not fitting the log ->  an empty one in its place
  *   catalog not whole                       ->  made whole from the log; a head in it that lacks
@@ -25,17 +28,17 @@
 
 #include "catalog.h"
 #include "err.h"
-#include "file.h"
 #include "history.h"
 #include "msg.h"
 #include "scan.h"
-#include "store.h"
+#include "storage.h"
 #include "tail.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 int copy_cut(struct copy *c, uint64_t end)
 {
@@ -43,8 +46,8 @@ int copy_cut(struct copy *c, uint64_t end)
 	int rc;
 
 	/* From the back, so that a crash in between leaves a log without a gap. */
-	while ((rc = store_last(c->store, &last)) == 0 && (last > keep || end == 0)) {
-		rc = store_remove(c->store, last);
+	while ((rc = storage_last(c->storage, &last)) == 0 && (last > keep || end == 0)) {
+		rc = storage_remove(c->storage, last);
 		if (rc < 0)
 			return rc;
 	}
@@ -53,15 +56,30 @@ int copy_cut(struct copy *c, uint64_t end)
 	if (end == 0)
 		return 0;
 	len = end - segment_start(keep);
-	rc = store_size(c->store, keep, &size);
+	rc = storage_size(c->storage, keep, &size);
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
 	if (rc == -ERR_ABSENT || size < len)
 		return err_say(-ERR_DAMAGED,
 			       "%s: the log ends before position %llu, which was verified "
 			       "and durable; restore it from another copy",
-			       c->dir, (unsigned long long)end);
-	return size > len ? store_truncate(c->store, keep, len) : 0;
+			       c->name, (unsigned long long)end);
+	return size > len ? storage_truncate(c->storage, keep, len) : 0;
+}
+
+/* Open the catalog; ${fresh}: an empty one in its place. */
+static int open_catalog(struct copy *c, bool fresh)
+{
+	struct kv *kv;
+	int rc = storage_index(c->storage, fresh, &kv);
+
+	return rc < 0 ? rc : catalog_open_in(kv, c->id, CATALOG_WRITE, &c->catalog);
+}
+
+static void close_catalog(struct copy *c)
+{
+	catalog_close(c->catalog);
+	c->catalog = NULL;
 }
 
 /*
@@ -70,15 +88,13 @@ int copy_cut(struct copy *c, uint64_t end)
  */
 static int try_resume(struct copy *c, struct history *h)
 {
-	int rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &c->catalog);
+	int rc = open_catalog(c, false);
 
 	if (rc < 0)
 		return rc;
-	rc = history_resume(h, c->catalog, store_storage(c->store));
-	if (rc < 0) {
-		catalog_close(c->catalog);
-		c->catalog = NULL;
-	}
+	rc = history_resume(h, c->catalog, c->storage);
+	if (rc < 0)
+		close_catalog(c);
 	return rc;
 }
 
@@ -88,18 +104,17 @@ static int try_resume(struct copy *c, struct history *h)
  */
 static int check_known_head(struct copy *c, const struct params *p)
 {
-	struct catalog *catalog;
 	struct head_ref known;
-	int rc = catalog_open(c->dir, c->id, CATALOG_WRITE, &catalog);
+	int rc = open_catalog(c, false);
 
 	if (rc < 0)
 		return rc == -ERR_DAMAGED || rc == -ERR_VERSION ? 0 : rc;
-	rc = catalog_newest(catalog, &known);
-	catalog_close(catalog);
+	rc = catalog_newest(c->catalog, &known);
+	close_catalog(c);
 	if (rc < 0)
 		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED ? 0 : rc;
-	rc = tail_check_known(p, store_storage(c->store), &known);
-	return rc == -ERR_DAMAGED ? err_say(rc, "%s: %s", c->dir, err_detail(rc)) : rc;
+	rc = tail_check_known(p, c->storage, &known);
+	return rc == -ERR_DAMAGED ? err_say(rc, "%s: %s", c->name, err_detail(rc)) : rc;
 }
 
 static bool is_of_no_use(int rc)
@@ -112,10 +127,7 @@ static int begin_anew(struct copy *c, const struct params *p)
 {
 	int rc = check_known_head(c, p);
 
-	if (rc < 0)
-		return rc;
-	rc = catalog_remove(c->dir);
-	return rc < 0 ? rc : catalog_open(c->dir, c->id, CATALOG_WRITE, &c->catalog);
+	return rc < 0 ? rc : open_catalog(c, true);
 }
 
 /*
@@ -129,7 +141,7 @@ static int refuse(const struct copy *c, int why)
 		"%s: %s; the catalog was lost, so nothing tells whether that was "
 		"acknowledged; the copy is left as it is: stop the server and heal the folder "
 		"with 'embassy check %s --log-only --repair --from' another copy",
-		c->dir, err_detail(why), c->dir);
+		c->name, err_detail(why), c->name);
 }
 
 /* Make a catalog whole whose newest head is the one that ends at ${from}. */
@@ -138,26 +150,30 @@ static int complete(struct copy *c, const struct params *p, uint64_t from)
 	uint64_t last;
 	int rc;
 
-	if (store_last(c->store, &last) == 0)
+	if (storage_last(c->storage, &last) == 0)
 		msg_event(MSG_NOTICE, "catalog-rebuilt",
-			  "%s: the catalog is not whole; making it from the log", c->dir);
-	rc = store_settle(c->store, from);
+			  "%s: the catalog is not whole; making it from the log", c->name);
+	rc = storage_settle(c->storage, from);
 	if (rc == 0)
-		rc = catalog_catch_up(c->catalog, p, store_storage(c->store), NULL, NULL);
+		rc = catalog_catch_up(c->catalog, p, c->storage, NULL, NULL);
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
 		return refuse(c, rc);
-	if (rc == 0)
-		rc = file_sync_dir(AT_FDCWD, c->dir);
 	return rc < 0 ? rc : catalog_set_whole(c->catalog);
+}
+
+/* Stand at the newest head of a catalog, or, where it is of no use, of an empty one. */
+static int resume_any(struct copy *c, const struct params *p, struct history *h)
+{
+	int rc = try_resume(c, h);
+
+	return is_of_no_use(rc) ? begin_anew(c, p) : rc;
 }
 
 /* Stand at the newest head of a catalog that is whole. */
 static int resume(struct copy *c, const struct params *p, struct history *h)
 {
-	int rc = try_resume(c, h);
+	int rc = resume_any(c, p, h);
 
-	if (is_of_no_use(rc))
-		rc = begin_anew(c, p);
 	if (rc == 0)
 		rc = catalog_is_whole(c->catalog);
 	if (rc != 0)
@@ -167,7 +183,7 @@ static int resume(struct copy *c, const struct params *p, struct history *h)
 		return rc;
 	history_release(h);
 	history_init(h, p);
-	return history_resume(h, c->catalog, store_storage(c->store));
+	return history_resume(h, c->catalog, c->storage);
 }
 
 /* The walk over what follows the newest head. */
@@ -175,7 +191,8 @@ struct tail {
 	struct copy *copy;
 	struct history *history;
 	struct copy_stand stand;
-	char why[200]; /* the walk stopped; empty: at what is no block */
+	uint64_t limit;	  /* no block beyond this position counts */
+	char why[200];	  /* the walk stopped; empty: at what is no block */
 	uint64_t refused; /* the block for which it did */
 };
 
@@ -201,6 +218,8 @@ static int visit(void *ctx, const struct scan_block *b)
 	bool is_head = false;
 	int rc;
 
+	if (b->pos >= t->limit || b->len > t->limit - b->pos)
+		return SCAN_STOP;
 	rc = history_step(t->history, b, &is_head);
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
 		snprintf(t->why, sizeof(t->why), "%s", err_detail(rc));
@@ -212,12 +231,12 @@ static int visit(void *ctx, const struct scan_block *b)
 	return is_head ? take_head(t, b) : SCAN_GO;
 }
 
-/* Where the newest segment's file ends. */
-static uint64_t files_end(struct copy *c)
+/* Where the newest segment ends. */
+static uint64_t log_end(struct copy *c)
 {
 	uint64_t last, size;
 
-	if (store_last(c->store, &last) < 0 || store_size(c->store, last, &size) < 0)
+	if (storage_last(c->storage, &last) < 0 || storage_size(c->storage, last, &size) < 0)
 		return 0;
 	return segment_start(last) + size;
 }
@@ -232,62 +251,125 @@ static void tell_recovery(struct copy *c, const struct copy_stand *known, const 
 		MSG_NOTICE, "volume-recovered",
 		"%s: stands at head %llu, position %llu; %llu heads that its catalog did not have "
 		"were taken in, and %llu bytes that no head covers cut off",
-		c->dir, (unsigned long long)t->stand.head, (unsigned long long)t->stand.end,
+		c->name, (unsigned long long)t->stand.head, (unsigned long long)t->stand.end,
 		(unsigned long long)(t->stand.head - known->head),
 		(unsigned long long)(end > t->stand.end ? end - t->stand.end : 0));
 }
 
-void copy_note_newest(struct copy *c, const struct params *p, const struct copy_stand *s, bool at_end)
+void copy_note_newest(struct copy *c, const struct params *p, const struct copy_stand *s,
+		      bool at_end)
 {
 	const struct head_ref ref = {s->head, s->head_pos, s->head_len, s->time_ns};
 
+	/* A storage that keeps commits knows it better. */
+	if (c->keeps_commits)
+		return;
 	if (at_end ? ref.number > c->noted.number : newest_is_due(&c->noted, &ref))
-		newest_note(&c->noted, c->dir, p, store_storage(c->store), &ref);
+		newest_note(&c->noted, p, c->storage, &ref);
 }
 
-static int recover_with(struct copy *c, const struct params *p, struct history *h)
+/* The stand of the catalog's newest head; all zeros: it has none. */
+static int stand_of_catalog(struct copy *c, struct copy_stand *out)
 {
-	struct tail t = {.copy = c, .history = h};
-	struct copy_stand known;
+	struct head_ref ref;
+	int rc = catalog_newest(c->catalog, &ref);
+
+	*out = (struct copy_stand){0};
+	if (rc == -ERR_ABSENT)
+		return 0;
+	if (rc == 0)
+		*out = (struct copy_stand){ref.pos + ref.stored_len, ref.number, ref.time_ns,
+					   ref.pos, ref.stored_len};
+	return rc;
+}
+
+/* Log and catalog tell where the copy stands. */
+static int judge_log(struct copy *c, const struct params *p, const struct head *noted,
+		     struct history *h, struct tail *t)
+{
 	struct scan_result found;
 	struct tail_end end;
-	struct head_ref ref;
-	struct head noted;
-	uint64_t end_pos;
 	int rc;
 
-	newest_known(c->dir, p, &noted);
-	rc = resume(c, p, h);
-	if (rc < 0)
-		return rc;
-	rc = catalog_newest(c->catalog, &ref);
-	if (rc == 0)
-		t.stand = (struct copy_stand){ref.pos + ref.stored_len, ref.number, ref.time_ns,
-					      ref.pos, ref.stored_len};
-	else if (rc != -ERR_ABSENT)
-		return rc;
-	known = t.stand;
 	/*
 	 * Bytes of a killed server, or of one whose sync failed, may be in the page cache only: they
 	 * count when they are durable.
 	 */
-	rc = store_settle(c->store, h->end);
+	rc = storage_settle(c->storage, h->end);
 	if (rc < 0)
 		return rc;
-	rc = scan_blocks(store_storage(c->store), h->end, visit, &t, &found);
+	rc = scan_blocks(c->storage, h->end, visit, t, &found);
 	if (rc < 0)
 		return rc;
 	/* The catalog is whole by now. */
-	end = tail_of_history(h, t.why, t.refused);
+	end = tail_of_history(h, t->why, t->refused);
 	end.acknowledged = true;
-	rc = tail_judge(p, store_storage(c->store), &end);
+	rc = tail_judge(p, c->storage, &end);
 	if (rc == 0)
-		rc = tail_check_noted(store_storage(c->store), &noted, t.stand.head);
+		rc = tail_check_noted(c->storage, noted, t->stand.head);
+	return rc == -ERR_DAMAGED ? err_say(rc, "%s: %s", c->name, err_detail(rc)) : rc;
+}
+
+/* The storage tells where the copy stands: all below must be there, and nothing else counts. */
+static int judge_commit(struct copy *c, const struct storage_commit *commit, struct history *h,
+			struct tail *t)
+{
+	struct scan_result found;
+	int rc;
+
+	t->limit = commit->end;
+	rc = scan_blocks(c->storage, h->end, visit, t, &found);
 	if (rc == -ERR_DAMAGED)
-		rc = err_say(rc, "%s: %s", c->dir, err_detail(rc));
+		snprintf(t->why, sizeof(t->why), "%s", err_detail(rc));
+	else if (rc < 0)
+		return rc;
+	if (rc == 0 && t->stand.end == commit->end && t->stand.head == commit->head)
+		return 0;
+	return err_say(
+		-ERR_DAMAGED,
+		"%s: damage at position %llu, below %llu, where head %llu was committed%s%s; "
+		"nothing was cut off; restore it from another copy",
+		c->name, (unsigned long long)h->end, (unsigned long long)commit->end,
+		(unsigned long long)commit->head, t->why[0] ? ": " : "", t->why);
+}
+
+/* A catalog that knows more than was committed is not this log's. */
+static int resume_below(struct copy *c, const struct params *p, struct history *h, uint64_t end)
+{
+	int rc = resume_any(c, p, h);
+
+	if (rc < 0 || h->end <= end)
+		return rc;
+	close_catalog(c);
+	history_release(h);
+	history_init(h, p);
+	return open_catalog(c, true);
+}
+
+static int recover_with(struct copy *c, const struct params *p, struct history *h)
+{
+	struct tail t = {.copy = c, .history = h, .limit = UINT64_MAX};
+	struct storage_commit commit;
+	struct copy_stand known;
+	struct head noted;
+	uint64_t end_pos;
+	int rc;
+
+	rc = storage_newest(c->storage, &commit);
+	if (rc < 0 && rc != -ERR_ABSENT)
+		return rc;
+	c->keeps_commits = rc == 0;
+	newest_known(p, c->storage, &noted);
+	rc = c->keeps_commits ? resume_below(c, p, h, commit.end) : resume(c, p, h);
+	if (rc == 0)
+		rc = stand_of_catalog(c, &t.stand);
+	known = t.stand;
+	if (rc == 0)
+		rc = c->keeps_commits ? judge_commit(c, &commit, h, &t)
+				      : judge_log(c, p, &noted, h, &t);
 	if (rc < 0)
 		return rc;
-	end_pos = files_end(c);
+	end_pos = log_end(c);
 	rc = copy_cut(c, t.stand.end);
 	if (rc < 0)
 		return rc;
@@ -298,12 +380,58 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	return 0;
 }
 
-int copy_recover(struct copy *c)
+/*
+ * What is stored is in force: while another server wrote to the volume its owner may have given that one a
+ * newer volume.conf.  It may not be durable yet.
+ */
+static int follow_conf(struct copy *c)
 {
-	struct conf *conf = copy_conf(c);
-	struct history h;
+	struct conf *conf, *stored;
+	void *text;
+	size_t len;
 	int rc;
 
+	pthread_mutex_lock(&c->conf_mu);
+	conf = copy_conf(c);
+	rc = storage_get_conf(c->storage, PARAMS_FILE_MAX, &text, &len);
+	if (rc < 0)
+		goto unlock;
+	if (conf->len == len && memcmp(conf->text, text, len) == 0)
+		goto free_text;
+	rc = conf_new(c->id, text, len, &stored);
+	if (rc == 0)
+		rc = storage_put_conf(c->storage, text, len, text, len);
+	if (rc == 0)
+		copy_put_in_force(c, stored);
+
+free_text:
+	free(text);
+unlock:
+	conf_put(conf);
+	pthread_mutex_unlock(&c->conf_mu);
+	return rc;
+}
+
+/* Be the one writer, and know whom the authority lets write. */
+static int take(struct copy *c)
+{
+	int rc = storage_take(c->storage);
+
+	if (rc < 0)
+		return rc;
+	atomic_store(&c->unsettled, 0);
+	return follow_conf(c);
+}
+
+static int recover(struct copy *c)
+{
+	struct conf *conf;
+	struct history h;
+	int rc = take(c);
+
+	if (rc < 0)
+		return rc;
+	conf = copy_conf(c);
 	pthread_rwlock_wrlock(&c->gate);
 	catalog_close(c->catalog);
 	c->catalog = NULL;
@@ -316,6 +444,12 @@ int copy_recover(struct copy *c)
 	}
 	pthread_rwlock_unlock(&c->gate);
 	conf_put(conf);
+	return rc;
+}
+
+int copy_recover(struct copy *c)
+{
+	int rc = recover(c);
 
 	pthread_mutex_lock(&c->mu);
 	c->must_recover = rc < 0;

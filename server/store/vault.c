@@ -1,14 +1,14 @@
 /*
- * The store folder.
+ * The volumes of a server.
  *
  * Key idea: a copy is opened when it is asked for and closed when nobody has asked for a while, so a
  * store of many volumes starts at once, costs what is in use, and one that cannot be opened is an
  * error of that volume alone.
  *
  * Invariants:
- *  1. One process uses a store: STORE/lock is held.
- *  2. At most one struct copy exists per volume folder; slots are never removed while the vault is
- *     open, and only for folders that exist, so questions about unknown ids cost no memory.
+ *  1. The vault alone uses its pool.
+ *  2. At most one struct copy exists per volume; slots are never removed while the vault is
+ *     open, and only for volumes that exist, so questions about unknown ids cost no memory.
  *  3. A copy gets users under its slot's lock only, and is closed under it only while it has none.
  *
  * Lock order: create_mu, mu, slot.mu.  Slots are found under mu, opened under their own lock only.
@@ -18,15 +18,14 @@
 
 #include "clock.h"
 #include "err.h"
-#include "file.h"
 #include "locks.h"
 #include "msg.h"
 #include "params.h"
+#include "storage.h"
 #include "units.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,8 +44,7 @@ struct slot {
 };
 
 struct vault {
-	char *dir;
-	int lock_fd;
+	struct storage_pool *pool;
 	pthread_mutex_t create_mu; /* one creation at a time, so that the count holds */
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
@@ -57,76 +55,17 @@ struct vault {
 static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
 	REQUIRES(v->mu);
 
-static int take_lock(struct vault *v)
-{
-	char path[4096];
-	int rc;
-
-	if (snprintf(path, sizeof(path), "%s/lock", v->dir) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	v->lock_fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
-	if (v->lock_fd < 0)
-		return v->lock_fd;
-	rc = file_lock(v->lock_fd);
-	return rc == -EAGAIN ? -ERR_LOCKED : rc;
-}
-
-/*
- * Have the store's folder, durable in name: also where it was there, since who made it may have died
- * before that.  One in a folder that this user may not read was made by another.
- */
-static int make_folder(const char *dir)
-{
-	int made = file_mkdir(AT_FDCWD, dir, 0700), rc;
-
-	if (made < 0 && made != -EEXIST)
-		return made;
-	rc = file_sync_parent(AT_FDCWD, dir);
-	return rc == -EACCES && made == -EEXIST ? 0 : rc;
-}
-
-/* Not a volume's own folder, which a store's lock would be mixed up with. */
-static int check_is_store(const char *dir)
-{
-	char path[4096];
-
-	if (snprintf(path, sizeof(path), "%s/volume.conf", dir) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	if (file_exists(AT_FDCWD, path) != 1)
-		return 0;
-	return err_say(-EINVAL,
-		       "%s: a volume's folder; give another one, in which copies of volumes are "
-		       "kept",
-		       dir);
-}
-
-int vault_open(const char *dir, struct vault **out)
+int vault_open(struct storage_pool *pool, struct vault **out)
 {
 	struct vault *v = calloc(1, sizeof(*v));
-	int rc;
 
-	if (!v)
+	if (!v) {
+		storage_pool_close(pool);
 		return -ENOMEM;
-	v->lock_fd = -1;
+	}
+	v->pool = pool;
 	pthread_mutex_init(&v->create_mu, NULL);
 	pthread_mutex_init(&v->mu, NULL);
-	v->dir = strdup(dir);
-	rc = v->dir ? check_is_store(dir) : -ENOMEM;
-	if (rc < 0) {
-		vault_close(v);
-		return rc;
-	}
-	rc = make_folder(dir);
-	if (rc == 0)
-		rc = take_lock(v);
-	if (rc < 0) {
-		vault_close(v);
-		if (rc == -ERR_LOCKED)
-			return err_say(rc, "%s: another server has it open; stop that one first",
-				       dir);
-		return err_say(rc, "%s: %s; give a folder that this user can write to", dir,
-			       err_text(rc));
-	}
 	*out = v;
 	return 0;
 }
@@ -140,10 +79,9 @@ void vault_close(struct vault *v)
 		pthread_mutex_destroy(&v->slots[i]->mu);
 		free(v->slots[i]);
 	}
-	file_close(v->lock_fd);
 	pthread_mutex_destroy(&v->mu);
 	pthread_mutex_destroy(&v->create_mu);
-	free(v->dir);
+	storage_pool_close(v->pool);
 	free(v);
 }
 
@@ -158,23 +96,10 @@ static int no_volume(const uint8_t id[VOLUME_ID_LEN])
 		       name);
 }
 
-/* Whether the volume's folder is there: 1, 0, or an error, which tells neither. */
-static int folder_exists(const struct vault *v, const uint8_t id[VOLUME_ID_LEN])
-{
-	char name[VOLUME_ID_TEXT_LEN], path[4096];
-	int rc;
-
-	volume_id_format(id, name);
-	if (snprintf(path, sizeof(path), "%s/%s", v->dir, name) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
-	rc = file_exists(AT_FDCWD, path);
-	return rc < 0 ? err_say(rc, "%s: %s", path, err_text(rc)) : rc;
-}
-
 static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
 {
 	struct slot *slot;
-	int rc = folder_exists(v, id);
+	int rc = storage_pool_has(v->pool, id);
 
 	if (rc <= 0)
 		return rc < 0 ? rc : no_volume(id);
@@ -214,8 +139,8 @@ static void tell_opening(const struct vault *v, const struct slot *slot)
 
 	volume_id_format(slot->id, name);
 	copy_get_stand(slot->copy, &s);
-	msg_event(MSG_INFO, "volume-opened", "%s/%s: opened at head %llu, position %llu", v->dir,
-		  name, (unsigned long long)s.head, (unsigned long long)s.end);
+	msg_event(MSG_INFO, "volume-opened", "%s/%s: opened at head %llu, position %llu",
+		  v->pool->name, name, (unsigned long long)s.head, (unsigned long long)s.end);
 }
 
 int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out)
@@ -233,7 +158,7 @@ int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **o
 	    now - slot->failed_ns < NS_PER_MS * VAULT_RETRY_MS) {
 		rc = err_say(slot->why, "%s", slot->detail);
 	} else if (!slot->copy) {
-		rc = copy_open(v->dir, id, &slot->copy);
+		rc = copy_open(v->pool, id, &slot->copy);
 		slot->why = rc;
 		if (rc < 0) {
 			slot->failed_ns = clock_mono_ns();
@@ -277,7 +202,7 @@ unsigned vault_rest(struct vault *v, uint64_t idle_ns)
 			slot->copy = NULL;
 			volume_id_format(slot->id, name);
 			msg_event(MSG_INFO, "volume-closed", "%s/%s: closed, since nobody uses it",
-				  v->dir, name);
+				  v->pool->name, name);
 			n++;
 		}
 		pthread_mutex_unlock(&slot->mu);
@@ -295,19 +220,12 @@ struct census {
 static int count_one(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 {
 	struct census *c = ctx;
-	char name[VOLUME_ID_TEXT_LEN], path[4096];
-	void *owner;
-	size_t len;
+	char owner[WHO_MAX];
 
 	c->all++;
-	volume_id_format(id, name);
-	if (snprintf(path, sizeof(path), "%s/%s/owner", c->vault->dir, name) >= (int)sizeof(path))
-		return -ENAMETOOLONG;
 	/* A volume whose owner cannot be read counts for nobody. */
-	if (file_read_all(AT_FDCWD, path, WHO_MAX, &owner, &len) < 0)
-		return 0;
-	c->owned += len == strlen(c->who) && memcmp(owner, c->who, len) == 0;
-	free(owner);
+	if (storage_pool_owner(c->vault->pool, id, owner, sizeof(owner)) == 0)
+		c->owned += strcmp(owner, c->who) == 0;
 	return 0;
 }
 
@@ -328,11 +246,12 @@ static int create(struct vault *v, const struct params *p, const void *text, siz
 			       "%s owns %u volumes here, the most that one identity may; remove "
 			       "some or use another server",
 			       who, c.owned);
-	rc = copy_create(v->dir, p->id, text, len, who);
+	rc = storage_pool_create(v->pool, p->id, who, text, len);
 	if (rc < 0)
 		return rc;
 	volume_id_format(p->id, name);
-	msg_event(MSG_NOTICE, "volume-created", "%s/%s: created, owned by %s", v->dir, name, who);
+	msg_event(MSG_NOTICE, "volume-created", "%s/%s: created, owned by %s", v->pool->name, name,
+		  who);
 	return 0;
 }
 
@@ -347,7 +266,7 @@ int vault_put(struct vault *v, const void *text, size_t len, const char *who, st
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&v->create_mu);
-	rc = folder_exists(v, p.id);
+	rc = storage_pool_has(v->pool, p.id);
 	if (rc == 0)
 		rc = create(v, &p, text, len, who);
 	pthread_mutex_unlock(&v->create_mu);
@@ -369,25 +288,12 @@ int vault_put(struct vault *v, const void *text, size_t len, const char *who, st
 	return rc;
 }
 
-/*
- * Names in the store that are volume ids; all others (lock, unfinished creations) are passed over.
- */
-struct listing {
-	int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]);
-	void *ctx;
-};
-
-static int visit(void *ctx, const char *name)
-{
-	struct listing *l = ctx;
-	uint8_t id[VOLUME_ID_LEN];
-
-	return volume_id_parse(name, id) < 0 ? 0 : l->fn(l->ctx, id);
-}
-
 int vault_list(struct vault *v, int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]), void *ctx)
 {
-	struct listing l = {fn, ctx};
+	return storage_pool_list(v->pool, fn, ctx);
+}
 
-	return file_list(AT_FDCWD, v->dir, visit, &l);
+void vault_renew(struct vault *v)
+{
+	storage_pool_renew(v->pool);
 }

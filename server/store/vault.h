@@ -2,8 +2,7 @@
 #define VAULT_H_
 
 /*
- * The store folder of a block server: STORE/lock, and one folder per volume, named by its id
- * (copy.h). Who may do what: whoever the server accepts may see and read every volume, since all
+ * The volumes of a block server, in a pool (storage.h).  Who may do what: whoever the server accepts may see and read every volume, since all
  * that is stored is sealed or public; only the owner, the identity that created a volume, may
  * append to it or change its volume.conf.
  */
@@ -17,15 +16,15 @@
 /* Of one identity, so that nobody fills the store with volumes alone; without TLS, of all. */
 #define VAULT_SHARE_MAX 512u
 
+struct storage_pool;
 struct vault;
 
 /*
- * vault_open(dir, out): open the store, making the folder where missing, and lock it.
- * Returns 0; -ERR_LOCKED, with a detail, if another server has it; -EINVAL, with a detail, if it is a
- * volume's folder; -errno with a detail.
- * vault_close(v) closes every copy; nothing may be in use.  NULL is a no-op.
+ * vault_open(pool, out): a vault over ${pool}, which it takes, also when it fails.
+ * Returns 0 or -ENOMEM.
+ * vault_close(v) closes every copy, and the pool; nothing may be in use.  NULL is a no-op.
  */
-MUST_CHECK int vault_open(const char *dir, struct vault **out);
+MUST_CHECK int vault_open(struct storage_pool *pool, struct vault **out);
 void vault_close(struct vault *v);
 
 /*
@@ -44,6 +43,9 @@ MUST_CHECK int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], stru
  * over.  Any thread; works on the disk.  Returns how many were closed.
  */
 unsigned vault_rest(struct vault *v, uint64_t idle_ns);
+
+/* vault_renew(v): keep what is open ours; called each STORAGE_RENEW_MS.  Any thread; does not wait. */
+void vault_renew(struct vault *v);
 
 /*
  * vault_put(v, text, len, who, out): create the volume of this volume.conf, owned by ${who}, or

@@ -384,7 +384,7 @@ static void note_acked(void *ctx, uint64_t head)
 /* Open the store and find the copy; each step is tried again once after an error. */
 static int open_store(struct run *r, struct vault **v, struct copy **c)
 {
-	int rc = vault_open(r->root, v);
+	int rc = shipped_open_vault(r->root, v);
 
 	if (rc < 0)
 		return rc;
@@ -449,7 +449,7 @@ static void judge_server(struct run *r, const char *dir, bool check)
 	struct copy *c;
 	int rc;
 
-	rc = vault_open(dir, &v);
+	rc = shipped_open_vault(dir, &v);
 	if (rc == 0)
 		rc = vault_find(v, r->ground.params.id, &c);
 	REQUIRE(rc == 0, "the copy does not open afterwards: %s", err_detail(rc));

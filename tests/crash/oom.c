@@ -377,19 +377,19 @@ static void trial_server(struct run *r)
 	int rc;
 
 	armed = true;
-	TRY(vault_open(r->dir, &v), "opening the store");
+	TRY(shipped_open_vault(r->dir, &v), "opening the store");
 	/*
 	 * A copy that could not be opened is not tried again at once, but by a store opened anew.
 	 */
 	rc = put_conf(r, v, &c);
 	if (again(rc, "putting a volume")) {
 		vault_close(v);
-		TRY(vault_open(r->dir, &v), "opening the store");
+		TRY(shipped_open_vault(r->dir, &v), "opening the store");
 		TRY(put_conf(r, v, &c), "putting a volume");
 	}
 	TRY(shipped_send(&r->shipped, c, heads / 2, 2, NULL, NULL), "appending");
 	vault_close(v);
-	TRY(vault_open(r->dir, &v), "opening the store again");
+	TRY(shipped_open_vault(r->dir, &v), "opening the store again");
 	armed = false;
 	REQUIRE(vault_find(v, r->ground.params.id, &c) == 0, "the copy does not open");
 	armed = true;

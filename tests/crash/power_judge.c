@@ -250,7 +250,7 @@ static int find_server(struct run *r, const char *dir, void *shared)
 	struct vault *v;
 	struct copy *c;
 
-	f->rc = vault_open(dir, &v);
+	f->rc = shipped_open_vault(dir, &v);
 	if (f->rc == 0)
 		f->rc = vault_find(v, r->ground.params.id, &c);
 	if (f->rc == 0)
@@ -274,7 +274,7 @@ void power_judge_server(struct run *r, const char *dir, enum way way)
 	if (r->marked[MARK_MADE])
 		change_catalog(r, folder, below, way);
 	look_first(find_server, r, dir, r->shared);
-	rc = vault_open(dir, &v);
+	rc = shipped_open_vault(dir, &v);
 	REQUIRE(rc == 0, "the store does not open: %s", err_detail(rc));
 	rc = vault_find(v, r->ground.params.id, &c);
 	REQUIRE(rc == first->rc, "opened with %d, and then with %d: %s", first->rc, rc,

@@ -205,7 +205,7 @@ static int work_server(struct run *r, const struct recorder *rec)
 	struct copy *c;
 	int rc;
 
-	rc = vault_open(r->store, &v);
+	rc = shipped_open_vault(r->store, &v);
 	if (rc == 0)
 		rc = power_put_conf(r, v, serial, &c);
 	if (rc == 0)
@@ -223,7 +223,7 @@ static int work_server(struct run *r, const struct recorder *rec)
 		}
 		if (rc == 0 && model_random(&random) % 4 == 0) {
 			vault_close(v);
-			rc = vault_open(r->store, &v);
+			rc = shipped_open_vault(r->store, &v);
 			if (rc == 0)
 				rc = vault_find(v, r->ground.params.id, &c);
 		}

@@ -6,7 +6,9 @@
 #include "ground.h"
 #include "head.h"
 #include "scan.h"
+#include "storage_folder.h"
 #include "store.h"
+#include "vault.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,4 +180,12 @@ bool shipped_folder_holds(const struct shipped *s, const char *dir, uint64_t upt
 	store_close(st);
 	free(buf);
 	return rc == 0;
+}
+
+int shipped_open_vault(const char *dir, struct vault **out)
+{
+	struct storage_pool *pool;
+	int rc = storage_folder_open(dir, &pool);
+
+	return rc < 0 ? rc : vault_open(pool, out);
 }

@@ -16,6 +16,9 @@
 struct ground;
 struct vault;
 
+/* shipped_open_vault(dir, out): the vault of a server's store folder.  Returns 0 or the error. */
+int shipped_open_vault(const char *dir, struct vault **out);
+
 struct shipped_block {
 	uint64_t pos;
 	size_t len;

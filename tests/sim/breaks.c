@@ -8,12 +8,14 @@
 #include "copy_internal.h"
 #include "disk.h"
 #include "keep.h"
+#include "kept.h"
 #include "oracle.h"
 #include "params.h"
 #include "replicator_step.h"
 #include "secret.h"
+#include "sectors.h"
+#include "storage_folder.h"
 #include "store.h"
-#include "vault.h"
 #include "volume_internal.h"
 #include "world.h"
 
@@ -25,6 +27,7 @@
 enum mistake {
 	NOTHING,
 	SERVER_SYNC,
+	SERVER_COMMIT,
 	HOME_SYNC,
 	FOLDER_SYNC,
 	SERVER_BYTES,
@@ -46,9 +49,10 @@ enum mistake {
 
 static const char *const names[] = {
 	[NOTHING] = "nothing",
-	[SERVER_SYNC] = "server-sync",	 /* acknowledges before the bytes are durable */
-	[HOME_SYNC] = "home-sync",	 /* says "synced" before they are */
-	[FOLDER_SYNC] = "folder-sync",	 /* names are never made durable */
+	[SERVER_SYNC] = "server-sync",	   /* acknowledges before the bytes are durable */
+	[SERVER_COMMIT] = "server-commit", /* the same, of a storage that keeps commits apart */
+	[HOME_SYNC] = "home-sync",	   /* says "synced" before they are */
+	[FOLDER_SYNC] = "folder-sync",	   /* names are never made durable */
 	[SERVER_BYTES] = "server-bytes", /* now and then a bit is not written as it was verified */
 	[SERVER_CUT] = "server-cut",	 /* what was not acknowledged is left behind */
 	[HOME_CUT] = "home-cut",	 /* a torn tail is left in the log */
@@ -59,8 +63,9 @@ static const char *const names[] = {
 	[NO_SETTLE] = "no-settle",	 /* what a failed sync left in the page cache is believed */
 	[STORE_NAME] = "store-name",	 /* a server takes its store's name for durable */
 	[LOST_WRITE] = "lost-write",	 /* what an attempt found is believed after others wrote */
-	[TORN_ROLLUP] = "torn-rollup", /* half a roll-up is applied, and its deleted ranges come first */
-	[LOST_DELTA] = "lost-delta",   /* a delta now and then is in no head */
+	[TORN_ROLLUP] =
+		"torn-rollup", /* half a roll-up is applied, and its deleted ranges come first */
+	[LOST_DELTA] = "lost-delta", /* a delta now and then is in no head */
 	[CHECKPOINT_AHEAD] =
 		"checkpoint-ahead",  /* one says that it covers two flushes more than it does */
 	[NO_JOURNAL] = "no-journal", /* what a killed daemon had in no delta is forgotten */
@@ -69,13 +74,15 @@ static const char *const names[] = {
 static enum mistake mistake;
 static struct prng numbers; /* random_bytes() */
 
+void __real_sectors_sync(struct sectors *s);
+void __wrap_sectors_sync(struct sectors *s);
 int __real_store_sync(struct store *st, uint64_t number);
 int __real_store_truncate(struct store *st, uint64_t number, uint64_t len);
 int __real_store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct);
 int __real_store_settle(struct store *st, uint64_t from);
 int __wrap_store_settle(struct store *st, uint64_t from);
-int __real_vault_open(const char *dir, struct vault **out);
-int __wrap_vault_open(const char *dir, struct vault **out);
+int __real_storage_folder_open(const char *dir, struct storage_pool **out);
+int __wrap_storage_folder_open(const char *dir, struct storage_pool **out);
 int __real_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
 		    struct cut *c);
 int __wrap_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
@@ -135,6 +142,8 @@ bool breaks_any(void)
 
 void breaks_begin(void)
 {
+	if (mistake == SERVER_COMMIT)
+		kept_use_memory();
 	if (mistake == FOLDER_SYNC)
 		for (unsigned m = 0; m < MACHINES_MAX; m++)
 			disk_faults(m)->deaf_folders = true;
@@ -143,6 +152,12 @@ void breaks_begin(void)
 static bool at_home(void)
 {
 	return fiber_machine() == MACHINE_HOME;
+}
+
+void __wrap_sectors_sync(struct sectors *s)
+{
+	if (mistake != SERVER_COMMIT)
+		__real_sectors_sync(s);
 }
 
 int __wrap_store_sync(struct store *st, uint64_t number)
@@ -183,14 +198,14 @@ int __wrap_log_rescue(const struct log_config *cfg, struct store *st)
 	return mistake == NO_RESCUE ? 0 : __real_log_rescue(cfg, st);
 }
 
-int __wrap_vault_open(const char *dir, struct vault **out)
+int __wrap_storage_folder_open(const char *dir, struct storage_pool **out)
 {
 	char folder[128];
 	int rc;
 
 	snprintf(folder, sizeof(folder), "/%u", fiber_machine());
 	disk_forget_names(mistake == STORE_NAME ? folder : NULL);
-	rc = __real_vault_open(dir, out);
+	rc = __real_storage_folder_open(dir, out);
 	disk_forget_names(NULL);
 	return rc;
 }

@@ -8,6 +8,7 @@
 #include "disk.h"
 #include "err.h"
 #include "home.h"
+#include "kept.h"
 #include "look.h"
 #include "model.h"
 #include "net.h"
@@ -102,7 +103,8 @@ static void look(struct embassy *m, bool whole)
 		return;
 	copy_get_stand(copy, &s);
 	oracle_copy(m->number, s.head, s.end, whole || !m->seen);
-	if (whole && home_knobs.volume && s.head > 0 && oracle_copy_fits(m->number))
+	/* A copy in a folder can be mounted. */
+	if (whole && !kept_in_memory() && home_knobs.volume && s.head > 0 && oracle_copy_fits(m->number))
 		look_at_names(m);
 	m->seen = true;
 	look_at_conf(m, copy);
@@ -150,6 +152,14 @@ static void serve(struct embassy *m)
 	look(m, false);
 }
 
+static int open_vault(struct embassy *m, const char *dir)
+{
+	struct storage_pool *pool;
+	int rc = kept_open(m->number, dir, &pool);
+
+	return rc < 0 ? rc : vault_open(pool, &m->vault);
+}
+
 static void *embassy_main(void *arg)
 {
 	unsigned e = *(unsigned *)arg;
@@ -164,7 +174,7 @@ static void *embassy_main(void *arg)
 		assert(m);
 		m->number = e;
 		embassies[e] = m;
-		rc = vault_open(dir, &m->vault);
+		rc = open_vault(m, dir);
 		if (rc < 0) {
 			trace("embassy %u: %s", e, err_detail(rc));
 			m->vault = NULL;
@@ -197,10 +207,7 @@ void embassy_crash(unsigned embassy, bool power)
 	unsigned machine = MACHINE_EMBASSY + embassy;
 
 	world_crash(machine);
-	if (power)
-		disk_crash(machine);
-	else
-		disk_kill(machine);
+	kept_crash(embassy, power);
 	net_crashed(machine);
 	embassies[embassy] = NULL;
 	oracle_crashed(embassy);

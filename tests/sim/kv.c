@@ -5,7 +5,7 @@
  * A table belongs to the folder that it lies in, and goes with it.
  */
 
-#include "kv.h"
+#include "kv_ops.h"
 
 #include "disk.h"
 #include "err.h"
@@ -36,11 +36,12 @@ struct table {
 	struct kv_batch **batches; /* all that were written, in order */
 	size_t n_batches, cap_batches;
 	size_t n_durable;
-	const struct kv *writer;
+	const struct sim_kv *writer;
 	unsigned writer_life; /* of the writer's machine */
 };
 
-struct kv {
+struct sim_kv {
+	struct kv kv; /* first */
 	char *dir;
 	bool writable;
 	bool shut;
@@ -144,7 +145,7 @@ struct table *table_copy(const struct table *from)
 
 /* ---- kv.h ---- */
 
-static int open_table(struct kv *kv)
+static int open_table(struct sim_kv *kv)
 {
 	struct inode *in;
 	struct table **t;
@@ -174,12 +175,15 @@ static int open_table(struct kv *kv)
 	return 0;
 }
 
+static const struct kv_ops sim_ops;
+
 int kv_open(const char *dir, bool writable, struct kv **out)
 {
-	struct kv *kv = calloc(1, sizeof(*kv));
+	struct sim_kv *kv = calloc(1, sizeof(*kv));
 	int rc;
 
 	assert(kv);
+	kv->kv.ops = &sim_ops;
 	kv->dir = strdup(dir);
 	kv->writable = writable;
 	kv->machine = fiber_machine();
@@ -189,29 +193,29 @@ int kv_open(const char *dir, bool writable, struct kv **out)
 		free(kv);
 		return rc;
 	}
-	*out = kv;
+	*out = &kv->kv;
 	return 0;
 }
 
-static void let_go(struct kv *kv)
+static void let_go(struct sim_kv *kv)
 {
 	if (kv->table && kv->table->writer == kv)
 		kv->table->writer = NULL;
 	kv->table = NULL;
 }
 
-void kv_close(struct kv *kv)
+static void sim_close(struct kv *base)
 {
-	if (!kv)
-		return;
+	struct sim_kv *kv = (struct sim_kv *)base;
+
 	let_go(kv);
 	free(kv->dir);
 	free(kv);
 }
 
-int kv_refresh(struct kv *kv)
+static int sim_refresh(struct kv *base)
 {
-	(void)kv;
+	(void)base;
 	return 0;
 }
 
@@ -220,8 +224,9 @@ int kv_remove(const char *dir)
 	return file_remove_tree(AT_FDCWD, dir);
 }
 
-int kv_reopen(struct kv *kv, bool fresh)
+static int sim_reopen(struct kv *base, bool fresh)
 {
+	struct sim_kv *kv = (struct sim_kv *)base;
 	int rc = 0;
 
 	assert(kv->writable);
@@ -231,7 +236,7 @@ int kv_reopen(struct kv *kv, bool fresh)
 	return rc == 0 ? open_table(kv) : rc;
 }
 
-static int ready(const struct kv *kv)
+static int ready(const struct sim_kv *kv)
 {
 	int rc = disk_fault(kv->machine);
 
@@ -240,8 +245,10 @@ static int ready(const struct kv *kv)
 	return rc < 0 ? err_say(rc, "%s: %s", kv->dir, err_text(rc)) : 0;
 }
 
-int kv_get(struct kv *kv, const void *key, size_t key_len, void *out, size_t cap, size_t *out_len)
+static int sim_get(struct kv *base, const void *key, size_t key_len, void *out, size_t cap,
+		   size_t *out_len)
 {
+	struct sim_kv *kv = (struct sim_kv *)base;
 	const struct pair *p;
 	int rc = ready(kv);
 	size_t i;
@@ -260,9 +267,10 @@ int kv_get(struct kv *kv, const void *key, size_t key_len, void *out, size_t cap
 	return 0;
 }
 
-int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t out[KV_KEY_MAX],
-	    size_t *out_len)
+static int sim_last(struct kv *base, const void *key, size_t key_len, uint8_t out[KV_KEY_MAX],
+		    size_t *out_len)
 {
+	struct sim_kv *kv = (struct sim_kv *)base;
 	const struct table *t = kv->table;
 	int rc = ready(kv);
 	size_t i;
@@ -280,7 +288,7 @@ int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t out[KV_KEY_M
 	return 0;
 }
 
-struct kv_batch *kv_batch_new(void)
+static struct kv_batch *sim_batch_new(void)
 {
 	struct kv_batch *b = calloc(1, sizeof(*b));
 
@@ -298,8 +306,8 @@ static uint8_t *bytes_copy(const void *p, size_t len)
 	return c;
 }
 
-void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value,
-		  size_t len)
+static void sim_batch_put(struct kv_batch *b, const void *key, size_t key_len, const void *value,
+			  size_t len)
 {
 	if (b->n == b->cap) {
 		b->cap = b->cap ? 2 * b->cap : 8;
@@ -310,7 +318,7 @@ void kv_batch_put(struct kv_batch *b, const void *key, size_t key_len, const voi
 					 bytes_copy(value, len)};
 }
 
-int kv_batch_write(struct kv *kv, struct kv_batch *b)
+static int write_batch(struct sim_kv *kv, struct kv_batch *b)
 {
 	int rc = ready(kv);
 
@@ -334,14 +342,26 @@ int kv_batch_write(struct kv *kv, struct kv_batch *b)
 	return 0;
 }
 
-int kv_batch_write_durable(struct kv *kv, struct kv_batch *b)
+static int sim_batch_write(struct kv *base, struct kv_batch *b, bool durable)
 {
-	int rc = kv_batch_write(kv, b);
+	struct sim_kv *kv = (struct sim_kv *)base;
+	int rc = write_batch(kv, b);
 
-	if (rc < 0)
+	if (rc < 0 || !durable)
 		return rc;
 	fiber_sleep(prng_log(&world_random, 3 * MS));
 	kv->table->n_durable = kv->table->n_batches;
 	disk_stop(kv->machine);
 	return 0;
 }
+
+static const struct kv_ops sim_ops = {
+	.close = sim_close,
+	.refresh = sim_refresh,
+	.reopen = sim_reopen,
+	.get = sim_get,
+	.last = sim_last,
+	.batch_new = sim_batch_new,
+	.batch_put = sim_batch_put,
+	.batch_write = sim_batch_write,
+};

@@ -8,6 +8,7 @@
 
 #include "breaks.h"
 #include "conf.h"
+#include "kept.h"
 #include "play.h"
 #include "secret.h"
 #include "world.h"
@@ -34,6 +35,8 @@ static const char usage[] =
 	"usage: sim [--histories N] [--seed S] [--break WHAT]   play N histories from seed S on\n"
 	"       sim --one --seed S [--verbose]                  play one, and print what happens\n"
 	"       sim --breaks                                    make each mistake, and find it\n"
+	"With --memory the embassies keep their copies not in folders, but in a storage that keeps\n"
+	"commits apart.\n"
 	"Each history is its seed's: the same seed, the same history.  WHAT is a mistake to make "
 	"on\n"
 	"purpose, one of:\n";
@@ -198,6 +201,7 @@ static int read_options(int argc, char **argv, struct options *o)
 		{"breaks", no_argument, NULL, 'B'},
 		{"one", no_argument, NULL, '1'},
 		{"verbose", no_argument, NULL, 'v'},
+		{"memory", no_argument, NULL, 'm'},
 		{NULL, 0, NULL, 0},
 	};
 	int ch;
@@ -223,6 +227,9 @@ static int read_options(int argc, char **argv, struct options *o)
 			break;
 		case 'v':
 			o->verbose = true;
+			break;
+		case 'm':
+			kept_use_memory();
 			break;
 		default:
 			return -EINVAL;

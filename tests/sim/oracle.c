@@ -8,11 +8,11 @@
 #include "oracle.h"
 
 #include "blocks.h"
-#include "conf.h"
 #include "disk.h"
 #include "err.h"
 #include "frame.h"
 #include "head.h"
+#include "kept.h"
 #include "log.h"
 #include "model.h"
 #include "params.h"
@@ -138,9 +138,9 @@ uint64_t oracle_n_ops(void)
 
 /* ---- the line ---- */
 
-static void segment_path(char out[96], const char *folder, uint64_t number)
+static void segment_path(char out[96], uint64_t number)
 {
-	snprintf(out, 96, "%s/log/%016llx.seg", folder, (ull)number);
+	snprintf(out, 96, "/1/v/log/%016llx.seg", (ull)number);
 }
 
 static void check_salt(const struct piece_of_log *p, uint64_t number)
@@ -174,7 +174,7 @@ static void extend(struct line *l, uint64_t end)
 		struct piece_of_log *p = &l->segments[n];
 		size_t len = 0, before = p->len;
 
-		segment_path(path, "/1/v", n);
+		segment_path(path, n);
 		if (n == last)
 			len = (size_t)(end - segment_start(n));
 		else
@@ -236,11 +236,23 @@ void oracle_heads(struct log *log)
 		add_head(&newest);
 }
 
-/* The first position below ${upto} where the folder differs from the line, or UINT64_MAX. */
-static uint64_t compare(const struct line *l, const char *folder, uint64_t from, uint64_t upto)
+#define HOME EMBASSIES_MAX
+
+/* What a reader of the home's log sees, or of an embassy's copy. */
+static bool read_of(unsigned who, uint64_t pos, void *out, size_t len)
+{
+	char path[96];
+
+	if (who != HOME)
+		return kept_read(who, pos, out, len);
+	segment_path(path, segment_of(pos));
+	return disk_read(path, pos % SEGMENT_SIZE, out, len);
+}
+
+/* The first position below ${upto} where what is kept differs from the line, or UINT64_MAX. */
+static uint64_t compare(const struct line *l, unsigned who, uint64_t from, uint64_t upto)
 {
 	static uint8_t buf[65536];
-	char path[96];
 
 	for (uint64_t n = segment_of(from); n < l->n_segments && segment_start(n) < upto; n++) {
 		uint64_t start = segment_start(n);
@@ -248,10 +260,9 @@ static uint64_t compare(const struct line *l, const char *folder, uint64_t from,
 
 		if (len > upto - start)
 			len = (size_t)(upto - start);
-		segment_path(path, folder, n);
 		for (size_t step; at < len; at += step) {
 			step = len - at < sizeof(buf) ? len - at : sizeof(buf);
-			if (!disk_read(path, at, buf, step) ||
+			if (!read_of(who, start + at, buf, step) ||
 			    memcmp(buf, l->segments[n].bytes + at, step) != 0)
 				return start + at;
 		}
@@ -328,7 +339,7 @@ void oracle_log_opened(struct log *log, uint64_t head)
 
 	if (head < l->n_heads)
 		fail("home: head %zu was durable, recovered is head %llu", l->n_heads, (ull)head);
-	differs = compare(l, "/1/v", 0, l->end);
+	differs = compare(l, HOME, 0, l->end);
 	if (differs != UINT64_MAX)
 		fail("home: what lies at %llu is not what it was", (ull)differs);
 	oracle_heads(log);
@@ -366,11 +377,6 @@ void oracle_opened(struct log *log, struct store *store, const struct log_tail *
 }
 
 /* ---- embassies ---- */
-
-static void folder_of(unsigned embassy, char out[64])
-{
-	snprintf(out, 64, "/%u/s/%s", MACHINE_EMBASSY + embassy, conf_id());
-}
 
 void oracle_acknowledged(unsigned embassy, uint64_t head, uint64_t end)
 {
@@ -419,14 +425,11 @@ void oracle_books_opened(void)
 static bool is_on(const struct line *l, unsigned embassy, uint64_t head, uint64_t end,
 		  uint64_t from)
 {
-	char folder[64];
-
 	if (end == 0)
 		return true;
 	if (head > l->n_heads || head_end(&l->heads[head - 1]) != end)
 		return false;
-	folder_of(embassy, folder);
-	return compare(l, folder, from, end) == UINT64_MAX;
+	return compare(l, embassy, from, end) == UINT64_MAX;
 }
 
 /* A line that the copy is a prefix of, the newest first; none: LINES_MAX. */
@@ -528,7 +531,7 @@ struct oracle_moment *oracle_moment(void)
 	assert(m);
 	line_copy(&m->line, now());
 	do
-		segment_path(path, "/1/v", m->line.n_restored++);
+		segment_path(path, m->line.n_restored++);
 	while (disk_file_size(path) > 0);
 	m->ops = malloc((n_ops + 1) * sizeof(*m->ops));
 	assert(m->ops);

@@ -12,6 +12,7 @@
 #include "embassy.h"
 #include "head.h"
 #include "home.h"
+#include "kept.h"
 #include "model.h"
 #include "net.h"
 #include "oracle.h"
@@ -337,7 +338,10 @@ static void happen(enum trouble t)
 	case CATALOG_LOST:
 		m = some_machine();
 		crash_machine(m, true);
-		disk_drop_catalogs(m);
+		if (m == MACHINE_HOME)
+			disk_drop_catalogs(m);
+		else
+			kept_lose_catalogs(m - MACHINE_EMBASSY);
 		away(m);
 		break;
 	case DISK_ERRORS:

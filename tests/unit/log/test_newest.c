@@ -48,7 +48,7 @@ static void note_newest(void)
 	const struct head_ref ref = ref_of(&s->newest);
 	struct newest n = {0};
 
-	newest_note(&n, s->dir, &s->params, store_storage(s->store), &ref);
+	newest_note(&n, &s->params, store_storage(s->store), &ref);
 	cr_assert_eq(n.number, s->newest.number);
 }
 
@@ -56,7 +56,7 @@ static uint64_t known(void)
 {
 	struct head h;
 
-	newest_known(s->dir, &s->params, &h);
+	newest_known(&s->params, store_storage(s->store), &h);
 	return h.number;
 }
 
@@ -66,7 +66,7 @@ Test(newest, what_is_written_is_known)
 
 	cr_expect_eq(known(), 0);
 	note_newest();
-	newest_known(s->dir, &s->params, &h);
+	newest_known(&s->params, store_storage(s->store), &h);
 	cr_expect_eq(h.number, s->newest.number);
 	cr_expect_eq(h.pos, s->newest.pos);
 	cr_expect_eq(h.time_ns, s->newest.time_ns);

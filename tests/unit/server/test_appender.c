@@ -3,7 +3,7 @@
 #include "vault_fixture.h"
 
 #include "err.h"
-#include "file.h"
+#include "storage_memory.h"
 
 #include <criterion/criterion.h>
 
@@ -30,8 +30,8 @@ Test(appender, nothing_after_the_newest_head_counts)
 	fix_expect_holds(1);
 	appender_end(a);
 	fix_expect_holds(1);
-	cr_expect_eq(fix_file_len(0), (long)synth_head_end(&log_, 1));
-	cr_expect_eq(fix_file_len(1), -1);
+	cr_expect_eq(fix_segment_len(0), (long)synth_head_end(&log_, 1));
+	cr_expect_eq(fix_segment_len(1), -1);
 	/* The same bytes are taken when they come again with a head. */
 	synth_head(&log_);
 	fix_append_all();
@@ -144,7 +144,7 @@ Test(appender, bad_bytes_are_refused)
 	/* Data in the place of a segment's header. */
 	cr_expect_eq(feed_raw(SEGMENT_SIZE, synth_bytes(&log_, end), 3012), -ERR_DAMAGED);
 	fix_expect_holds(1);
-	cr_expect_eq(fix_file_len(1), -1);
+	cr_expect_eq(fix_segment_len(1), -1);
 }
 
 Test(appender, too_much_in_one_message)
@@ -288,8 +288,8 @@ static void *grant_next(void *arg)
 /* A head that verified before a newer epoch was granted is committed before it is in force, or never. */
 Test(appender, a_fence_waits_for_who_it_keeps_out)
 {
-	struct fence f = {.former = {.mu = PTHREAD_MUTEX_INITIALIZER,
-				     .told = PTHREAD_COND_INITIALIZER}};
+	struct fence f = {
+		.former = {.mu = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER}};
 	struct appender_opening o = {.epoch = 1, .cancel = cancel_former, .ctx = &f.former};
 	struct appender *a;
 	struct copy_stand s;
@@ -349,7 +349,7 @@ static void fail_each(const char *op, int why)
 		synth_segment(&log_, segment_of(log_.end) + 1);
 		synth_block(&log_, 300000);
 		synth_head(&log_);
-		file_set_fault(fail_nth, &f);
+		fix_set_fault(fail_nth, &f);
 		rc = fix_begin(&a);
 		if (rc == 0) {
 			rc = fix_feed(a, fix_stand().end, log_.end, 1 << 20);
@@ -357,7 +357,7 @@ static void fail_each(const char *op, int why)
 				rc = appender_commit(a, &s);
 			appender_end(a);
 		}
-		file_set_fault(NULL, NULL);
+		fix_set_fault(NULL, NULL);
 		if (rc < 0)
 			cr_assert(f.hit, "%s", err_detail(rc));
 		fix_expect_holds(rc == 0 ? log_.number : before);
@@ -372,29 +372,94 @@ static void fail_each(const char *op, int why)
 	}
 }
 
-Test(appender, full_disk)
+static void fail_all(const char *const *ops, int why)
 {
 	synth_segment(&log_, 0);
 	synth_head(&log_);
 	fix_append_all();
-	fail_each("write", -ENOSPC);
+	for (; *ops; ops++)
+		fail_each(*ops, why);
+}
+
+Test(appender, full_disk)
+{
+	static const char *const files[] = {"write", NULL};
+	static const char *const slots[] = {"write", "commit", "create", "kv_write", NULL};
+
+	fail_all(fix_memory ? slots : files, -ENOSPC);
 }
 
 Test(appender, failing_syncs)
 {
-	synth_segment(&log_, 0);
-	synth_head(&log_);
-	fix_append_all();
-	fail_each("sync_data", -EIO);
-	fail_each("sync", -EIO);
+	static const char *const files[] = {"sync_data", "sync", NULL};
+	static const char *const slots[] = {"commit", "drain", NULL};
+
+	fail_all(fix_memory ? slots : files, -EIO);
 }
 
 Test(appender, failing_opens_and_cuts)
 {
+	static const char *const files[] = {"open", "truncate", "unlink", NULL};
+	static const char *const slots[] = {"truncate", "remove", "read", "take", "index", NULL};
+
+	fail_all(fix_memory ? slots : files, -EIO);
+}
+
+/* What was called a failure may be carried out later, or never; an acknowledgement is never taken back. */
+Test(appender, failures_that_land_later)
+{
+	if (!fix_memory)
+		return;
 	synth_segment(&log_, 0);
 	synth_head(&log_);
 	fix_append_all();
-	fail_each("open", -ENOSPC);
-	fail_each("truncate", -EIO);
-	fail_each("unlink", -EIO);
+	fail_each("write", MEMORY_LATE | EIO);
+	fail_each("commit", MEMORY_LATE | EIO);
+}
+
+/* Another server has taken the lease: nothing of this one's lands any more, and it says so. */
+Test(appender, a_lease_that_is_lost_ends_the_stream)
+{
+	struct buf conf = {0};
+	struct storage_pool *pool;
+	struct vault *other;
+	struct copy *theirs;
+	struct copy_stand s;
+	struct appender *a;
+
+	if (!fix_memory)
+		return;
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	synth_block(&log_, 70);
+	synth_head(&log_);
+	cr_assert_eq(fix_begin(&a), 0);
+	cr_assert_eq(fix_feed(a, fix_stand().end, log_.end, 1 << 20), 0);
+	cr_assert_eq(storage_memory_open(memory, "other", &pool), 0);
+	cr_assert_eq(vault_open(pool, &other), 0);
+	cr_expect_eq(vault_find(other, log_.id, &theirs), -ERR_LOCKED);
+	vault_close(other);
+	memory_expire(memory);
+	cr_assert_eq(storage_memory_open(memory, "other", &pool), 0);
+	cr_assert_eq(vault_open(pool, &other), 0);
+	cr_assert_eq(vault_find(other, log_.id, &theirs), 0);
+	cr_expect_eq(appender_commit(a, &s), -ERR_STALE);
+	appender_end(a);
+	copy_get_stand(theirs, &s);
+	cr_expect_eq(s.head, 1);
+	cr_expect_eq(fix_stand().head, 1);
+	cr_expect_eq(fix_begin(&a), -ERR_LOCKED);
+	/* What its owner told the other one meanwhile counts here too. */
+	synth_conf(&log_, 2, 2, &conf);
+	cr_expect_eq(vault_put(other, conf.p, conf.len, WHO, &theirs), 0);
+	buf_release(&conf);
+	vault_close(other);
+	cr_expect_eq(fix_begin(&a), -ERR_STALE);
+	cr_expect(strstr(err_detail(-ERR_STALE), "the newest granted here is 2"), "%s",
+		  err_detail(-ERR_STALE));
+	log_.epoch = 2;
+	cr_assert_eq(fix_begin(&a), 0);
+	appender_end(a);
+	fix_expect_holds(1);
 }

@@ -6,6 +6,7 @@
 #include "err.h"
 #include "file.h"
 #include "newest.h"
+#include "storage_memory.h"
 
 #include <criterion/criterion.h>
 
@@ -35,8 +36,8 @@ Test(copy, append_and_restart)
 	synth_head(&log_);
 	fix_append_all();
 	fix_expect_holds(3);
-	cr_expect_eq(fix_file_len(0), (long)synth_head_end(&log_, 2));
-	cr_expect_eq(fix_file_len(3), (long)(log_.end - segment_start(3)));
+	cr_expect_eq(fix_segment_len(0), (long)synth_head_end(&log_, 2));
+	cr_expect_eq(fix_segment_len(3), (long)(log_.end - segment_start(3)));
 }
 
 Test(copy, many_segments)
@@ -110,11 +111,31 @@ Test(copy, heads_by_number_and_time)
 	cr_expect_eq(s.n, 0);
 }
 
+static void die_in_memory(uint64_t fed, bool commit)
+{
+	static unsigned turn;
+	struct copy_stand s;
+	struct appender *a;
+
+	cr_assert_eq(fix_begin(&a), 0);
+	cr_assert_eq(fix_feed(a, fix_stand().end, fed, 100000), 0);
+	if (commit)
+		cr_assert_eq(appender_commit(a, &s), 0);
+	memory_crash(memory, (enum memory_crash)(turn++ % 3));
+	appender_end(a);
+	fix_close();
+	fix_open();
+}
+
 /* The server dies at any point: a process that never ends its appender. */
 static void die_after(uint64_t fed, bool commit)
 {
 	pid_t pid;
 
+	if (fix_memory) {
+		die_in_memory(fed, commit);
+		return;
+	}
 	fix_close();
 	pid = fork();
 	if (pid == 0) {
@@ -167,15 +188,12 @@ Test(copy, restart_at_any_point)
 
 Test(copy, the_catalog_can_be_lost)
 {
-	char path[512];
-
 	synth_grow(&log_, 70 << 20);
 	synth_block(&log_, 40);
 	synth_head(&log_);
 	fix_append_all();
 	fix_close();
-	fix_path("catalog", path);
-	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	fix_drop_index();
 	fix_open();
 	fix_expect_holds(2);
 	synth_block(&log_, 50);
@@ -220,6 +238,7 @@ static void three_heads_and_a_hole(bool whole)
 /* A catalog that was there from the start lost its newest heads only: none that was acknowledged. */
 Test(copy, an_empty_catalog_that_is_whole_says_where_to_cut)
 {
+	FOLDER_ONLY();
 	three_heads_and_a_hole(true);
 	fix_open();
 	fix_expect_holds(1);
@@ -233,13 +252,14 @@ Test(copy, an_empty_catalog_that_is_whole_says_where_to_cut)
 /* Of one that is not whole nothing is known, however often it is asked. */
 Test(copy, beside_a_catalog_that_is_not_whole_nothing_is_cut)
 {
+	FOLDER_ONLY();
 	three_heads_and_a_hole(false);
 	for (int i = 0; i < 3; i++) {
-		cr_assert_eq(vault_open(dir, &vault), 0);
+		fix_open_vault();
 		cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "nothing tells whether"));
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair"));
-		cr_expect_eq(fix_file_len(0), (long)log_.end);
+		cr_expect_eq(fix_segment_len(0), (long)log_.end);
 		fix_close();
 	}
 }
@@ -249,17 +269,6 @@ static int take_none(void *ctx, const struct copy_head *h)
 	(void)ctx;
 	(void)h;
 	return 0;
-}
-
-/* Append ${len} bytes to the file of segment 0. */
-static void add_bytes(const void *bytes, size_t len)
-{
-	char path[512];
-	FILE *f;
-
-	fix_path("log/0000000000000000.seg", path);
-	f = fopen(path, "a");
-	cr_assert(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
 }
 
 Test(copy, a_torn_tail_is_cut)
@@ -274,39 +283,26 @@ Test(copy, a_torn_tail_is_cut)
 	held = log_.end;
 	/* Of the blocks to come, so much. */
 	synth_block(&log_, 3000);
-	add_bytes(synth_bytes(&log_, held), 700);
+	fix_put(held, synth_bytes(&log_, held), 700);
 	fix_open();
 	fix_expect_holds(1);
-	cr_expect_eq(fix_file_len(0), (long)held);
+	cr_expect_eq(fix_segment_len(0), (long)held);
 }
 
 /* Refused, and left as it is, as often as it is opened. */
 static void expect_refused(const char *words)
 {
-	long len = fix_file_len(0);
+	long len = fix_segment_len(0);
 
 	for (int i = 0; i < 3; i++) {
-		cr_assert_eq(vault_open(dir, &vault), 0);
+		fix_open_vault();
 		cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), words), "%s", err_detail(-ERR_DAMAGED));
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--log-only --repair --from"), "%s",
 			  err_detail(-ERR_DAMAGED));
-		cr_expect_eq(fix_file_len(0), len);
+		cr_expect_eq(fix_segment_len(0), len);
 		fix_close();
 	}
-}
-
-static void flip(uint64_t pos)
-{
-	char path[512], byte;
-	int fd;
-
-	fix_path("log/0000000000000000.seg", path);
-	fd = open(path, O_RDWR);
-	cr_assert_eq(pread(fd, &byte, 1, (off_t)pos), 1);
-	byte ^= 4;
-	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)pos), 1);
-	close(fd);
 }
 
 /*
@@ -318,6 +314,7 @@ Test(copy, damage_is_not_cut_whatever_the_catalog_knows)
 	char catalog[512], older[512], newest[512], command[2000];
 	uint64_t places[3];
 
+	FOLDER_ONLY();
 	synth_segment(&log_, 0);
 	synth_head(&log_);
 	fix_append_all();
@@ -342,7 +339,7 @@ Test(copy, damage_is_not_cut_whatever_the_catalog_knows)
 	fix_path("", command);
 	cr_assert_eq(newest_forget(command), 0);
 	for (unsigned i = 0; i < 3; i++) {
-		flip(places[i]);
+		fix_flip(places[i]);
 		for (int knows = 0; knows < 3; knows++) {
 			/* Below the newest head that it knows nothing is looked at. */
 			if (knows == 2 && i == 0)
@@ -354,7 +351,7 @@ Test(copy, damage_is_not_cut_whatever_the_catalog_knows)
 			cr_assert(knows == 0 || system(command) == 0);
 			expect_refused("");
 		}
-		flip(places[i]);
+		fix_flip(places[i]);
 	}
 	fix_open();
 	fix_expect_holds(2);
@@ -368,6 +365,7 @@ Test(copy, damage_in_a_finished_segment_is_not_cut)
 	long len;
 	int fd;
 
+	FOLDER_ONLY();
 	synth_segment(&log_, 0);
 	synth_head(&log_);
 	fix_append_all();
@@ -382,8 +380,8 @@ Test(copy, damage_in_a_finished_segment_is_not_cut)
 	synth_head(&log_);
 	fix_append_all();
 	fix_close();
-	len = fix_file_len(0);
-	flip(place);
+	len = fix_segment_len(0);
+	fix_flip(place);
 	/* The next segment was named, and nothing of it was written yet. */
 	fix_path("log/0000000000000001.seg", command);
 	fd = file_open(AT_FDCWD, command, O_RDWR | O_CREAT, 0600);
@@ -393,8 +391,8 @@ Test(copy, damage_in_a_finished_segment_is_not_cut)
 	snprintf(command, sizeof(command), "rm -rf '%s' && mv '%s' '%s'", catalog, older, catalog);
 	cr_assert_eq(system(command), 0);
 	expect_refused("a segment is whole before the next is begun");
-	cr_expect_eq(fix_file_len(0), len);
-	flip(place);
+	cr_expect_eq(fix_segment_len(0), len);
+	fix_flip(place);
 	fix_open();
 	fix_expect_holds(2);
 }
@@ -404,6 +402,7 @@ Test(copy, what_was_acknowledged_is_missed_without_a_catalog)
 {
 	char path[512], command[2000];
 
+	FOLDER_ONLY();
 	synth_grow(&log_, 3 << 20);
 	fix_append_all();
 	synth_segment(&log_, 1);
@@ -428,7 +427,7 @@ Test(copy, a_head_that_vanished_is_told_with_what_heals)
 	synth_segment(&log_, 0);
 	synth_head(&log_);
 	fix_append_all();
-	flip(log_.heads[0].pos + 4);
+	fix_flip(log_.heads[0].pos + 4);
 	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), -ERR_DAMAGED);
 	cr_expect(strstr(err_detail(-ERR_DAMAGED), "--log-only --repair --from"));
 	cr_expect(strstr(err_detail(-ERR_DAMAGED), "remove") == NULL);
@@ -474,14 +473,15 @@ Test(copy, a_name_whose_sync_failed_is_synced_by_the_next)
 	struct copy *c;
 	int n = 0, before;
 
+	FOLDER_ONLY();
 	synth_init(&other, 8);
 	synth_conf(&other, 1, 1, &conf);
-	file_set_fault(count_or_fail_sync, &n);
+	fix_set_fault(count_or_fail_sync, &n);
 	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), -EIO);
 	before = n;
 	cr_assert_eq(before, 5);
 	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), 0);
-	file_set_fault(NULL, NULL);
+	fix_set_fault(NULL, NULL);
 	cr_assert_gt(n, before);
 	buf_release(&conf);
 	synth_release(&other);
@@ -490,44 +490,21 @@ Test(copy, a_name_whose_sync_failed_is_synced_by_the_next)
 /* A flipped bit in the newest head: it was acknowledged, so it is no torn tail, and stays. */
 Test(copy, newest_head_is_damaged)
 {
-	char path[512], byte;
-	int fd;
-
 	synth_segment(&log_, 0);
 	synth_head(&log_);
 	synth_block(&log_, 500);
 	synth_head(&log_);
 	fix_append_all();
 	fix_close();
-	fix_path("log/0000000000000000.seg", path);
-	fd = open(path, O_RDWR);
-	cr_assert_eq(pread(fd, &byte, 1, (off_t)log_.end - 30), 1);
-	byte ^= 4;
-	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)log_.end - 30), 1);
-	cr_assert_eq(vault_open(dir, &vault), 0);
+	fix_flip(log_.end - 30);
+	fix_open_vault();
 	cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
 	cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair"));
-	cr_expect_eq(fix_file_len(0), (long)log_.end);
-	vault_close(vault);
-	byte ^= 4;
-	cr_assert_eq(pwrite(fd, &byte, 1, (off_t)log_.end - 30), 1);
-	close(fd);
+	cr_expect_eq(fix_segment_len(0), (long)log_.end);
+	fix_close();
+	fix_flip(log_.end - 30);
 	fix_open();
 	fix_expect_holds(2);
-}
-
-static void spoil(uint64_t number, off_t off)
-{
-	char name[64], path[512], byte;
-	int fd;
-
-	snprintf(name, sizeof(name), "log/%016llx.seg", (unsigned long long)number);
-	fix_path(name, path);
-	fd = open(path, O_RDWR);
-	cr_assert_eq(pread(fd, &byte, 1, off), 1);
-	byte ^= 4;
-	cr_assert_eq(pwrite(fd, &byte, 1, off), 1);
-	close(fd);
 }
 
 static int mend(const char *who, size_t block, uint64_t leaf, size_t len, uint32_t *out)
@@ -543,7 +520,6 @@ Test(copy, mending)
 {
 	uint8_t wrong[600];
 	uint32_t n;
-	char path[512];
 
 	synth_segment(&log_, 0);
 	synth_block(&log_, 500);
@@ -556,7 +532,7 @@ Test(copy, mending)
 	fix_append_all();
 	cr_expect_eq(mend(WHO, 1, 1, 0, &n), 0);
 	cr_expect_eq(n, 0);
-	spoil(0, (off_t)log_.blocks[1].pos + 30);
+	fix_flip(log_.blocks[1].pos + 30);
 	cr_expect_eq(mend("cn:thief", 1, 1, 0, &n), -ERR_FORBIDDEN);
 	cr_expect_eq(mend(WHO, 1, 2, 0, &n), -ERR_FORBIDDEN);
 	cr_expect_eq(mend(WHO, 1, 99, 0, &n), -ERR_ABSENT);
@@ -572,9 +548,8 @@ Test(copy, mending)
 	fix_expect_holds(3);
 
 	/* A segment that is gone comes back; all its blocks in one request. */
-	fix_path("log/0000000000000000.seg", path);
-	cr_assert_eq(unlink(path), 0);
 	fix_close();
+	fix_drop_segment(0);
 	fix_open();
 	cr_expect_eq(mend(WHO, 0, 0, log_.blocks[2].pos + log_.blocks[2].len, &n), 0);
 	cr_expect_eq(n, 3);
@@ -604,7 +579,8 @@ static int fail_from(void *ctx, const char *op)
 /* What a mending could not make durable is not served, and written again by the next, and by a restart. */
 Test(copy, a_mending_whose_sync_failed_is_made_again)
 {
-	struct failing f = {.op = "sync_data"}, w = {.op = "write", .from = 1 << 20};
+	struct failing f = {.op = fix_memory ? "drain" : "sync_data"};
+	struct failing w = {.op = fix_memory ? "drain" : "write", .from = 1 << 20};
 	uint8_t byte;
 	uint32_t n;
 
@@ -613,11 +589,11 @@ Test(copy, a_mending_whose_sync_failed_is_made_again)
 	synth_head(&log_);
 	fix_append_all();
 	for (int restart = 0; restart < 2; restart++) {
-		spoil(0, (off_t)log_.blocks[1].pos + 30);
+		fix_flip(log_.blocks[1].pos + 30);
 		f.count = w.count = 0;
-		file_set_fault(fail_from, &f);
+		fix_set_fault(fail_from, &f);
 		cr_expect_eq(mend(WHO, 1, 1, 0, &n), -EIO);
-		file_set_fault(fail_from, &w);
+		fix_set_fault(fail_from, &w);
 		cr_expect_eq(copy_read(copy, log_.blocks[1].pos, 1, &byte), -EIO);
 		if (restart) {
 			fix_close();
@@ -626,7 +602,7 @@ Test(copy, a_mending_whose_sync_failed_is_made_again)
 			cr_expect_eq(mend(WHO, 1, 1, 0, &n), 0);
 		}
 		cr_expect_gt(w.count, 0, "nothing was written again");
-		file_set_fault(NULL, NULL);
+		fix_set_fault(NULL, NULL);
 		cr_expect_eq(copy_read(copy, log_.blocks[1].pos, 1, &byte), 0);
 		fix_expect_holds(1);
 	}
@@ -638,6 +614,7 @@ Test(copy, what_no_catalog_vouches_for_is_written_again)
 	struct failing f = {.op = "write", .from = 1000};
 	char path[512];
 
+	FOLDER_ONLY();
 	synth_segment(&log_, 0);
 	synth_block(&log_, 9000);
 	synth_head(&log_);
@@ -645,21 +622,56 @@ Test(copy, what_no_catalog_vouches_for_is_written_again)
 	fix_close();
 	fix_path("catalog", path);
 	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
-	cr_assert_eq(vault_open(dir, &vault), 0);
-	file_set_fault(fail_from, &f);
+	fix_open_vault();
+	fix_set_fault(fail_from, &f);
 	cr_expect_eq(vault_find(vault, log_.id, &copy), 0);
-	file_set_fault(NULL, NULL);
+	fix_set_fault(NULL, NULL);
 	cr_expect_geq(f.count, 3);
 	fix_expect_holds(1);
 	fix_close();
 
 	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
-	cr_assert_eq(vault_open(dir, &vault), 0);
+	fix_open_vault();
 	f = (struct failing){.op = "sync_data"};
-	file_set_fault(fail_from, &f);
+	fix_set_fault(fail_from, &f);
 	cr_expect_eq(vault_find(vault, log_.id, &copy), -EIO);
-	file_set_fault(NULL, NULL);
+	fix_set_fault(NULL, NULL);
 	fix_close();
 	fix_open();
 	fix_expect_holds(1);
+}
+
+/* Where the storage says what was committed, all of it must be there, whatever the index knows. */
+Test(copy, below_a_commit_nothing_may_be_missing)
+{
+	uint64_t places[3], end;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	synth_block(&log_, 9000);
+	places[0] = log_.end - 4500;
+	synth_head(&log_);
+	places[1] = log_.end - 30;
+	synth_segment(&log_, 1);
+	synth_block(&log_, 70);
+	synth_head(&log_);
+	places[2] = log_.end - 30;
+	fix_append_all();
+	end = log_.end;
+	fix_close();
+	for (unsigned i = 0; i < 3; i++) {
+		fix_drop_index();
+		fix_flip(places[i]);
+		for (int again = 0; again < 2; again++) {
+			fix_open_vault();
+			cr_expect_eq(vault_find(vault, log_.id, &copy), -ERR_DAMAGED);
+			cr_expect_eq(fix_segment_len(1), (long)(end - SEGMENT_SIZE));
+			fix_close();
+		}
+		fix_flip(places[i]);
+		fix_open();
+		fix_expect_holds(3);
+		fix_close();
+	}
+	fix_open();
 }

@@ -7,6 +7,7 @@
 #include "embassy.pb-c.h"
 #include "file.h"
 #include "rpc.h"
+#include "storage_folder.h"
 #include "vault.h"
 
 #include <criterion/criterion.h>
@@ -32,11 +33,13 @@ static void start(unsigned first_message_ms, unsigned taken_ms)
 	struct rpc_config cfg = {.listen = "127.0.0.1:0",
 				 .first_message_ms = first_message_ms,
 				 .taken_ms = taken_ms};
+	struct storage_pool *pool;
 	char address[40];
 
 	wire_setup();
 	grpc_init();
-	cr_assert_eq(vault_open(dir, &vault), 0);
+	cr_assert_eq(storage_folder_open(dir, &pool), 0);
+	cr_assert_eq(vault_open(pool, &vault), 0);
 	cfg.vault = vault;
 	cr_assert_eq(rpc_start(&cfg, &rpc), 0);
 	snprintf(address, sizeof(address), "127.0.0.1:%d", rpc_port(rpc));
