@@ -101,7 +101,7 @@ echo '{"volume": 7, "head": [], "embassies": {"a": 1}, "log_end": -1, "log_bytes
 expect 0 'head +none yet' "$embassy" status "$w/false"
 # What others wrote is shown so that it does nothing to a terminal.
 cat >"$w/false/.embassy/status" <<-'END'
-	{"volume": "x", "reason": "\u001b]0;", "embassies": [{"address": "a\nb", "state": "refused", "reason": "\u001b[2J \u009b2J \u202ex é"}]}
+	{"volume": "x", "writable": false, "reason": "\u001b]0;", "embassies": [{"address": "a\nb", "state": "refused", "reason": "\u001b[2J \u009b2J \u202ex é"}]}
 END
 expect 0 'stopped +\\x1b]0;' "$embassy" status "$w/false"
 expect 0 'embassy +a\\x0ab: refused: \\x1b\[2J \\xc2\\x9b2J \\xe2\\x80\\xaex é$' "$embassy" status "$w/false"
