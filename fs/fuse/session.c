@@ -42,6 +42,7 @@
 #define MAX_READAHEAD (4u << 20)
 #define MAX_BACKGROUND 64u
 #define DRAIN_S_MAX 30u
+#define HEAP_BYTES ((size_t)2 << 20) /* of each worker, present from the start */
 
 static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 {
@@ -227,6 +228,20 @@ static bool something_waits(const struct mount *m)
 	return poll(&pfd, 1, 0) > 0;
 }
 
+/*
+ * What a change takes of this thread's heap is to be there: a page that has to be found first, in a
+ * limit of memory that is full of what is to be written to this mount, is waited for under the view's
+ * lock, and so for ever.  main() sees to it that free() gives nothing back to the system.
+ */
+static void occupy_heap(void)
+{
+	void *p = malloc(HEAP_BYTES);
+
+	if (p)
+		explicit_bzero(p, HEAP_BYTES);
+	free(p);
+}
+
 static void *work(void *arg)
 {
 	struct crew *crew = arg;
@@ -242,6 +257,7 @@ static void *work(void *arg)
 		memset(buf.mem, 0, RECEIVE_BYTES);
 		(void)mlock(buf.mem, RECEIVE_BYTES);
 	}
+	occupy_heap();
 	while (!fuse_session_exited(se)) {
 		/*
 		 * Whoever answers a write makes room for the next one, and looks for it here before it
