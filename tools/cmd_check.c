@@ -1,6 +1,6 @@
 /*
  * embassy check: verify a volume that is not mounted, and heal it from an embassy.  The work is
- * fs/volume/check.h's and fs/log/repair.h's; here it is told.
+ * fs/check/check.h's and fs/store/repair.h's; here it is told.
  */
 
 #include "cmd.h"

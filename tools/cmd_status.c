@@ -15,6 +15,7 @@
 #include "params.h"
 #include "remote.h"
 #include "source.h"
+#include "source_folder.h"
 #include "target.h"
 #include "units.h"
 #include "when.h"

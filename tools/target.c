@@ -18,6 +18,7 @@
 #include "params.h"
 #include "remote.h"
 #include "source.h"
+#include "source_folder.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,6 +10,7 @@
 #include "compiler.h"
 #include "format.h"
 #include "jsontext.h"
+#include "source_folder.h"
 #include "view.h"
 
 struct source;

@@ -11,6 +11,7 @@
 #include "compiler.h"
 #include "head.h"
 #include "record.h"
+#include "source_folder.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -21,6 +21,7 @@
 #include "file.h"
 #include "head.h"
 #include "source.h"
+#include "source_folder.h"
 #include "vault.h"
 #include "view.h"
 #include "volume.h"

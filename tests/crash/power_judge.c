@@ -8,6 +8,7 @@
 #include "head.h"
 #include "params.h"
 #include "source.h"
+#include "source_folder.h"
 #include "vault.h"
 #include "view.h"
 #include "volume.h"

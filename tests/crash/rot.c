@@ -21,6 +21,7 @@
 #include "head.h"
 #include "repair.h"
 #include "source.h"
+#include "source_folder.h"
 #include "view.h"
 #include "volume.h"
 

@@ -164,7 +164,7 @@ def check_embassy_options(run):
 
 
 def check_mount_options(run):
-    source = text_of("fs/fuse/options.c")
+    source = text_of("fs/daemon/options.c")
     table = re.findall(r'^\t\{"([a-z_-]+)", VALUE_(\w+), (\w+)', source, re.M)
     own = {n for n, _, field in table if field != "IGNORED"}
     ignored = {n for n, _, field in table if field == "IGNORED"}

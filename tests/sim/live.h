@@ -39,7 +39,7 @@ void live_look(void);
 /* live_close(): 0 or as volume_close(). */
 MUST_CHECK int live_close(void);
 
-/* live_check(dir, params): a closed volume is sound (fs/volume/check.h).  -EIO: the disk failed. */
+/* live_check(dir, params): a closed volume is sound (fs/check/check.h).  -EIO: the disk failed. */
 void live_check(const char *dir, const struct params *params);
 
 /* live_crashed(power): its process was killed, or the power failed. */

@@ -7,6 +7,7 @@
 #include "conf.h"
 #include "model.h"
 #include "source.h"
+#include "source_folder.h"
 #include "view.h"
 #include "view_state.h"
 #include "world.h"

@@ -8,6 +8,7 @@
 #include "file.h"
 #include "head.h"
 #include "source.h"
+#include "source_folder.h"
 #include "store.h"
 #include "synthetic_log.h"
 

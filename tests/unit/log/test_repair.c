@@ -7,6 +7,7 @@
 #include "frame.h"
 #include "scan.h"
 #include "source.h"
+#include "source_folder.h"
 #include "store.h"
 #include "synthetic_log.h"
 

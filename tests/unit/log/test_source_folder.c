@@ -1,6 +1,7 @@
 /* A folder as a source: with a catalog, beside a writer, with an old one, with none. */
 
 #include "source.h"
+#include "source_folder.h"
 
 #include "catalog.h"
 #include "err.h"

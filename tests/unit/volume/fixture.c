@@ -12,6 +12,7 @@
 #include "key.h"
 #include "secret.h"
 #include "source.h"
+#include "source_folder.h"
 #include "view_state.h"
 
 #include <criterion/criterion.h>

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "secret.h"
 #include "source.h"
+#include "source_folder.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>

@@ -14,6 +14,7 @@
 #include "file.h"
 #include "keys.h"
 #include "source.h"
+#include "source_folder.h"
 #include "store.h"
 
 #include <errno.h>

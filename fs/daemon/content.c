@@ -27,6 +27,7 @@
 #include "replicator.h"
 #include "secret.h"
 #include "source.h"
+#include "source_folder.h"
 #include "store.h"
 #include "supervisor.h"
 #include "volume.h"

@@ -2,7 +2,7 @@
 
 #include "buf.h"
 #include "head.h"
-#include "head_internal.h"
+#include "head_line.h"
 
 #include <assert.h>
 #include <sodium.h>

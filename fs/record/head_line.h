@@ -1,7 +1,7 @@
-#ifndef HEAD_INTERNAL_H_
-#define HEAD_INTERNAL_H_
+#ifndef HEAD_LINE_H_
+#define HEAD_LINE_H_
 
-/* What head.c and sign.c share: the form of a note's signature line. */
+/* The form of a note's signature line: head.c reads it, and sign.c, which no server links, makes it. */
 
 #include "format.h"
 #include "text.h"
@@ -13,4 +13,4 @@
 void head_key_id(struct text name, const uint8_t public[SIGN_PUBLIC_LEN],
 		 uint8_t out[HEAD_KEY_ID_LEN]);
 
-#endif /* !HEAD_INTERNAL_H_ */
+#endif /* !HEAD_LINE_H_ */

@@ -11,7 +11,7 @@
 #include "buf.h"
 #include "err.h"
 #include "hash.h"
-#include "head_internal.h"
+#include "head_line.h"
 #include "params.h"
 #include "text.h"
 #include "when.h"

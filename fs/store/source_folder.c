@@ -17,6 +17,7 @@
  */
 
 #include "source.h"
+#include "source_folder.h"
 
 #include "catalog.h"
 #include "history.h"
