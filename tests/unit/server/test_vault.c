@@ -5,6 +5,7 @@
 #include "appender.h"
 #include "err.h"
 #include "file.h"
+#include "params.h"
 #include "storage_folder.h"
 #include "storage_memory.h"
 
@@ -299,6 +300,27 @@ Test(vault, lists_and_locks)
 	cr_expect_lt(storage_folder_open("/proc/nowhere/store", &second), 0);
 }
 
+/* What looks like a volume of ${who}'s. */
+static void make_owned(const uint8_t id[VOLUME_ID_LEN], const char *who)
+{
+	char hex[VOLUME_ID_TEXT_LEN], path[600];
+	struct storage_pool *pool;
+
+	if (fix_memory) {
+		cr_assert_eq(storage_memory_open(memory, dir, &pool), 0);
+		cr_assert_eq(storage_pool_create(pool, id, who, "", 0), 0);
+		storage_pool_close(pool);
+		return;
+	}
+	volume_id_format(id, hex);
+	snprintf(path, sizeof(path), "%s/%s", dir, hex);
+	cr_assert_eq(file_mkdir(AT_FDCWD, path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/%s/owner", dir, hex);
+	cr_assert_eq(file_replace(AT_FDCWD, path, who, strlen(who), 0600), 0);
+}
+
+static const uint8_t greatest_id[VOLUME_ID_LEN] = {[0 ... VOLUME_ID_LEN - 1] = 0xff};
+
 struct greatest {
 	unsigned n;
 	bool seen;
@@ -306,11 +328,10 @@ struct greatest {
 
 static int see_greatest(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 {
-	static const uint8_t greatest[VOLUME_ID_LEN] = {[0 ... VOLUME_ID_LEN - 1] = 0xff};
 	struct greatest *g = ctx;
 
 	g->n++;
-	g->seen = g->seen || memcmp(id, greatest, VOLUME_ID_LEN) == 0;
+	g->seen = g->seen || memcmp(id, greatest_id, VOLUME_ID_LEN) == 0;
 	return 0;
 }
 
@@ -318,33 +339,11 @@ static int see_greatest(void *ctx, const uint8_t id[VOLUME_ID_LEN])
 Test(vault, lists_the_greatest_id)
 {
 	struct greatest g = {0};
-	char path[600];
 
-	snprintf(path, sizeof(path), "%s/ffffffffffffffffffffffffffffffff", dir);
-	cr_assert_eq(mkdir(path, 0700), 0);
+	make_owned(greatest_id, WHO);
 	cr_assert_eq(vault_list(vault, see_greatest, &g), 0);
 	cr_assert(g.seen);
 	cr_assert_eq(g.n, 2);
-}
-
-/* A folder that looks like a volume of ${who}'s. */
-static void make_owned(unsigned number, const char *who)
-{
-	char path[600];
-
-	if (fix_memory) {
-		uint8_t id[VOLUME_ID_LEN] = {(uint8_t)number, (uint8_t)(number >> 8)};
-		struct storage_pool *pool;
-
-		cr_assert_eq(storage_memory_open(memory, dir, &pool), 0);
-		cr_assert_eq(storage_pool_create(pool, id, who, "", 0), 0);
-		storage_pool_close(pool);
-		return;
-	}
-	snprintf(path, sizeof(path), "%s/%032x", dir, number);
-	cr_assert_eq(file_mkdir(AT_FDCWD, path, 0700), 0);
-	snprintf(path, sizeof(path), "%s/%032x/owner", dir, number);
-	cr_assert_eq(file_replace(AT_FDCWD, path, who, strlen(who), 0600), 0);
 }
 
 Test(vault, one_identity_may_own_its_share)
@@ -354,8 +353,11 @@ Test(vault, one_identity_may_own_its_share)
 	struct buf conf = {0};
 
 	/* One is there already. */
-	for (unsigned i = 1; i < VAULT_SHARE_MAX; i++)
-		make_owned(i, WHO);
+	for (unsigned i = 1; i < VAULT_SHARE_MAX; i++) {
+		uint8_t id[VOLUME_ID_LEN] = {(uint8_t)i, (uint8_t)(i >> 8)};
+
+		make_owned(id, WHO);
+	}
 	synth_init(&other, 9);
 	synth_conf(&other, 1, 1, &conf);
 	cr_expect_eq(vault_put(vault, conf.p, conf.len, WHO, &made), -ENOSPC);
