@@ -86,6 +86,39 @@ static _Noreturn void differs(struct view *v, const char *what, uint64_t from, u
 	     (ull)from, (ull)to);
 }
 
+/* The view at ${h} and what is seen there; NULL where the disk does not give it. */
+static struct view *see_head(const struct head *h, uint64_t *out_digest)
+{
+	struct view *v;
+	int rc = view_open(volume_view_config(volume), h, &v);
+
+	if (rc < 0 && rc != -EIO)
+		fail("home: head %llu cannot be seen: %s", (ull)h->number, err_detail(rc));
+	if (rc < 0)
+		return NULL;
+	if (look_well(v, "the past", NULL, out_digest))
+		return v;
+	view_close(v);
+	return NULL;
+}
+
+/*
+ * The newest head, after ${n} changes were found in the volume: a daemon that was killed may have made it
+ * and told nobody.
+ */
+static void learn_head(const struct head *newest, uint64_t n)
+{
+	uint64_t digest;
+	struct view *v;
+
+	if (newest->number == 0 || model_head_n(newest->number) != MODEL_UNKNOWN)
+		return;
+	v = see_head(newest, &digest);
+	if (v && digest == model_digest(n))
+		model_head(newest->number, n);
+	view_close(v);
+}
+
 /* After opening: after which of the changes it is as it is. */
 static void examine(bool taken_over)
 {
@@ -104,6 +137,7 @@ static void examine(bool taken_over)
 	      (ull)model_n_synced());
 	log_newest_head(volume_log(volume), &newest);
 	model_back_to(n, newest.number, !taken_over);
+	learn_head(&newest, n);
 }
 
 /* One head of those that there are; the disk may not give it. */
@@ -121,15 +155,13 @@ static void look_at_past(void)
 		return;
 	n = 1 + prng_below(&world_random, h.number);
 	rc = src->ops->heads(src, n, 1, &h, &got);
-	if (rc == 0)
-		rc = view_open(volume_view_config(volume), &h, &v);
 	if (rc < 0 && rc != -EIO)
-		fail("home: head %llu cannot be seen: %s", (ull)n, err_detail(rc));
-	if (rc < 0)
+		fail("home: head %llu cannot be found: %s", (ull)n, err_detail(rc));
+	v = rc < 0 ? NULL : see_head(&h, &digest);
+	if (!v)
 		return;
 	n = model_head_n(h.number);
-	if (look_well(v, "the past", NULL, &digest) && n != MODEL_UNKNOWN &&
-	    digest != model_digest(n))
+	if (n != MODEL_UNKNOWN && digest != model_digest(n))
 		differs(v, "the past", n, n);
 	view_close(v);
 }

@@ -26,8 +26,9 @@
 struct doing doings[DOING_MAX];
 
 static bool telling;
-static uint64_t cut; /* changes that a delta took so far */
-static uint64_t begun; /* how often a volume was opened or left */
+static uint64_t cut;	/* changes that a delta took so far */
+static uint64_t begun;	/* how often a volume was opened or left */
+static uint64_t opened; /* changes that it had then */
 /* Where the machine is to stop. */
 static struct {
 	unsigned in;	 /* places from now; 0: never */
@@ -106,15 +107,17 @@ void __wrap_journal_void(struct journal *j)
 }
 
 /*
- * The volume flushed before, and nothing is flushed meanwhile.  A head that is begun while a volume opens is
- * of what was recovered, which nobody has looked at yet: the model learns nothing from it.
+ * The volume flushed before, and nothing is flushed meanwhile.  A head that was begun while the volume opened
+ * is of what was recovered.
  */
 int __wrap_log_add_head(struct log *log, struct head *h)
 {
 	uint64_t n = cut, then = begun;
 	int rc = __real_log_add_head(log, h);
 
-	if (rc == 0 && telling && begun == then) {
+	if (begun != then)
+		n = opened;
+	if (rc == 0 && telling) {
 		model_head(h->number, n);
 		model_synced(n);
 	}
@@ -189,6 +192,6 @@ void told_begin(bool tell)
 	memset(doings, 0, sizeof(doings));
 	rolling_up = false;
 	begun++;
-	cut = tell ? model_n() : 0;
+	cut = opened = tell ? model_n() : 0;
 	telling = tell;
 }

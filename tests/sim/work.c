@@ -399,8 +399,7 @@ static void snapshot(void)
 	rc = volume_snapshot(volume, name, false, &s);
 	if (rc == 0) {
 		trace("home: snapshot %u is head %llu", c.name, (ull)s.head);
-		/* Of a head whose maker was killed before he could tell, nothing is known. */
-		if (model_head_n(s.head) != MODEL_UNKNOWN && model_head_n(s.head) < n)
+		if (model_head_n(s.head) == MODEL_UNKNOWN || model_head_n(s.head) < n)
 			fail("home: a snapshot is of head %llu, which lacks what was done before",
 			     (ull)s.head);
 		model_synced(d->newest);
