@@ -146,7 +146,7 @@ Test(judge, search)
 		struct head head;
 
 		cr_assert_eq(store_truncate(s->store, 0, from), 0);
-		cr_assert_eq(store_truncate(s->store, 0, SEGMENT_SIZE), 0);
+		cr_assert_eq(store_truncate(s->store, 0, from + (2u << 20)), 0);
 		s->pos = from + ((uint64_t)1 << 20) - d;
 		head = synthetic_next_head(s);
 		synthetic_make_head(s, &head, s->writer_secret[0]);

@@ -13,6 +13,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -143,9 +144,10 @@ static uint64_t file;
 
 static void xattr_name(char out[NAME_LEN_MAX + 1], unsigned i)
 {
-	name_of(out, i);
-	memmove(out + 5, out, NAME_LEN_MAX - 5);
-	memcpy(out, "user.", 5);
+	char name[NAME_LEN_MAX + 1];
+
+	name_of(name, i);
+	snprintf(out, NAME_LEN_MAX + 1, "user.%.*s", (int)NAME_LEN_MAX - 5, name);
 }
 
 static void check_xattrs(void)
