@@ -125,6 +125,13 @@ static int check_writer(const struct log_config *cfg)
 	return 0;
 }
 
+/* A mount that wrote nothing leaves no trace, but gives back what opening took on a full disk. */
+static void rest_spare(struct log *log)
+{
+	if (log->store && (log->has_segment || store_spare_was_shrunk(log->store)))
+		store_rest_spare(log->store);
+}
+
 int log_open(const struct log_config *cfg, struct log **out, struct log_tail *out_tail)
 {
 	struct log_tail tail = {0};
@@ -148,6 +155,7 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	if (rc == 0)
 		rc = log_recover(cfg, log->store, &log->catalog, &log->hist, &tail);
 	if (rc < 0) {
+		rest_spare(log);
 		log_free(log);
 		return rc;
 	}
@@ -187,9 +195,8 @@ int log_close(struct log *log)
 		log_note_newest(log, true);
 	catalog_close(log->catalog);
 	log->catalog = NULL;
-	/* Last, so that these have had the room.  A mount that wrote nothing leaves no trace. */
-	if (log->has_segment)
-		store_rest_spare(log->store);
+	/* Last, so that these have had the room. */
+	rest_spare(log);
 	log_free(log);
 	return rc;
 }

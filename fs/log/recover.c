@@ -206,10 +206,7 @@ static int resume(struct recovery *r)
 	struct head_ref known = {0};
 	int rc;
 
-	/* On a full disk the spare makes the room that opening the catalog takes. */
-	do
-		rc = catalog_open(cfg->volume_dir, cfg->params->id, CATALOG_WRITE, &r->catalog);
-	while (rc == -ENOSPC && store_shrink_spare(r->store, 0));
+	rc = catalog_open(cfg->volume_dir, cfg->params->id, CATALOG_WRITE, &r->catalog);
 	if (rc == -ERR_DAMAGED)
 		return rebuild_catalog(r);
 	if (rc == 0)
@@ -258,27 +255,42 @@ static void forget_catalog(const struct recovery *r)
 		(void)!catalog_remove(r->cfg->volume_dir);
 }
 
+/* From nothing; an error leaves nothing behind. */
+static int attempt(struct recovery *r, struct log_tail *tail)
+{
+	int rc = -ENOMEM;
+
+	history_init(r->hist, r->cfg->params);
+	r->plain = malloc(BLOCK_PLAIN_MAX);
+	if (r->plain)
+		rc = resume(r);
+	if (rc == 0)
+		rc = walk(r, tail);
+	free(r->plain);
+	segment_key_free(r->key);
+	if (rc == 0)
+		return 0;
+	free(r->deltas.p);
+	free(r->checkpoints.p);
+	catalog_close(r->catalog);
+	forget_catalog(r);
+	return rc;
+}
+
 int log_recover(const struct log_config *cfg, struct store *store, struct catalog **out_catalog,
 		struct history *hist, struct log_tail *tail)
 {
 	struct recovery r = {.cfg = cfg, .store = store, .hist = hist};
-	int rc = -ENOMEM;
+	int rc = attempt(&r, tail);
 
-	history_init(hist, cfg->params);
-	r.plain = malloc(BLOCK_PLAIN_MAX);
-	if (r.plain)
-		rc = resume(&r);
-	if (rc == 0)
-		rc = walk(&r, tail);
-	free(r.plain);
-	segment_key_free(r.key);
-	if (rc < 0) {
-		free(r.deltas.p);
-		free(r.checkpoints.p);
-		catalog_close(r.catalog);
-		forget_catalog(&r);
-		return rc;
+	/* On a full disk the spare makes the room that the catalog takes. */
+	while (rc == -ENOSPC && store_shrink_spare(store, 0)) {
+		history_release(hist);
+		r = (struct recovery){.cfg = cfg, .store = store, .hist = hist};
+		rc = attempt(&r, tail);
 	}
+	if (rc < 0)
+		return rc;
 
 	*out_catalog = r.catalog;
 	tail->head = hist->head;

@@ -244,7 +244,13 @@ bool store_shrink_spare(struct store *st, uint64_t least)
 		return false;
 	shrunk = len >= least + STORE_SPARE_STEP && file_truncate(fd, len - STORE_SPARE_STEP) == 0;
 	file_close(fd);
+	st->spare_shrunk |= shrunk;
 	return shrunk;
+}
+
+bool store_spare_was_shrunk(const struct store *st)
+{
+	return st->spare_shrunk;
 }
 
 int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to)

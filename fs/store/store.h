@@ -95,11 +95,13 @@ MUST_CHECK int store_last(struct store *st, uint64_t *out_number);
  * for.
  * store_shrink_spare(st, least): give STORE_SPARE_STEP of it back to the disk, for what else must
  * be written, if ${least} bytes stay.  False: there is none, or not enough.
+ * store_spare_was_shrunk(st): that was done since the store was opened.
  */
 MUST_CHECK int store_make_spare(struct store *st, uint64_t *out_len);
 MUST_CHECK int store_take_spare(struct store *st, uint64_t number);
 void store_rest_spare(struct store *st);
 bool store_shrink_spare(struct store *st, uint64_t least);
+bool store_spare_was_shrunk(const struct store *st);
 
 /*
  * store_allocate(st, number, from, to): space on the disk for these positions of a segment that a

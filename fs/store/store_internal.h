@@ -41,6 +41,7 @@ struct store {
 	/* Of the one writer that storage.h speaks of. */
 	uint64_t unsynced; /* see storage_volume.c */
 	bool noted;	   /* a segment may be, see store_settle_noted() */
+	bool spare_shrunk; /* see store_shrink_spare() */
 
 	pthread_mutex_t mu;
 	pthread_cond_t released;

@@ -581,6 +581,72 @@ Test(log, full_disk_when_opened, .timeout = 120)
 	rmdir(dir);
 }
 
+/* All but ${pages} pages of what the disk still has. */
+static void fill_but(int fd, uint64_t pages)
+{
+	uint64_t len;
+
+	fill(fd);
+	cr_assert_eq(file_size(fd, &len), 0);
+	cr_assert_eq(file_truncate(fd, len - pages * 4096), 0);
+}
+
+static void in_folder(const char *dir, const char *command)
+{
+	char line[600];
+
+	snprintf(line, sizeof(line), "cd '%s' && %s", dir, command);
+	cr_assert_eq(system(line), 0, "%s", line);
+}
+
+/*
+ * The catalog is older than the log, as after a crash, and opening it takes the last of the room:
+ * what it then lacks for the heads that recovery finds comes from the spare too.
+ */
+Test(log, full_disk_while_recovering, .timeout = 120)
+{
+	const unsigned n_heads = 300;
+	struct log_fixture f;
+	struct log_tail tail;
+	struct log *log;
+	char dir[64];
+	int fd;
+
+	if (!mount_small(dir, "size=228m"))
+		cr_skip_test("no tmpfs here");
+	log_fixture_init(&f, dir);
+	f.ring_bytes = RING;
+	log = open_ok(&f, &tail);
+	log_tail_release(&tail);
+	append_ok(log, BLOCK_DELTA, 1, 100, false);
+	cr_assert_eq(log_add_head(log, &(struct head){.time_ns = 1}), 0);
+	cr_assert_eq(log_close(log), 0);
+	in_folder(f.dir, "cp -r catalog older");
+	log = open_ok(&f, &tail);
+	log_tail_release(&tail);
+	for (unsigned i = 1; i < n_heads; i++) {
+		append_ok(log, BLOCK_DELTA, i, 100, false);
+		cr_assert_eq(log_add_head(log, &(struct head){.time_ns = 1 + i}), 0);
+	}
+	cr_assert_eq(log_close(log), 0);
+
+	for (uint64_t pages = 0; pages < 32; pages += 3) {
+		in_folder(f.dir, "rm -r catalog && cp -r older catalog");
+		fd = make_ballast(dir);
+		fill_but(fd, pages);
+		log = open_ok(&f, &tail);
+		cr_assert_eq(tail.head.number, n_heads);
+		log_tail_release(&tail);
+		file_close(fd);
+		/* What it took of the spare is there again for the next. */
+		cr_assert_eq(log_close(log), 0);
+		cr_assert_eq(spare_len(f.dir), STORE_SPARE_SHORT);
+	}
+	log_fixture_release(&f);
+	cr_assert_eq(umount(dir), 0);
+	rmdir(dir);
+}
+
 /* Fails calls of one kind, or all, from the ${left}th on, ${times} times. */
 struct fault {
 	const char *op;
