@@ -5,13 +5,17 @@
  * store of many volumes starts at once, costs what is in use, and one that cannot be opened is an
  * error of that volume alone.
  *
+ * Opening may be a recovery that takes hours.  Callers wait for it a moment, and are sent away from then
+ * on: a server has few threads, and all would soon be those of the callers of one volume.
+ *
  * Invariants:
  *  1. The vault alone uses its pool.
  *  2. At most one struct copy exists per volume; slots are never removed while the vault is
  *     open, and only for volumes that exist, so questions about unknown ids cost no memory.
- *  3. A copy gets users under its slot's lock only, and is closed under it only while it has none.
+ *  3. A copy gets users under its slot's lock only, and is closed only while it has none; it is opened and
+ *     closed by the one thread that has set its slot's busy, without the lock.
  *
- * Lock order: create_mu, mu, slot.mu.  Slots are found under mu, opened under their own lock only.
+ * Lock order: create_mu, mu, slot.mu.  Slots are found under mu.
  */
 
 #include "vault.h"
@@ -35,8 +39,11 @@
 
 struct slot {
 	uint8_t id[VOLUME_ID_LEN];
-	pthread_mutex_t mu; /* held while the copy is opened; others who want it wait */
+	pthread_mutex_t mu;
+	pthread_cond_t rested; /* no longer busy */
 	/* Guarded by mu. */
+	bool busy; /* somebody opens or closes the copy */
+	uint64_t busy_since_ns;
 	struct copy *copy; /* NULL: not open */
 	int why;	   /* the newest failure to open it; 0: not tried */
 	char detail[DETAIL_MAX];
@@ -54,6 +61,11 @@ struct vault {
 
 static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
 	REQUIRES(v->mu);
+static int await_rest_locked(struct slot *slot) REQUIRES(slot->mu);
+static void set_busy_locked(struct slot *slot, bool yes) REQUIRES(slot->mu);
+static int open_locked(struct vault *v, struct slot *slot) REQUIRES(slot->mu);
+static bool close_idle_locked(struct vault *v, struct slot *slot, uint64_t idle_ns)
+	REQUIRES(slot->mu);
 
 int vault_open(struct storage_pool *pool, struct vault **out)
 {
@@ -76,6 +88,7 @@ void vault_close(struct vault *v)
 		return;
 	for (size_t i = 0; i < v->n_slots; i++) {
 		copy_close(v->slots[i]->copy);
+		pthread_cond_destroy(&v->slots[i]->rested);
 		pthread_mutex_destroy(&v->slots[i]->mu);
 		free(v->slots[i]);
 	}
@@ -111,6 +124,7 @@ static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], str
 		return -ENOMEM;
 	memcpy(slot->id, id, VOLUME_ID_LEN);
 	pthread_mutex_init(&slot->mu, NULL);
+	clock_cond_init(&slot->rested);
 	v->slots[v->n_slots++] = slot;
 	*out = slot;
 	return 0;
@@ -143,35 +157,73 @@ static void tell_opening(const struct vault *v, const struct slot *slot)
 		  v->pool->name, name, (unsigned long long)s.head, (unsigned long long)s.end);
 }
 
+/* Wait while another opens or closes the copy; not for long.  Returns 0 or -ERR_LOCKED. */
+static int await_rest_locked(struct slot *slot)
+{
+	char name[VOLUME_ID_TEXT_LEN];
+	int rc = 0;
+
+	while (slot->busy && rc == 0)
+		rc = clock_wait(&slot->rested, &slot->mu,
+				slot->busy_since_ns + NS_PER_MS * VAULT_WAIT_MS);
+	if (!slot->busy)
+		return 0;
+	volume_id_format(slot->id, name);
+	return err_say(-ERR_LOCKED,
+		       "%s: the server is opening this volume, which may take long after a crash; "
+		       "come back later",
+		       name);
+}
+
+static void set_busy_locked(struct slot *slot, bool yes)
+{
+	slot->busy = yes;
+	slot->busy_since_ns = clock_mono_ns();
+	if (!yes)
+		pthread_cond_broadcast(&slot->rested);
+}
+
+static int open_locked(struct vault *v, struct slot *slot)
+{
+	struct copy *copy = NULL;
+	int rc;
+
+	if (slot->why < 0 && clock_mono_ns() - slot->failed_ns < NS_PER_MS * VAULT_RETRY_MS)
+		return err_say(slot->why, "%s", slot->detail);
+	set_busy_locked(slot, true);
+	pthread_mutex_unlock(&slot->mu);
+	rc = copy_open(v->pool, slot->id, &copy);
+	pthread_mutex_lock(&slot->mu);
+	set_busy_locked(slot, false);
+	slot->copy = copy;
+	slot->why = rc;
+	if (rc < 0) {
+		slot->failed_ns = clock_mono_ns();
+		snprintf(slot->detail, sizeof(slot->detail), "%s", err_detail(rc));
+		msg_event(MSG_ERROR, "volume-unopened", "%s", slot->detail);
+	} else {
+		tell_opening(v, slot);
+	}
+	return rc;
+}
+
 int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out)
 {
 	struct slot *slot;
-	uint64_t now;
 	int rc;
 
+	*out = NULL;
 	rc = find_slot(v, id, &slot);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&slot->mu);
-	now = clock_mono_ns();
-	if (!slot->copy && slot->why < 0 &&
-	    now - slot->failed_ns < NS_PER_MS * VAULT_RETRY_MS) {
-		rc = err_say(slot->why, "%s", slot->detail);
-	} else if (!slot->copy) {
-		rc = copy_open(v->pool, id, &slot->copy);
-		slot->why = rc;
-		if (rc < 0) {
-			slot->failed_ns = clock_mono_ns();
-			snprintf(slot->detail, sizeof(slot->detail), "%s", err_detail(rc));
-			msg_event(MSG_ERROR, "volume-unopened", "%s", slot->detail);
-		} else {
-			tell_opening(v, slot);
-		}
-	}
-	*out = slot->copy;
-	if (slot->copy)
+	rc = await_rest_locked(slot);
+	if (rc == 0 && !slot->copy)
+		rc = open_locked(v, slot);
+	if (rc == 0) {
+		*out = slot->copy;
 		copy_ref(slot->copy);
-	assert((rc == 0) == (slot->copy != NULL));
+	}
 	pthread_mutex_unlock(&slot->mu);
 	return rc;
 }
@@ -187,24 +239,33 @@ static struct slot *slot_at(struct vault *v, size_t i)
 	return slot;
 }
 
-unsigned vault_rest(struct vault *v, uint64_t idle_ns)
+static bool close_idle_locked(struct vault *v, struct slot *slot, uint64_t idle_ns)
 {
 	char name[VOLUME_ID_TEXT_LEN];
+	struct copy *copy = slot->copy;
+
+	if (slot->busy || !copy || !copy_is_idle(copy, idle_ns))
+		return false;
+	slot->copy = NULL;
+	set_busy_locked(slot, true);
+	pthread_mutex_unlock(&slot->mu);
+	copy_close(copy);
+	pthread_mutex_lock(&slot->mu);
+	set_busy_locked(slot, false);
+	volume_id_format(slot->id, name);
+	msg_event(MSG_INFO, "volume-closed", "%s/%s: closed, since nobody uses it", v->pool->name,
+		  name);
+	return true;
+}
+
+unsigned vault_rest(struct vault *v, uint64_t idle_ns)
+{
 	struct slot *slot;
 	unsigned n = 0;
 
 	for (size_t i = 0; (slot = slot_at(v, i)) != NULL; i++) {
-		/* Held: it is being opened, or was just asked for. */
-		if (pthread_mutex_trylock(&slot->mu) != 0)
-			continue;
-		if (slot->copy && copy_is_idle(slot->copy, idle_ns)) {
-			copy_close(slot->copy);
-			slot->copy = NULL;
-			volume_id_format(slot->id, name);
-			msg_event(MSG_INFO, "volume-closed", "%s/%s: closed, since nobody uses it",
-				  v->pool->name, name);
-			n++;
-		}
+		pthread_mutex_lock(&slot->mu);
+		n += close_idle_locked(v, slot, idle_ns);
 		pthread_mutex_unlock(&slot->mu);
 	}
 	return n;
