@@ -8,6 +8,7 @@
 #include "utf8.h"
 #include "when.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -92,10 +93,36 @@ static int add(const char *text, size_t len, void *b)
 	return buf_add(b, text, len);
 }
 
+/*
+ * Append the JSON text ${s}.  libjansson escapes ASCII's control characters but for DEL, which, like all
+ * others that are not plain, can only be inside a string.
+ */
+static int add_escaped(const char *s, struct buf *out)
+{
+	int rc = 0;
+
+	while (rc == 0 && *s) {
+		uint32_t c;
+		size_t len = utf8_char(s, &c);
+
+		assert(len > 0); /* libjansson has no string that is not valid UTF-8 */
+		rc = utf8_is_plain(c) ? buf_add(out, s, len) : buf_printf(out, "\\u%04X", c);
+		s += len;
+	}
+	return rc;
+}
+
 int jsontext_line(json_t *value, struct buf *out)
 {
-	int rc = json_dump_callback(value, add, out, FLAGS) < 0 ? -ENOMEM : buf_add_u8(out, '\n');
+	struct buf text = {0};
+	int rc = json_dump_callback(value, add, &text, FLAGS) < 0 ? -ENOMEM
+								  : buf_add_u8(&text, '\0');
 
+	if (rc == 0)
+		rc = add_escaped((const char *)text.p, out);
+	if (rc == 0)
+		rc = buf_add_u8(out, '\n');
+	buf_release(&text);
 	json_decref(value);
 	return rc;
 }

@@ -39,7 +39,8 @@ const char *jsontext_get(const json_t *object, const char *key);
 uint64_t jsontext_get_u64(const json_t *object, const char *key);
 
 /*
- * jsontext_line(value, out): append ${value} and a newline, all one line, and release ${value}.
+ * jsontext_line(value, out): append ${value} and a newline, all one line, and release ${value}.  What
+ * a terminal may not have (utf8_is_plain()) is written as \uXXXX, which every reader takes for the same.
  * Returns 0 or -ENOMEM.
  */
 MUST_CHECK int jsontext_line(json_t *value, struct buf *out);

@@ -37,12 +37,17 @@ static bool is_layout(uint32_t c)
 	       (c >= 0x2066 && c <= 0x2069);
 }
 
+bool utf8_is_plain(uint32_t c)
+{
+	return !utf8_is_control(c) && !is_layout(c);
+}
+
 size_t utf8_show(const char *s, char out[UTF8_SHOWN_LEN])
 {
 	uint32_t c = 0;
 	size_t len = utf8_char(s, &c);
 
-	if (len > 0 && !utf8_is_control(c) && !is_layout(c)) {
+	if (len > 0 && utf8_is_plain(c)) {
 		memcpy(out, s, len);
 		out[len] = '\0';
 		return len;

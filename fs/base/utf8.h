@@ -23,10 +23,15 @@ static inline bool utf8_is_control(uint32_t c)
 }
 
 /*
+ * utf8_is_plain(c): it neither controls a terminal, nor ends the line, nor turns the direction of the
+ * text, so that a terminal or a log may have it as it is.
+ */
+bool utf8_is_plain(uint32_t c);
+
+/*
  * utf8_show(s, out): put the first character of ${s}, which is not empty, into ${out} as a terminal
- * or a log may have it: as it is, or, what is no character, or controls the terminal, ends the line
- * or turns the direction of the text, its first byte as \xHH.  Returns how many bytes of ${s} that
- * was.
+ * or a log may have it: as it is, or, of what is no character or not plain, its first byte as \xHH.
+ * Returns how many bytes of ${s} that was.
  */
 #define UTF8_SHOWN_LEN 5u
 size_t utf8_show(const char *s, char out[UTF8_SHOWN_LEN]);

@@ -65,6 +65,40 @@ Test(jsontext, strings)
 	expect_text("cut \xf0\x9f\x94", "cut " NONE NONE NONE);
 }
 
+/* What would do something to a terminal is escaped, in keys too; all else stays legible. */
+Test(jsontext, a_terminal_may_have_it)
+{
+	static const char plain[] =
+		"\xc3\xa9 \xe2\x80\x8b \xe2\x80\xa7 \xe2\x80\xaf \xf0\x9f\x94\x91";
+	static const struct {
+		const char *given, *text;
+	} table[] = {
+		{"\x1b[2J\n", "\\u001B[2J\\n"},
+		{"\x7f", "\\u007F"},
+		{"\xc2\x80\xc2\x9b\xc2\x9f\xc2\xa0", "\\u0080\\u009B\\u009F\xc2\xa0"},
+		{"\xe2\x80\xa8\xe2\x80\xa9", "\\u2028\\u2029"},
+		{"a\xe2\x80\xae"
+		 "b\xe2\x81\xa6",
+		 "a\\u202Eb\\u2066"},
+		{"\xd8\x9c\xe2\x80\x8e\xe2\x80\x8f", "\\u061C\\u200E\\u200F"},
+		{plain, plain},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		const char *given = table[i].given;
+		struct buf want = {0}, b = {0};
+
+		cr_assert_eq(buf_printf(&want, "{\"%s\": \"%s\"}\n", table[i].text, table[i].text),
+			     0);
+		cr_assert_eq(jsontext_line(json_pack("{s:s}", given, given), &b), 0);
+		cr_expect(b.len == want.len && memcmp(b.p, want.p, b.len) == 0, "%.*s", (int)b.len,
+			  (const char *)b.p);
+		expect_text(given, given);
+		buf_release(&want);
+		buf_release(&b);
+	}
+}
+
 Test(jsontext, a_name_is_told_exactly)
 {
 	json_t *o = json_object(), *j;
