@@ -150,6 +150,12 @@ static int remote_status(const char *address, const uint8_t *id, const char *tls
 
 /* ---- all volumes of a server ---- */
 
+static void begin_screen(const struct status *st)
+{
+	if (st->watch && isatty(STDOUT_FILENO))
+		printf("\033[H\033[J");
+}
+
 struct server {
 	const char *address, *tls_dir;
 	bool json;
@@ -190,8 +196,10 @@ static int show_server(const char *address, const struct status *st)
 {
 	struct server s = {.address = address, .tls_dir = st->tls_dir, .json = st->json};
 	const struct remote_config cfg = {.address = address, .tls_dir = st->tls_dir};
-	int rc = remote_list_volumes(&cfg, show_copy, &s);
+	int rc;
 
+	begin_screen(st);
+	rc = remote_list_volumes(&cfg, show_copy, &s);
 	if (rc == 0 && s.n == 0 && !st->json)
 		printf("%s: no volumes yet\n", address);
 	if (rc == 0 && s.n_failed > 0)
@@ -339,12 +347,6 @@ static void print_mount(const json_t *s)
 		print_embassy(e);
 }
 
-static void begin_screen(const struct status *st)
-{
-	if (st->watch && isatty(STDOUT_FILENO))
-		printf("\033[H\033[J");
-}
-
 static int show_mount(const struct target *t, const struct status *st)
 {
 	json_t *s;
@@ -360,13 +362,15 @@ static int show_mount(const struct target *t, const struct status *st)
 	return 0;
 }
 
-/* Print it once.  Returns 0 or a negative error. */
-static int show(const struct target *t, const struct status *st)
+/* Print it once; ${t} is NULL: all of the server ${text}.  Returns 0 or a negative error. */
+static int show(const char *text, const struct target *t, const struct status *st)
 {
 	struct copy c;
 	int rc;
 
-	if (t->kind == TARGET_MOUNT) {
+	if (!t) {
+		rc = show_server(text, st);
+	} else if (t->kind == TARGET_MOUNT) {
 		rc = show_mount(t, st);
 	} else {
 		rc = t->kind == TARGET_FOLDER
@@ -394,7 +398,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct status st = {0};
-	struct target t;
+	struct target t = {0};
+	bool is_server;
 	int opt, code, rc;
 
 	while ((opt = cmd_getopt(cmd, argc, argv, options, &code)) != -1) {
@@ -407,19 +412,16 @@ static int run(const struct command *cmd, int argc, char **argv)
 	}
 	if (argc - optind != 1)
 		return cmd_usage(cmd, "give one mount point, folder or HOST:PORT/VOLUME-ID");
-	if (target_is_server(argv[optind])) {
-		rc = show_server(argv[optind], &st);
-		return rc < 0 ? cmd_fail(rc, argv[optind]) : 0;
-	}
-	rc = target_find(argv[optind], &t);
+	is_server = target_is_server(argv[optind]);
+	rc = is_server ? 0 : target_find(argv[optind], &t);
 	if (rc == 0 && st.watch)
 		cmd_catch_signals();
 	if (rc == 0)
-		rc = show(&t, &st);
+		rc = show(argv[optind], is_server ? NULL : &t, &st);
 	while (rc == 0 && st.watch && !cmd_interrupted) {
 		cmd_sleep(WATCH_MS);
 		if (!cmd_interrupted)
-			rc = show(&t, &st);
+			rc = show(argv[optind], is_server ? NULL : &t, &st);
 	}
 	target_release(&t);
 	if (rc < 0)

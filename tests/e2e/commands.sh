@@ -50,6 +50,18 @@ objects() { # objects COMMAND...
 	cat "$w/lines"
 }
 
+# COMMAND is interrupted once N lines of what it prints match.
+watched() { # watched N PATTERN COMMAND...
+	local pid
+	mkfifo "$w/watched"
+	"${@:3}" >"$w/watched" &
+	pid=$!
+	grep -m "$1" -c -- "$2" <"$w/watched"
+	rm "$w/watched"
+	kill -TERM $pid
+	wait $pid
+}
+
 # Words and usage.
 expect 0 'usage: embassy COMMAND' "$embassy" help
 expect 2 'usage: embassy COMMAND' "$embassy"
@@ -105,6 +117,7 @@ cat >"$w/false/.embassy/status" <<-'END'
 END
 expect 0 'stopped +\\x1b]0;' "$embassy" status "$w/false"
 expect 0 'embassy +a\\x0ab: refused: \\x1b\[2J \\xc2\\x9b2J \\xe2\\x80\\xaex é$' "$embassy" status "$w/false"
+expect 0 '"\\u001B\[2J \\u009B2J \\u202Ex é"' objects "$embassy" status --json "$w/false"
 expect 10 'no such folder' "$embassy" status "$w/none"
 expect 30 '127.0.0.1:1' "$embassy" status "127.0.0.1:1/$id"
 expect 0 '^ +1  20' "$embassy" heads "$w/vol"
@@ -274,6 +287,7 @@ expect 0 'every embassy has all' "$embassy" drain "$mnt" --timeout 60
 
 # All volumes of a server: one that is damaged there is told, has its exit code, and does not hide the others.
 expect 0 "^$id  epoch" "$embassy" status "$address" --tls "$w/tls/embassy"
+expect 130 '^2$' watched 2 "^$id  epoch" "$embassy" status "$address" --tls "$w/tls/embassy" --watch
 kill -KILL "$server_pid"
 wait "$server_pid" 2>/dev/null
 damaged=$(printf '%032d' 7)
