@@ -118,17 +118,8 @@ static int count_head(void *ctx, const struct head *h)
 /* The heads that are there behind the end. */
 static int find_heads(struct cut *c)
 {
-	uint64_t number, from = c->history.end;
-	int rc = store_next(c->store, segment_of(from), &number);
-
-	while (rc == 0) {
-		if (from < segment_start(number))
-			from = segment_start(number);
-		rc = head_search(c->cfg->params, store_storage(c->store), from, count_head, c);
-		if (rc == 0)
-			rc = store_next(c->store, number + 1, &number);
-	}
-	return rc == -ERR_ABSENT ? 0 : rc;
+	return head_search(c->cfg->params, store_storage(c->store), c->history.end, UINT64_MAX,
+			   count_head, c);
 }
 
 /* What the catalog and newest-head know of. */

@@ -69,21 +69,18 @@ static void hint_op(struct source *s, uint64_t pos, size_t len)
 		store_hint(log->store, pos, len);
 }
 
-/* The head's block at ${r}, read and judged as any other head. */
+static int read_any(void *from, uint64_t pos, size_t len, void *out)
+{
+	return read_op(from, pos, len, out);
+}
+
+/* The head's block at ${r}, which may be in the ring. */
 static int load_head(struct log *log, const struct head_ref *r, struct head *out)
 {
+	const struct head_known k = {.params = log->params, .ref = r};
 	uint8_t block[HEAD_BLOCK_MAX];
-	unsigned long long pos = r->pos;
-	int rc;
 
-	if (r->stored_len <= FRAME_LEN || r->stored_len > sizeof(block))
-		return err_say(-ERR_DAMAGED, "catalog: head at %llu: impossible length", pos);
-	rc = read_op(&log->source.source, r->pos, r->stored_len, block);
-	if (rc == 0)
-		rc = head_judge(log->params, r->pos, block, r->stored_len, out);
-	if (rc == 0 && (out->number != r->number || out->stored_len != r->stored_len))
-		return err_say(-ERR_TAMPERED, "head at %llu: not the head it should be", pos);
-	return rc;
+	return head_read(&k, read_any, &log->source.source, block, out);
 }
 
 static int head_at_op(struct source *s, int64_t time_ns, struct head *out)

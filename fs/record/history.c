@@ -66,30 +66,14 @@ static int reserve_leaf(struct history *h)
 
 static int judge_head(struct history *h, const struct scan_block *b, struct head *out)
 {
-	uint8_t root[HASH_LEN];
-	const char *lie = NULL;
-	int rc = head_judge(h->params, b->pos, b->bytes, b->len, out);
+	const struct head_known k = {.params = h->params,
+				     .pos = b->pos,
+				     .parent = &h->head,
+				     .epoch = h->epoch,
+				     .merkle = &h->merkle,
+				     .root_differs = &h->root_differs};
 
-	if (rc < 0)
-		return rc;
-	merkle_root(&h->merkle, root);
-	if (out->number != h->head.number + 1)
-		lie = "number";
-	else if (out->parent_pos != h->head.pos)
-		lie = "parent";
-	else if (h->head.number > 0 && out->time_ns <= h->head.time_ns)
-		lie = "time";
-	else if (out->epoch < h->head.epoch || out->epoch != h->epoch)
-		lie = "epoch";
-	else if (out->n_blocks != h->merkle.n)
-		lie = "number of blocks";
-	else if (memcmp(out->root, root, HASH_LEN) != 0)
-		lie = "Merkle root", h->root_differs = true;
-	if (lie)
-		return err_say(-ERR_TAMPERED,
-			       "head %llu at %llu: its %s is not what the log before it gives",
-			       (ull)out->number, (ull)b->pos, lie);
-	return 0;
+	return head_judge(&k, b->bytes, b->len, out);
 }
 
 static int judge_segment(const struct history *h, const struct scan_block *b, uint64_t *out_epoch)
@@ -172,32 +156,12 @@ int history_commit(struct history *h, struct catalog *c)
 int history_read_head(const struct params *params, struct storage *st, const struct head_ref *ref,
 		      struct head *out, uint8_t out_leaf[HASH_LEN])
 {
-	uint8_t *block;
-	int rc;
+	const struct head_known k = {.params = params, .ref = ref};
+	uint8_t *block = malloc(HEAD_BLOCK_MAX);
+	int rc = block ? head_read(&k, head_from_storage, st, block, out) : -ENOMEM;
 
-	if (ref->stored_len <= FRAME_LEN || ref->stored_len > HEAD_BLOCK_MAX)
-		return err_say(-ERR_DAMAGED, "head %llu at %llu: cannot be %u bytes long",
-			       (ull)ref->number, (ull)ref->pos, ref->stored_len);
-	block = malloc(HEAD_BLOCK_MAX);
-	if (!block)
-		return -ENOMEM;
-	rc = storage_read(st, ref->pos, ref->stored_len, block);
-	if (rc == 0)
-		rc = head_judge(params, ref->pos, block, ref->stored_len, out);
-	if (rc == 0 && out->stored_len != ref->stored_len)
-		rc = err_say(-ERR_DAMAGED, "log: no head of %u bytes at %llu", ref->stored_len,
-			     (ull)ref->pos);
-	if (rc < 0)
-		goto done;
-	if (out->number != ref->number) {
-		rc = err_say(-ERR_DAMAGED, "head at %llu: has number %llu, not %llu", (ull)ref->pos,
-			     (ull)out->number, (ull)ref->number);
-		goto done;
-	}
-	if (out_leaf)
+	if (rc == 0 && out_leaf)
 		leaf_hash(ref->pos, block, ref->stored_len, out_leaf);
-
-done:
 	free(block);
 	return rc;
 }

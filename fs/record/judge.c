@@ -8,11 +8,14 @@
 
 #include "judge.h"
 
+#include "catalog.h"
+#include "merkle.h"
 #include "params.h"
 #include "storage.h"
 
 #include "err.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,106 +27,246 @@ _Static_assert(WINDOW_LEN > 2 * HEAD_BLOCK_MAX, "each window has more than it ke
 
 typedef unsigned long long ull;
 
-/* A note that was decoded to ${out}, and lies at ${pos}. */
-static int judge_note(const struct params *p, uint64_t pos, const void *note, size_t len,
-		      struct head *out)
+static int judge_ref(const struct head_ref *ref, const struct head *h)
 {
-	const uint8_t *writer;
-
-	out->stored_len = (uint32_t)(FRAME_LEN + len);
-	if (memcmp(out->volume, p->id, VOLUME_ID_LEN) != 0)
-		return err_say(-ERR_TAMPERED, "head at %llu: of another volume", (ull)pos);
-	if (out->pos != pos)
-		return err_say(-ERR_TAMPERED, "head at %llu: says that it is at %llu", (ull)pos,
-			       (ull)out->pos);
-	writer = params_writer(p, out->epoch);
-	if (!writer)
-		return err_say(-ERR_TAMPERED,
-			       "head at %llu: of epoch %llu, which volume.conf grants to nobody",
-			       (ull)pos, (ull)out->epoch);
-	return head_verify(note, len, writer);
+	if (h->stored_len != ref->stored_len)
+		return err_say(-ERR_DAMAGED, "log: no head of %u bytes at %llu", ref->stored_len,
+			       (ull)ref->pos);
+	if (h->number != ref->number)
+		return err_say(-ERR_DAMAGED, "head at %llu: has number %llu, not %llu",
+			       (ull)ref->pos, (ull)h->number, (ull)ref->number);
+	if (h->time_ns != ref->time_ns)
+		return err_say(-ERR_DAMAGED,
+			       "head %llu at %llu: its time is not the one that the "
+			       "catalog has",
+			       (ull)h->number, (ull)ref->pos);
+	return 0;
 }
 
-int head_judge(const struct params *params, uint64_t pos, const void *bytes, size_t len,
-	       struct head *out)
+/* What an index, a message or another copy names. */
+static int judge_named(const struct head_known *k, const struct head *h)
+{
+	if (k->stored_len != 0 && h->stored_len != k->stored_len)
+		return err_say(-ERR_DAMAGED, "head at %llu: has %u bytes, not %u", (ull)h->pos,
+			       h->stored_len, k->stored_len);
+	if (k->number != 0 && h->number != k->number)
+		return err_say(-ERR_DAMAGED, "head at %llu: has number %llu, not %llu", (ull)h->pos,
+			       (ull)h->number, (ull)k->number);
+	if (k->same && !head_is_same(h, k->same))
+		return err_say(-ERR_DAMAGED, "head %llu at %llu: is not the other copy's head %llu",
+			       (ull)h->number, (ull)h->pos, (ull)k->same->number);
+	return k->ref ? judge_ref(k->ref, h) : 0;
+}
+
+static bool root_differs(const struct head_known *k, const struct head *h)
+{
+	uint8_t root[HASH_LEN];
+	bool differs;
+
+	merkle_root(k->merkle, root);
+	differs = memcmp(h->root, root, HASH_LEN) != 0;
+	if (differs && k->root_differs)
+		*k->root_differs = true;
+	return differs;
+}
+
+/* What the log below it tells. */
+static int judge_log(const struct head_known *k, const struct head *h)
+{
+	const struct head *parent = k->parent;
+	const char *lie = NULL;
+
+	if (parent && h->number != parent->number + 1)
+		lie = "number";
+	else if (parent && (h->parent_pos != parent->pos || h->pos < head_end(parent)))
+		lie = "parent";
+	else if (parent && parent->number > 0 && h->time_ns <= parent->time_ns)
+		lie = "time";
+	else if ((parent && h->epoch < parent->epoch) || (k->epoch != 0 && h->epoch != k->epoch))
+		lie = "epoch";
+	else if (k->merkle && h->n_blocks != k->merkle->n)
+		lie = "number of blocks";
+	/* Last, so that all else is as it should be. */
+	else if (k->merkle && root_differs(k, h))
+		lie = "Merkle root";
+	if (!lie)
+		return 0;
+	return err_say(-ERR_TAMPERED,
+		       "head %llu at %llu: its %s is not what the log before it gives",
+		       (ull)h->number, (ull)h->pos, lie);
+}
+
+static int judge_writer(const struct head_known *k, const struct head *h, const void *note,
+			size_t len)
+{
+	const uint8_t *writer = params_writer(k->params, h->epoch);
+
+	if (!writer)
+		return err_say(k->params_may_be_old ? -ERR_STALE : -ERR_TAMPERED,
+			       "head at %llu: of epoch %llu, which volume.conf grants to nobody",
+			       (ull)h->pos, (ull)h->epoch);
+	return k->signature_known ? 0 : head_verify(note, len, writer);
+}
+
+static int judge_note(const struct head_known *k, const void *note, size_t len, struct head *out)
+{
+	int rc = len <= HEAD_NOTE_MAX ? head_decode(note, len, out) : -ERR_FORMAT;
+
+	if (rc == -ERR_FORMAT && k->pos == HEAD_ANYWHERE)
+		return err_say(-ERR_TAMPERED, "head: malformed");
+	if (rc == -ERR_FORMAT)
+		return err_say(-ERR_TAMPERED, "head at %llu: malformed", (ull)k->pos);
+	if (rc < 0)
+		return rc;
+	out->stored_len = (uint32_t)(FRAME_LEN + len);
+	if (memcmp(out->volume, k->params->id, VOLUME_ID_LEN) != 0)
+		return err_say(-ERR_TAMPERED, "head at %llu: of another volume", (ull)out->pos);
+	if (k->pos != HEAD_ANYWHERE && out->pos != k->pos)
+		return err_say(-ERR_TAMPERED, "head at %llu: says that it is at %llu", (ull)k->pos,
+			       (ull)out->pos);
+	rc = judge_writer(k, out, note, len);
+	if (rc == 0)
+		rc = judge_named(k, out);
+	return rc < 0 ? rc : judge_log(k, out);
+}
+
+int head_judge(const struct head_known *k, const void *bytes, size_t len, struct head *out)
 {
 	const uint8_t *block = bytes;
 	struct frame f;
-	int rc;
 
-	if (len < FRAME_LEN || frame_decode(block, pos, &f) < 0 || f.kind != BLOCK_HEAD ||
+	assert(k->epoch == 0 || k->parent);
+	assert(!k->signature_known || k->ref);
+	if (k->is_note)
+		return judge_note(k, bytes, len, out);
+	if (len < FRAME_LEN || frame_decode(block, k->pos, &f) < 0 || f.kind != BLOCK_HEAD ||
 	    f.body_len > len - FRAME_LEN)
-		return err_say(-ERR_DAMAGED, "log: no head at %llu", (ull)pos);
-	rc = head_decode(block + FRAME_LEN, f.body_len, out);
-	if (rc == -ERR_FORMAT)
-		return err_say(-ERR_TAMPERED, "head at %llu: malformed", (ull)pos);
-	return rc < 0 ? rc : judge_note(params, pos, block + FRAME_LEN, f.body_len, out);
+		return err_say(-ERR_DAMAGED, "log: no head at %llu", (ull)k->pos);
+	return judge_note(k, block + FRAME_LEN, f.body_len, out);
 }
 
-int head_judge_note(const struct params *params, const void *note, size_t len, struct head *out)
+static bool is_same_ptr(const struct block_ptr *a, const struct block_ptr *b)
 {
-	int rc = head_decode(note, len, out);
+	return a->pos == b->pos && a->stored_len == b->stored_len && a->plain_len == b->plain_len;
+}
 
-	return rc < 0 ? rc : judge_note(params, out->pos, note, len, out);
+bool head_is_same(const struct head *a, const struct head *b)
+{
+	if (a->number != b->number || a->pos != b->pos || a->time_ns != b->time_ns ||
+	    a->epoch != b->epoch || a->parent_pos != b->parent_pos || a->n_blocks != b->n_blocks ||
+	    memcmp(a->root, b->root, HASH_LEN) != 0 ||
+	    memcmp(a->volume, b->volume, VOLUME_ID_LEN) != 0)
+		return false;
+	if (!is_same_ptr(&a->checkpoint, &b->checkpoint) || a->n_deltas != b->n_deltas)
+		return false;
+	for (uint32_t i = 0; i < a->n_deltas; i++)
+		if (!is_same_ptr(&a->deltas[i], &b->deltas[i]))
+			return false;
+	return true;
+}
+
+int head_read(const struct head_known *k, head_read_fn *read, void *from,
+	      uint8_t block[HEAD_BLOCK_MAX], struct head *out)
+{
+	const struct head_ref *ref = k->ref;
+	struct head_known here = *k;
+	int rc;
+
+	if (ref->stored_len <= FRAME_LEN || ref->stored_len > HEAD_BLOCK_MAX)
+		return err_say(-ERR_DAMAGED, "head %llu at %llu: cannot be %u bytes long",
+			       (ull)ref->number, (ull)ref->pos, ref->stored_len);
+	here.pos = ref->pos;
+	rc = read(from, ref->pos, ref->stored_len, block);
+	return rc < 0 ? rc : head_judge(&here, block, ref->stored_len, out);
+}
+
+int head_from_storage(void *from, uint64_t pos, size_t len, void *out)
+{
+	return storage_read(from, pos, len, out);
 }
 
 struct search {
 	const struct params *params;
+	struct storage *storage;
+	uint64_t from, to;
 	char origin[ORIGIN_MAX];
+	uint8_t *buf; /* WINDOW_LEN bytes */
 	head_found_fn *fn;
 	void *ctx;
 };
 
-/* Each head in the ${len} bytes ${buf} of ${pos} whose block begins before ${buf} + ${stop}. */
-static int search_window(const struct search *s, const uint8_t *buf, size_t len, size_t stop,
-			 uint64_t pos)
+/* Each head in the ${len} bytes of the buffer, of ${pos}, whose block begins before its ${stop}. */
+static int search_window(const struct search *s, size_t len, size_t stop, uint64_t pos)
 {
 	size_t origin_len = strlen(s->origin);
-	const uint8_t *at = buf, *hit;
+	const uint8_t *buf = s->buf, *at = buf, *hit;
 	struct head h;
 	int rc = 0;
 
 	while (rc == 0 &&
 	       (hit = memmem(at, len - (size_t)(at - buf), s->origin, origin_len)) != NULL) {
 		size_t off = (size_t)(hit - buf);
+		struct head_known k = {.params = s->params};
 
 		at = hit + 1;
 		if (off < FRAME_LEN || off - FRAME_LEN >= stop)
 			continue;
 		off -= FRAME_LEN;
-		if (head_judge(s->params, pos + off, buf + off, len - off, &h) == 0)
+		k.pos = pos + off;
+		if (head_judge(&k, buf + off, len - off, &h) == 0)
 			rc = s->fn(s->ctx, &h);
 	}
 	return rc;
 }
 
-int head_search(const struct params *params, struct storage *st, uint64_t from, head_found_fn *fn,
-		void *ctx)
+/* What is to be searched of a segment.  A writer may cut it meanwhile: what is gone is no head's. */
+static int search_segment(const struct search *s, uint64_t number)
 {
-	struct search s = {.params = params, .origin = "embassyfs/", .fn = fn, .ctx = ctx};
-	uint64_t number = segment_of(from), size, stop;
-	uint8_t *buf;
-	int rc = storage_size(st, number, &size);
+	uint64_t size, from = segment_start(number), stop = from;
+	int rc = storage_size(s->storage, number, &size);
 
-	if (rc < 0)
-		return rc == -ERR_ABSENT ? 0 : rc;
-	stop = segment_start(number) + (size < SEGMENT_SIZE ? size : SEGMENT_SIZE);
-	volume_id_format(params->id, s.origin + strlen(s.origin));
-	strcat(s.origin, "\n");
-	buf = malloc(WINDOW_LEN);
-	if (!buf)
-		return -ENOMEM;
+	if (rc == 0)
+		stop += size < SEGMENT_SIZE ? size : SEGMENT_SIZE;
+	if (stop > s->to)
+		stop = s->to;
+	if (from < s->from)
+		from = s->from;
 	while (rc == 0 && from < stop && stop - from > FRAME_LEN) {
 		size_t len = stop - from < WINDOW_LEN ? (size_t)(stop - from) : WINDOW_LEN;
 		/* A head that the window's end cuts is whole in the next one. */
 		size_t own = len < stop - from ? len - HEAD_BLOCK_MAX : len;
 
-		rc = storage_read(st, from, len, buf);
+		rc = storage_read(s->storage, from, len, s->buf);
 		if (rc == 0)
-			rc = search_window(&s, buf, len, own, from);
+			rc = search_window(s, len, own, from);
 		from += own;
 	}
-	free(buf);
-	/* Cut meanwhile by the log's writer: what is gone is no head's. */
+	return rc == -ERR_ABSENT ? 0 : rc;
+}
+
+int head_search(const struct params *params, struct storage *st, uint64_t from, uint64_t to,
+		head_found_fn *fn, void *ctx)
+{
+	struct search s = {.params = params,
+			   .storage = st,
+			   .from = from,
+			   .to = to,
+			   .origin = "embassyfs/",
+			   .fn = fn,
+			   .ctx = ctx};
+	uint64_t number;
+	int rc = storage_next(st, segment_of(from), &number);
+
+	volume_id_format(params->id, s.origin + strlen(s.origin));
+	strcat(s.origin, "\n");
+	s.buf = malloc(WINDOW_LEN);
+	if (!s.buf)
+		return -ENOMEM;
+	while (rc == 0 && segment_start(number) < to) {
+		rc = search_segment(&s, number);
+		if (rc == 0)
+			rc = storage_next(st, number + 1, &number);
+	}
+	free(s.buf);
 	return rc == -ERR_ABSENT ? 0 : rc;
 }

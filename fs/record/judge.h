@@ -2,7 +2,8 @@
 #define JUDGE_H_
 
 /*
- * "A signed head lies here": decided in one place, with every check, for all who ask.  Needs no key.
+ * "A signed head lies here": decided in one place, with every check, for all who ask; and the one
+ * search for heads.  Needs no key.
  */
 
 #include "compiler.h"
@@ -12,38 +13,79 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct head_ref;
+struct merkle;
 struct params;
 struct storage;
 
 /* The longest block of a head. */
 #define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
 
+/* Where a note lies that is kept apart from the log: where it says. */
+#define HEAD_ANYWHERE UINT64_MAX
+
 /*
- * head_judge(params, pos, bytes, len, out): whether the ${len} bytes ${bytes} that lie at position
- * ${pos} begin with the whole block of a head: its frame, its note in the one spelling, of this
- * volume, stating ${pos}, of an epoch that is granted, and signed by that epoch's writer.  ${*out}
- * is the head, with its stored_len.  What only the log before it can tell (number, parent, time,
- * count, root) is history_step()'s to judge.  Any thread.
- * Returns 0; -ERR_DAMAGED (no whole block of a head); -ERR_TAMPERED (a block of a head that lies,
- * or is not signed as it should be); -ERR_VERSION; each with a detail.
+ * What is known of a head before it is looked at.  ${params} and ${pos} always are; of the rest, what is
+ * zero or NULL is not known, and what is known is checked.  All is borrowed.
  */
-MUST_CHECK int head_judge(const struct params *params, uint64_t pos, const void *bytes, size_t len,
+struct head_known {
+	const struct params *params; /* whose volume it is of, and who may sign in which epoch */
+	bool params_may_be_old;	     /* then an epoch that they don't grant is no lie: -ERR_STALE */
+	uint64_t pos;		     /* where the bytes lie */
+	bool is_note;		     /* the bytes are a whole note, without a frame */
+	uint32_t stored_len;	     /* of the whole block, frame included */
+	uint64_t number;
+	const struct head_ref *ref;  /* what an index says: number, position, length and time */
+	const struct head *same;     /* another copy's head, verified there, that it should be */
+	const struct head *parent;   /* the head before it; its number is 0 if it is the first */
+	uint64_t epoch;		     /* of the segment in which it lies; only with ${parent} */
+	const struct merkle *merkle; /* over all blocks below it */
+	/*
+	 * Its signature was verified before it got into the index that ${ref} is from, and is not
+	 * verified again.
+	 */
+	bool signature_known;
+	/* Out, if it is not NULL: true where all is as it should be but the root. */
+	bool *root_differs;
+};
+
+/*
+ * head_judge(k, bytes, len, out): whether the ${len} bytes ${bytes} begin with the whole block of a
+ * head, or are its note, and one of which all is true that ${k} says: its frame, its note in the one
+ * spelling, of this volume, stating the position where it lies, of an epoch that is granted, signed
+ * by that epoch's writer, and all that is known beside that.  ${*out} is the head, with its
+ * stored_len.  Any thread.
+ * Returns 0, or with a detail:
+ * -ERR_DAMAGED: no whole block of a head, or another head than ${ref}, ${same} or ${number} names;
+ * -ERR_TAMPERED: a head that lies, or is not signed as it should be;
+ * -ERR_STALE: see params_may_be_old; -ERR_VERSION.
+ */
+MUST_CHECK int head_judge(const struct head_known *k, const void *bytes, size_t len,
 			  struct head *out);
 
-/*
- * head_judge_note(params, note, len, out): the same of a note alone, which lies where it says.
- */
-MUST_CHECK int head_judge_note(const struct params *params, const void *note, size_t len,
-			       struct head *out);
+/* head_is_same(a, b): whether both state the same, in the same place. */
+bool head_is_same(const struct head *a, const struct head *b);
 
 /*
- * head_search(params, st, from, fn, ctx): call ${fn} for each head that head_judge() accepts and
- * that begins at or after position ${from} in the segment of ${from}, in order, whatever lies
- * around it; until ${fn} returns other than 0, which is returned.  Any thread.
- * Returns 0, also where the segment has no file or loses bytes meanwhile; -ENOMEM; -errno.
+ * head_read(k, read, from, block, out): read the head that ${k->ref} tells of into ${block} (HEAD_BLOCK_MAX bytes) with
+ * ${read}(${from}, ...), and judge it, where ${k->ref} says that it lies.
+ * Returns as head_judge(); -ERR_DAMAGED if no head is as long as ${k->ref} says; as ${read}.
+ *
+ * head_from_storage: a head_read_fn, ${from} being a struct storage.
+ */
+typedef int head_read_fn(void *from, uint64_t pos, size_t len, void *out);
+MUST_CHECK int head_read(const struct head_known *k, head_read_fn *read, void *from,
+			 uint8_t block[HEAD_BLOCK_MAX], struct head *out);
+MUST_CHECK int head_from_storage(void *from, uint64_t pos, size_t len, void *out);
+
+/*
+ * head_search(params, st, from, to, fn, ctx): call ${fn} for each head that head_judge() accepts and
+ * that begins at or after position ${from} and ends at or below ${to}, in order, whatever lies around
+ * it; until ${fn} returns other than 0, which is returned.  Any thread.
+ * Returns 0, also where a segment loses bytes meanwhile; -ENOMEM; -errno.
  */
 typedef int head_found_fn(void *ctx, const struct head *h);
 MUST_CHECK int head_search(const struct params *params, struct storage *st, uint64_t from,
-			   head_found_fn *fn, void *ctx);
+			   uint64_t to, head_found_fn *fn, void *ctx);
 
 #endif /* !JUDGE_H_ */

@@ -49,19 +49,11 @@ bool newest_is_due(const struct newest *n, const struct head_ref *ref)
 /* The head's block, judged; only its note is written. */
 static int write_note(const struct params *params, struct storage *st, const struct head_ref *ref)
 {
-	uint8_t *block;
+	const struct head_known k = {.params = params, .ref = ref};
+	uint8_t *block = malloc(HEAD_BLOCK_MAX);
 	struct head h;
-	int rc;
+	int rc = block ? head_read(&k, head_from_storage, st, block, &h) : -ENOMEM;
 
-	if (ref->stored_len <= FRAME_LEN || ref->stored_len > HEAD_BLOCK_MAX)
-		return err_say(-ERR_DAMAGED, "head %llu: impossible length",
-			       (unsigned long long)ref->number);
-	block = malloc(HEAD_BLOCK_MAX);
-	if (!block)
-		return -ENOMEM;
-	rc = storage_read(st, ref->pos, ref->stored_len, block);
-	if (rc == 0)
-		rc = head_judge(params, ref->pos, block, ref->stored_len, &h);
 	if (rc == 0)
 		rc = storage_put_note(st, block + FRAME_LEN, h.stored_len - FRAME_LEN);
 	free(block);
@@ -96,12 +88,13 @@ int newest_forget(const char *volume_dir)
 
 void newest_known(const struct params *params, struct storage *st, struct head *out)
 {
+	const struct head_known k = {.params = params, .pos = HEAD_ANYWHERE, .is_note = true};
 	void *note = NULL;
 	size_t len = 0;
 	int rc = storage_get_note(st, HEAD_NOTE_MAX, &note, &len);
 
 	if (rc == 0)
-		rc = head_judge_note(params, note, len, out);
+		rc = head_judge(&k, note, len, out);
 	if (rc < 0)
 		memset(out, 0, sizeof(*out));
 	/* A reader who may not look is no fault. */

@@ -199,7 +199,7 @@ static int judge_rest(const struct tail *t, bool acknowledged)
 		return refuse(t, "what lies there was written whole, and is not what was written");
 	if (rc < 0 || (acknowledged && t->storage->is_copy))
 		return rc;
-	rc = head_search(t->params, t->storage, t->from, take_first, &head);
+	rc = head_search(t->params, t->storage, t->from, t->file_end, take_first, &head);
 	if (rc <= 0)
 		return rc;
 	snprintf(why, sizeof(why), "head %llu at %llu covers it", (ull)head.number, (ull)head.pos);

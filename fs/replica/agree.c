@@ -53,14 +53,16 @@ static int read_params(const struct params *p, const Embassyfs__V1__Volume *v, s
 static int read_newest(const struct params *p, const struct params *theirs,
 		       const Embassyfs__V1__Volume *v, struct head *out)
 {
+	struct head_known k = {.params = p};
 	int rc;
 
 	if (v->newest->position > UINT64_MAX - v->newest->stored_len ||
 	    v->end != v->newest->position + v->newest->stored_len)
 		return err_say(-ERR_TAMPERED, "the embassy's end and newest head do not fit");
-	rc = remote_head_check(p, v->newest, out);
+	rc = remote_head_check(&k, v->newest, out);
+	k.params = theirs;
 	if (rc == -ERR_STALE)
-		rc = remote_head_check(theirs, v->newest, out);
+		rc = remote_head_check(&k, v->newest, out);
 	if (rc == -ERR_STALE || rc == -ERR_TAMPERED)
 		return err_say(-ERR_TAMPERED,
 			       "the newest head that the embassy shows was not signed by a writer "
@@ -69,33 +71,38 @@ static int read_newest(const struct params *p, const struct params *theirs,
 	return rc;
 }
 
-/* Whether our log holds the head that the embassy shows, where it shows it: 1, 0 or an error. */
-static int holds_note(struct store *st, const Embassyfs__V1__Head *h)
+/*
+ * Whether our log holds the head ${theirs} that the embassy shows, and in these very bytes, ${note},
+ * where it shows it: 1, 0 or an error.
+ */
+static int holds_head(const struct params *p, struct store *st, const struct head *theirs,
+		      const ProtobufCBinaryData *note)
 {
-	uint8_t *block = malloc(h->stored_len);
-	int rc;
+	const struct head_ref ref = {theirs->number, theirs->pos, theirs->stored_len,
+				     theirs->time_ns};
+	const struct head_known k = {.params = p, .ref = &ref, .same = theirs};
+	uint8_t block[HEAD_BLOCK_MAX];
+	struct head mine;
+	int rc = head_read(&k, head_from_storage, store_storage(st), block, &mine);
 
-	if (!block)
-		return -ENOMEM;
-	rc = store_read(st, h->position, h->stored_len, block);
-	if (rc == 0)
-		rc = memcmp(block + FRAME_LEN, h->note.data, h->note.len) == 0;
-	else if (rc == -ERR_ABSENT)
-		rc = 0;
-	free(block);
-	return rc;
+	if (rc == -ERR_ABSENT || rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
+		return 0;
+	if (rc < 0)
+		return rc;
+	return memcmp(block + FRAME_LEN, note->data, note->len) == 0;
 }
 
 /*
  * The log's bytes decide.  The catalog, which may just be made anew beside us and lack heads that are
  * there, only tells of two kinds of difference which it is.
  */
-static int check_newest(struct store *st, struct catalog *c, const Embassyfs__V1__Volume *v,
-			const struct head *head, struct step_head *out)
+static int check_newest(const struct params *p, struct store *st, struct catalog *c,
+			const Embassyfs__V1__Volume *v, const struct head *head,
+			struct step_head *out)
 {
 	unsigned long long number = head->number;
 	struct head_ref ref;
-	int rc = holds_note(st, v->newest);
+	int rc = holds_head(p, st, head, &v->newest->note);
 
 	if (rc < 0)
 		return rc;
@@ -138,7 +145,7 @@ static int check_all(const struct params *p, const struct params *theirs, struct
 		return -ENOMEM;
 	rc = read_newest(p, theirs, v, head);
 	if (rc == 0)
-		rc = check_newest(st, c, v, head, out);
+		rc = check_newest(p, st, c, v, head, out);
 	free(head);
 	return rc;
 }

@@ -5,6 +5,7 @@
 
 #include "compiler.h"
 #include "head.h"
+#include "judge.h"
 
 struct client;
 struct params;
@@ -22,12 +23,13 @@ MUST_CHECK int remote_get_volume(struct client *c, const uint8_t *volume, int ti
 				 struct params *params, struct Embassyfs__V1__Volume **out);
 
 /*
- * remote_head_check(p, h, out): decode a head and verify it: form, lengths, volume, position, and
- * its writer's signature.
- * Returns 0; -ERR_TAMPERED with a detail; -ERR_STALE if ${p} does not know the head's epoch (a
- * newer volume.conf may); -ERR_VERSION.
+ * remote_head_check(known, h, out): decode a head and verify it with head_judge(): ${known} says whose
+ * it must be and, where the caller knows, its number and parent; what the message says of itself is
+ * added.
+ * Returns 0; -ERR_TAMPERED with a detail; -ERR_STALE if ${known->params} do not know the head's epoch
+ * (a newer volume.conf may); -ERR_VERSION.
  */
-MUST_CHECK int remote_head_check(const struct params *p, const struct Embassyfs__V1__Head *h,
-				 struct head *out);
+MUST_CHECK int remote_head_check(const struct head_known *known,
+				 const struct Embassyfs__V1__Head *h, struct head *out);
 
 #endif /* !REMOTE_HEAD_H_ */

@@ -49,7 +49,7 @@ struct remote {
 	int timeout_ms;
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
-	uint64_t newest; /* number of the newest head that the server has shown; 0: none */
+	uint64_t newest;      /* number of the newest head that the server has shown; 0: none */
 	struct params *newer; /* a later volume.conf, once a head's epoch asked for it; or NULL */
 	/* number 0: none; the head's place is its number modulo the size */
 	struct head heads[HEADS_KEPT];
@@ -209,9 +209,12 @@ static int fetch_newer_params(struct remote *r)
 	return 0;
 }
 
-static int check_head(struct remote *r, const Embassyfs__V1__Head *h, struct head *out)
+/* ${number}: which head was asked for; ${parent}: the one before it; 0, NULL: not known. */
+static int check_head(struct remote *r, const Embassyfs__V1__Head *h, uint64_t number,
+		      const struct head *parent, struct head *out)
 {
-	int rc = remote_head_check(&r->params, h, out);
+	struct head_known k = {.params = &r->params, .number = number, .parent = parent};
+	int rc = remote_head_check(&k, h, out);
 
 	for (int i = 0; rc == -ERR_STALE && i < 2; i++) {
 		int got = i == 0 ? 0 : fetch_newer_params(r);
@@ -219,8 +222,9 @@ static int check_head(struct remote *r, const Embassyfs__V1__Head *h, struct hea
 		if (got < 0)
 			return got;
 		pthread_mutex_lock(&r->mu);
+		k.params = r->newer;
 		if (r->newer)
-			rc = remote_head_check(r->newer, h, out);
+			rc = remote_head_check(&k, h, out);
 		pthread_mutex_unlock(&r->mu);
 	}
 	if (rc == -ERR_STALE)
@@ -276,18 +280,9 @@ static int fetch_heads(struct remote *r, uint64_t first, size_t n, struct head *
 	for (size_t i = 0; i < reply->n_heads; i++) {
 		const struct head *before = i > 0 ? &out[i - 1] : NULL;
 
-		rc = check_head(r, reply->heads[i], &out[i]);
+		rc = check_head(r, reply->heads[i], first + i, before, &out[i]);
 		if (rc < 0)
 			break;
-		if (out[i].number != first + i ||
-		    (before &&
-		     (out[i].parent_pos != before->pos || out[i].pos <= before->pos ||
-		      out[i].time_ns <= before->time_ns || out[i].epoch < before->epoch))) {
-			rc = err_say(-ERR_TAMPERED, "%s: its head after %llu does not follow",
-				     client_address(r->client),
-				     (unsigned long long)(first + i - 1));
-			break;
-		}
 		keep_head(r, &out[i]);
 	}
 	*out_n = reply->n_heads;
@@ -362,7 +357,7 @@ static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 	request.limit = 1;
 	rc = ask_heads(r, &request, &reply);
 	if (rc == 0) {
-		rc = check_head(r, reply->heads[0], out);
+		rc = check_head(r, reply->heads[0], 0, NULL, out);
 		protobuf_c_message_free_unpacked(&reply->base, NULL);
 		if (rc == 0)
 			keep_head(r, out);
@@ -409,6 +404,7 @@ static const struct source_ops remote_ops = {
 
 static int note_newest(struct remote *r, const Embassyfs__V1__Volume *v)
 {
+	const struct head_known k = {.params = &r->params};
 	struct head *h;
 	int rc;
 
@@ -417,7 +413,7 @@ static int note_newest(struct remote *r, const Embassyfs__V1__Volume *v)
 	h = malloc(sizeof(*h));
 	if (!h)
 		return -ENOMEM;
-	rc = remote_head_check(&r->params, v->newest, h);
+	rc = remote_head_check(&k, v->newest, h);
 	if (rc == -ERR_STALE)
 		rc = err_say(-ERR_TAMPERED,
 			     "%s: its newest head is by a writer that volume.conf does not grant; "

@@ -15,6 +15,7 @@
 
 #include "repair.h"
 
+#include "catalog.h"
 #include "frame.h"
 #include "head.h"
 #include "history.h"
@@ -155,9 +156,7 @@ static int walk_stretch(struct repair *r, read_fn *read, const struct head *h)
 			rc = keep_piece(r, &b);
 		pos += rc == 0 ? b.len : 0;
 	}
-	if (rc == 0 && (r->history.head.number != h->number || r->history.head.pos != h->pos ||
-			r->history.head.time_ns != h->time_ns ||
-			memcmp(r->history.head.root, h->root, HASH_LEN) != 0))
+	if (rc == 0 && !head_is_same(&r->history.head, h))
 		rc = -ERR_DAMAGED;
 	return rc;
 }
@@ -300,8 +299,7 @@ static int compare_head(void *ctx, const struct head *mine)
 	rc = s->ops->heads(s, mine->number, 1, &theirs, &n);
 	if (rc < 0)
 		return rc;
-	if (theirs.pos == mine->pos && theirs.time_ns == mine->time_ns &&
-	    memcmp(theirs.root, mine->root, HASH_LEN) == 0)
+	if (head_is_same(mine, &theirs))
 		return 0;
 	return err_say(-ERR_FORKED,
 		       "head %" PRIu64 " at position %" PRIu64 " of this copy is not the other "
@@ -313,15 +311,9 @@ static int compare_head(void *ctx, const struct head *mine)
 static int search_fork(struct repair *r, const struct head *newest)
 {
 	struct fork_search f = {r, newest};
-	uint64_t number;
-	int rc = store_next(r->store, 0, &number);
 
-	while (rc == 0) {
-		rc = head_search(r->cfg->params, store_storage(r->store), segment_start(number), compare_head, &f);
-		if (rc == 0)
-			rc = store_next(r->store, number + 1, &number);
-	}
-	return rc == -ERR_ABSENT ? 0 : rc;
+	return head_search(r->cfg->params, store_storage(r->store), 0, UINT64_MAX, compare_head,
+			   &f);
 }
 
 /* ---- from head to head ---- */
@@ -448,16 +440,13 @@ static int compare_block(void *ctx, const struct scan_block *b)
 /* The newest head of the source must be one of the folder's before anything is sent. */
 static int check_newest(struct repair *r, const struct head *newest)
 {
-	struct scan_block b;
+	const struct head_ref ref = {newest->number, newest->pos, newest->stored_len,
+				     newest->time_ns};
+	const struct head_known k = {.params = r->cfg->params, .ref = &ref, .same = newest};
 	struct head mine;
-	int rc = read_block(r, read_folder, newest->pos, r->bad, &b);
+	int rc = head_read(&k, head_from_storage, store_storage(r->store), r->bad, &mine);
 
-	if (rc == 0 && b.frame.kind == BLOCK_HEAD &&
-	    head_decode(b.bytes + FRAME_LEN, b.frame.body_len, &mine) == 0 &&
-	    mine.number == newest->number && mine.time_ns == newest->time_ns &&
-	    memcmp(mine.root, newest->root, HASH_LEN) == 0)
-		return 0;
-	if (rc < 0 && !no_block(rc))
+	if (!no_block(rc) && rc != -ERR_TAMPERED)
 		return rc;
 	return err_say(-ERR_FORKED,
 		       "head %" PRIu64 " of the other copy is not one of this copy's: they have "

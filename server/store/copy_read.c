@@ -10,7 +10,7 @@
 #include "catalog.h"
 #include "err.h"
 #include "frame.h"
-#include "head.h"
+#include "judge.h"
 #include "locks.h"
 #include "storage.h"
 
@@ -72,10 +72,11 @@ void copy_hint(struct copy *c, uint64_t pos, uint64_t len)
 /* Hand one head's note to the caller's function. */
 struct walk {
 	struct copy *copy;
+	struct conf *conf; /* a reference */
 	uint64_t end;
 	copy_head_fn *fn;
 	void *ctx;
-	uint8_t block[FRAME_LEN + HEAD_NOTE_MAX];
+	uint8_t block[HEAD_BLOCK_MAX];
 };
 
 static int disagree(struct walk *w, const struct head_ref *r)
@@ -91,24 +92,21 @@ static int disagree(struct walk *w, const struct head_ref *r)
 static int visit(void *ctx, const struct head_ref *r)
 {
 	struct walk *w = ctx;
+	const struct head_known k = {.params = &w->conf->params, .ref = r, .signature_known = true};
 	struct copy_head h;
-	struct frame f;
+	struct head head;
 	int rc;
 
 	/* A head just put into the catalog is served once its stand is. */
 	if (r->pos >= w->end)
 		return 1;
-	if (r->stored_len <= FRAME_LEN || r->stored_len > sizeof(w->block))
-		return disagree(w, r);
-	rc = storage_read(w->copy->storage, r->pos, r->stored_len, w->block);
-	if (rc == -ERR_ABSENT)
+	rc = head_read(&k, head_from_storage, w->copy->storage, w->block, &head);
+	if (rc == -ERR_ABSENT || rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
 		return disagree(w, r);
 	if (rc < 0)
 		return rc;
-	if (frame_decode(w->block, r->pos, &f) < 0 || f.kind != BLOCK_HEAD ||
-	    f.body_len + FRAME_LEN != r->stored_len)
-		return disagree(w, r);
-	h = (struct copy_head){r->pos, r->stored_len, w->block + FRAME_LEN, f.body_len};
+	h = (struct copy_head){r->pos, r->stored_len, w->block + FRAME_LEN,
+			       r->stored_len - FRAME_LEN};
 	return w->fn(w->ctx, &h);
 }
 
@@ -120,11 +118,18 @@ static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
 	if (w) {
 		copy_get_stand(c, &s);
 		w->copy = c;
+		w->conf = copy_conf(c);
 		w->end = s.end;
 		w->fn = fn;
 		w->ctx = ctx;
 	}
 	return w;
+}
+
+static void walk_free(struct walk *w)
+{
+	conf_put(w->conf);
+	free(w);
 }
 
 static int enter(struct copy *c) ACQUIRES_SHARED(c->gate);
@@ -157,7 +162,7 @@ int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
 	if (rc == 0)
 		rc = catalog_heads(c->catalog, first, visit, w);
 	pthread_rwlock_unlock(&c->gate);
-	free(w);
+	walk_free(w);
 	return rc < 0 ? rc : 0;
 }
 
@@ -178,6 +183,6 @@ int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
 	if (rc == 0)
 		rc = visit(w, &ref);
 	pthread_rwlock_unlock(&c->gate);
-	free(w);
+	walk_free(w);
 	return rc < 0 && rc != -ERR_ABSENT ? rc : 0;
 }

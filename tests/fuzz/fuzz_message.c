@@ -54,6 +54,7 @@ static void try_control(const grpc_byte_buffer *bb)
 		&embassyfs__v1__volume__descriptor, &embassyfs__v1__put_volume_request__descriptor,
 	};
 	static struct params nobody;
+	static const struct head_known k = {.params = &nobody};
 	ProtobufCMessage *m;
 	struct head h;
 
@@ -63,7 +64,7 @@ static void try_control(const grpc_byte_buffer *bb)
 		if (types[i] == &embassyfs__v1__volume__descriptor) {
 			const Embassyfs__V1__Volume *v = (const Embassyfs__V1__Volume *)m;
 
-			MUST_HOLD(!v->newest || remote_head_check(&nobody, v->newest, &h) < 0);
+			MUST_HOLD(!v->newest || remote_head_check(&k, v->newest, &h) < 0);
 		}
 		protobuf_c_message_free_unpacked(m, NULL);
 	}

@@ -341,7 +341,8 @@ Test(history, resume_checks_the_leaves)
 
 Test(history, read_head_checks_the_reference)
 {
-	struct head_ref ref = {s->newest.number, s->newest.pos, s->newest.stored_len, 0};
+	struct head_ref ref = {s->newest.number, s->newest.pos, s->newest.stored_len,
+			       s->newest.time_ns};
 	struct head head;
 
 	cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &ref, &head, NULL), 0);

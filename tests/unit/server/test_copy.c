@@ -431,6 +431,11 @@ Test(copy, a_head_that_vanished_is_told_with_what_heals)
 	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), -ERR_DAMAGED);
 	cr_expect(strstr(err_detail(-ERR_DAMAGED), "--log-only --repair --from"));
 	cr_expect(strstr(err_detail(-ERR_DAMAGED), "remove") == NULL);
+	/* A frame that is whole, before a note that is not. */
+	fix_flip(log_.heads[0].pos + 4);
+	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), 0);
+	fix_flip(log_.heads[0].pos + FRAME_LEN + 1);
+	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), -ERR_DAMAGED);
 }
 
 Test(copy, ranges)
