@@ -1,7 +1,7 @@
 #ifndef THREAD_H_
 #define THREAD_H_
 
-/* Threads of this folder: signals belong to the program's main thread. */
+/* Threads, whose signals belong to the program's main thread, and locks that readers share. */
 
 #include "compiler.h"
 
@@ -22,6 +22,21 @@ MUST_CHECK static inline int thread_start(pthread_t *t, void *(*fn)(void *), voi
 	err = pthread_create(t, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -err;
+}
+
+/*
+ * rwlock_init(l): a lock whose writers get their turn, however many readers come: by default, where
+ * readers come in an unbroken stream, glibc's has a writer wait for ever.  No thread takes it for
+ * reading twice.
+ */
+static inline void rwlock_init(pthread_rwlock_t *l)
+{
+	pthread_rwlockattr_t attr;
+
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(l, &attr);
+	pthread_rwlockattr_destroy(&attr);
 }
 
 #endif /* !THREAD_H_ */

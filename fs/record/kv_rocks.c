@@ -18,6 +18,7 @@
 #include "kv_ops.h"
 
 #include "file.h"
+#include "thread.h"
 
 #include "err.h"
 
@@ -270,7 +271,7 @@ int kv_open(const char *dir, bool writable, struct kv **out)
 	kv->write_durable = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_set_sync(kv->write_durable, 1);
 	pthread_mutex_init(&kv->renew, NULL);
-	pthread_rwlock_init(&kv->swap, NULL);
+	rwlock_init(&kv->swap);
 	rc = writable ? open_writable(kv, &kv->db) : open_view(kv, &kv->db);
 	if (rc < 0) {
 		kv->db = NULL;

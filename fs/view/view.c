@@ -11,6 +11,7 @@
 #include "blocks.h"
 #include "clock.h"
 #include "source.h"
+#include "thread.h"
 #include "units.h"
 #include "when.h"
 
@@ -25,7 +26,6 @@
 
 int view_init(struct view *v, const struct view_config *cfg)
 {
-	pthread_rwlockattr_t attr;
 	int rc;
 
 	memset(v, 0, sizeof(*v));
@@ -36,11 +36,7 @@ int view_init(struct view *v, const struct view_config *cfg)
 	if (rc < 0)
 		return rc;
 
-	/* Readers come in an unbroken stream; a writer must get its turn. */
-	pthread_rwlockattr_init(&attr);
-	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-	pthread_rwlock_init(&v->mu, &attr);
-	pthread_rwlockattr_destroy(&attr);
+	rwlock_init(&v->mu);
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "clock.h"
 #include "err.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ int copy_open(struct storage_pool *pool, const uint8_t id[VOLUME_ID_LEN], struct
 		return -ENOMEM;
 	memcpy(c->id, id, VOLUME_ID_LEN);
 	pthread_mutex_init(&c->conf_mu, NULL);
-	pthread_rwlock_init(&c->gate, NULL);
+	rwlock_init(&c->gate);
 	pthread_mutex_init(&c->mu, NULL);
 	clock_cond_init(&c->unlocked);
 	rc = storage_pool_open(pool, id, &c->storage);

@@ -3,8 +3,10 @@
 #include "vault_fixture.h"
 
 #include "catalog.h"
+#include "copy_internal.h"
 #include "err.h"
 #include "file.h"
+#include "locks.h"
 #include "newest.h"
 #include "storage_memory.h"
 
@@ -12,6 +14,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -679,4 +683,40 @@ Test(copy, below_a_commit_nothing_may_be_missing)
 		fix_close();
 	}
 	fix_open();
+}
+
+static void *recover_it(void *arg)
+{
+	struct copy_lock lock;
+
+	cr_assert_eq(copy_lock_briefly(copy, WHO, &lock), 0);
+	cr_expect_eq(copy_recover(copy), 0);
+	copy_unlock(copy, &lock);
+	return arg;
+}
+
+static int let_it_be_recovered(void *ctx, const struct copy_head *h) UNFOLLOWED;
+
+/* While one asks for heads a recovery begins: who asks from then on does not get in before it. */
+static int let_it_be_recovered(void *ctx, const struct copy_head *h)
+{
+	(void)h;
+	cr_assert_eq(pthread_create(ctx, NULL, recover_it, NULL), 0);
+	while (pthread_rwlock_tryrdlock(&copy->gate) == 0) {
+		pthread_rwlock_unlock(&copy->gate);
+		sched_yield();
+	}
+	return 1;
+}
+
+Test(copy, questions_without_a_pause_do_not_keep_a_recovery_out)
+{
+	pthread_t recoverer;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	cr_expect_eq(copy_heads(copy, 1, let_it_be_recovered, &recoverer), 0);
+	pthread_join(recoverer, NULL);
+	fix_expect_holds(1);
 }
