@@ -207,7 +207,7 @@ void log_note_newest(struct log *log, bool at_end)
 	const struct head *h = &log->newest;
 	const struct head_ref ref = {h->number, h->pos, h->stored_len, h->time_ns};
 
-	if (at_end ? h->number > log->noted.number : newest_is_due(&log->noted, &ref))
+	if (newest_is_due(&log->noted, &ref, at_end))
 		newest_note(&log->noted, log->params, store_storage(log->store), &ref);
 }
 

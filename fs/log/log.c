@@ -153,7 +153,7 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	if (rc == 0 && cfg->rescue)
 		rc = log_rescue(cfg, log->store);
 	if (rc == 0)
-		rc = log_recover(cfg, log->store, &log->catalog, &log->hist, &tail);
+		rc = log_recover(cfg, log->store, &log->catalog, &log->hist, &log->noted, &tail);
 	if (rc < 0) {
 		rest_spare(log);
 		log_free(log);
@@ -163,7 +163,6 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	/* All that it held is durable now, and the ring is free for what comes. */
 	log_keep_reset(log->keep);
 	log->newest = log->hist.head;
-	log->noted = (struct newest){.number = log->newest.number, .pos = log->newest.pos};
 	log->blocks_before = log->hist.merkle.n - atomic_load(&log->keep->pushed);
 	log->reserved = log->durable = log->written = log->filled = tail.end;
 	*out = log;

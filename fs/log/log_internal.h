@@ -220,8 +220,8 @@ int log_stop_locked(struct log *log, int rc, const char *what) REQUIRES(log->mu)
 MUST_CHECK int log_catalog_pending(struct log *log) EXCLUDES(log->mu);
 
 /*
- * log_note_newest(log, at_end): write newest-head if it is due, or, ${at_end}, if a head was added
- * since.  By log_add_head()'s one caller only.
+ * log_note_newest(log, at_end): write newest-head if it is due, or, ${at_end}, if it tells of a lower
+ * head.  By log_add_head()'s one caller only.
  */
 void log_note_newest(struct log *log, bool at_end);
 
@@ -229,12 +229,12 @@ void log_note_newest(struct log *log, bool at_end);
 void log_source_init(struct log *log);
 
 /*
- * log_recover(cfg, store, out_catalog, hist, tail): what log_open() says of recovery.  On success
- * ${*out_catalog} is open and the caller's, ${hist} stands at the log's end, ${tail} is filled.
- * ${hist} is the caller's to release, whatever is returned.
+ * log_recover(cfg, store, out_catalog, hist, out_noted, tail): what log_open() says of recovery.  On
+ * success ${*out_catalog} is open and the caller's, ${hist} stands at the log's end, ${*out_noted} is what
+ * newest-head tells of, ${tail} is filled.  ${hist} is the caller's to release, whatever is returned.
  */
 MUST_CHECK int log_recover(const struct log_config *cfg, struct store *store,
 			   struct catalog **out_catalog, struct history *hist,
-			   struct log_tail *tail);
+			   struct newest *out_noted, struct log_tail *tail);
 
 #endif /* !LOG_INTERNAL_H_ */

@@ -43,6 +43,7 @@ struct recovery {
 	struct pointers deltas, checkpoints;
 	uint64_t last;		 /* the last segment */
 	bool fresh;		 /* the catalog was made now: all that it holds is from the log */
+	struct head noted;	 /* what newest-head tells of; number 0: nothing */
 	char why[200];		 /* the walk stopped; empty: at what is no block */
 	uint64_t refused;	 /* the block for which it did */
 	struct segment_key *key; /* of key_segment; NULL: none yet */
@@ -225,14 +226,13 @@ static int walk(struct recovery *r, struct log_tail *tail)
 {
 	struct scan_result result;
 	struct tail_end end;
-	struct head noted;
 	int rc;
 
 	tail->dropped_bytes = 0;
-	newest_known(r->cfg->params, store_storage(r->store), &noted);
+	newest_known(r->cfg->params, store_storage(r->store), &r->noted);
 	rc = store_last(r->store, &r->last);
 	if (rc == -ERR_ABSENT)
-		return tail_check_noted(store_storage(r->store), &noted, 0);
+		return tail_check_noted(store_storage(r->store), &r->noted, 0);
 	/* Heads that are found go into the catalog, which must not be newer than the disk. */
 	if (rc == 0)
 		rc = store_settle(r->store, r->hist->end);
@@ -243,7 +243,7 @@ static int walk(struct recovery *r, struct log_tail *tail)
 	end = tail_of_history(r->hist, r->why, r->refused);
 	rc = tail_judge(r->cfg->params, store_storage(r->store), &end);
 	if (rc == 0)
-		rc = tail_check_noted(store_storage(r->store), &noted, r->hist->head.number);
+		rc = tail_check_noted(store_storage(r->store), &r->noted, r->hist->head.number);
 	tail->dropped_bytes = end.torn_bytes;
 	return rc < 0 ? rc : cut_tail(r, end.end);
 }
@@ -278,7 +278,7 @@ static int attempt(struct recovery *r, struct log_tail *tail)
 }
 
 int log_recover(const struct log_config *cfg, struct store *store, struct catalog **out_catalog,
-		struct history *hist, struct log_tail *tail)
+		struct history *hist, struct newest *out_noted, struct log_tail *tail)
 {
 	struct recovery r = {.cfg = cfg, .store = store, .hist = hist};
 	int rc = attempt(&r, tail);
@@ -293,6 +293,7 @@ int log_recover(const struct log_config *cfg, struct store *store, struct catalo
 		return rc;
 
 	*out_catalog = r.catalog;
+	*out_noted = newest_found(&r.noted);
 	tail->head = hist->head;
 	tail->end = hist->end;
 	tail->deltas = r.deltas.p;

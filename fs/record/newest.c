@@ -36,11 +36,19 @@ static char *path_of(const char *volume_dir)
 	return asprintf(&path, "%s/" NEWEST_FILE, volume_dir) < 0 ? NULL : path;
 }
 
-bool newest_is_due(const struct newest *n, const struct head_ref *ref)
+struct newest newest_found(const struct head *known)
+{
+	return (struct newest){
+		.number = known->number, .pos = known->pos, .held = known->number};
+}
+
+bool newest_is_due(const struct newest *n, const struct head_ref *ref, bool at_end)
 {
 	bool rolled = segment_of(ref->pos) != segment_of(n->pos);
 	uint64_t every_ns = rolled ? NEWEST_ROLL_NS : NEWEST_EVERY_NS;
 
+	if (at_end)
+		return ref->number > n->held;
 	if (ref->number <= n->number)
 		return false;
 	return n->at_ns == 0 || clock_mono_ns() - n->at_ns >= every_ns;
@@ -72,7 +80,11 @@ void newest_note(struct newest *n, const struct params *params, struct storage *
 			  (unsigned long long)ref->number, err_detail(rc));
 	if (rc < 0)
 		err_forget(rc);
-	*n = (struct newest){.number = ref->number, .pos = ref->pos, .at_ns = clock_mono_ns()};
+	else
+		n->held = ref->number;
+	n->number = ref->number;
+	n->pos = ref->pos;
+	n->at_ns = clock_mono_ns();
 }
 
 int newest_forget(const char *volume_dir)

@@ -27,17 +27,25 @@ struct storage;
 
 /* Which head was written last, and when: its writer's to keep.  Zeroed: none. */
 struct newest {
-	uint64_t number, pos;
-	uint64_t at_ns; /* monotonic; 0: not in this process, and a newer one is due */
+	uint64_t number, pos; /* what was tried last */
+	uint64_t held;	      /* what the file tells of: the number of a lower head, if that failed */
+	uint64_t at_ns;	      /* monotonic; 0: not in this process, and a newer one is due */
 };
 
-/* newest_is_due(n, ref): whether ${ref}, which is durable, should be written by now. */
-bool newest_is_due(const struct newest *n, const struct head_ref *ref);
+/* newest_found(known): what a writer begins with, who has asked newest_known(). */
+struct newest newest_found(const struct head *known);
+
+/*
+ * newest_is_due(n, ref, at_end): whether ${ref}, which is durable, should be written by now; ${at_end}:
+ * whether the file tells of a lower one, for whatever reason.
+ */
+bool newest_is_due(const struct newest *n, const struct head_ref *ref, bool at_end);
 
 /*
  * newest_note(n, params, st, ref): write down the head ${ref}, which is durable in the log
  * of ${st}, in the place of what is there, durably; ${n} is it then.  A failure is told, once in
- * NEWEST_EVERY_NS, and harms nobody but who loses segments and catalog before the next.
+ * NEWEST_EVERY_NS, and harms nobody but who loses segments and catalog before the next try, which is due
+ * with a newer head, and at an orderly end.
  */
 void newest_note(struct newest *n, const struct params *params, struct storage *st,
 		 const struct head_ref *ref);

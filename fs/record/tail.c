@@ -81,22 +81,34 @@ struct tail {
 	const char *reason;	       /* why the walk refused the block at E; NULL: none */
 };
 
+#define HEAL_COPY                                                                                  \
+	"stop the server and heal the folder with 'embassy check FOLDER --log-only --repair "      \
+	"--from' another copy"
+#define HEAL_HOME "heal it with 'embassy check VOLUME --repair --from' an embassy or another copy"
+#define PARTIAL "what is whole can be mounted with -o partial"
+#define COPIED_IN_USE                                                                              \
+	"if this folder was copied while it was in use, copy it again when it is not; else "
+
 static const char *way_out(const struct storage *st)
 {
-	if (st->is_copy)
-		return "stop the server and heal the folder with 'embassy check FOLDER "
-		       "--log-only --repair --from' another copy";
-	return "heal it with 'embassy check VOLUME --repair --from' an embassy or another copy; "
-	       "what is whole can be mounted with -o partial";
+	return st->is_copy ? HEAL_COPY : HEAL_HOME "; " PARTIAL;
 }
 
-static int refuse(const struct tail *t, const char *why)
+/* The same where what is known of the log is newer than the log, in which nothing may be damaged. */
+static const char *way_out_of_loss(const struct storage *st)
+{
+	return st->is_copy ? COPIED_IN_USE HEAL_COPY
+			   : COPIED_IN_USE HEAL_HOME ", or give up what is missing with 'embassy "
+						     "check VOLUME --repair --cut'; " PARTIAL;
+}
+
+static int refuse(const struct tail *t, const char *why, const char *way)
 {
 	return err_say(-ERR_DAMAGED,
 		       "segment %016llx: damage at position %llu, no tail of a crash: %s%s%s%s; "
 		       "nothing was cut off; %s",
 		       (ull)t->last, (ull)t->from, why, t->reason ? " (" : "",
-		       t->reason ? t->reason : "", t->reason ? ")" : "", way_out(t->storage));
+		       t->reason ? t->reason : "", t->reason ? ")" : "", way);
 }
 
 /* The ${len} bytes at ${pos}; zeros where the file has ended. */
@@ -196,14 +208,15 @@ static int judge_rest(const struct tail *t, bool acknowledged)
 	if (rc == 0)
 		rc = may_be_unwritten(t, end, &unwritten);
 	if (rc == 0 && !unwritten)
-		return refuse(t, "what lies there was written whole, and is not what was written");
+		return refuse(t, "what lies there was written whole, and is not what was written",
+			      way_out(t->storage));
 	if (rc < 0 || (acknowledged && t->storage->is_copy))
 		return rc;
 	rc = head_search(t->params, t->storage, t->from, t->file_end, take_first, &head);
 	if (rc <= 0)
 		return rc;
 	snprintf(why, sizeof(why), "head %llu at %llu covers it", (ull)head.number, (ull)head.pos);
-	return refuse(t, why);
+	return refuse(t, why, way_out(t->storage));
 }
 
 int tail_judge(const struct params *params, struct storage *st, struct tail_end *out)
@@ -222,7 +235,7 @@ int tail_judge(const struct params *params, struct storage *st, struct tail_end 
 	if (t.reason && segment_of(out->refused) < t.last) {
 		t.last = segment_of(out->refused);
 		t.from = out->refused;
-		return refuse(&t, "a segment is whole before the next is begun");
+		return refuse(&t, "a segment is whole before the next is begun", way_out(st));
 	}
 	start = segment_start(t.last);
 	t.from = out->end > start ? out->end : start;
@@ -231,7 +244,8 @@ int tail_judge(const struct params *params, struct storage *st, struct tail_end 
 	t.file_end = start + (size < SEGMENT_SIZE ? size : SEGMENT_SIZE);
 	closed = !st->is_copy && size < SEGMENT_SIZE;
 	if (closed && (t.from < t.file_end || t.from == start))
-		return refuse(&t, "the file was closed at its last block, and no block lies there");
+		return refuse(&t, "the file was closed at its last block, and no block lies there",
+			      way_out(st));
 	if (t.from >= t.file_end)
 		return 0;
 	rc = find_last_byte(&t, &last_byte);
@@ -272,7 +286,7 @@ int tail_check_known(const struct params *params, struct storage *st, const stru
 	t.reason = reason;
 	snprintf(why, sizeof(why), "head %llu is in the catalog, but not in the log",
 		 (ull)known->number);
-	return refuse(&t, why);
+	return refuse(&t, why, way_out_of_loss(st));
 }
 
 int tail_check_noted(const struct storage *st, const struct head *noted, uint64_t found)
@@ -287,5 +301,6 @@ int tail_check_noted(const struct storage *st, const struct head *noted, uint64_
 		"the log ends with head %llu, but head %llu of %s was here, in segment %016llx, "
 		"as the folder's newest-head tells: what lies between is missing; nothing was "
 		"cut off; %s",
-		(ull)found, (ull)noted->number, time, (ull)segment_of(noted->pos), way_out(st));
+		(ull)found, (ull)noted->number, time, (ull)segment_of(noted->pos),
+		way_out_of_loss(st));
 }

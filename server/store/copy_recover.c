@@ -264,7 +264,7 @@ void copy_note_newest(struct copy *c, const struct params *p, const struct copy_
 	/* A storage that keeps commits knows it better. */
 	if (c->keeps_commits)
 		return;
-	if (at_end ? ref.number > c->noted.number : newest_is_due(&c->noted, &ref))
+	if (newest_is_due(&c->noted, &ref, at_end))
 		newest_note(&c->noted, p, c->storage, &ref);
 }
 
@@ -375,7 +375,7 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 		return rc;
 	tell_recovery(c, &known, &t, end_pos);
 	copy_publish(c, &t.stand);
-	c->noted = (struct newest){.number = noted.number, .pos = noted.pos};
+	c->noted = newest_found(&noted);
 	copy_note_newest(c, p, &t.stand, true);
 	return 0;
 }

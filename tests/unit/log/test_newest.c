@@ -114,18 +114,21 @@ Test(newest, written_seldom)
 	struct head_ref ref = ref_of(&s->newest);
 	struct newest n = {0};
 
-	cr_expect(newest_is_due(&n, &ref));
-	n = (struct newest){.number = ref.number, .pos = ref.pos, .at_ns = clock_mono_ns()};
-	cr_expect(!newest_is_due(&n, &ref));
+	cr_expect(newest_is_due(&n, &ref, false));
+	n = newest_found(&s->newest);
+	n.at_ns = clock_mono_ns();
+	cr_expect(!newest_is_due(&n, &ref, false));
+	cr_expect(!newest_is_due(&n, &ref, true));
 	ref.number++;
-	cr_expect(!newest_is_due(&n, &ref));
+	cr_expect(newest_is_due(&n, &ref, true));
+	cr_expect(!newest_is_due(&n, &ref, false));
 	n.at_ns -= NEWEST_ROLL_NS;
-	cr_expect(!newest_is_due(&n, &ref));
+	cr_expect(!newest_is_due(&n, &ref, false));
 	ref.pos += SEGMENT_SIZE;
-	cr_expect(newest_is_due(&n, &ref));
+	cr_expect(newest_is_due(&n, &ref, false));
 	ref.pos -= SEGMENT_SIZE;
 	n.at_ns -= NEWEST_EVERY_NS;
-	cr_expect(newest_is_due(&n, &ref));
+	cr_expect(newest_is_due(&n, &ref, false));
 }
 
 static int fail_all(void *ctx, const char *op)
@@ -156,6 +159,26 @@ Test(newest, errors_of_the_disk)
 	cr_expect_eq(known(), s->newest.number);
 }
 
+/* What failed is tried again with the next head, and at the end even without one. */
+Test(newest, a_failure_is_not_what_the_file_tells_of)
+{
+	struct newest n = newest_found(&s->newest);
+	struct head_ref ref;
+
+	note_newest();
+	synthetic_grow(s, 1, 1, 2);
+	ref = ref_of(&s->newest);
+	file_set_fault(fail_all, (void *)"write");
+	newest_note(&n, &s->params, store_storage(s->store), &ref);
+	file_set_fault(NULL, NULL);
+	cr_expect(known() < ref.number);
+	cr_expect(!newest_is_due(&n, &ref, false));
+	cr_expect(newest_is_due(&n, &ref, true));
+	newest_note(&n, &s->params, store_storage(s->store), &ref);
+	cr_expect_eq(known(), ref.number);
+	cr_expect(!newest_is_due(&n, &ref, true));
+}
+
 /* Segments and the catalog are gone: a reader refuses what is left, but for who asks for that. */
 Test(newest, a_reader_misses_what_it_tells_of)
 {
@@ -169,6 +192,10 @@ Test(newest, a_reader_misses_what_it_tells_of)
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "ends with head 4, but head 6 of"), "%s",
 			  err_detail(-ERR_DAMAGED));
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "in segment 0000000000000002"));
+		/* What may have happened, and all that can be done. */
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), "copied while it was in use"));
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair --from'"));
+		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair --cut'"));
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "-o partial"));
 	}
 	cr_assert_eq(source_open_folder_partial(s->dir, &src), 0);

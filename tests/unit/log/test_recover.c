@@ -212,6 +212,26 @@ Test(recover, catalog_is_made_anew)
 	recover_small_release(&s);
 }
 
+/* After a crash, or where it was spoiled, newest-head tells of an older head or of none. */
+Test(recover, what_newest_head_lacks_is_written_at_the_end)
+{
+	struct log_tail tail;
+	struct recover_small s;
+	struct store *st;
+	struct head h;
+
+	recover_small_init(&s);
+	cr_assert_eq(newest_forget(s.f.dir), 0);
+	/* Nothing is written by this mount. */
+	cr_assert_eq(log_close(recover_open(&s.f, &tail)), 0);
+	log_tail_release(&tail);
+	cr_assert_eq(store_open(s.f.dir, false, &st), 0);
+	newest_known(&s.f.params, store_storage(st), &h);
+	cr_expect_eq(h.number, s.head.number);
+	store_close(st);
+	recover_small_release(&s);
+}
+
 Test(recover, spare_is_kept)
 {
 	struct store *st;
