@@ -190,7 +190,7 @@ static int open_live(struct content *c, const struct options *o)
 	const struct volume_keep keep = {.mem = c->heir->map.mem,
 					 .take_over = c->heir->take_over,
 					 .lock_fd = c->heir->lock_fd,
-					 .changed = inflight_changed};
+					 .note_of = inflight_note_of};
 	struct volume_config cfg = {.dir = o->target,
 				    .params = &c->params,
 				    .keys = &c->keys,

@@ -13,16 +13,8 @@
 
 #include <stddef.h>
 
-#define STEPS_BITS 16
-#define STEPS_MAX UINT64_C(0xffff)
-
 static struct inflight *table;
 static uint32_t takeovers;
-
-/* The request that this thread handles; NULL: not noted. */
-static _Thread_local struct inflight_entry *mine;
-/* What was made of it before it was read. */
-static _Thread_local uint32_t steps_before;
 
 static unsigned home(uint64_t unique)
 {
@@ -35,7 +27,7 @@ static struct inflight_entry *find(uint64_t unique)
 	for (unsigned i = 0, at = home(unique); i < INFLIGHT_MAX; i++, at++) {
 		struct inflight_entry *e = &table->entry[at & (INFLIGHT_MAX - 1)];
 
-		if (atomic_load_explicit(&e->unique, memory_order_relaxed) == unique)
+		if (atomic_load_explicit(&e->note.tag, memory_order_relaxed) == unique)
 			return e;
 	}
 	return NULL;
@@ -44,9 +36,9 @@ static struct inflight_entry *find(uint64_t unique)
 static void release(struct inflight_entry *e)
 {
 	/* Entries are taken by their number alone: the rest is right for the next one already. */
-	atomic_store(&e->state, 0);
-	atomic_store(&e->made, 0);
-	atomic_store(&e->unique, 0);
+	atomic_store(&e->note.state, 0);
+	atomic_store(&e->note.made, 0);
+	atomic_store(&e->note.tag, 0);
 }
 
 void inflight_use(struct inflight *f, uint32_t takeover)
@@ -64,84 +56,55 @@ static struct inflight_entry *take(uint64_t unique)
 		struct inflight_entry *e = &table->entry[at & (INFLIGHT_MAX - 1)];
 		uint64_t none = 0;
 
-		if (atomic_load_explicit(&e->unique, memory_order_relaxed) == 0 &&
-		    atomic_compare_exchange_strong(&e->unique, &none, unique))
+		if (atomic_load_explicit(&e->note.tag, memory_order_relaxed) == 0 &&
+		    atomic_compare_exchange_strong(&e->note.tag, &none, unique))
 			return e;
 	}
 	return NULL;
 }
 
-void inflight_begin(uint64_t unique, bool again)
+void inflight_begin(uint64_t unique, bool again, struct inflight_request *out)
 {
-	mine = NULL;
-	steps_before = 0;
+	struct inflight_entry *e = NULL;
+
+	*out = (struct inflight_request){.note = NULL};
 	if (!table)
 		return;
 	if (again)
-		mine = find(unique);
-	if (mine)
-		steps_before = (uint32_t)(atomic_load(&mine->state) & STEPS_MAX);
-	else
-		mine = take(unique);
-	if (mine)
-		atomic_store_explicit(&mine->takeover, takeovers, memory_order_relaxed);
+		e = find(unique);
+	if (e) {
+		out->steps = note_steps(&e->note);
+		out->made = atomic_load(&e->note.made);
+	} else {
+		e = take(unique);
+	}
+	if (!e)
+		return;
+	out->note = &e->note;
+	atomic_store_explicit(&e->takeover, takeovers, memory_order_relaxed);
 }
 
 void inflight_end(uint64_t unique)
 {
-	struct inflight_entry *e = mine;
+	struct inflight_entry *e = table ? find(unique) : NULL;
 
-	if (!table)
-		return;
-	if (!e || atomic_load_explicit(&e->unique, memory_order_relaxed) != unique)
-		e = find(unique);
 	if (e)
 		release(e);
-	if (e == mine)
-		mine = NULL;
 }
 
-void inflight_changed(void *ctx, uint64_t number, uint64_t tag, uint64_t made)
+struct change_note *inflight_note_of(void *ctx, uint64_t unique)
 {
-	struct inflight_entry *e = mine;
-	uint64_t state, steps;
+	struct inflight_entry *e = table ? find(unique) : NULL;
 
 	(void)ctx;
-	if (!table)
-		return;
-	if (!e || atomic_load_explicit(&e->unique, memory_order_relaxed) != tag)
-		e = find(tag);
-	state = e ? atomic_load(&e->state) : 0;
-	if (!e || number <= state >> STEPS_BITS)
-		return;
-	if (made)
-		atomic_store(&e->made, made);
-	/* One store, so that a change is counted once however often it is told. */
-	steps = state & STEPS_MAX;
-	atomic_store(&e->state, number << STEPS_BITS | (steps < STEPS_MAX ? steps + 1 : steps));
-}
-
-void inflight_mark(void)
-{
-	if (mine)
-		atomic_fetch_add(&mine->state, 1);
-}
-
-uint32_t inflight_steps(void)
-{
-	return steps_before;
-}
-
-uint64_t inflight_made(void)
-{
-	return mine ? atomic_load(&mine->made) : 0;
+	return e ? &e->note : NULL;
 }
 
 bool inflight_has_made(uint64_t ino)
 {
 	for (unsigned i = 0; table && i < INFLIGHT_MAX; i++)
-		if (atomic_load(&table->entry[i].unique) != 0 &&
-		    atomic_load(&table->entry[i].made) == ino)
+		if (atomic_load(&table->entry[i].note.tag) != 0 &&
+		    atomic_load(&table->entry[i].note.made) == ino)
 			return true;
 	return false;
 }
@@ -149,7 +112,7 @@ bool inflight_has_made(uint64_t ino)
 void inflight_each(void (*fn)(void *ctx, uint64_t unique), void *ctx)
 {
 	for (unsigned i = 0; table && i < INFLIGHT_MAX; i++) {
-		uint64_t unique = atomic_load(&table->entry[i].unique);
+		uint64_t unique = atomic_load(&table->entry[i].note.tag);
 
 		if (unique != 0)
 			fn(ctx, unique);

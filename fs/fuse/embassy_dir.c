@@ -16,16 +16,15 @@
 #include "clock.h"
 #include "complain.h"
 #include "err.h"
-#include "inflight.h"
 #include "locks.h"
 #include "log.h"
 #include "replicator.h"
+#include "request.h"
 #include "slots.h"
 #include "status.h"
 #include "supervisor.h"
 #include "tell.h"
 #include "units.h"
-#include "volume.h"
 #include "walks.h"
 #include "when.h"
 
@@ -601,20 +600,21 @@ void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, 
  * The process that serves this request ends before it is answered.  Its successor is given the
  * request again, and answers it: so whoever asked waits until the new program serves.
  */
-static int upgrade(struct mount *m)
+static int upgrade(struct mount *m, const struct request *r)
 {
 	struct estate *e = m->heir->map.estate;
 	struct head h;
 	int rc = 0;
 
-	if (inflight_steps() > 0)
+	if (r->steps > 0)
 		return e->upgrades > e->upgrades_before ? 0 : -ECANCELED;
 	if (e)
 		e->upgrades_before = e->upgrades;
 	/* The less is pending the sooner the successor serves. */
 	if (m->volume)
 		rc = volume_add_head(m->volume, &h);
-	inflight_mark();
+	if (r->caller.note)
+		note_mark(r->caller.note);
 	return rc < 0 ? rc : heir_upgrade(m->heir);
 }
 
@@ -632,7 +632,7 @@ static int drain(struct mount *m)
 void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
 {
 	if (node_of(id) == EMBASSY_NODE_UPGRADE)
-		reply_rc(req, INO_ROOT, may_change(req, m) ? upgrade(m) : -EPERM);
+		reply_rc(req, INO_ROOT, may_change(req, m) ? upgrade(m, request_of(req)) : -EPERM);
 	else if (!m->volume || node_of(id) != EMBASSY_NODE_TOP)
 		fuse_reply_err(req, 0);
 	else if (!may_change(req, m))
@@ -651,6 +651,7 @@ static int finish_snapshot(struct mount *m, const char *name, struct snapshot *o
 
 void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode)
 {
+	const struct request *r = request_of(req);
 	struct snapshot s;
 	int rc;
 
@@ -660,10 +661,10 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 	}
 	if (!may_change(req, m))
 		rc = -EPERM;
-	else if (inflight_steps() > 0) /* made by a process that was killed */
+	else if (r->steps > 0) /* made by a process that was killed */
 		rc = finish_snapshot(m, name, &s);
 	else
-		rc = volume_snapshot(m->volume, name, mode & S_ISVTX, &s);
+		rc = volume_snapshot(m->volume, &r->caller, name, mode & S_ISVTX, &s);
 	if (rc < 0)
 		reply_rc(req, INO_ROOT, rc);
 	else
@@ -672,6 +673,7 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 
 void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
 {
+	const struct request *r = request_of(req);
 	int rc;
 
 	if (!m->volume || node_of(parent) != EMBASSY_NODE_SNAPSHOTS) {
@@ -679,8 +681,8 @@ void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 		return;
 	}
 	rc = may_change(req, m) ? 0 : -EPERM;
-	if (rc == 0 && inflight_steps() == 0)
-		rc = volume_snapshot_remove(m->volume, name);
+	if (rc == 0 && r->steps == 0)
+		rc = volume_snapshot_remove(m->volume, &r->caller, name);
 	if (rc == 0)
 		slots_retire(m->slots, tag_of(parent, name));
 	reply_rc(req, INO_ROOT, rc);

@@ -36,6 +36,7 @@ struct embassy_dir;
 struct heir;
 struct relinked;
 struct replicator;
+struct request;
 struct seek;
 struct seeks;
 struct slots;
@@ -234,11 +235,11 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	       const char *new_name, unsigned flags);
 
 /*
- * make_unnamed(m, parent, mode, umask, c, out): O_TMPFILE.  Returns 0 or an error; the entry is
+ * make_unnamed(m, r, parent, mode, umask, out): O_TMPFILE.  Returns 0 or an error; the entry is
  * the kernel's then.
  */
-MUST_CHECK int make_unnamed(struct mount *m, uint64_t parent, uint32_t mode, uint32_t umask,
-			    uint32_t uid, uint32_t gid, struct fuse_entry_param *out);
+MUST_CHECK int make_unnamed(struct mount *m, const struct request *r, uint64_t parent,
+			    uint32_t mode, uint32_t umask, struct fuse_entry_param *out);
 
 void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);

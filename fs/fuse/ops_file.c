@@ -10,13 +10,12 @@
 
 #include "clock.h"
 #include "embassy_dir.h"
+#include "request.h"
 #include "seeks.h"
 #include "syncs.h"
 #include "tell.h"
 #include "unwritten.h"
-#include "volume.h"
 #include "walks.h"
-#include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,14 +77,15 @@ void op_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off_
 	      struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
+	const struct request *r = request_of(req);
 	uint64_t ino;
 	int rc = off < 0 ? -EINVAL : place_for_change(m, id, &ino);
 
-	if (rc == 0 && wire_write_kills_priv())
+	if (rc == 0 && r->kills_priv)
 		rc = privs_drop(req, ino);
 	if (rc == 0)
-		rc = volume_write(m->volume, ino, (uint64_t)off, size, data,
-				  (wire_write_kills_priv() ? WRITE_KILL_PRIV : 0) |
+		rc = volume_write(m->volume, &r->caller, ino, (uint64_t)off, size, data,
+				  (r->kills_priv ? WRITE_KILL_PRIV : 0) |
 					  (fi->writepage ? WRITE_KEEP_TIMES : 0));
 	/* Before the answer: until then nothing is cut off that was written. */
 	if (rc == 0)
@@ -122,7 +122,8 @@ void op_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t off, off_t len,
 	if (rc == 0)
 		rc = privs_drop(req, ino);
 	if (rc == 0)
-		rc = volume_allocate(m->volume, ino, mode, (uint64_t)off, (uint64_t)len);
+		rc = volume_allocate(m->volume, &request_of(req)->caller, ino, mode, (uint64_t)off,
+				     (uint64_t)len);
 	reply_rc(req, id, rc);
 }
 
@@ -217,9 +218,9 @@ void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 	 * lost.  After EXDEV it copies through its cache.
 	 */
 	if (rc == 0)
-		rc = volume_copy_pages(m->volume, from_ino, (uint64_t)from_off, to_ino,
-				       (uint64_t)to_off, len, (uint64_t)sysconf(_SC_PAGESIZE),
-				       &done);
+		rc = volume_copy_pages(m->volume, &request_of(req)->caller, from_ino,
+				       (uint64_t)from_off, to_ino, (uint64_t)to_off, len,
+				       (uint64_t)sysconf(_SC_PAGESIZE), &done);
 	if (rc < 0)
 		reply_rc(req, from, rc);
 	else

@@ -11,7 +11,7 @@
  * inode meanwhile, so what is looked up stays true.
  *
  * A request that the kernel gives again, because the process that read it first was killed, may
- * have been done (inflight.h): then the answer is what is there now.  The same locks keep others
+ * have been done (request.h): then the answer is what is there now.  The same locks keep others
  * from changing it before it is answered.
  */
 
@@ -20,12 +20,11 @@
 #include "acl.h"
 #include "clock.h"
 #include "embassy_dir.h"
-#include "inflight.h"
 #include "relinked.h"
+#include "request.h"
 #include "slots.h"
 #include "unnamed.h"
 #include "unwritten.h"
-#include "volume.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +39,7 @@ struct made {
 	uint32_t mode, umask;
 	uint64_t rdev;
 	const char *target;
-	struct caller caller;
+	const struct request *request;
 };
 
 /* The parent's default list; ${*out_len} 0: none. */
@@ -57,18 +56,21 @@ static int default_acl(struct mount *m, uint64_t parent, uint8_t *acl, size_t *o
 
 static int make_plain(struct mount *m, const struct made *w, uint32_t mode, struct attr *out)
 {
-	if (inflight_steps() > 0)
+	const struct request *r = w->request;
+
+	if (r->steps > 0)
 		return w->name ? view_lookup(m->view, w->parent, w->name, out)
-			       : view_getattr(m->view, inflight_made(), out);
+			       : view_getattr(m->view, r->made, out);
 	if (!w->name)
-		return volume_make_unnamed(m->volume, w->parent, mode, &w->caller, out);
-	return volume_make_node(m->volume, w->parent, w->name, mode, w->rdev, w->target, &w->caller,
+		return volume_make_unnamed(m->volume, &r->caller, w->parent, mode, out);
+	return volume_make_node(m->volume, &r->caller, w->parent, w->name, mode, w->rdev, w->target,
 				out);
 }
 
 static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, size_t len,
 			 struct attr *out)
 {
+	const struct caller *c = &w->request->caller;
 	uint8_t inherited[ACL_LEN_MAX];
 	struct attr want = {0};
 	uint32_t first;
@@ -83,13 +85,13 @@ static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, si
 	first = acl_is_minimal(acl, len) ? want.mode : want.mode & ~(uint32_t)S_IRWXG;
 	rc = make_plain(m, w, first, out);
 	if (rc == 0 && S_ISDIR(w->mode))
-		rc = volume_setxattr(m->volume, out->ino, ACL_DEFAULT, inherited, len, 0);
+		rc = volume_setxattr(m->volume, c, out->ino, ACL_DEFAULT, inherited, len, 0);
 	if (rc == 0 && !acl_is_minimal(acl, len))
-		rc = volume_setxattr(m->volume, out->ino, ACL_ACCESS, acl, len, 0);
+		rc = volume_setxattr(m->volume, c, out->ino, ACL_ACCESS, acl, len, 0);
 	/* The volume may have added the parent's setgid bit. */
 	want.mode |= out->mode & S_ISGID;
 	if (rc == 0 && out->mode != want.mode)
-		rc = volume_setattr(m->volume, out->ino, SET_MODE, &want, out);
+		rc = volume_setattr(m->volume, c, out->ino, SET_MODE, &want, out);
 	return rc;
 }
 
@@ -125,15 +127,14 @@ static void about_to_be_written(struct mount *m, const struct attr *a, struct fu
 static void make_and_reply(fuse_req_t req, struct made *w)
 {
 	struct mount *m = mount_of(req);
-	const struct fuse_ctx *c = fuse_req_ctx(req);
 	struct place n = {.slot = -1};
 	struct fuse_entry_param e;
 	uint64_t parent = w->parent;
 	struct attr a;
 	int rc;
 
-	w->umask = c->umask;
-	w->caller = (struct caller){.uid = c->uid, .gid = c->gid};
+	w->umask = fuse_req_ctx(req)->umask;
+	w->request = request_of(req);
 	rc = embassy_is_name(parent, w->name) ? -EEXIST : place_for_change(m, parent, &w->parent);
 	if (rc == 0)
 		rc = make(m, w, &a);
@@ -146,10 +147,10 @@ static void make_and_reply(fuse_req_t req, struct made *w)
 	reply_entry(req, m, &e, -1);
 }
 
-int make_unnamed(struct mount *m, uint64_t parent, uint32_t mode, uint32_t umask, uint32_t uid,
-		 uint32_t gid, struct fuse_entry_param *out)
+int make_unnamed(struct mount *m, const struct request *r, uint64_t parent, uint32_t mode,
+		 uint32_t umask, struct fuse_entry_param *out)
 {
-	struct made w = {.mode = mode, .umask = umask, .caller = {.uid = uid, .gid = gid}};
+	struct made w = {.mode = mode, .umask = umask, .request = r};
 	struct place n = {.slot = -1};
 	struct attr a;
 	int rc = place_for_change(m, parent, &w.parent);
@@ -203,6 +204,7 @@ void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const cha
 
 void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
 {
+	const struct request *r = request_of(req);
 	struct mount *m = mount_of(req);
 	struct place n = {.slot = -1};
 	struct fuse_entry_param e;
@@ -217,8 +219,8 @@ void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
 	if (rc == 0 && strlen(name) > NAME_LEN_MAX)
 		rc = -ENAMETOOLONG;
 	if (rc == 0)
-		rc = inflight_steps() > 0 ? view_lookup(m->view, parent_ino, name, &a)
-					  : volume_link(m->volume, ino, parent_ino, name, &a);
+		rc = r->steps > 0 ? view_lookup(m->view, parent_ino, name, &a)
+				  : volume_link(m->volume, &r->caller, ino, parent_ino, name, &a);
 	if (rc < 0) {
 		reply_rc(req, parent, rc);
 		return;
@@ -257,22 +259,24 @@ static void has_gone(struct mount *m, const struct going *g)
 }
 
 static void remove_name(fuse_req_t req, uint64_t parent, const char *name,
-			int (*remove)(struct volume *v, uint64_t parent, const char *name))
+			int (*remove)(struct volume *v, const struct caller *c, uint64_t parent,
+				      const char *name))
 {
+	const struct request *r = request_of(req);
 	struct mount *m = mount_of(req);
 	struct going going;
 	uint64_t ino;
 	int rc = embassy_is_name(parent, name) ? -EPERM : place_for_change(m, parent, &ino);
 
 	/* What is left without a name was found among the orphans. */
-	if (rc == 0 && inflight_steps() > 0) {
+	if (rc == 0 && r->steps > 0) {
 		reply_rc(req, parent, 0);
 		return;
 	}
 	if (rc == 0)
 		rc = about_to_go(m, ino, name, &going);
 	if (rc == 0)
-		rc = remove(m->volume, ino, name);
+		rc = remove(m->volume, &r->caller, ino, name);
 	if (rc == 0)
 		has_gone(m, &going);
 	reply_rc(req, parent, rc);
@@ -291,10 +295,9 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		remove_name(req, parent, name, volume_rmdir);
 }
 
-static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t parent, const char *name,
+static int rename_name(struct mount *m, const struct request *r, uint64_t parent, const char *name,
 		       uint64_t new_parent, const char *new_name, unsigned flags)
 {
-	struct caller caller = {.uid = c->uid, .gid = c->gid};
 	struct going going = {0};
 	uint64_t from, to;
 	int rc = place_for_change(m, parent, &from);
@@ -307,14 +310,14 @@ static int rename_name(struct mount *m, const struct fuse_ctx *c, uint64_t paren
 		return -EBUSY;
 	if (strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
-	if (inflight_steps() > 0)
+	if (r->steps > 0)
 		return 0;
 	if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))) {
 		rc = about_to_go(m, to, new_name, &going);
 		if (rc < 0 && rc != -ENOENT)
 			return rc;
 	}
-	rc = volume_rename(m->volume, from, name, to, new_name, flags, &caller);
+	rc = volume_rename(m->volume, &r->caller, from, name, to, new_name, flags);
 	/*
 	 * Two names of one inode: a rename between them does nothing, and the inode keeps its
 	 * name.
@@ -328,6 +331,6 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	       const char *new_name, unsigned flags)
 {
 	reply_rc(req, parent,
-		 rename_name(mount_of(req), fuse_req_ctx(req), parent, name, new_parent, new_name,
+		 rename_name(mount_of(req), request_of(req), parent, name, new_parent, new_name,
 			     flags));
 }

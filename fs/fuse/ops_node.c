@@ -10,11 +10,11 @@
 #include "acl.h"
 #include "clock.h"
 #include "embassy_dir.h"
+#include "request.h"
 #include "slots.h"
 #include "tell.h"
 #include "unnamed.h"
 #include "unwritten.h"
-#include "volume.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -174,7 +174,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
  * chmod on a file with an access list changes the list.  The list first: it is what the kernel
  * decides by.
  */
-static int chmod_acl(struct mount *m, uint64_t ino, uint32_t mode)
+static int chmod_acl(struct mount *m, const struct caller *c, uint64_t ino, uint32_t mode)
 {
 	uint8_t acl[ACL_LEN_MAX];
 	size_t len;
@@ -186,7 +186,7 @@ static int chmod_acl(struct mount *m, uint64_t ino, uint32_t mode)
 	if (rc < 0)
 		return rc;
 	acl_chmod(acl, len, mode);
-	return volume_setxattr(m->volume, ino, ACL_ACCESS, acl, len, 0);
+	return volume_setxattr(m->volume, c, ino, ACL_ACCESS, acl, len, 0);
 }
 
 /* Which of the volume's fields a request sets.  ${from}: the request's bit, ${to}: the volume's. */
@@ -241,6 +241,7 @@ static int lost_to_new_owner(fuse_req_t req, uint64_t ino, unsigned *set)
 static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, int to_set,
 			  struct attr *out)
 {
+	const struct caller *c = &request_of(req)->caller;
 	struct mount *m = mount_of(req);
 	struct attr want = {.mode = st->st_mode,
 			    .uid = st->st_uid,
@@ -264,8 +265,8 @@ static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, i
 			rc = lost_to_new_owner(req, ino, &set);
 	}
 	if (rc == 0 && (set & SET_MODE))
-		rc = chmod_acl(m, ino, want.mode);
-	return rc ? rc : volume_setattr(m->volume, ino, set, &want, out);
+		rc = chmod_acl(m, c, ino, want.mode);
+	return rc ? rc : volume_setattr(m->volume, c, ino, set, &want, out);
 }
 
 void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,

@@ -10,9 +10,8 @@
 
 #include "acl.h"
 #include "embassy_dir.h"
-#include "inflight.h"
 #include "order.h"
-#include "volume.h"
+#include "request.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -199,6 +198,7 @@ void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
  */
 static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size_t len)
 {
+	const struct caller *c = &request_of(req)->caller;
 	struct mount *m = mount_of(req);
 	struct attr a, want = {0};
 	unsigned set = SET_PERMISSIONS;
@@ -212,18 +212,19 @@ static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size
 	if (fuse_req_ctx(req)->uid != 0 && (a.mode & S_ISGID) && !privs_is_member(req, a.gid))
 		set |= SET_KILL_SGID;
 	if (acl_is_minimal(acl, len)) {
-		rc = volume_removexattr(m->volume, ino, ACL_ACCESS);
+		rc = volume_removexattr(m->volume, c, ino, ACL_ACCESS);
 		if (rc == -ENODATA)
 			rc = 0;
 	} else {
-		rc = volume_setxattr(m->volume, ino, ACL_ACCESS, acl, len, 0);
+		rc = volume_setxattr(m->volume, c, ino, ACL_ACCESS, acl, len, 0);
 	}
-	return rc < 0 ? rc : volume_setattr(m->volume, ino, set, &want, &a);
+	return rc < 0 ? rc : volume_setattr(m->volume, c, ino, set, &want, &a);
 }
 
 void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
 		 int flags)
 {
+	const struct request *r = request_of(req);
 	struct mount *m = mount_of(req);
 	uint64_t ino;
 	int rc;
@@ -239,21 +240,22 @@ void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *va
 		rc = acl_check((const uint8_t *)value, size);
 	if (rc == 0 && strcmp(name, ACL_ACCESS) == 0)
 		rc = set_access_acl(req, ino, (const uint8_t *)value, size);
-	else if (rc == 0 && inflight_steps() == 0) /* else it was done by a process since killed */
-		rc = volume_setxattr(m->volume, ino, name, value, size, flags);
+	else if (rc == 0 && r->steps == 0) /* else it was done by a process since killed */
+		rc = volume_setxattr(m->volume, &r->caller, ino, name, value, size, flags);
 	reply_rc(req, id, rc);
 }
 
 void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
 {
+	const struct request *r = request_of(req);
 	struct mount *m = mount_of(req);
 	uint64_t ino;
 	int rc = place_for_change(m, id, &ino);
 
 	if (rc == 0)
 		rc = check_name(name);
-	if (rc == 0 && inflight_steps() == 0)
-		rc = volume_removexattr(m->volume, ino, name);
+	if (rc == 0 && r->steps == 0)
+		rc = volume_removexattr(m->volume, &r->caller, ino, name);
 	/* The kernel removes a list that may not be there. */
 	if (rc == -ENODATA && starts(name, "system."))
 		rc = 0;

@@ -5,7 +5,7 @@
 #include "order.h"
 
 #include "replicator.h"
-#include "volume.h"
+#include "request.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,27 +13,28 @@
 #define PREFIX "system.embassyfs."
 #define VALUE_MAX 256u
 
-static int accept_loss(struct mount *m, const char *address)
+static int accept_loss(struct mount *m, const struct caller *c, const char *address)
 {
+	(void)c;
 	for (size_t i = 0; i < m->n_replicators; i++)
 		if (strcmp(replicator_address(m->replicators[i]), address) == 0)
 			return replicator_accept_loss(m->replicators[i]);
 	return -ENOENT;
 }
 
-static int release(struct mount *m, const char *name)
+static int release(struct mount *m, const struct caller *c, const char *name)
 {
-	return volume_snapshot_release(m->volume, name);
+	return volume_snapshot_release(m->volume, c, name);
 }
 
-static int hold(struct mount *m, const char *name)
+static int hold(struct mount *m, const struct caller *c, const char *name)
 {
-	return volume_snapshot_hold(m->volume, name);
+	return volume_snapshot_hold(m->volume, c, name);
 }
 
 static const struct {
 	const char *name;
-	int (*carry_out)(struct mount *m, const char *value);
+	int (*carry_out)(struct mount *m, const struct caller *c, const char *value);
 } orders[] = {
 	{PREFIX "accept-loss", accept_loss},
 	{PREFIX "hold", hold},
@@ -56,7 +57,7 @@ int order_take(fuse_req_t req, struct mount *m, const char *name, const char *va
 			return -EINVAL;
 		memcpy(text, value, len);
 		text[len] = '\0';
-		return orders[i].carry_out(m, text);
+		return orders[i].carry_out(m, &request_of(req)->caller, text);
 	}
 	return -EOPNOTSUPP;
 }

@@ -8,7 +8,7 @@
 
 #include "mount.h"
 
-#include "volume.h"
+#include "request.h"
 
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -59,7 +59,7 @@ int privs_drop(fuse_req_t req, uint64_t ino)
 	/* What is cleared is told, not what is to be left: the mode may have changed since. */
 	if (lost & S_ISGID)
 		set |= SET_KILL_SGID;
-	rc = volume_setattr(m->volume, ino, set, &want, &a);
+	rc = volume_setattr(m->volume, &request_of(req)->caller, ino, set, &want, &a);
 	/* It may have forgotten the file, and then has nothing to be told. */
 	if (rc == 0 && fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
 		return 0;

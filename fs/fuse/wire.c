@@ -2,8 +2,9 @@
  * Between libfuse and the kernel.
  *
  * libfuse reads and writes the kernel's device through two functions of ours.  A thread handles a
- * request between reading it and reading the next, so what a handler needs of the raw request is
- * kept per thread.  A request that libfuse does not know is answered here and never shown to it.
+ * request between reading it and reading the next.  libfuse has no place in a request for what we
+ * found in it, so that is kept for the thread, here, and is an argument from the handler on
+ * (request.h).  A request that libfuse does not know is answered here and never shown to it.
  *
  * Each request is noted as under way from its reading to its answer, and changes to the volume are
  * made under its number, so that a process that takes over can tell what was made of it.
@@ -13,10 +14,11 @@
 
 #include "embassy_dir.h"
 #include "err.h"
+#include "inflight.h"
 #include "msg.h"
+#include "request.h"
 #include "supervisor.h"
 #include "unnamed.h"
-#include "volume.h"
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -34,7 +36,7 @@
 #define NOTIFY_INC_EPOCH 8 /* since 7.44 */
 #define NOTIFY_PRUNE 9	   /* since 7.45 */
 
-static _Thread_local uint32_t write_flags;
+static _Thread_local struct request current; /* of the request that this thread read */
 
 /* The first request; there is one in a session, and no other before it is answered. */
 static struct {
@@ -45,9 +47,10 @@ static struct {
 	bool differs;  /* and it was another one */
 } first;
 
-bool wire_write_kills_priv(void)
+const struct request *request_of(fuse_req_t req)
 {
-	return write_flags & FUSE_WRITE_KILL_SUIDGID;
+	(void)req;
+	return &current;
 }
 
 static ssize_t answer(int fd, const struct iovec *iov, int count)
@@ -61,10 +64,13 @@ static ssize_t answer(int fd, const struct iovec *iov, int count)
 	return n;
 }
 
-/* From here on changes are of this request. */
-static void note(const struct fuse_in_header *in)
+/* The request is under way from here on, if it is one that is answered. */
+static void note(const struct fuse_in_header *in, struct request *out)
 {
 	uint64_t unique = in->unique & ~UNIQUE_RESEND;
+	struct inflight_request known;
+
+	*out = (struct request){.caller = {.uid = in->uid, .gid = in->gid}};
 
 	switch (in->opcode) {
 	case FUSE_FORGET:
@@ -72,11 +78,13 @@ static void note(const struct fuse_in_header *in)
 	case FUSE_INTERRUPT:
 	case FUSE_NOTIFY_REPLY:
 	case FUSE_INIT:
-		volume_tag(0); /* never given again */
-		break;
+		break; /* never given again */
 	default:
-		inflight_begin(unique, in->unique & UNIQUE_RESEND);
-		volume_tag(unique);
+		inflight_begin(unique, in->unique & UNIQUE_RESEND, &known);
+		out->caller.tag = unique;
+		out->caller.note = known.note;
+		out->steps = known.steps;
+		out->made = known.made;
 	}
 }
 
@@ -101,8 +109,8 @@ static void fill_attr(const struct stat *st, struct fuse_attr *out)
 }
 
 /* Make a file without a name and answer. */
-static void answer_tmpfile(struct mount *m, int fd, const struct fuse_in_header *in,
-			   const struct fuse_create_in *arg)
+static void answer_tmpfile(struct mount *m, int fd, const struct request *r,
+			   const struct fuse_in_header *in, const struct fuse_create_in *arg)
 {
 	struct fuse_out_header out = {.len = sizeof(out), .unique = in->unique};
 	struct {
@@ -113,8 +121,7 @@ static void answer_tmpfile(struct mount *m, int fd, const struct fuse_in_header 
 	struct fuse_entry_param e;
 	int rc;
 
-	rc = make_unnamed(m, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask, in->uid,
-			  in->gid, &e);
+	rc = make_unnamed(m, r, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask, &e);
 	if (rc < 0) {
 		out.error = -err_errno(rc);
 	} else {
@@ -298,12 +305,12 @@ static bool look(struct mount *m, int fd, const void *buf, size_t len)
 	const void *arg = in + 1;
 	size_t arg_len = len - sizeof(*in);
 
-	write_flags = 0;
-	note(in);
+	note(in, &current);
 	switch (in->opcode) {
 	case FUSE_WRITE:
 		if (arg_len >= sizeof(struct fuse_write_in))
-			write_flags = ((const struct fuse_write_in *)arg)->write_flags;
+			current.kills_priv = ((const struct fuse_write_in *)arg)->write_flags &
+					     FUSE_WRITE_KILL_SUIDGID;
 		return false;
 	case FUSE_INIT:
 		look_at_init(m, buf, len);
@@ -311,7 +318,7 @@ static bool look(struct mount *m, int fd, const void *buf, size_t len)
 	case FUSE_TMPFILE:
 		if (!m->volume || arg_len < sizeof(struct fuse_create_in))
 			return false;
-		answer_tmpfile(m, fd, in, arg);
+		answer_tmpfile(m, fd, &current, in, arg);
 		return true;
 	case OPCODE_STATX:
 		answer_statx(m, fd, in);

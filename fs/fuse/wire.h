@@ -53,7 +53,4 @@ void wire_prune(struct mount *m, const uint64_t *nodes, unsigned n);
 struct wire_statx;
 void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written);
 
-/* wire_write_kills_priv(): of the write request that this thread handles. */
-bool wire_write_kills_priv(void);
-
 #endif /* !WIRE_H_ */

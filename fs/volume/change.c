@@ -14,28 +14,22 @@
 
 #define ITEM_ROOM 512u /* reserved for each change: the longest key and a usual value */
 
-static _Thread_local uint64_t tag;
-
-void volume_tag(uint64_t t)
-{
-	tag = t;
-}
-
 void change_lock(struct volume *v)
 {
 	view_wrlock(&v->view);
 }
 
-void change_unlock(struct volume *v)
+void change_unlock(struct volume *v, const struct caller *c)
 {
+	uint64_t tag = c ? c->tag : 0;
 	uint64_t number = journal_publish(&v->journal, tag, &v->view.counts);
 
 	if (number != 0) {
 		uint64_t next = v->view.counts.next_ino;
 
-		if (tag != 0 && v->keep.changed)
-			v->keep.changed(v->keep.ctx, number, tag,
-					next > v->next_ino ? next - 1 : 0);
+		/* Before a delta can take the change from the journal. */
+		if (tag != 0 && c->note)
+			note_change(c->note, tag, number, next > v->next_ino ? next - 1 : 0);
 		v->next_ino = next;
 	}
 	view_unlock(&v->view);
@@ -79,7 +73,8 @@ static bool same_counts(const struct volume_counts *a, const struct volume_count
 	return a->next_ino == b->next_ino && a->inodes == b->inodes && a->bytes == b->bytes;
 }
 
-int change_run(struct volume *v, change_attempt *attempt, const void *in, void *out, size_t out_len)
+int change_run(struct volume *v, const struct caller *c, change_attempt *attempt, const void *in,
+	       void *out, size_t out_len)
 {
 	struct view *view = &v->view;
 	struct restarts r;
@@ -97,7 +92,7 @@ int change_run(struct volume *v, change_attempt *attempt, const void *in, void *
 		if (rc < 0)
 			assert(overlay_changes(view->map.live) == changes &&
 			       same_counts(&counts, &view->counts));
-		change_unlock(v);
+		change_unlock(v, c);
 	} while (restarts_again(view, &r, out, out_len, &rc));
 	restarts_end(view, &r);
 	return change_end(v, rc);

@@ -94,7 +94,7 @@ static int renew_part(struct volume *v, struct overlay_span *span)
 		rc = overlay_renew(live, v->view.map.frozen, span, RENEW_BYTES);
 		v->gaps.renewed += overlay_changes(live) - before;
 	}
-	change_unlock(v);
+	change_unlock(v, NULL);
 	return rc;
 }
 

@@ -59,12 +59,13 @@ int folder_empty_locked(struct volume *v, const struct attr *dir, uint64_t looke
 	return rc;
 }
 
-int change_run_looking(struct volume *v, change_attempt *attempt, const void *in, uint64_t *looked)
+int change_run_looking(struct volume *v, const struct caller *c, change_attempt *attempt,
+		       const void *in, uint64_t *looked)
 {
 	uint64_t look;
 	int rc;
 
-	while ((rc = change_run(v, attempt, in, &look, sizeof(look))) == LOOK_FIRST) {
+	while ((rc = change_run(v, c, attempt, in, &look, sizeof(look))) == LOOK_FIRST) {
 		rc = view_folder_empty(&v->view, look);
 		if (rc < 0)
 			break;
@@ -208,11 +209,11 @@ static int make(struct volume *v, const struct making *m, struct attr *out)
 {
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run(v, make_locked, m, out, sizeof(*out));
+	return rc < 0 ? rc : change_run(v, m->caller, make_locked, m, out, sizeof(*out));
 }
 
-int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32_t mode,
-		     uint64_t rdev, const char *target, const struct caller *c, struct attr *out)
+int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
+		     uint32_t mode, uint64_t rdev, const char *target, struct attr *out)
 {
 	struct making m = {parent, name, mode, rdev, target, c};
 	int rc = check_name(name);
@@ -224,7 +225,7 @@ int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32
 	return make(v, &m, out);
 }
 
-int volume_make_unnamed(struct volume *v, uint64_t parent, uint32_t mode, const struct caller *c,
+int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t parent, uint32_t mode,
 			struct attr *out)
 {
 	struct making m = {parent, NULL, mode, 0, NULL, c};
@@ -272,14 +273,15 @@ static int link_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *name, struct attr *out)
+int volume_link(struct volume *v, const struct caller *c, uint64_t ino, uint64_t parent,
+		const char *name, struct attr *out)
 {
 	struct linking l = {ino, parent, name};
 	int rc = check_name(name);
 
 	if (rc == 0)
 		rc = change_begin(v);
-	return rc < 0 ? rc : change_run(v, link_locked, &l, out, sizeof(*out));
+	return rc < 0 ? rc : change_run(v, c, link_locked, &l, out, sizeof(*out));
 }
 
 void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
@@ -336,22 +338,23 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 	return 0;
 }
 
-static int remove_name(struct volume *v, uint64_t parent, const char *name, bool folder)
+static int remove_name(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
+		       bool folder)
 {
 	struct unlinking u = {.parent = parent, .name = name, .folder = folder};
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run_looking(v, unlink_locked, &u, &u.looked);
+	return rc < 0 ? rc : change_run_looking(v, c, unlink_locked, &u, &u.looked);
 }
 
-int volume_unlink(struct volume *v, uint64_t parent, const char *name)
+int volume_unlink(struct volume *v, const struct caller *c, uint64_t parent, const char *name)
 {
-	return remove_name(v, parent, name, false);
+	return remove_name(v, c, parent, name, false);
 }
 
-int volume_rmdir(struct volume *v, uint64_t parent, const char *name)
+int volume_rmdir(struct volume *v, const struct caller *c, uint64_t parent, const char *name)
 {
 	if (strcmp(name, ".") == 0)
 		return -EINVAL;
-	return strcmp(name, "..") == 0 ? -ENOTEMPTY : remove_name(v, parent, name, true);
+	return strcmp(name, "..") == 0 ? -ENOTEMPTY : remove_name(v, c, parent, name, true);
 }

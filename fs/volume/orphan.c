@@ -185,7 +185,7 @@ void volume_forget(struct volume *v, uint64_t ino)
 
 	/* If it fails (a full disk), the orphan's item stays, and the next mount drops it. */
 	if (orphan_is(v, ino) && change_begin(v) == 0 &&
-	    change_run(v, drop_locked, &what, NULL, 0) < 0)
+	    change_run(v, NULL, drop_locked, &what, NULL, 0) < 0)
 		return;
 }
 
@@ -243,7 +243,7 @@ static int drop_some(struct volume *v, size_t max)
 		if (rc < 0)
 			return rc;
 		v->drop_from = what.ino + 1;
-		rc = change_run(v, drop_locked, &what, NULL, 0);
+		rc = change_run(v, NULL, drop_locked, &what, NULL, 0);
 		if (rc == -ENOMEM)
 			return rc;
 		if (rc < 0 && v->drop_failed++ == 0)

@@ -97,12 +97,12 @@ int volume_recount(struct volume *v, const struct fix *fix, bool *out_fixed)
 	rc = change_begin(v);
 	if (rc < 0)
 		return rc;
-	return change_run(v, fix_locked, &x, out_fixed, sizeof(*out_fixed));
+	return change_run(v, NULL, fix_locked, &x, out_fixed, sizeof(*out_fixed));
 }
 
 int volume_recount_totals(struct volume *v, const struct fix_totals *totals)
 {
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run(v, totals_locked, totals, NULL, 0);
+	return rc < 0 ? rc : change_run(v, NULL, totals_locked, totals, NULL, 0);
 }

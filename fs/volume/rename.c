@@ -217,8 +217,8 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 	return r.flags & RENAME_EXCHANGE ? exchange(v, &r) : move(v, &r);
 }
 
-int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t new_parent,
-		  const char *new_name, unsigned flags, const struct caller *c)
+int volume_rename(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
+		  uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	struct request q = {parent, new_parent, name, new_name, flags, c, 0};
 	int rc;
@@ -229,5 +229,5 @@ int volume_rename(struct volume *v, uint64_t parent, const char *name, uint64_t 
 	if (strlen(name) > NAME_LEN_MAX || strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
 	rc = change_begin(v);
-	return rc < 0 ? rc : change_run_looking(v, rename_locked, &q, &q.looked);
+	return rc < 0 ? rc : change_run_looking(v, c, rename_locked, &q, &q.looked);
 }

@@ -101,8 +101,8 @@ static int set_locked(struct volume *v, struct need *need, const void *in, void 
 	return 0;
 }
 
-int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want,
-		   struct attr *out)
+int volume_setattr(struct volume *v, const struct caller *c, uint64_t ino, unsigned set,
+		   const struct attr *want, struct attr *out)
 {
 	struct cut cut = {0};
 	struct setting s = {.ino = ino, .set = set, .want = want, .cut = &cut};
@@ -111,7 +111,7 @@ int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct at
 	if ((set & SET_SIZE) && want->size > FILE_SIZE_MAX)
 		return -EFBIG;
 	rc = change_begin(v);
-	return rc < 0 ? rc : change_run(v, set_locked, &s, out, sizeof(*out));
+	return rc < 0 ? rc : change_run(v, c, set_locked, &s, out, sizeof(*out));
 }
 
 static bool is_after(const struct timespec *a, const struct timespec *b)
@@ -164,6 +164,6 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
 		return;
 	/* What keeps it from being written down is met and told by the next change. */
-	if (change_run(v, accessed_locked, &x, NULL, 0) < 0)
+	if (change_run(v, NULL, accessed_locked, &x, NULL, 0) < 0)
 		return;
 }

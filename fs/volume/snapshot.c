@@ -133,14 +133,16 @@ static int hold_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-static int change(struct volume *v, change_attempt *attempt, const struct snapshot *s)
+static int change(struct volume *v, const struct caller *c, change_attempt *attempt,
+		  const struct snapshot *s)
 {
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run(v, attempt, s, NULL, 0);
+	return rc < 0 ? rc : change_run(v, c, attempt, s, NULL, 0);
 }
 
-int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out)
+int volume_snapshot(struct volume *v, const struct caller *c, const char *name, bool hold,
+		    struct snapshot *out)
 {
 	struct head head, naming;
 	int rc = check_name(name);
@@ -156,13 +158,13 @@ int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapsh
 		return rc;
 	*out = (struct snapshot){.head = head.number, .time_ns = head.time_ns, .hold = hold};
 	memcpy(out->name, name, strlen(name) + 1);
-	rc = change(v, add_locked, out);
+	rc = change(v, c, add_locked, out);
 	if (rc < 0)
 		return rc;
 	/* A second head carries the name, so that it reaches the embassies at once. */
 	rc = volume_add_head(v, &naming);
 	/* Nobody was told of it: who tries again must not find it there. */
-	if (rc < 0 && change(v, undo_locked, out) < 0)
+	if (rc < 0 && change(v, c, undo_locked, out) < 0)
 		msg_warn("%s: snapshot '%s' is there, though it was refused", v->cfg.dir, name);
 	return rc;
 }
@@ -179,23 +181,23 @@ static int named(const char *name, struct snapshot *out)
 	return 0;
 }
 
-int volume_snapshot_remove(struct volume *v, const char *name)
+int volume_snapshot_remove(struct volume *v, const struct caller *c, const char *name)
 {
 	struct snapshot s;
 	int rc = named(name, &s);
 
-	return rc < 0 ? rc : change(v, remove_locked, &s);
+	return rc < 0 ? rc : change(v, c, remove_locked, &s);
 }
 
-int volume_snapshot_release(struct volume *v, const char *name)
+int volume_snapshot_release(struct volume *v, const struct caller *c, const char *name)
 {
 	struct snapshot s;
 	int rc = named(name, &s);
 
-	return rc < 0 ? rc : change(v, hold_locked, &s);
+	return rc < 0 ? rc : change(v, c, hold_locked, &s);
 }
 
-int volume_snapshot_hold(struct volume *v, const char *name)
+int volume_snapshot_hold(struct volume *v, const struct caller *c, const char *name)
 {
 	struct snapshot s;
 	struct head head;
@@ -203,7 +205,7 @@ int volume_snapshot_hold(struct volume *v, const char *name)
 
 	s.hold = true;
 	if (rc == 0)
-		rc = change(v, hold_locked, &s);
+		rc = change(v, c, hold_locked, &s);
 	/* With a head it reaches the embassies at once, as a name does. */
 	return rc < 0 ? rc : volume_add_head(v, &head);
 }

@@ -41,6 +41,7 @@ static int replay_entry(void *ctx, const struct journal_entry *e)
 {
 	struct replay *r = ctx;
 	struct volume *v = r->v;
+	struct change_note *note;
 	uint64_t made = e->counts.next_ino > v->view.counts.next_ino ? e->counts.next_ino - 1 : 0;
 	int rc = overlay_replay(v->view.map.live, e->records, e->records_len);
 
@@ -48,8 +49,9 @@ static int replay_entry(void *ctx, const struct journal_entry *e)
 		return rc == -ERR_FORMAT ? -ERR_DAMAGED : rc;
 	v->view.counts = e->counts;
 	r->n++;
-	if (e->tag != 0 && v->keep.changed)
-		v->keep.changed(v->keep.ctx, e->number, e->tag, made);
+	note = e->tag != 0 && v->keep.note_of ? v->keep.note_of(v->keep.ctx, e->tag) : NULL;
+	if (note)
+		note_change(note, e->tag, e->number, made);
 	return 0;
 }
 

@@ -11,6 +11,7 @@
  * failed in a way that can't be undone (the mount must be opened anew).
  */
 
+#include "note.h"
 #include "view.h"
 
 struct volume;
@@ -28,19 +29,15 @@ struct volume_keep {
 	bool take_over; /* it is a dead process's: its changes go on */
 	int lock_fd;	/* take_over: the dead process's lock, kept for it; copied */
 	/*
-	 * changed(ctx, number, tag, made): a change by a thread with ${tag} (not 0) is in ${mem}
-	 * under ${number}, which grows with every change; ${made}: the inode it made, or 0.  Called
-	 * with the volume's locks held, and when taking over for each change that is found.  May be
-	 * NULL.
+	 * note_of(ctx, tag): where changes of the request ${tag} are noted, or NULL.  Called by
+	 * volume_open() alone, when taking over, for each change that it finds; without a lock.  May
+	 * be NULL.
 	 */
-	void (*changed)(void *ctx, uint64_t number, uint64_t tag, uint64_t made);
+	struct change_note *(*note_of)(void *ctx, uint64_t tag);
 	void *ctx;
 };
 
 size_t volume_keep_bytes(void);
-
-/* volume_tag(tag): changes that this thread makes from now on are of ${tag}; 0: of nobody. */
-void volume_tag(uint64_t tag);
 
 struct volume_config {
 	const char *dir;
@@ -113,42 +110,50 @@ struct log *volume_log(struct volume *v);
  */
 const struct view_config *volume_view_config(struct volume *v);
 
-/* Who does it: for the owner of what is made. */
+/*
+ * Who has a change made: for the owner of what is made, and so that a process that takes over knows
+ * which changes of a request were made.  Each function that changes something takes it as ${c}; NULL:
+ * nobody's request (not where something is made).
+ */
 struct caller {
 	uint32_t uid, gid;
+	uint64_t tag;		  /* the request's number; 0: of none */
+	struct change_note *note; /* where its changes are noted, or NULL */
 };
 
 /*
- * volume_make_node(v, parent, name, mode, rdev, target, c, out): a new file, folder, device, pipe,
+ * volume_make_node(v, c, parent, name, mode, rdev, target, out): a new file, folder, device, pipe,
  * socket or (S_IFLNK, with ${target}) symbolic link. ${mode} is final (umask applied); a setgid
  * parent gives its group, and its bit to a folder.  -EEXIST, -ENOTDIR, -ENOENT, -ENAMETOOLONG,
  * -EMLINK, -ENOSPC.
  */
-MUST_CHECK int volume_make_node(struct volume *v, uint64_t parent, const char *name, uint32_t mode,
-				uint64_t rdev, const char *target, const struct caller *c,
+MUST_CHECK int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent,
+				const char *name, uint32_t mode, uint64_t rdev, const char *target,
 				struct attr *out);
 
 /* volume_make_unnamed(): a file without a name (O_TMPFILE), gone when forgotten unless linked. */
-MUST_CHECK int volume_make_unnamed(struct volume *v, uint64_t parent, uint32_t mode,
-				   const struct caller *c, struct attr *out);
+MUST_CHECK int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t parent,
+				   uint32_t mode, struct attr *out);
 
-MUST_CHECK int volume_link(struct volume *v, uint64_t ino, uint64_t parent, const char *name,
-			   struct attr *out);
+MUST_CHECK int volume_link(struct volume *v, const struct caller *c, uint64_t ino, uint64_t parent,
+			   const char *name, struct attr *out);
 /* -EISDIR for a folder */
-MUST_CHECK int volume_unlink(struct volume *v, uint64_t parent, const char *name);
-MUST_CHECK int volume_rmdir(struct volume *v, uint64_t parent, const char *name);
+MUST_CHECK int volume_unlink(struct volume *v, const struct caller *c, uint64_t parent,
+			     const char *name);
+MUST_CHECK int volume_rmdir(struct volume *v, const struct caller *c, uint64_t parent,
+			    const char *name);
 
 /*
- * volume_rename(v, ..., flags): flags 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT (or
+ * volume_rename(v, c, ..., flags): flags 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT (or
  * with NOREPLACE); else -EINVAL.
  */
-MUST_CHECK int volume_rename(struct volume *v, uint64_t parent, const char *name,
-			     uint64_t new_parent, const char *new_name, unsigned flags,
-			     const struct caller *c);
+MUST_CHECK int volume_rename(struct volume *v, const struct caller *c, uint64_t parent,
+			     const char *name, uint64_t new_parent, const char *new_name,
+			     unsigned flags);
 
 /*
  * volume_forget(v, ino): the kernel holds no more reference: if it has no name any more, its
- * contents go.  Never fails the caller.
+ * contents go.  Nobody's request.  Never fails the caller.
  */
 void volume_forget(struct volume *v, uint64_t ino);
 
@@ -175,58 +180,62 @@ enum {
 };
 
 /*
- * volume_setattr(v, ino, set, want, out): ${set} says which fields of ${want}; ctime becomes now
+ * volume_setattr(v, c, ino, set, want, out): ${set} says which fields of ${want}; ctime becomes now
  * unless set.  -EFBIG, -EINVAL.
  */
-MUST_CHECK int volume_setattr(struct volume *v, uint64_t ino, unsigned set, const struct attr *want,
-			      struct attr *out);
+MUST_CHECK int volume_setattr(struct volume *v, const struct caller *c, uint64_t ino, unsigned set,
+			      const struct attr *want, struct attr *out);
 
 /*
  * volume_accessed(v, ino, strict): its contents were read now.  The access time becomes now if
  * ${strict}, else only if it would tell less than ext4's relatime does: not after the last change,
- * or a day old.  Never fails the caller: a read must not fail for it, on a full disk say.
+ * or a day old.  It counts for no request: reading again does no harm.  Never fails the caller: a
+ * read must not fail for it, on a full disk say.
  */
 void volume_accessed(struct volume *v, uint64_t ino, bool strict);
 
 /*
- * volume_write(v, ino, off, len, data, how): all ${len} (at most 4 MiB) bytes, or nothing.  ${how}
+ * volume_write(v, c, ino, off, len, data, how): all ${len} (at most 4 MiB) bytes, or nothing.  ${how}
  * is 0, or WRITE_KILL_PRIV: set-id bits and capabilities go; or WRITE_KEEP_TIMES: pages that the
  * kernel cached come late, and it sets the times itself.
  */
 enum { WRITE_KILL_PRIV = 1, WRITE_KEEP_TIMES = 2 };
-MUST_CHECK int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len,
-			    const void *data, unsigned how);
+MUST_CHECK int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_t off,
+			    size_t len, const void *data, unsigned how);
 
 /*
- * volume_allocate(v, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE,
+ * volume_allocate(v, c, ino, mode, off, len): fallocate(2)'s modes 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE,
  * ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  Space is not set aside, but all except holes are
  * -ENOSPC where the disk has less.
  */
-MUST_CHECK int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off,
-			       uint64_t len);
+MUST_CHECK int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int mode,
+			       uint64_t off, uint64_t len);
 
 /*
  * volume_copy_range(): shares extents, copies no data; up to ${len} bytes, ${*out_len} says how
  * many.  -EINVAL where ranges of one file overlap.
  */
-MUST_CHECK int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
-				 uint64_t to_off, uint64_t len, uint64_t *out_len);
+MUST_CHECK int volume_copy_range(struct volume *v, const struct caller *c, uint64_t from,
+				 uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len,
+				 uint64_t *out_len);
 /*
  * volume_copy_pages(): the same for a target of which ${page} bytes at a time may be cached and changed by
  * others meanwhile, who forget what they have of each that is copied to: so such a piece is copied to
  * as a whole, or up to the target's end.  What is left at the end of the range is not copied; -EXDEV if
  * there is nothing else, or the range begins inside a piece.
  */
-MUST_CHECK int volume_copy_pages(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
-				 uint64_t to_off, uint64_t len, uint64_t page, uint64_t *out_len);
+MUST_CHECK int volume_copy_pages(struct volume *v, const struct caller *c, uint64_t from,
+				 uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len,
+				 uint64_t page, uint64_t *out_len);
 
 /*
- * volume_setxattr(v, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST,
+ * volume_setxattr(v, c, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST,
  * -ENODATA, -E2BIG, -ENAMETOOLONG.
  */
-MUST_CHECK int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void *value,
-			       size_t len, int flags);
-MUST_CHECK int volume_removexattr(struct volume *v, uint64_t ino, const char *name);
+MUST_CHECK int volume_setxattr(struct volume *v, const struct caller *c, uint64_t ino,
+			       const char *name, const void *value, size_t len, int flags);
+MUST_CHECK int volume_removexattr(struct volume *v, const struct caller *c, uint64_t ino,
+				  const char *name);
 
 /*
  * volume_sync(v): everything done before the call is durable on return; callers at one time share
@@ -238,17 +247,18 @@ MUST_CHECK int volume_sync(struct volume *v);
 MUST_CHECK int volume_add_head(struct volume *v, struct head *out);
 
 /*
- * volume_snapshot(v, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL
+ * volume_snapshot(v, c, name, hold, out): name the state of now; durable on return.  -EEXIST, -EINVAL
  * (empty, '.', '..', '/' or too long); or as volume_add_head(), and there is no such snapshot.
- * volume_snapshot_remove(v, name): -ENOENT; -EPERM if held.
- * volume_snapshot_hold(v, name): hold it; durable on return.  -ENOENT; or as volume_add_head(), and it
- * may be held.  volume_snapshot_release(v, name): take the hold off.  -ENOENT.  Neither minds if it is
+ * volume_snapshot_remove(v, c, name): -ENOENT; -EPERM if held.
+ * volume_snapshot_hold(v, c, name): hold it; durable on return.  -ENOENT; or as volume_add_head(), and it
+ * may be held.  volume_snapshot_release(v, c, name): take the hold off.  -ENOENT.  Neither minds if it is
  * so already.
  */
-MUST_CHECK int volume_snapshot(struct volume *v, const char *name, bool hold, struct snapshot *out);
-MUST_CHECK int volume_snapshot_remove(struct volume *v, const char *name);
-MUST_CHECK int volume_snapshot_hold(struct volume *v, const char *name);
-MUST_CHECK int volume_snapshot_release(struct volume *v, const char *name);
+MUST_CHECK int volume_snapshot(struct volume *v, const struct caller *c, const char *name,
+			       bool hold, struct snapshot *out);
+MUST_CHECK int volume_snapshot_remove(struct volume *v, const struct caller *c, const char *name);
+MUST_CHECK int volume_snapshot_hold(struct volume *v, const struct caller *c, const char *name);
+MUST_CHECK int volume_snapshot_release(struct volume *v, const struct caller *c, const char *name);
 
 /* volume_checkpoint(v): take one now and wait for it. */
 MUST_CHECK int volume_checkpoint(struct volume *v);

@@ -251,23 +251,23 @@ MUST_CHECK int orphans_adopt(struct volume *v);
  * then it is tried again), checks, reserves, and only then changes, which cannot fail.
  *
  * change_begin(v): wait until there is room for a change.  No lock is held.  0, or why not.
- * change_run(v, attempt, in, out, out_len): view_run() under the exclusive lock, after
- * change_begin().  What an attempt changed is one operation; one that returns an error has changed
- * nothing (asserted).
+ * change_run(v, c, attempt, in, out, out_len): view_run() under the exclusive lock, after
+ * change_begin().  What an attempt changed is one operation, of ${c}'s request (NULL: of none); one
+ * that returns an error has changed nothing (asserted).
  * change_end(v, rc): after a change of one's own under change_lock(): sees that a delta is made of
  * many; returns ${rc}.  change_run() calls it.
  */
 MUST_CHECK int change_begin(struct volume *v);
 typedef int change_attempt(struct volume *v, struct need *need, const void *in, void *out);
-MUST_CHECK int change_run(struct volume *v, change_attempt *attempt, const void *in, void *out,
-			  size_t out_len);
+MUST_CHECK int change_run(struct volume *v, const struct caller *c, change_attempt *attempt,
+			  const void *in, void *out, size_t out_len);
 int change_end(struct volume *v, int rc);
 /*
  * The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into
- * the journal.
+ * the journal, and noted as of ${c}'s request (NULL: of none).
  */
 void change_lock(struct volume *v) ACQUIRES(v->view.mu);
-void change_unlock(struct volume *v) RELEASES(v->view.mu);
+void change_unlock(struct volume *v, const struct caller *c) RELEASES(v->view.mu);
 
 /* All REQUIRES(view.mu, exclusive) and room reserved. */
 void change_inode(struct volume *v, const struct attr *a);
@@ -299,8 +299,8 @@ MUST_CHECK int named_inode_locked(struct volume *v, const struct entry *e, struc
 				  struct attr *out);
 MUST_CHECK int folder_empty_locked(struct volume *v, const struct attr *dir, uint64_t looked,
 				   struct need *need);
-MUST_CHECK int change_run_looking(struct volume *v, change_attempt *attempt, const void *in,
-				  uint64_t *looked);
+MUST_CHECK int change_run_looking(struct volume *v, const struct caller *c, change_attempt *attempt,
+				  const void *in, uint64_t *looked);
 /*
  * One entry, of a folder or not, came or went.  Counts that were wrong when they were read stay
  * within their bounds: they are not ours to assert.

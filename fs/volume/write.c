@@ -103,8 +103,8 @@ static int write_locked(struct volume *v, struct need *need, const void *in, voi
 	return put_locked(v, need, in);
 }
 
-int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const void *data,
-		 unsigned how)
+int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_t off, size_t len,
+		 const void *data, unsigned how)
 {
 	struct extent e[EXTENTS_PER_WRITE];
 	struct cut cut = {0};
@@ -140,7 +140,7 @@ int volume_write(struct volume *v, uint64_t ino, uint64_t off, size_t len, const
 			goto fail;
 	}
 	clockwork_space_tried(v, 0);
-	return change_run(v, write_locked, &w, NULL, 0);
+	return change_run(v, c, write_locked, &w, NULL, 0);
 
 fail:
 	clockwork_space_tried(v, rc);
@@ -186,7 +186,8 @@ static int check_room(const struct volume *v, uint64_t len)
 	return rc < 0 ? rc : len > room ? -ENOSPC : 0;
 }
 
-int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint64_t len)
+int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int mode, uint64_t off,
+		    uint64_t len)
 {
 	struct cut cut = {0};
 	struct writing w = {.ino = ino, .off = off, .end = off + len, .cut = &cut};
@@ -220,7 +221,7 @@ int volume_allocate(struct volume *v, uint64_t ino, int mode, uint64_t off, uint
 	rc = change_begin(v);
 	if (rc < 0)
 		return rc;
-	return change_run(v, mode == 0 ? grow_locked : write_locked, &w, NULL, 0);
+	return change_run(v, c, mode == 0 ? grow_locked : write_locked, &w, NULL, 0);
 }
 
 struct copying {
@@ -335,14 +336,16 @@ static int copy_locked(struct volume *v, struct need *need, const void *in, void
 					    .extend = true});
 }
 
-int volume_copy_range(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
-		      uint64_t to_off, uint64_t len, uint64_t *out_len)
+int volume_copy_range(struct volume *v, const struct caller *caller, uint64_t from,
+		      uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len,
+		      uint64_t *out_len)
 {
-	return volume_copy_pages(v, from, from_off, to, to_off, len, 1, out_len);
+	return volume_copy_pages(v, caller, from, from_off, to, to_off, len, 1, out_len);
 }
 
-int volume_copy_pages(struct volume *v, uint64_t from, uint64_t from_off, uint64_t to,
-		      uint64_t to_off, uint64_t len, uint64_t page, uint64_t *out_len)
+int volume_copy_pages(struct volume *v, const struct caller *caller, uint64_t from,
+		      uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t page,
+		      uint64_t *out_len)
 {
 	struct cut cut = {0};
 	struct copying c = {.from = from,
@@ -366,7 +369,7 @@ int volume_copy_pages(struct volume *v, uint64_t from, uint64_t from_off, uint64
 	do {
 		rc = change_begin(v);
 		if (rc == 0)
-			rc = change_run(v, copy_locked, &c, got, sizeof(*got));
+			rc = change_run(v, caller, copy_locked, &c, got, sizeof(*got));
 		if (rc < 0)
 			break;
 		*out_len += got->end - c.from_off;

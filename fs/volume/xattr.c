@@ -51,9 +51,9 @@ static int change_locked(struct volume *v, struct need *need, const void *in, vo
 	return 0;
 }
 
-static int change(struct volume *v, const struct xattr_change *x)
+static int change(struct volume *v, const struct caller *c, const struct xattr_change *x)
 {
-	return change_run(v, change_locked, x, NULL, 0);
+	return change_run(v, c, change_locked, x, NULL, 0);
 }
 
 static int check_name(const char *name)
@@ -63,8 +63,8 @@ static int check_name(const char *name)
 	return len == 0 ? -EINVAL : len > NAME_LEN_MAX ? -ERANGE : 0;
 }
 
-int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void *value, size_t len,
-		    int flags)
+int volume_setxattr(struct volume *v, const struct caller *c, uint64_t ino, const char *name,
+		    const void *value, size_t len, int flags)
 {
 	struct xattr_change x = {.ino = ino, .flags = flags};
 	struct block_ptr ptr;
@@ -83,7 +83,7 @@ int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void
 		x.value[0] = 0;
 		memcpy(x.value + 1, value, len);
 		x.len = 1 + len;
-		return change(v, &x);
+		return change(v, c, &x);
 	}
 	rc = log_append(v->log, BLOCK_DATA, value, len, v->cfg.params->compress, &ptr);
 	clockwork_space_tried(v, rc);
@@ -94,10 +94,10 @@ int volume_setxattr(struct volume *v, uint64_t ino, const char *name, const void
 	put_le32(x.value + 9, ptr.stored_len);
 	put_le32(x.value + 13, ptr.plain_len);
 	x.len = 1 + BLOCK_PTR_LEN;
-	return change(v, &x);
+	return change(v, c, &x);
 }
 
-int volume_removexattr(struct volume *v, uint64_t ino, const char *name)
+int volume_removexattr(struct volume *v, const struct caller *c, uint64_t ino, const char *name)
 {
 	struct xattr_change x = {.ino = ino};
 	int rc = check_name(name);
@@ -107,5 +107,5 @@ int volume_removexattr(struct volume *v, uint64_t ino, const char *name)
 	if (rc < 0)
 		return rc;
 	item_key_name(&x.key, ino, ITEM_XATTR, name, strlen(name));
-	return change(v, &x);
+	return change(v, c, &x);
 }

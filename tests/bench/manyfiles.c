@@ -80,7 +80,7 @@ static uint64_t make_node(struct bench *b, uint64_t parent, const char *prefix, 
 	char name[32];
 
 	snprintf(name, sizeof(name), "%s%llu", prefix, (unsigned long long)n);
-	must(volume_make_node(b->volume, parent, name, mode, 0, NULL, &root, &attr), name);
+	must(volume_make_node(b->volume, &root, parent, name, mode, 0, NULL, &attr), name);
 	return attr.ino;
 }
 

@@ -185,7 +185,7 @@ static bool sync_it(struct run *r, struct volume *v, unsigned kind, unsigned i)
 	else if (kind == 1)
 		rc = volume_checkpoint(v);
 	else if (kind == 2)
-		rc = volume_snapshot(v, name, false, &snap);
+		rc = volume_snapshot(v, NULL, name, false, &snap);
 	else
 		rc = volume_sync(v);
 	if (rc < 0)

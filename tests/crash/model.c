@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static const struct caller root_user = {0, 0};
+static const struct caller root_user = {0};
 
 uint64_t model_random(uint64_t *random)
 {
@@ -91,7 +91,7 @@ static int apply_create(struct model *m, struct volume *v, const struct op *op)
 
 	name_of(op->a, name);
 	if (v)
-		rc = volume_make_node(v, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &root_user, &a);
+		rc = volume_make_node(v, &root_user, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &a);
 	if (f->ino != 0)
 		return !v || rc == -EEXIST ? 0 : rc ? rc : 1;
 	if (rc < 0)
@@ -114,7 +114,7 @@ static int apply_write(struct model *m, struct volume *v, const struct op *op)
 		return 0;
 	fill_data(op, data);
 	if (v)
-		rc = volume_write(v, f->ino, op->off, op->len, data, false);
+		rc = volume_write(v, NULL, f->ino, op->off, op->len, data, false);
 	if (rc < 0)
 		return rc;
 	memcpy(f->data + op->off, data, op->len);
@@ -132,7 +132,7 @@ static int apply_truncate(struct model *m, struct volume *v, const struct op *op
 	if (f->ino == 0)
 		return 0;
 	if (v)
-		rc = volume_setattr(v, f->ino, SET_SIZE, &want, &got);
+		rc = volume_setattr(v, NULL, f->ino, SET_SIZE, &want, &got);
 	if (rc < 0)
 		return rc;
 	if (op->off < f->size)
@@ -150,7 +150,7 @@ static int apply_punch(struct model *m, struct volume *v, const struct op *op)
 	if (f->ino == 0)
 		return 0;
 	if (v)
-		rc = volume_allocate(v, f->ino, mode, op->off, op->len);
+		rc = volume_allocate(v, NULL, f->ino, mode, op->off, op->len);
 	if (rc < 0)
 		return rc;
 	memset(f->data + op->off, 0, op->len);
@@ -172,7 +172,7 @@ static int apply_copy(struct model *m, struct volume *v, const struct op *op)
 		len = f->size - op->off;
 	copied = len;
 	if (v)
-		rc = volume_copy_range(v, f->ino, op->off, t->ino, op->off2, len, &copied);
+		rc = volume_copy_range(v, NULL, f->ino, op->off, t->ino, op->off2, len, &copied);
 	if (rc < 0)
 		return rc;
 	memcpy(t->data + op->off2, f->data + op->off, len);
@@ -193,7 +193,7 @@ static int apply_rename(struct model *m, struct volume *v, const struct op *op)
 	if (f->ino == 0 || op->a == op->b)
 		return 0;
 	if (v)
-		rc = volume_rename(v, INO_ROOT, from, INO_ROOT, to, flags, &root_user);
+		rc = volume_rename(v, &root_user, INO_ROOT, from, INO_ROOT, to, flags);
 	if (rc < 0)
 		return rc;
 	if (v && flags == 0 && t->ino != 0)
@@ -214,7 +214,7 @@ static int apply_unlink(struct model *m, struct volume *v, const struct op *op)
 
 	name_of(op->a, name);
 	if (v)
-		rc = volume_unlink(v, INO_ROOT, name);
+		rc = volume_unlink(v, NULL, INO_ROOT, name);
 	if (f->ino == 0)
 		return !v || rc == -ENOENT ? 0 : rc ? rc : 1;
 	if (rc < 0)

@@ -264,7 +264,7 @@ static void trial_live(struct run *r)
 			TRY(volume_checkpoint(v), "a checkpoint");
 	}
 	TRY(volume_add_head(v, &head), "a head");
-	TRY(volume_snapshot(v, "now", false, &snap), "a snapshot");
+	TRY(volume_snapshot(v, NULL, "now", false, &snap), "a snapshot");
 	TRY(same(v, &m), "reading");
 	rc = volume_close(v);
 	(void)again(rc, "closing");

@@ -59,7 +59,7 @@ static int rewrite_files(struct volume *v)
 			continue;
 		rc = view_read(volume_view(v), a.ino, 0, sizeof(data), data, &len);
 		if (rc == 0 && len > 0)
-			rc = volume_write(v, a.ino, 0, len, data, false);
+			rc = volume_write(v, NULL, a.ino, 0, len, data, false);
 	}
 	return rc;
 }
@@ -79,7 +79,7 @@ static int roll_up(const struct recorder *rec, struct volume *v, uint64_t *rando
 		for (size_t k = 0; k < sizeof(value); k++)
 			value[k] = (uint8_t)model_random(random);
 		snprintf(name, sizeof(name), "user.%u", i);
-		rc = volume_setxattr(v, INO_ROOT, name, value, sizeof(value), 0);
+		rc = volume_setxattr(v, NULL, INO_ROOT, name, value, sizeof(value), 0);
 		if (rc == 0 && i % (ROLLUP_NAMES / 4) == 0)
 			rc = rewrite_files(v);
 		if (rc == 0 && i % ROLLUP_EACH == 0)

@@ -84,7 +84,7 @@ static uint64_t dice;
 static int add_file(struct run *r, struct volume *v, unsigned i)
 {
 	static const size_t sizes[FILES] = {300, 9000, 2500, 700};
-	static const struct caller root = {0, 0};
+	static const struct caller root = {0};
 	struct file *f = &r->files[i];
 	struct volume_status st;
 	struct attr a;
@@ -97,12 +97,12 @@ static int add_file(struct run *r, struct volume *v, unsigned i)
 		f->data[b] = i % 2 ? (uint8_t)model_random(&dice) : (uint8_t)(b / 100);
 	volume_get_status(v, &st);
 	f->from = st.log_end;
-	rc = volume_make_node(v, INO_ROOT, f->name, S_IFREG | 0600, 0, NULL, &root, &a);
+	rc = volume_make_node(v, &root, INO_ROOT, f->name, S_IFREG | 0600, 0, NULL, &a);
 	f->ino = a.ino;
 	for (size_t at = 0; rc == 0 && at < f->size; at += 1 << 20) {
 		size_t len = f->size - at < 1 << 20 ? f->size - at : 1 << 20;
 
-		rc = volume_write(v, f->ino, at, len, f->data + at, false);
+		rc = volume_write(v, NULL, f->ino, at, len, f->data + at, false);
 	}
 	if (rc == 0)
 		rc = volume_sync(v);

@@ -34,7 +34,7 @@ def daemon():
 def attach(pid, ready):
     return subprocess.Popen(
         ['gdb', '-q', '-nx', '-batch', '-p', str(pid), '-ex', 'handle SIGUSR1 nostop noprint',
-         '-ex', 'break inflight_changed', '-ex', f'shell touch {ready}', '-ex', 'continue',
+         '-ex', 'break note_change', '-ex', f'shell touch {ready}', '-ex', 'continue',
          '-ex', 'finish', '-ex', 'kill'],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

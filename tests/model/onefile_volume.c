@@ -33,7 +33,7 @@
 #define FILE_NAME "file"
 #define OTHER_NAME "other name"
 
-static const struct caller root_user = {0, 0};
+static const struct caller root_user = {0};
 
 /* What all processes of a history share. */
 struct history {
@@ -55,7 +55,7 @@ static int put(void *ctx, unsigned thread, uint64_t off, const void *data, size_
 	struct history *h = ctx;
 
 	(void)thread;
-	return volume_write(h->v, h->ino, off, len, data, 0);
+	return volume_write(h->v, NULL, h->ino, off, len, data, 0);
 }
 
 static int get(void *ctx, unsigned thread, uint64_t off, void *out, size_t len)
@@ -75,14 +75,14 @@ static int allocate(void *ctx, unsigned thread, int mode, uint64_t off, uint64_t
 	struct history *h = ctx;
 
 	(void)thread;
-	return volume_allocate(h->v, h->ino, mode, off, len);
+	return volume_allocate(h->v, NULL, h->ino, mode, off, len);
 }
 
 static int copy(void *ctx, unsigned thread, uint64_t from, uint64_t to, uint64_t len)
 {
 	struct history *h = ctx;
 	uint64_t done = 0;
-	int rc = volume_copy_range(h->v, h->ino, from, h->ino, to, len, &done);
+	int rc = volume_copy_range(h->v, NULL, h->ino, from, h->ino, to, len, &done);
 
 	(void)thread;
 	return rc < 0 ? rc : done != len ? -ENODATA : 0;
@@ -94,7 +94,7 @@ static int truncate_to(void *ctx, unsigned thread, uint64_t size)
 	struct history *h = ctx;
 
 	(void)thread;
-	return volume_setattr(h->v, h->ino, SET_SIZE, &want, &a);
+	return volume_setattr(h->v, NULL, h->ino, SET_SIZE, &want, &a);
 }
 
 static int size_of(void *ctx, unsigned thread, uint64_t *out)
@@ -127,7 +127,7 @@ static int attribute(struct history *h, unsigned thread, bool change)
 	snprintf(name, sizeof(name), "user.of-%u", thread);
 	if (change) {
 		h->begun[thread] = ++value;
-		rc = volume_setxattr(h->v, h->ino, name, &value, sizeof(value), 0);
+		rc = volume_setxattr(h->v, NULL, h->ino, name, &value, sizeof(value), 0);
 		if (rc < 0)
 			return rc;
 		h->set[thread] = value;
@@ -151,7 +151,7 @@ static int mode_and_owner(struct history *h, unsigned thread, uint64_t random)
 
 	if (thread > 2)
 		return 0;
-	rc = volume_setattr(h->v, h->ino, set, &want, &a);
+	rc = volume_setattr(h->v, NULL, h->ino, set, &want, &a);
 	if (rc == 0)
 		rc = view_getattr(volume_view(h->v), h->ino, &b);
 	if (rc == 0 &&
@@ -170,14 +170,14 @@ static int other_file(struct history *h, unsigned thread, uint64_t random)
 	int rc;
 
 	snprintf(name, sizeof(name), "file of %u", thread);
-	rc = volume_unlink(h->v, INO_ROOT, name); /* of one that was killed */
+	rc = volume_unlink(h->v, NULL, INO_ROOT, name); /* of one that was killed */
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	rc = volume_make_node(h->v, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &root_user, &a);
+	rc = volume_make_node(h->v, &root_user, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &a);
 	if (rc == 0)
-		rc = volume_write(h->v, a.ino, random % 5000, sizeof(a), &a, 0);
+		rc = volume_write(h->v, NULL, a.ino, random % 5000, sizeof(a), &a, 0);
 	if (rc == 0)
-		rc = volume_unlink(h->v, INO_ROOT, name);
+		rc = volume_unlink(h->v, NULL, INO_ROOT, name);
 	volume_forget(h->v, a.ino);
 	return rc;
 }
@@ -186,12 +186,12 @@ static int other_file(struct history *h, unsigned thread, uint64_t random)
 static int other_name(struct history *h)
 {
 	struct attr a;
-	int rc = volume_link(h->v, h->ino, INO_ROOT, OTHER_NAME, &a);
+	int rc = volume_link(h->v, NULL, h->ino, INO_ROOT, OTHER_NAME, &a);
 
 	if (rc == 0 && a.nlink != 2)
 		onefile_wrong(&h->file, "it has %u links, should be 2", a.nlink);
 	if (rc == 0)
-		rc = volume_unlink(h->v, INO_ROOT, OTHER_NAME);
+		rc = volume_unlink(h->v, NULL, INO_ROOT, OTHER_NAME);
 	volume_forget(h->v, h->ino);
 	return rc;
 }
@@ -248,12 +248,12 @@ static bool begin(struct history *h)
 	volume_orphans(h->v, note_nameless, nameless);
 	for (uint64_t i = 1; i <= nameless[0]; i++)
 		volume_forget(h->v, nameless[i]);
-	rc = volume_unlink(h->v, INO_ROOT, OTHER_NAME);
+	rc = volume_unlink(h->v, NULL, INO_ROOT, OTHER_NAME);
 	if (rc == 0 || rc == -ENOENT)
 		rc = view_lookup(volume_view(h->v), INO_ROOT, FILE_NAME, &a);
 	if (rc == -ENOENT && h->file.round == 0)
-		rc = volume_make_node(h->v, INO_ROOT, FILE_NAME, S_IFREG | 0600, 0, NULL,
-				      &root_user, &a);
+		rc = volume_make_node(h->v, &root_user, INO_ROOT, FILE_NAME, S_IFREG | 0600, 0,
+				      NULL, &a);
 	if (rc == 0 && h->file.round == 0)
 		rc = volume_sync(h->v);
 	if (rc < 0)

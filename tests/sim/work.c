@@ -130,7 +130,7 @@ static void make(void)
 {
 	static const uint32_t modes[] = {S_IFREG | 0644, S_IFREG | 0644, S_IFREG | 0600,
 					 S_IFREG | 0644, S_IFDIR | 0755, S_IFLNK | 0777};
-	static const struct caller root = {0, 0};
+	static const struct caller root = {0};
 	struct model_change c = {.kind = MODEL_MAKE,
 				 .dir = some_dir(),
 				 .name = (unsigned)draw(NAMES),
@@ -149,7 +149,7 @@ static void make(void)
 	d = doing_new(&c);
 	name_text(name, c.name);
 	snprintf(target, sizeof(target), "t%llx", (ull)c.seed);
-	done(d, volume_make_node(volume, c.dir, name, c.mode, 0, target, &root, &a), true);
+	done(d, volume_make_node(volume, &root, c.dir, name, c.mode, 0, target, &a), true);
 }
 
 static void make_link(void)
@@ -166,7 +166,7 @@ static void make_link(void)
 	c.ino = in->ino;
 	d = doing_new(&c);
 	name_text(name, c.name);
-	done(d, volume_link(volume, c.ino, c.dir, name, &a), true);
+	done(d, volume_link(volume, NULL, c.ino, c.dir, name, &a), true);
 }
 
 static void remove_name(void)
@@ -179,7 +179,9 @@ static void remove_name(void)
 	struct doing *d = doing_new(&c);
 
 	name_text(name, c.name);
-	done(d, folder ? volume_rmdir(volume, c.dir, name) : volume_unlink(volume, c.dir, name),
+	done(d,
+	     folder ? volume_rmdir(volume, NULL, c.dir, name)
+		    : volume_unlink(volume, NULL, c.dir, name),
 	     true);
 }
 
@@ -189,7 +191,7 @@ static void remove_name(void)
  */
 static void move(void)
 {
-	static const struct caller root = {0, 0};
+	static const struct caller root = {0};
 	unsigned kind = (unsigned)draw(8), first = draw(4) ? FOLDER_NAMES : 0;
 	unsigned n = first ? NAMES - FOLDER_NAMES : FOLDER_NAMES;
 	struct model_change c = {.kind = kind == 0 ? MODEL_EXCHANGE : MODEL_RENAME,
@@ -206,11 +208,10 @@ static void move(void)
 	name_text(name, c.name);
 	name_text(to_name, c.to_name);
 	done(d,
-	     volume_rename(volume, c.dir, name, c.to_dir, to_name,
+	     volume_rename(volume, &root, c.dir, name, c.to_dir, to_name,
 			   kind == 0   ? RENAME_EXCHANGE
 			   : kind == 1 ? RENAME_NOREPLACE
-				       : 0,
-			   &root),
+				       : 0),
 	     false);
 }
 
@@ -268,8 +269,8 @@ static void write_cells(void)
 	model_write_cells(bytes, &c);
 	d = doing_new(&c);
 	done(d,
-	     volume_write(volume, c.ino, (uint64_t)c.off * MODEL_CELL, c.len * MODEL_CELL, bytes,
-			  draw(2) ? WRITE_KEEP_TIMES : 0),
+	     volume_write(volume, NULL, c.ino, (uint64_t)c.off * MODEL_CELL, c.len * MODEL_CELL,
+			  bytes, draw(2) ? WRITE_KEEP_TIMES : 0),
 	     true);
 	free(bytes);
 }
@@ -283,7 +284,7 @@ static void make_hole(void)
 		return;
 	d = doing_new(&c);
 	done(d,
-	     volume_allocate(volume, c.ino,
+	     volume_allocate(volume, NULL, c.ino,
 			     c.extend  ? FALLOC_FL_ZERO_RANGE
 			     : draw(2) ? FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
 				       : FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
@@ -302,7 +303,7 @@ static void set_size(void)
 	c.len = draw(3) ? c.off : 0;
 	d = doing_new(&c);
 	want.size = (uint64_t)c.len * MODEL_CELL;
-	done(d, volume_setattr(volume, c.ino, SET_SIZE, &want, &a), true);
+	done(d, volume_setattr(volume, NULL, c.ino, SET_SIZE, &want, &a), true);
 }
 
 static void grow(void)
@@ -313,7 +314,7 @@ static void grow(void)
 	if (!some_file(&c, MODEL_CELLS_MAX))
 		return;
 	d = doing_new(&c);
-	done(d, volume_allocate(volume, c.ino, 0, 0, (uint64_t)c.len * MODEL_CELL), false);
+	done(d, volume_allocate(volume, NULL, c.ino, 0, 0, (uint64_t)c.len * MODEL_CELL), false);
 }
 
 static void copy(void)
@@ -336,7 +337,7 @@ static void copy(void)
 	if (c.to_ino == c.ino && c.off < c.to_off + c.len && c.to_off < c.off + c.len)
 		return;
 	d = doing_new(&c);
-	rc = volume_copy_range(volume, c.ino, (uint64_t)c.off * MODEL_CELL, c.to_ino,
+	rc = volume_copy_range(volume, NULL, c.ino, (uint64_t)c.off * MODEL_CELL, c.to_ino,
 			       (uint64_t)c.to_off * MODEL_CELL, (uint64_t)c.len * MODEL_CELL,
 			       &copied);
 	if (rc == 0 && copied != (uint64_t)c.len * MODEL_CELL)
@@ -355,7 +356,7 @@ static void set_mode(void)
 		return;
 	d = doing_new(&c);
 	want.mode = c.mode;
-	done(d, volume_setattr(volume, c.ino, SET_MODE, &want, &a), true);
+	done(d, volume_setattr(volume, NULL, c.ino, SET_MODE, &want, &a), true);
 }
 
 static void set_xattr(void)
@@ -370,8 +371,9 @@ static void set_xattr(void)
 	d = doing_new(&c);
 	model_cell(value, model_xattr_len(c.seed), c.seed);
 	done(d,
-	     c.seed ? volume_setxattr(volume, c.ino, "user.a", value, model_xattr_len(c.seed), 0)
-		    : volume_removexattr(volume, c.ino, "user.a"),
+	     c.seed ? volume_setxattr(volume, NULL, c.ino, "user.a", value, model_xattr_len(c.seed),
+				      0)
+		    : volume_removexattr(volume, NULL, c.ino, "user.a"),
 	     true);
 }
 
@@ -392,11 +394,11 @@ static void snapshot(void)
 			return;
 	d = doing_new(&c);
 	if (draw(3) == 0) {
-		done(d, volume_snapshot_remove(volume, name), true);
+		done(d, volume_snapshot_remove(volume, NULL, name), true);
 		return;
 	}
 	d->snapshot = &s;
-	rc = volume_snapshot(volume, name, false, &s);
+	rc = volume_snapshot(volume, NULL, name, false, &s);
 	if (rc == 0) {
 		trace("home: snapshot %u is head %llu", c.name, (ull)s.head);
 		if (model_head_n(s.head) == MODEL_UNKNOWN || model_head_n(s.head) < n)

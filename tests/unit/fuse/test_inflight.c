@@ -10,6 +10,21 @@
 #include <sys/mman.h>
 
 static struct inflight f;
+static _Thread_local struct inflight_request known; /* of the request that was read last */
+
+static void begin(uint64_t unique, bool again)
+{
+	inflight_begin(unique, again, &known);
+}
+
+/* As the volume does, with what a request was given when it was read. */
+static void changed(uint64_t number, uint64_t tag, uint64_t made)
+{
+	struct change_note *n = inflight_note_of(NULL, tag);
+
+	if (n)
+		note_change(n, tag, number, made);
+}
 
 static void setup(void)
 {
@@ -35,67 +50,67 @@ static unsigned under_way(void)
 
 Test(inflight, an_answered_one_is_forgotten)
 {
-	inflight_begin(10, false);
+	begin(10, false);
 	cr_assert_eq(under_way(), 1);
-	inflight_changed(NULL, 1, 10, 77);
+	changed(1, 10, 77);
 	cr_assert(inflight_has_made(77));
 	inflight_end(10);
 	cr_assert_eq(under_way(), 0);
 	cr_assert_not(inflight_has_made(77));
 	/* The entry is as new for the next. */
-	inflight_begin(10 + 2 * INFLIGHT_MAX, true);
-	cr_assert_eq(inflight_steps(), 0);
-	cr_assert_eq(inflight_made(), 0);
+	begin(10 + 2 * INFLIGHT_MAX, true);
+	cr_assert_eq(known.steps, 0);
+	cr_assert_eq(known.made, 0);
 }
 
 Test(inflight, the_successor_knows_the_changes)
 {
-	inflight_begin(10, false);
-	cr_assert_eq(inflight_steps(), 0);
-	inflight_changed(NULL, 5, 10, 77);
-	inflight_changed(NULL, 6, 10, 0);
+	begin(10, false);
+	cr_assert_eq(known.steps, 0);
+	changed(5, 10, 77);
+	changed(6, 10, 0);
 	/* What this process itself does is not what one before it did. */
-	cr_assert_eq(inflight_steps(), 0);
+	cr_assert_eq(known.steps, 0);
 
 	inflight_use(&f, 1);
-	inflight_begin(10, true);
-	cr_assert_eq(inflight_steps(), 2);
-	cr_assert_eq(inflight_made(), 77);
+	begin(10, true);
+	cr_assert_eq(known.steps, 2);
+	cr_assert_eq(known.made, 77);
 	inflight_end(10);
-	inflight_begin(12, true);
-	cr_assert_eq(inflight_steps(), 0);
-	cr_assert_eq(inflight_made(), 0);
+	begin(12, true);
+	cr_assert_eq(known.steps, 0);
+	cr_assert_eq(known.made, 0);
 }
 
 Test(inflight, a_change_told_twice_counts_once)
 {
-	inflight_begin(10, false);
-	inflight_changed(NULL, 5, 10, 77);
+	begin(10, false);
+	changed(5, 10, 77);
 	inflight_use(&f, 1);
 	/* The journal's entries, told when they are replayed: one known, one not. */
-	inflight_changed(NULL, 5, 10, 77);
-	inflight_changed(NULL, 6, 10, 0);
-	inflight_changed(NULL, 7, 99, 0); /* answered long ago */
-	inflight_begin(10, true);
-	cr_assert_eq(inflight_steps(), 2);
+	changed(5, 10, 77);
+	changed(6, 10, 0);
+	changed(7, 99, 0); /* answered long ago */
+	begin(10, true);
+	cr_assert_eq(known.steps, 2);
 }
 
 Test(inflight, a_mark_is_seen_by_the_successor)
 {
-	inflight_begin(10, false);
-	inflight_mark();
+	begin(10, false);
+	note_mark(known.note);
 	inflight_use(&f, 1);
-	inflight_begin(10, true);
-	cr_assert_eq(inflight_steps(), 1);
+	begin(10, true);
+	cr_assert_eq(known.steps, 1);
 }
 
 Test(inflight, a_full_table_does_no_harm)
 {
 	/* Numbers that all have the same place, more than there are. */
 	for (uint64_t i = 0; i < INFLIGHT_MAX + 10; i++)
-		inflight_begin(2 + i * 2 * INFLIGHT_MAX, false);
+		begin(2 + i * 2 * INFLIGHT_MAX, false);
 	cr_assert_eq(under_way(), INFLIGHT_MAX);
-	inflight_changed(NULL, 1, 2 + (INFLIGHT_MAX + 9) * 2 * INFLIGHT_MAX, 0);
+	changed(1, 2 + (INFLIGHT_MAX + 9) * 2 * INFLIGHT_MAX, 0);
 	for (uint64_t i = 0; i < INFLIGHT_MAX + 10; i++)
 		inflight_end(2 + i * 2 * INFLIGHT_MAX);
 	cr_assert_eq(under_way(), 0);
@@ -103,7 +118,7 @@ Test(inflight, a_full_table_does_no_harm)
 
 Test(inflight, what_is_never_asked_again_is_dropped_in_time)
 {
-	inflight_begin(10, false);
+	begin(10, false);
 	inflight_use(&f, INFLIGHT_AGE_MAX);
 	cr_assert_eq(under_way(), 1);
 	inflight_use(&f, INFLIGHT_AGE_MAX + 1);
@@ -113,9 +128,9 @@ Test(inflight, what_is_never_asked_again_is_dropped_in_time)
 Test(inflight, without_a_table_nothing_is_noted)
 {
 	inflight_use(NULL, 0);
-	inflight_begin(10, true);
-	inflight_changed(NULL, 1, 10, 5);
-	cr_assert_eq(inflight_steps(), 0);
+	begin(10, true);
+	changed(1, 10, 5);
+	cr_assert_eq(known.steps, 0);
 	inflight_end(10);
 	cr_assert_eq(under_way(), 0);
 }
@@ -127,8 +142,8 @@ static void *be_worker(void *arg)
 	for (uint64_t i = 0; i < 100000; i++) {
 		uint64_t unique = first + i * 16;
 
-		inflight_begin(unique, false);
-		inflight_changed(NULL, unique, unique, 0);
+		begin(unique, false);
+		changed(unique, unique, 0);
 		inflight_end(unique);
 	}
 	return NULL;
@@ -152,7 +167,7 @@ Test(inflight, threads_do_not_lose_entries)
 
 /*
  * What the process that is killed had done, in memory that is not watched.  The journal is older than
- * the note: a change is in it before inflight_changed() is told.
+ * the note: a change is in it before note_change() is called.
  */
 struct done {
 	unsigned journaled;
@@ -174,15 +189,15 @@ static const struct {
 static void change(unsigned number)
 {
 	done->journaled = number;
-	inflight_changed(NULL, number, changes[number - 1].tag, changes[number - 1].made);
+	changed(number, changes[number - 1].tag, changes[number - 1].made);
 }
 
 static void live(void *arg)
 {
 	(void)arg;
-	inflight_begin(OTHER_REQUEST, false);
+	begin(OTHER_REQUEST, false);
 	done->read[1] = true;
-	inflight_begin(FIRST_REQUEST, false);
+	begin(FIRST_REQUEST, false);
 	done->read[0] = true;
 	for (unsigned i = 1; i <= N_CHANGES; i++)
 		change(i);
@@ -205,9 +220,9 @@ static void check_request(uint64_t unique)
 		if (changes[i].made)
 			made = changes[i].made;
 	}
-	inflight_begin(unique, true);
-	cr_assert_eq(inflight_steps(), steps, "%u of %u changes", inflight_steps(), steps);
-	cr_assert_eq(inflight_made(), made);
+	begin(unique, true);
+	cr_assert_eq(known.steps, steps, "%u of %u changes", known.steps, steps);
+	cr_assert_eq(known.made, made);
 	inflight_end(unique);
 }
 
@@ -215,7 +230,7 @@ static void succeed(void)
 {
 	inflight_use(shared, 2);
 	for (unsigned i = 1; i <= done->journaled; i++)
-		inflight_changed(NULL, i, changes[i - 1].tag, changes[i - 1].made);
+		changed(i, changes[i - 1].tag, changes[i - 1].made);
 	if (!done->answered[0] && done->read[0])
 		check_request(FIRST_REQUEST);
 	if (!done->answered[1] && done->read[1])

@@ -63,7 +63,7 @@ static uint64_t make(struct volume *v, uint64_t parent, const char *name, uint32
 	struct attr a;
 
 	cr_assert_eq(
-		volume_make_node(v, parent, name, mode, 0, S_ISLNK(mode) ? "to" : NULL, &c, &a), 0);
+		volume_make_node(v, &c, parent, name, mode, 0, S_ISLNK(mode) ? "to" : NULL, &a), 0);
 	return a.ino;
 }
 
@@ -80,13 +80,13 @@ static void fill(struct volume *v)
 	struct attr a;
 
 	memset(data, 'x', sizeof(data));
-	cr_assert_eq(volume_write(v, file, 0, 4096, data, false), 0);
-	cr_assert_eq(volume_write(v, file, 8192, 4096, data, false), 0);
-	cr_assert_eq(volume_link(v, file, INO_ROOT, "deeds-again", &a), 0);
-	cr_assert_eq(volume_setxattr(v, file, "user.seal", data, sizeof(data), 0), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 4096, data, false), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 8192, 4096, data, false), 0);
+	cr_assert_eq(volume_link(v, NULL, file, INO_ROOT, "deeds-again", &a), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.seal", data, sizeof(data), 0), 0);
 	make(v, dir, "link", S_IFLNK | 0777);
 	make(v, dir, "sub", S_IFDIR | 0700);
-	cr_assert_eq(volume_snapshot(v, "first", false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "first", false, &s), 0);
 	make(v, INO_ROOT, "later", S_IFREG | 0600);
 }
 

@@ -21,7 +21,7 @@
 #define TOUCHED 1500u /* one of them */
 #define MEMORY (UINT64_C(64) << 20)
 
-static const struct caller me = {0, 0};
+static const struct caller me = {0};
 
 /* The process ends at the append that this counts down to; 0: at none. */
 static unsigned appends_to_kill;
@@ -65,7 +65,7 @@ static int set_mode(struct volume *v, uint64_t ino, uint32_t mode)
 {
 	struct attr want = {.mode = S_IFREG | mode}, got;
 
-	return volume_setattr(v, ino, SET_MODE, &want, &got);
+	return volume_setattr(v, NULL, ino, SET_MODE, &want, &got);
 }
 
 /* A leaf that can't be read, and what was changed there before, which deltas say. */
@@ -87,7 +87,7 @@ static int add_attributes(struct volume *v, uint64_t ino, unsigned n)
 
 	for (unsigned i = 0; rc == 0 && i < n; i++) {
 		snprintf(name, sizeof(name), "user.%u", i);
-		rc = volume_setxattr(v, ino, name, value, sizeof(value), 0);
+		rc = volume_setxattr(v, NULL, ino, name, value, sizeof(value), 0);
 	}
 	return rc;
 }
@@ -102,7 +102,7 @@ static void make_files(struct scene *s)
 	v = fixture_open(&s->f);
 	for (unsigned i = 0; i < FILES; i++) {
 		name_of(name, i);
-		cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &me, &a),
+		cr_assert_eq(volume_make_node(v, &me, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &a),
 			     0);
 		if (i == TOUCHED)
 			s->touched = a.ino;
@@ -131,7 +131,7 @@ static void make_scene(struct scene *s, unsigned attributes)
 		name_of(name, TOUCHED + 1);
 		need(v == NULL ? -EIO : set_mode(v, s->touched, 0640));
 		need(add_attributes(v, s->touched, attributes));
-		need(volume_unlink(v, INO_ROOT, name));
+		need(volume_unlink(v, NULL, INO_ROOT, name));
 		volume_forget(v, s->gone);
 		need(volume_add_head(v, &h));
 		_exit(0);
@@ -209,13 +209,13 @@ Test(damaged, a_leaf_stops_nothing_elsewhere, .timeout = 120)
 	rc = volume_checkpoint(v);
 	cr_assert_eq(rc, 0, "%s", err_detail(rc));
 	expect_status_names(v, &s.leaf, false);
-	cr_assert_eq(volume_make_node(v, INO_ROOT, "new", S_IFREG | 0600, 0, NULL, &me, &a), 0);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "new", S_IFREG | 0600, 0, NULL, &a), 0);
 	for (unsigned i = 0; i < 40000; i++) {
 		snprintf(name, sizeof(name), "user.%u", i % 20000);
-		rc = volume_setxattr(v, a.ino, name, value, sizeof(value), 0);
+		rc = volume_setxattr(v, NULL, a.ino, name, value, sizeof(value), 0);
 		cr_assert_eq(rc, 0, "change %u: %s", i, err_detail(rc));
 	}
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "f0"), 0);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "f0"), 0);
 	expect_in_head(v, &s, 0640);
 	expect_status_names(v, &s.leaf, false);
 
@@ -273,10 +273,10 @@ Test(damaged, the_last_leaf_stops_no_new_files)
 		v = fixture_open(&f);
 		for (unsigned i = 0; i < 500; i++) {
 			snprintf(name, sizeof(name), "n%u-%u", round, i);
-			cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG | 0600, 0, NULL,
-						      &me, &a),
+			cr_assert_eq(volume_make_node(v, &me, INO_ROOT, name, S_IFREG | 0600, 0,
+						      NULL, &a),
 				     0);
-			rc = volume_write(v, a.ino, 0, 5, "bytes", 0);
+			rc = volume_write(v, NULL, a.ino, 0, 5, "bytes", 0);
 			cr_assert_eq(rc, 0, "%u: file %u: %s", round, i, err_detail(rc));
 			rc = view_getxattr(volume_view(v), a.ino, "user.none", name, sizeof(name),
 					   &len);
@@ -307,7 +307,7 @@ Test(damaged, a_kill_at_any_append_loses_nothing, .timeout = 120)
 		if (fork() == 0) {
 			v = open_small(&s.f);
 			need(v == NULL ? -EIO : set_mode(v, s.touched, mode));
-			need(volume_make_node(v, INO_ROOT, "more", S_IFREG | 0600, 0, NULL, &me,
+			need(volume_make_node(v, &me, INO_ROOT, "more", S_IFREG | 0600, 0, NULL,
 					      &(struct attr){0}));
 			need(volume_sync(v));
 			appends_to_kill = n;
@@ -321,7 +321,7 @@ Test(damaged, a_kill_at_any_append_loses_nothing, .timeout = 120)
 		v = open_small(&s.f);
 		cr_assert_not_null(v, "after %u appends", n);
 		expect_changes(volume_view(v), &s, mode);
-		cr_assert_eq(volume_unlink(v, INO_ROOT, "more"), 0);
+		cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "more"), 0);
 		cr_assert_eq(volume_close(v), 0);
 		if (status == 0)
 			break;

@@ -22,7 +22,7 @@
 #define FILES 80000u
 #define MEMORY (UINT64_C(64) << 20)
 
-static const struct caller me = {0, 0};
+static const struct caller me = {0};
 static struct fixture f;
 static struct volume *v;
 static struct attr dir;
@@ -54,17 +54,17 @@ static void leave_emptied(unsigned keep)
 
 	v = open_with(UINT64_C(1) << 30);
 	need(v == NULL ? -EIO : 0);
-	need(volume_make_node(v, INO_ROOT, "d", S_IFDIR | 0755, 0, NULL, &me, &dir));
-	need(volume_make_node(v, INO_ROOT, "e", S_IFDIR | 0755, 0, NULL, &me, &a));
+	need(volume_make_node(v, &me, INO_ROOT, "d", S_IFDIR | 0755, 0, NULL, &dir));
+	need(volume_make_node(v, &me, INO_ROOT, "e", S_IFDIR | 0755, 0, NULL, &a));
 	for (unsigned i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "%0250u", i);
-		need(volume_make_node(v, dir.ino, name, S_IFREG | 0600, 0, NULL, &me, &a));
+		need(volume_make_node(v, &me, dir.ino, name, S_IFREG | 0600, 0, NULL, &a));
 	}
 	need(volume_checkpoint(v));
 	for (unsigned i = keep; i < FILES; i++) {
 		snprintf(name, sizeof(name), "%0250u", i);
 		need(view_lookup(volume_view(v), dir.ino, name, &a));
-		need(volume_unlink(v, dir.ino, name));
+		need(volume_unlink(v, NULL, dir.ino, name));
 		volume_forget(v, a.ino);
 	}
 	need(volume_sync(v));
@@ -113,7 +113,7 @@ static unsigned entries(void)
 Test(emptied, it_is_removed, .timeout = 120)
 {
 	make_emptied(0);
-	cr_assert_eq(volume_rmdir(v, INO_ROOT, "d"), 0);
+	cr_assert_eq(volume_rmdir(v, NULL, INO_ROOT, "d"), 0);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "d", &dir), -ENOENT);
 	end();
 }
@@ -121,7 +121,7 @@ Test(emptied, it_is_removed, .timeout = 120)
 Test(emptied, another_takes_its_place, .timeout = 120)
 {
 	make_emptied(0);
-	cr_assert_eq(volume_rename(v, INO_ROOT, "e", INO_ROOT, "d", 0, &me), 0);
+	cr_assert_eq(volume_rename(v, &me, INO_ROOT, "e", INO_ROOT, "d", 0), 0);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "e", &dir), -ENOENT);
 	end();
 }
@@ -130,7 +130,7 @@ Test(emptied, it_is_listed, .timeout = 120)
 {
 	make_emptied(3);
 	cr_assert_eq(entries(), 3);
-	cr_assert_eq(volume_rmdir(v, INO_ROOT, "d"), -ENOTEMPTY);
+	cr_assert_eq(volume_rmdir(v, NULL, INO_ROOT, "d"), -ENOTEMPTY);
 	end();
 }
 
@@ -144,10 +144,10 @@ Test(emptied, one_that_states_too_little_stays, .timeout = 120)
 	cr_assert_eq(change_reserve(v, 1, 0), 0);
 	dir.size = 0;
 	change_inode(v, &dir);
-	change_unlock(v);
-	rc = volume_rmdir(v, INO_ROOT, "d");
+	change_unlock(v, NULL);
+	rc = volume_rmdir(v, NULL, INO_ROOT, "d");
 	cr_assert_eq(rc, -ERR_DAMAGED, "%s", err_detail(rc));
-	rc = volume_rename(v, INO_ROOT, "e", INO_ROOT, "d", 0, &me);
+	rc = volume_rename(v, &me, INO_ROOT, "e", INO_ROOT, "d", 0);
 	cr_assert_eq(rc, -ERR_DAMAGED, "%s", err_detail(rc));
 	cr_assert_eq(entries(), 3);
 	cr_assert_eq(volume_close(v), 0);

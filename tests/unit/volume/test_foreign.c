@@ -21,7 +21,7 @@
 
 static struct fixture f;
 static struct volume *v;
-static const struct caller user = {1000, 100};
+static const struct caller user = {.uid = 1000, .gid = 100};
 static uint8_t data[LEN], got[4 * LEN];
 
 static void set_up(void)
@@ -43,7 +43,7 @@ static uint64_t make(uint64_t dir, const char *name, uint32_t mode)
 {
 	struct attr a;
 
-	cr_assert_eq(volume_make_node(v, dir, name, mode, 0, NULL, &user, &a), 0);
+	cr_assert_eq(volume_make_node(v, &user, dir, name, mode, 0, NULL, &a), 0);
 	return a.ino;
 }
 
@@ -60,7 +60,7 @@ static void put(const struct item_key *key, const void *value, size_t len)
 	change_lock(v);
 	cr_assert_eq(change_reserve(v, 1, len), 0);
 	overlay_put(v->view.map.live, key->b, key->len, value, len);
-	change_unlock(v);
+	change_unlock(v, NULL);
 }
 
 static void put_attr(const struct attr *a)
@@ -97,8 +97,8 @@ static uint64_t make_file(const char *name)
 {
 	uint64_t ino = make(INO_ROOT, name, S_IFREG | 0644);
 
-	cr_assert_eq(volume_write(v, ino, 0, LEN, data, 0), 0);
-	cr_assert_eq(volume_write(v, ino, LEN, LEN, data, 0), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, 0, LEN, data, 0), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, LEN, LEN, data, 0), 0);
 	return ino;
 }
 
@@ -118,18 +118,18 @@ static void expect_file_is_damaged(uint64_t ino, const char *words)
 
 	expect_damage(view_read(view, ino, 0, sizeof(got), got, &len), words);
 	expect_damage(view_seek(view, ino, 0, true, &at), words);
-	expect_damage(volume_write(v, ino, LEN / 2, LEN, data, 0), words);
-	expect_damage(volume_allocate(v, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10,
+	expect_damage(volume_write(v, NULL, ino, LEN / 2, LEN, data, 0), words);
+	expect_damage(volume_allocate(v, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10,
 				      2 * LEN - 20),
 		      words);
-	expect_damage(volume_copy_range(v, ino, 0, whole, 0, 2 * LEN, &n), words);
-	expect_damage(volume_setattr(v, ino, SET_SIZE, &want, &a), words);
+	expect_damage(volume_copy_range(v, NULL, ino, 0, whole, 0, 2 * LEN, &n), words);
+	expect_damage(volume_setattr(v, NULL, ino, SET_SIZE, &want, &a), words);
 	cr_assert_eq(get(whole).size, 2 * LEN);
 	cr_assert_eq(view_read(view, whole, 0, sizeof(got), got, &len), 0);
 	cr_assert_eq(len, 2 * LEN);
 	want.size = 0;
-	cr_assert_eq(volume_setattr(v, ino, SET_SIZE, &want, &a), 0);
-	cr_assert_eq(volume_write(v, ino, 0, LEN, data, 0), 0);
+	cr_assert_eq(volume_setattr(v, NULL, ino, SET_SIZE, &want, &a), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, 0, LEN, data, 0), 0);
 	cr_assert_eq(view_read(view, ino, 0, sizeof(got), got, &len), 0);
 	cr_assert_eq(len, LEN);
 	cr_assert_arr_eq(got, data, LEN);
@@ -175,8 +175,8 @@ Test(foreign, extents_behind_the_end_of_an_empty_file)
 
 	a.size = a.bytes = 0;
 	put_attr(&a);
-	cr_assert_eq(volume_write(v, ino, 0, LEN / 2, data, 0), 0);
-	cr_assert_eq(volume_write(v, ino, LEN / 2, LEN, data, 0), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, 0, LEN / 2, data, 0), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, LEN / 2, LEN, data, 0), 0);
 	cr_assert_eq(view_read(volume_view(v), ino, 0, sizeof(got), got, &len), 0);
 	cr_assert_eq(len, LEN + LEN / 2);
 	cr_assert_arr_eq(got, data, LEN);
@@ -194,9 +194,9 @@ Test(foreign, extents_behind_the_end_of_an_empty_file_that_grows)
 		a.size = a.bytes = 0;
 		put_attr(&a);
 		if (how == 0)
-			cr_assert_eq(volume_setattr(v, ino, SET_SIZE, &want, &a), 0);
+			cr_assert_eq(volume_setattr(v, NULL, ino, SET_SIZE, &want, &a), 0);
 		else
-			cr_assert_eq(volume_allocate(v, ino, 0, 0, LEN), 0);
+			cr_assert_eq(volume_allocate(v, NULL, ino, 0, 0, LEN), 0);
 		cr_assert_eq(view_read(volume_view(v), ino, 0, sizeof(got), got, &len), 0);
 		cr_assert_eq(len, LEN);
 		for (size_t i = 0; i < len; i++)
@@ -222,7 +222,7 @@ Test(foreign, extents_that_overlap_in_two_attempts)
 	change_lock(v);
 	c.change = v->extent_changes[ino % EXTENT_CHANGES];
 	expect_damage(cut_find(v, ino, c.from, c.to, NULL, &c), "extents overlap at byte 65536");
-	change_unlock(v);
+	change_unlock(v, NULL);
 }
 
 static uint64_t dice;
@@ -276,16 +276,16 @@ static int do_anything(uint64_t ino, uint64_t other)
 
 	switch (roll(7)) {
 	case 0:
-		return volume_write(v, ino, some(), roll(LEN), data, 0);
+		return volume_write(v, NULL, ino, some(), roll(LEN), data, 0);
 	case 1:
-		return volume_allocate(v, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, some(),
-				       1 + roll(4 * LEN));
+		return volume_allocate(v, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       some(), 1 + roll(4 * LEN));
 	case 2:
-		return volume_copy_range(v, ino, some(), other, some(), some(), &at);
+		return volume_copy_range(v, NULL, ino, some(), other, some(), some(), &at);
 	case 3:
-		return volume_copy_range(v, other, some(), ino, some(), some(), &at);
+		return volume_copy_range(v, NULL, other, some(), ino, some(), some(), &at);
 	case 4:
-		return volume_setattr(v, ino, SET_SIZE, &want, &a);
+		return volume_setattr(v, NULL, ino, SET_SIZE, &want, &a);
 	case 5:
 		return view_seek(view, ino, some(), roll(2), &at);
 	default:
@@ -421,14 +421,14 @@ Test(foreign, a_folder_that_states_too_few_entries)
 
 	a.size = 0;
 	put_attr(&a);
-	expect_damage(volume_rmdir(v, INO_ROOT, "dir"), "states no entries and has some");
-	expect_damage(volume_rename(v, INO_ROOT, "other", INO_ROOT, "dir", 0, &user),
+	expect_damage(volume_rmdir(v, NULL, INO_ROOT, "dir"), "states no entries and has some");
+	expect_damage(volume_rename(v, &user, INO_ROOT, "other", INO_ROOT, "dir", 0),
 		      "states no entries and has some");
-	cr_assert_eq(volume_unlink(v, dir, "a"), 0);
+	cr_assert_eq(volume_unlink(v, NULL, dir, "a"), 0);
 	cr_assert_eq(get(dir).size, 0);
-	cr_assert_eq(volume_rename(v, dir, "b", other, "c", 0, &user), 0);
+	cr_assert_eq(volume_rename(v, &user, dir, "b", other, "c", 0), 0);
 	cr_assert_eq(get(dir).size, 0);
-	cr_assert_eq(volume_rmdir(v, INO_ROOT, "dir"), 0);
+	cr_assert_eq(volume_rmdir(v, NULL, INO_ROOT, "dir"), 0);
 }
 
 Test(foreign, a_folder_that_states_too_few_links)
@@ -441,10 +441,10 @@ Test(foreign, a_folder_that_states_too_few_links)
 	a = get(dir);
 	a.nlink = 2;
 	put_attr(&a);
-	cr_assert_eq(volume_rmdir(v, dir, "a"), 0);
-	cr_assert_eq(volume_rename(v, dir, "b", INO_ROOT, "b", 0, &user), 0);
+	cr_assert_eq(volume_rmdir(v, NULL, dir, "a"), 0);
+	cr_assert_eq(volume_rename(v, &user, dir, "b", INO_ROOT, "b", 0), 0);
 	cr_assert_eq(get(dir).nlink, 2);
-	cr_assert_eq(volume_rmdir(v, INO_ROOT, "dir"), 0);
+	cr_assert_eq(volume_rmdir(v, NULL, INO_ROOT, "dir"), 0);
 }
 
 Test(foreign, a_named_file_that_states_no_links)
@@ -456,7 +456,7 @@ Test(foreign, a_named_file_that_states_no_links)
 	view_usage(volume_view(v), &before);
 	a.nlink = 0;
 	put_attr(&a);
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "file"), 0);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "file"), 0);
 	volume_forget(v, ino);
 	cr_assert_eq(view_getattr(volume_view(v), ino, &a), -ENOENT);
 	view_usage(volume_view(v), &after);
@@ -475,15 +475,15 @@ Test(foreign, a_name_that_leads_nowhere)
 	change_lock(v);
 	cr_assert_eq(change_reserve(v, 1, 0), 0);
 	overlay_del(v->view.map.live, key.b, key.len);
-	change_unlock(v);
+	change_unlock(v, NULL);
 	expect_damage(view_lookup(volume_view(v), dir, "a", &a), "which is not there");
-	expect_damage(volume_unlink(v, dir, "a"), "which is not there");
-	expect_damage(volume_rename(v, dir, "a", dir, "c", 0, &user), "which is not there");
-	expect_damage(volume_rename(v, dir, "b", dir, "a", 0, &user), "which is not there");
+	expect_damage(volume_unlink(v, NULL, dir, "a"), "which is not there");
+	expect_damage(volume_rename(v, &user, dir, "a", dir, "c", 0), "which is not there");
+	expect_damage(volume_rename(v, &user, dir, "b", dir, "a", 0), "which is not there");
 	/* Its neighbours are listed, and it is, though without attributes. */
 	cr_assert_eq(list(dir, 100, true, &r), 0);
 	cr_assert_eq(r.n, 2);
-	cr_assert_eq(volume_unlink(v, dir, "b"), 0);
+	cr_assert_eq(volume_unlink(v, NULL, dir, "b"), 0);
 }
 
 Test(foreign, a_name_that_leads_to_the_root)
@@ -496,8 +496,8 @@ Test(foreign, a_name_that_leads_to_the_root)
 
 	item_key_num(&key, dir, ITEM_ENTRY, item_entry_hash(v->view.cfg.name_key, "up", 2));
 	put(&key, value, len);
-	expect_damage(volume_rmdir(v, dir, "up"), "is the root");
-	expect_damage(volume_rename(v, dir, "up", INO_ROOT, "down", 0, &user), "is the root");
+	expect_damage(volume_rmdir(v, NULL, dir, "up"), "is the root");
+	expect_damage(volume_rename(v, &user, dir, "up", INO_ROOT, "down", 0), "is the root");
 	cr_assert_eq(get(INO_ROOT).nlink, 3);
 }
 
@@ -520,11 +520,11 @@ Test(foreign, a_listing_of_snapshots_ends)
 
 	memset(name, 'z', NAME_LEN_MAX);
 	name[NAME_LEN_MAX] = '\0';
-	cr_assert_eq(volume_snapshot(v, name, false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, name, false, &s), 0);
 	item_key_name(&key, 0, ITEM_SNAPSHOT, "a\0b", 3);
 	item_snapshot_encode(&s, value);
 	put(&key, value, sizeof(value));
-	cr_assert_eq(volume_snapshot(v, "b", false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "b", false, &s), 0);
 	cr_assert_eq(view_snapshots(volume_view(v), count_snapshot, &n), 0);
 	cr_assert_eq(n, 3);
 }
@@ -542,7 +542,7 @@ Test(foreign, a_listing_of_attributes_ends)
 	memcpy(name, "user.", 5);
 	for (unsigned i = 0; i < 70; i++) {
 		name[10] = (char)(' ' + i);
-		cr_assert_eq(volume_setxattr(v, ino, name, "value", 5, 0), 0);
+		cr_assert_eq(volume_setxattr(v, NULL, ino, name, "value", 5, 0), 0);
 	}
 	cr_assert_eq(view_listxattr(volume_view(v), ino, NULL, 0, &len), 0);
 	cr_assert_eq(len, 70 * (NAME_LEN_MAX + 1));

@@ -19,7 +19,7 @@
 
 #define NAMES 100u
 
-static const struct caller user = {1000, 100};
+static const struct caller user = {.uid = 1000, .gid = 100};
 
 static struct fixture f;
 static struct volume *v;
@@ -52,7 +52,7 @@ static uint64_t make(uint64_t parent, const char *name, uint32_t mode)
 {
 	struct attr a;
 
-	cr_assert_eq(volume_make_node(v, parent, name, mode, 0, NULL, &user, &a), 0);
+	cr_assert_eq(volume_make_node(v, &user, parent, name, mode, 0, NULL, &a), 0);
 	return a.ino;
 }
 
@@ -178,9 +178,9 @@ Test(listings, attributes)
 	behind = make(INO_ROOT, "behind", S_IFREG | 0600);
 	for (unsigned i = 0; i < NAMES; i++) {
 		xattr_name(name, i);
-		cr_assert_eq(volume_setxattr(v, file, name, "x", 1, 0), 0);
+		cr_assert_eq(volume_setxattr(v, NULL, file, name, "x", 1, 0), 0);
 	}
-	cr_assert_eq(volume_setxattr(v, behind, "user.a", "x", 1, 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, behind, "user.a", "x", 1, 0), 0);
 	in_both(check_xattrs);
 }
 
@@ -209,7 +209,7 @@ static int take_snapshot(void *ctx, const struct snapshot *s)
 	strcpy(t->last, s->name);
 	cr_assert_lt(t->n++, 8, "it does not end");
 	if (t->removes)
-		cr_assert_eq(volume_snapshot_remove(v, s->name), 0);
+		cr_assert_eq(volume_snapshot_remove(v, NULL, s->name), 0);
 	return 0;
 }
 
@@ -231,9 +231,9 @@ Test(listings, snapshots)
 	struct snapshot s;
 
 	greatest_text(name);
-	cr_assert_eq(volume_snapshot(v, name, false, &s), 0);
-	cr_assert_eq(volume_snapshot(v, "a", false, &s), 0);
-	cr_assert_eq(volume_snapshot(v, "b", false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, name, false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "a", false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "b", false, &s), 0);
 	in_both(check_snapshots);
 	/* Each removed as it is shown: none is passed over. */
 	cr_assert_eq(view_snapshots(volume_view(v), take_snapshot, &t), 0);
@@ -262,8 +262,8 @@ static void check_extents(void)
 Test(listings, extents_at_the_greatest_offset)
 {
 	file = make(INO_ROOT, "file", S_IFREG | 0600);
-	cr_assert_eq(volume_write(v, file, 0, 1, "a", false), 0);
-	cr_assert_eq(volume_write(v, file, FILE_SIZE_MAX - 1, 1, "z", false), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 1, "a", false), 0);
+	cr_assert_eq(volume_write(v, NULL, file, FILE_SIZE_MAX - 1, 1, "z", false), 0);
 	make(INO_ROOT, "behind", S_IFREG | 0600);
 	in_both(check_extents);
 }

@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct caller root_user = {0, 0};
+static const struct caller root_user = {0};
 
 static uint64_t rng;
 
@@ -260,20 +260,11 @@ Test(model, killed_at_random, .timeout = 300)
 }
 
 /* What the changes under one tag were, as the callback tells. */
-struct told {
-	uint64_t number, n, made;
-};
-
-static void hear(void *ctx, uint64_t number, uint64_t tag, uint64_t made)
+static struct change_note *note_of(void *ctx, uint64_t tag)
 {
-	struct told *t = ctx;
+	struct change_note *n = ctx;
 
-	/* A number that was told is told again after a takeover only. */
-	if (tag != 7 || number <= t->number)
-		return;
-	t->number = number;
-	t->n++;
-	t->made = made ? made : t->made;
+	return tag == n->tag ? n : NULL;
 }
 
 static void *keep_memory(void)
@@ -406,12 +397,12 @@ Test(model, journal_never_runs_over)
 	pid = fork_quietly();
 	if (pid == 0) {
 		v = open_kept(&f, &keep);
-		if (volume_make_node(v, INO_ROOT, "file", S_IFREG | 0600, 0, NULL, &root_user,
+		if (volume_make_node(v, &root_user, INO_ROOT, "file", S_IFREG | 0600, 0, NULL,
 				     &a) != 0)
 			_exit(1);
 		for (unsigned i = 1; i <= 60000; i++) {
 			want.uid = i;
-			if (volume_setattr(v, a.ino, SET_UID, &want, &a) != 0)
+			if (volume_setattr(v, NULL, a.ino, SET_UID, &want, &a) != 0)
 				_exit(2);
 		}
 		kill(getpid(), SIGKILL);
@@ -426,14 +417,13 @@ Test(model, journal_never_runs_over)
 	fixture_remove(&f);
 }
 
-/* Whoever asks whether a change was made is told, before and after a kill, once for each. */
-Test(model, changes_are_told_by_tag)
+/* Whether a change was made is noted, before and after a kill, once for each. */
+Test(model, changes_are_noted_by_tag)
 {
-	struct told *told = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE,
-				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct change_note *note = mmap(NULL, sizeof(*note), PROT_READ | PROT_WRITE,
+					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	struct volume_keep keep = {
-		.mem = keep_memory(), .lock_fd = -1, .changed = hear, .ctx = told};
-	struct told before;
+		.mem = keep_memory(), .lock_fd = -1, .note_of = note_of, .ctx = note};
 	struct attr a = {0};
 	struct fixture f;
 	struct volume *v;
@@ -441,36 +431,38 @@ Test(model, changes_are_told_by_tag)
 	pid_t pid;
 
 	fixture_make(&f);
+	note->tag = 7;
 	pid = fork_quietly();
 	if (pid == 0) {
 		v = open_kept(&f, &keep);
 		for (uint64_t tag = 6; tag <= 8; tag++) {
+			/* Of all three: what is noted for another is not counted. */
+			const struct caller c = {.tag = tag, .note = note};
 			char name[16];
 
 			snprintf(name, sizeof(name), "file-%u", (unsigned)tag);
-			volume_tag(tag);
-			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) !=
-				    0 ||
-			    volume_setxattr(v, a.ino, "user.x", "y", 1, 0) != 0)
+			if (volume_make_node(v, &c, INO_ROOT, name, S_IFREG, 0, NULL, &a) != 0 ||
+			    volume_setxattr(v, &c, a.ino, "user.x", "y", 1, 0) != 0)
 				_exit(1);
 			/* What fails changes nothing. */
-			if (volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &root_user, &a) !=
+			if (volume_make_node(v, &c, INO_ROOT, name, S_IFREG, 0, NULL, &a) !=
 			    -EEXIST)
 				_exit(2);
 		}
-		/* As if killed between the journal and the callback. */
-		before = *told;
-		*told = (struct told){.number = before.number - 1, .n = 1, .made = before.made};
+		/* As if killed between the journal and the note. */
+		if (note_steps(note) != 2)
+			_exit(3);
+		note->state = ((note->state >> 16) - 1) << 16 | 1;
 		kill(getpid(), SIGKILL);
 	}
 	waitpid(pid, &status, 0);
 	cr_assert(WIFSIGNALED(status), "the child ended by itself: %d", status);
 	keep.take_over = true;
 	v = open_kept(&f, &keep);
-	cr_assert_eq(told->n, 2);
+	cr_assert_eq(note_steps(note), 2);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "file-7", &a), 0);
-	cr_assert_eq(told->made, a.ino);
+	cr_assert_eq(note->made, a.ino);
 	cr_assert_eq(volume_close(v), 0);
 	fixture_remove(&f);
-	munmap(told, sizeof(*told));
+	munmap(note, sizeof(*note));
 }

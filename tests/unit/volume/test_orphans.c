@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct caller me = {0, 0};
+static const struct caller me = {0};
 
 /* In the process that the test forked, which does not answer to Criterion. */
 #define need(rc)                                                                                   \
@@ -31,12 +31,12 @@ static void leave_orphans(struct fixture *f, unsigned n, bool checkpoint)
 	struct head h;
 
 	need(volume_open(&cfg, &v));
-	need(volume_make_node(v, INO_ROOT, "first", S_IFREG | 0600, 0, NULL, &me, &a));
+	need(volume_make_node(v, &me, INO_ROOT, "first", S_IFREG | 0600, 0, NULL, &a));
 	for (unsigned i = 0; i < n; i++) {
-		need(volume_make_unnamed(v, INO_ROOT, S_IFREG | 0600, &me, &a));
-		need(volume_write(v, a.ino, 0, 5, "bytes", false));
+		need(volume_make_unnamed(v, &me, INO_ROOT, S_IFREG | 0600, &a));
+		need(volume_write(v, NULL, a.ino, 0, 5, "bytes", false));
 	}
-	need(volume_make_node(v, INO_ROOT, "last", S_IFREG | 0600, 0, NULL, &me, &a));
+	need(volume_make_node(v, &me, INO_ROOT, "last", S_IFREG | 0600, 0, NULL, &a));
 	need(checkpoint ? volume_checkpoint(v) : volume_add_head(v, &h));
 	_exit(0);
 }
@@ -73,7 +73,7 @@ Test(orphans, many_are_dropped_while_the_volume_is_used)
 	v = fixture_open(&f);
 	/* One of this mount's own is none that was left. */
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "last", &mine), 0);
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "last"), 0);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "last"), 0);
 	cr_assert_eq(inodes_left(v), 3);
 	cr_assert_eq(view_getattr(volume_view(v), mine.ino, &a), 0);
 	volume_forget(v, mine.ino);
@@ -113,7 +113,7 @@ Test(orphans, a_close_ends_though_memory_is_full, .timeout = 60)
 
 	fixture_make(&f);
 	v = fixture_open(&f);
-	cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a), 0);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &a), 0);
 	pthread_mutex_lock(&v->clock_mu);
 	v->stopping = true;
 	pthread_mutex_unlock(&v->clock_mu);
@@ -134,13 +134,13 @@ Test(orphans, one_that_has_a_name_stays, .timeout = 60)
 
 	fixture_make(&f);
 	v = fixture_open(&f);
-	cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a), 0);
-	cr_assert_eq(volume_write(v, a.ino, 0, 5, "bytes", false), 0);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &a), 0);
+	cr_assert_eq(volume_write(v, NULL, a.ino, 0, 5, "bytes", false), 0);
 	item_key_num(&key, 0, ITEM_ORPHAN, a.ino);
 	change_lock(v);
 	cr_assert_eq(change_reserve(v, 1, 0), 0);
 	overlay_put(v->view.map.live, key.b, key.len, "", 0);
-	change_unlock(v);
+	change_unlock(v, NULL);
 	cr_assert_eq(volume_close(v), 0);
 	cr_assert_eq(fixture_check(&f), -ERR_DAMAGED);
 
@@ -171,7 +171,7 @@ Test(orphans, those_in_a_damaged_leaf_stay)
 	left = inodes_left(v);
 	cr_assert_gt(left, 3);
 	cr_assert_lt(left, 1000);
-	cr_assert_eq(volume_make_node(v, INO_ROOT, "new", S_IFREG | 0600, 0, NULL, &me, &a), 0);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "new", S_IFREG | 0600, 0, NULL, &a), 0);
 	cr_assert_eq(volume_close(v), 0);
 	v = fixture_open(&f);
 	cr_assert_eq(inodes_left(v), left + 1);

@@ -26,7 +26,7 @@
 
 static struct fixture f;
 static struct volume *v;
-static const struct caller user = {1000, 100};
+static const struct caller user = {.uid = 1000, .gid = 100};
 static uint64_t file;
 
 /* What another thread does, once each time that a read or a head lets it. */
@@ -101,7 +101,7 @@ static uint64_t make(const char *name, uint32_t mode)
 {
 	struct attr a;
 
-	cr_assert_eq(volume_make_node(v, INO_ROOT, name, mode, 0, NULL, &user, &a), 0);
+	cr_assert_eq(volume_make_node(v, &user, INO_ROOT, name, mode, 0, NULL, &a), 0);
 	return a.ino;
 }
 
@@ -118,7 +118,7 @@ static void put(uint64_t ino, uint64_t off, size_t len, int with)
 	uint8_t data[PIECE_LEN];
 
 	memset(data, with, sizeof(data));
-	cr_assert_eq(volume_write(v, ino, off, len, data, 0), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, off, len, data, 0), 0);
 }
 
 static void expect(uint64_t ino, uint64_t off, size_t len, int with)
@@ -209,7 +209,7 @@ Test(restart, what_reaches_beyond_a_cut_is_counted_once)
 	cr_assert_eq(get(file).bytes, (uint64_t)N_PIECES * PIECE_LEN);
 	cool();
 	for (unsigned i = 0; i < N_PIECES; i++)
-		cr_assert_eq(volume_allocate(v, file, 3, i * STEP + 1000, 1000), 0);
+		cr_assert_eq(volume_allocate(v, NULL, file, 3, i * STEP + 1000, 1000), 0);
 	cr_assert_eq(get(file).bytes, (uint64_t)N_PIECES * (PIECE_LEN - 1000));
 }
 
@@ -220,7 +220,7 @@ static void write_a_piece_again(void)
 
 static void punch_a_piece(void)
 {
-	cr_assert_eq(volume_allocate(v, file, 3, 5 * STEP, PIECE_LEN), 0);
+	cr_assert_eq(volume_allocate(v, NULL, file, 3, 5 * STEP, PIECE_LEN), 0);
 }
 
 /* The cut has counted the pieces that change while it waits for the next leaf. */
@@ -231,14 +231,14 @@ Test(restart, a_long_cut_counts_again_what_changed)
 	write_pieces();
 	meanwhile = write_a_piece_again;
 	times = 3;
-	cr_assert_eq(volume_allocate(v, file, 3, 6 * STEP + 50, 1000 * STEP), 0);
+	cr_assert_eq(volume_allocate(v, NULL, file, 3, 6 * STEP + 50, 1000 * STEP), 0);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(get(file).bytes, (uint64_t)(N_PIECES - 1000) * PIECE_LEN);
 	expect(file, 6 * STEP, 50, 17);
 	cool();
 	meanwhile = punch_a_piece;
 	times = 2;
-	cr_assert_eq(volume_setattr(v, file, SET_SIZE, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_SIZE, &want, &a), 0);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(get(file).bytes, 4 * PIECE_LEN + 100);
 	expect(file, 4 * STEP, 100, 17);
@@ -249,7 +249,7 @@ Test(restart, a_long_cut_goes_on_where_nothing_changed)
 {
 	write_pieces();
 	reads = 0;
-	cr_assert_eq(volume_allocate(v, file, 3, 0, N_PIECES * STEP), 0);
+	cr_assert_eq(volume_allocate(v, NULL, file, 3, 0, N_PIECES * STEP), 0);
 	cr_assert_gt(reads, 5);
 	cr_assert_lt(reads, 40);
 	cr_assert_eq(get(file).bytes, 0);
@@ -320,7 +320,7 @@ static void write_at_2_mib(void)
 Test(restart, fallocate_keeps_what_is_written_behind_it)
 {
 	next_change_waits(write_at_2_mib);
-	cr_assert_eq(volume_allocate(v, file, 0, 0, 1 << 20), 0);
+	cr_assert_eq(volume_allocate(v, NULL, file, 0, 0, 1 << 20), 0);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(get(file).size, (2 << 20) + 4096);
 	expect(file, 2 << 20, 4096, 5);
@@ -330,7 +330,7 @@ static void cut_to_1000(void)
 {
 	struct attr a, want = {.size = 1000};
 
-	cr_assert_eq(volume_setattr(v, file, SET_SIZE, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_SIZE, &want, &a), 0);
 }
 
 Test(restart, a_copy_takes_no_more_than_its_source_has)
@@ -339,7 +339,7 @@ Test(restart, a_copy_takes_no_more_than_its_source_has)
 
 	put(file, 0, PIECE_LEN, 6);
 	next_change_waits(cut_to_1000);
-	cr_assert_eq(volume_copy_range(v, file, 0, to, 0, PIECE_LEN, &n), 0);
+	cr_assert_eq(volume_copy_range(v, NULL, file, 0, to, 0, PIECE_LEN, &n), 0);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(n, 1000);
 	cr_assert_eq(get(to).size, 1000);
@@ -355,17 +355,17 @@ Test(restart, a_copy_of_whole_pages)
 	put(to, 0, PIECE_LEN, 7);
 	put(to, PIECE_LEN, PIECE_LEN, 7);
 	put(to, 2 * PIECE_LEN, 4096 + 100, 7);
-	cr_assert_eq(volume_copy_pages(v, file, 0, to, 4096, 2 * 4096 + 9, 4096, &n), 0);
+	cr_assert_eq(volume_copy_pages(v, NULL, file, 0, to, 4096, 2 * 4096 + 9, 4096, &n), 0);
 	cr_assert_eq(n, 2 * 4096);
 	expect(to, 0, 4096, 7);
 	expect(to, 4096, 2 * 4096, 6);
 	expect(to, 3 * 4096, PIECE_LEN, 7);
-	cr_assert_eq(volume_copy_pages(v, file, 0, to, 4096, 4095, 4096, &n), -EXDEV);
-	cr_assert_eq(volume_copy_pages(v, file, 0, to, 4097, 2 * 4096, 4096, &n), -EXDEV);
-	cr_assert_eq(volume_copy_pages(v, file, 0, to, 5 * 4096 + 1, 4096, 4096, &n), -EXDEV);
-	cr_assert_eq(volume_copy_pages(v, file, 0, to, 5 * 4096, 100, 4096, &n), 0);
+	cr_assert_eq(volume_copy_pages(v, NULL, file, 0, to, 4096, 4095, 4096, &n), -EXDEV);
+	cr_assert_eq(volume_copy_pages(v, NULL, file, 0, to, 4097, 2 * 4096, 4096, &n), -EXDEV);
+	cr_assert_eq(volume_copy_pages(v, NULL, file, 0, to, 5 * 4096 + 1, 4096, 4096, &n), -EXDEV);
+	cr_assert_eq(volume_copy_pages(v, NULL, file, 0, to, 5 * 4096, 100, 4096, &n), 0);
 	cr_assert_eq(n, 100);
-	cr_assert_eq(volume_copy_pages(v, file, 0, to, 6 * 4096 + 5, 7, 4096, &n), 0);
+	cr_assert_eq(volume_copy_pages(v, NULL, file, 0, to, 6 * 4096 + 5, 7, 4096, &n), 0);
 	cr_assert_eq(n, 7);
 	cr_assert_eq(get(to).size, 6 * 4096 + 12);
 	expect(to, 5 * 4096, 100, 6);
@@ -377,7 +377,7 @@ Test(restart, a_copy_of_a_file_behind_itself_ends)
 	uint64_t n;
 
 	put(file, 0, PIECE_LEN, 6);
-	cr_assert_eq(volume_copy_range(v, file, 0, file, PIECE_LEN, UINT64_MAX, &n), 0);
+	cr_assert_eq(volume_copy_range(v, NULL, file, 0, file, PIECE_LEN, UINT64_MAX, &n), 0);
 	cr_assert_eq(n, PIECE_LEN);
 	cr_assert_eq(get(file).size, 2 * PIECE_LEN);
 	expect(file, PIECE_LEN, PIECE_LEN, 6);
@@ -387,7 +387,7 @@ static void take_the_name(void)
 {
 	struct snapshot s;
 
-	cr_assert_eq(volume_snapshot(v, "name", true, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "name", true, &s), 0);
 }
 
 Test(restart, a_snapshot_keeps_its_name_and_its_hold)
@@ -395,7 +395,7 @@ Test(restart, a_snapshot_keeps_its_name_and_its_hold)
 	struct snapshot s;
 
 	next_change_waits(take_the_name);
-	cr_assert_eq(volume_snapshot(v, "name", false, &s), -EEXIST);
+	cr_assert_eq(volume_snapshot(v, NULL, "name", false, &s), -EEXIST);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(view_snapshot(volume_view(v), "name", &s), 0);
 	cr_assert(s.hold);
@@ -405,25 +405,25 @@ static void hold_the_name(void)
 {
 	struct snapshot s;
 
-	cr_assert_eq(volume_snapshot_remove(v, "name"), 0);
-	cr_assert_eq(volume_snapshot(v, "name", true, &s), 0);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "name"), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "name", true, &s), 0);
 }
 
 Test(restart, a_snapshot_that_is_held_by_now_is_not_removed)
 {
 	struct snapshot s;
 
-	cr_assert_eq(volume_snapshot(v, "name", false, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "name", false, &s), 0);
 	next_change_waits(hold_the_name);
-	cr_assert_eq(volume_snapshot_remove(v, "name"), -EPERM);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "name"), -EPERM);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(view_snapshot(volume_view(v), "name", &s), 0);
 }
 
 static void remove_the_name(void)
 {
-	cr_assert_eq(volume_snapshot_release(v, "name"), 0);
-	cr_assert_eq(volume_snapshot_remove(v, "name"), 0);
+	cr_assert_eq(volume_snapshot_release(v, NULL, "name"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "name"), 0);
 }
 
 Test(restart, a_snapshot_that_is_gone_does_not_come_back)
@@ -432,7 +432,7 @@ Test(restart, a_snapshot_that_is_gone_does_not_come_back)
 
 	take_the_name();
 	next_change_waits(remove_the_name);
-	cr_assert_eq(volume_snapshot_release(v, "name"), -ENOENT);
+	cr_assert_eq(volume_snapshot_release(v, NULL, "name"), -ENOENT);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(view_snapshot(volume_view(v), "name", &s), -ENOENT);
 }
@@ -441,7 +441,7 @@ static void change_the_mode(void)
 {
 	struct attr a, want = {.mode = 02711};
 
-	cr_assert_eq(volume_setattr(v, file, SET_MODE, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_MODE, &want, &a), 0);
 }
 
 /* What is to be cleared is told, or what is to be set: the rest is as it is by then. */
@@ -450,14 +450,14 @@ Test(restart, bits_of_a_mode_are_changed_without_the_rest)
 	struct attr a, want = {.mode = 0640};
 
 	want.mode = 06755;
-	cr_assert_eq(volume_setattr(v, file, SET_MODE, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_MODE, &want, &a), 0);
 	next_change_waits(change_the_mode);
-	cr_assert_eq(volume_setattr(v, file, SET_KILL_PRIV | SET_KILL_SGID, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_KILL_PRIV | SET_KILL_SGID, &want, &a), 0);
 	cr_assert_eq(times, 0);
 	cr_assert_eq(a.mode, S_IFREG | 0711);
 	next_change_waits(change_the_mode);
 	want.mode = 0640;
-	cr_assert_eq(volume_setattr(v, file, SET_PERMISSIONS, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_PERMISSIONS, &want, &a), 0);
 	cr_assert_eq(a.mode, S_IFREG | 02640);
 }
 

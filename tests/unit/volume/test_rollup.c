@@ -31,7 +31,7 @@
 
 #define LAST_PIECE (800u << 10) /* it is shorter, all others are longer */
 
-static const struct caller me = {0, 0};
+static const struct caller me = {0};
 
 /* What becomes of a roll-up's pieces. */
 static enum { KEEP, END_AT_SECOND, REFUSE_SECOND, END_AFTER_FOREIGN } mode;
@@ -128,7 +128,7 @@ static void put_names(struct volume *v, uint64_t ino, unsigned from, unsigned n)
 		char name[32];
 
 		snprintf(name, sizeof(name), "user.%u", i);
-		need(volume_setxattr(v, ino, name, noise + i * 37 % 60000, 1000, 0));
+		need(volume_setxattr(v, NULL, ino, name, noise + i * 37 % 60000, 1000, 0));
 	}
 }
 
@@ -146,13 +146,13 @@ static void work(struct fixture *f)
 	int rc;
 
 	need(volume_open(&cfg, &v));
-	need(volume_make_node(v, INO_ROOT, "first", S_IFREG | 0600, 0, NULL, &me, &a));
-	need(volume_make_node(v, INO_ROOT, "second", S_IFREG | 0600, 0, NULL, &me, &b));
+	need(volume_make_node(v, &me, INO_ROOT, "first", S_IFREG | 0600, 0, NULL, &a));
+	need(volume_make_node(v, &me, INO_ROOT, "second", S_IFREG | 0600, 0, NULL, &b));
 	memset(data, 'A', sizeof(data));
-	need(volume_write(v, b.ino, 0, sizeof(data), data, false));
+	need(volume_write(v, NULL, b.ino, 0, sizeof(data), data, false));
 	need(volume_add_head(v, &h));
 	memset(data, 'B', sizeof(data));
-	need(volume_write(v, b.ino, 0, sizeof(data), data, false));
+	need(volume_write(v, NULL, b.ino, 0, sizeof(data), data, false));
 	/* The clock may make a head in between: then it takes another round. */
 	for (unsigned round = 0; round < 50; round++) {
 		for (unsigned i = 0; i < NAMES; i += 20) {
@@ -166,7 +166,7 @@ static void work(struct fixture *f)
 			_exit(0);
 		}
 		memset(data, 'B', sizeof(data));
-		need(volume_write(v, b.ino, 0, sizeof(data), data, false));
+		need(volume_write(v, NULL, b.ino, 0, sizeof(data), data, false));
 	}
 	_exit(9);
 }
@@ -235,7 +235,7 @@ static struct attr put_synced(struct volume *v, unsigned n, unsigned each)
 	struct attr a;
 
 	if (view_lookup(volume_view(v), INO_ROOT, "f", &a) < 0)
-		cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a),
+		cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &a),
 			     0);
 	for (unsigned i = 0; i < n; i += each) {
 		put_names(v, a.ino, i, each);
@@ -277,7 +277,7 @@ Test(rollup, heads_that_fail_append_nothing_anew)
 	volume_get_status(v, &st);
 	cr_assert_not_null(strstr(st.reason, "no head can be made"), "'%s'", st.reason);
 	/* What comes after the roll-up is listed behind it. */
-	cr_assert_eq(volume_setxattr(v, a.ino, "user.5", "new", 3, 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, a.ino, "user.5", "new", 3, 0), 0);
 	no_head = false;
 	cr_assert_eq(volume_add_head(v, &h), 0);
 	volume_get_status(v, &st);
@@ -340,7 +340,7 @@ Test(rollup, checkpoints_that_fail_keep_nothing_back)
 	for (int i = 0; i < 3; i++)
 		cr_assert_eq(volume_checkpoint(v), -EIO);
 	cr_assert_eq(nodes, n, "a tree that was merged is written again");
-	cr_assert_eq(volume_setxattr(v, a.ino, "user.more", "1", 1, 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, a.ino, "user.more", "1", 1, 0), 0);
 	cr_assert_eq(volume_add_head(v, &h), 0);
 	volume_get_status(v, &st);
 	cr_assert_not_null(strstr(st.reason, "no checkpoint can be taken: refused"), "'%s'",
@@ -353,7 +353,7 @@ Test(rollup, checkpoints_that_fail_keep_nothing_back)
 	/* The last head is made all the same. */
 	no_checkpoint = true;
 	log_newest_head(volume_log(v), &h);
-	cr_assert_eq(volume_setxattr(v, a.ino, "user.last", "1", 1, 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, a.ino, "user.last", "1", 1, 0), 0);
 	cr_assert_eq(volume_close(v), 0);
 	cr_assert_eq(source_open_folder(f.dir, &src), 0);
 	cr_assert_eq(src->ops->head_at(src, INT64_MAX, &last), 0);
@@ -375,12 +375,12 @@ Test(rollup, blocks_without_a_head_are_few_enough_for_an_embassy, .timeout = 300
 
 	fixture_make(&f);
 	v = fixture_open(&f);
-	cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &me, &a), 0);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &a), 0);
 	begin = log_blocks_below_end(volume_log(v));
 	no_head = true;
 	/* One byte again and again: hardly any delta, hardly any log, and a block each time. */
 	while (rc == 0 && n < 1u << 20) {
-		rc = volume_write(v, a.ino, 0, 1, "x", false);
+		rc = volume_write(v, NULL, a.ino, 0, 1, "x", false);
 		n += rc == 0;
 	}
 	cr_assert_eq(rc, -ENOSPC, "%u blocks were taken", n);
@@ -388,7 +388,7 @@ Test(rollup, blocks_without_a_head_are_few_enough_for_an_embassy, .timeout = 300
 	cr_assert_lt(log_blocks_below_end(volume_log(v)) - begin, (1u << 20) - (1u << 12));
 	no_head = false;
 	while (rc == -ENOSPC) /* the clock makes one, or this does, a second after the newest try */
-		rc = volume_write(v, a.ino, 0, 1, "x", false);
+		rc = volume_write(v, NULL, a.ino, 0, 1, "x", false);
 	cr_assert_eq(rc, 0);
 	cr_assert_eq(volume_close(v), 0);
 	fixture_remove(&f);

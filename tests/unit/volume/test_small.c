@@ -13,7 +13,7 @@
 
 #define LEN (3 * (size_t)EXTENT_MAX)
 
-static const struct caller me = {0, 0};
+static const struct caller me = {0};
 static struct fixture f;
 static struct volume *v;
 static uint64_t ino;
@@ -36,7 +36,7 @@ static void set_up(void)
 
 	fixture_make(&f);
 	v = fixture_open(&f);
-	cr_assert_eq(volume_make_node(v, INO_ROOT, "f", S_IFREG | 0644, 0, NULL, &me, &a), 0);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "f", S_IFREG | 0644, 0, NULL, &a), 0);
 	ino = a.ino;
 }
 
@@ -61,15 +61,16 @@ static void write_some(size_t at, size_t len)
 {
 	memset(want + at, (int)(1 + roll(255)), len);
 	memset(there + at, true, len);
-	cr_assert_eq(volume_write(v, ino, at, len, want + at, 0), 0);
+	cr_assert_eq(volume_write(v, NULL, ino, at, len, want + at, 0), 0);
 }
 
 static void punch_some(size_t at, size_t len)
 {
 	memset(want + at, 0, len);
 	memset(there + at, false, len);
-	cr_assert_eq(volume_allocate(v, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len),
-		     0);
+	cr_assert_eq(
+		volume_allocate(v, NULL, ino, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, len),
+		0);
 }
 
 static void expect_at(size_t at)
@@ -128,7 +129,7 @@ Test(small, few_are_passed)
 
 		cr_assert_eq(view_read(volume_view(v), ino, at, 1, got, &n), 0);
 		cr_assert_eq(got[0], want[at]);
-		cr_assert_eq(volume_write(v, ino, at, 1, want + at, 0), 0);
+		cr_assert_eq(volume_write(v, NULL, ino, at, 1, want + at, 0), 0);
 	}
 	cr_assert_lt(steps, 200 * 1000);
 }

@@ -23,7 +23,7 @@
 static struct fixture f;
 static struct volume *v;
 static atomic_uint writers_left, failures;
-static const struct caller user = {1000, 100};
+static const struct caller user = {.uid = 1000, .gid = 100};
 
 static void expect(bool ok, const char *what, int rc)
 {
@@ -43,9 +43,9 @@ static void write_and_check(uint64_t dir, unsigned round, unsigned i)
 
 	snprintf(name, sizeof(name), "%u-%u", round, i);
 	memset(data, (int)(round + i), sizeof(data));
-	rc = volume_make_node(v, dir, name, S_IFREG | 0600, 0, NULL, &user, &a);
+	rc = volume_make_node(v, &user, dir, name, S_IFREG | 0600, 0, NULL, &a);
 	expect(rc == 0, "make", rc);
-	rc = volume_write(v, a.ino, 1000 * i, sizeof(data), data, false);
+	rc = volume_write(v, NULL, a.ino, 1000 * i, sizeof(data), data, false);
 	expect(rc == 0, "write", rc);
 	if (i % 3 == 0)
 		rc = volume_sync(v);
@@ -55,7 +55,7 @@ static void write_and_check(uint64_t dir, unsigned round, unsigned i)
 	rc = view_read(volume_view(v), a.ino, 1000 * i, sizeof(got), got, &len);
 	expect(rc == 0 && len == sizeof(got) && memcmp(got, data, len) == 0, "read", rc);
 	if (i % 2 == 0) {
-		rc = volume_unlink(v, dir, name);
+		rc = volume_unlink(v, NULL, dir, name);
 		expect(rc == 0, "unlink", rc);
 		volume_forget(v, a.ino);
 	}
@@ -68,7 +68,7 @@ static void *writer(void *arg)
 	int rc;
 
 	snprintf(name, sizeof(name), "dir-%u", (unsigned)(uintptr_t)arg);
-	rc = volume_make_node(v, INO_ROOT, name, S_IFDIR | 0755, 0, NULL, &user, &dir);
+	rc = volume_make_node(v, &user, INO_ROOT, name, S_IFDIR | 0755, 0, NULL, &dir);
 	expect(rc == 0, "mkdir", rc);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		for (unsigned i = 0; i < FILES_PER_ROUND; i++)

@@ -20,7 +20,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-static const struct caller user = {1000, 100};
+static const struct caller user = {.uid = 1000, .gid = 100};
 
 static struct fixture f;
 static struct volume *v;
@@ -46,7 +46,7 @@ static void reopen(void)
 static uint64_t make(uint64_t parent, const char *name, uint32_t mode)
 {
 	struct attr a;
-	int rc = volume_make_node(v, parent, name, mode, 0, S_ISLNK(mode) ? "target" : NULL, &user,
+	int rc = volume_make_node(v, &user, parent, name, mode, 0, S_ISLNK(mode) ? "target" : NULL,
 				  &a);
 
 	cr_assert_eq(rc, 0, "%s: %s", name, err_detail(rc));
@@ -77,15 +77,15 @@ Test(volume, nodes_and_links)
 	cr_assert_eq(view_readlink(volume_view(v), sym, target), 0);
 	cr_assert_str_eq(target, "target");
 	cr_assert_eq(view_readlink(volume_view(v), file, target), -EINVAL);
-	cr_assert_eq(volume_make_node(v, dir, "file", S_IFREG, 0, NULL, &user, &a), -EEXIST);
-	cr_assert_eq(volume_make_node(v, file, "x", S_IFREG, 0, NULL, &user, &a), -ENOTDIR);
-	cr_assert_eq(volume_link(v, file, INO_ROOT, "second", &a), 0);
+	cr_assert_eq(volume_make_node(v, &user, dir, "file", S_IFREG, 0, NULL, &a), -EEXIST);
+	cr_assert_eq(volume_make_node(v, &user, file, "x", S_IFREG, 0, NULL, &a), -ENOTDIR);
+	cr_assert_eq(volume_link(v, NULL, file, INO_ROOT, "second", &a), 0);
 	cr_assert_eq(a.nlink, 2);
-	cr_assert_eq(volume_link(v, dir, INO_ROOT, "d2", &a), -EPERM);
-	cr_assert_eq(volume_rmdir(v, INO_ROOT, "dir"), -ENOTEMPTY);
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "dir"), -EISDIR);
-	cr_assert_eq(volume_rmdir(v, INO_ROOT, "second"), -ENOTDIR);
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "nothing"), -ENOENT);
+	cr_assert_eq(volume_link(v, NULL, dir, INO_ROOT, "d2", &a), -EPERM);
+	cr_assert_eq(volume_rmdir(v, NULL, INO_ROOT, "dir"), -ENOTEMPTY);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "dir"), -EISDIR);
+	cr_assert_eq(volume_rmdir(v, NULL, INO_ROOT, "second"), -ENOTDIR);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "nothing"), -ENOENT);
 	reopen();
 	cr_assert_eq(view_lookup(volume_view(v), dir, "..", &a), 0);
 	cr_assert_eq(a.ino, INO_ROOT);
@@ -104,7 +104,7 @@ Test(volume, names_up_to_255_bytes)
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), 0);
 	name[255] = 'n';
 	name[256] = '\0';
-	cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFREG, 0, NULL, &user, &a),
+	cr_assert_eq(volume_make_node(v, &user, INO_ROOT, name, S_IFREG, 0, NULL, &a),
 		     -ENAMETOOLONG);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, name, &a), -ENAMETOOLONG);
 	make(INO_ROOT, "\x01\xff\n*", S_IFREG | 0600);
@@ -118,26 +118,26 @@ Test(volume, rename_rules)
 		 sub = make(a_dir, "sub", S_IFDIR | 0755);
 	struct attr a;
 
-	cr_assert_eq(volume_rename(v, a_dir, "none", b_dir, "x", 0, &user), -ENOENT);
-	cr_assert_eq(volume_rename(v, INO_ROOT, "b", INO_ROOT, "a", 0, &user), -ENOTEMPTY);
-	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", 0, &user), -EISDIR);
-	cr_assert_eq(volume_rename(v, a_dir, "sub", a_dir, "file", 0, &user), -ENOTDIR);
-	cr_assert_eq(volume_rename(v, a_dir, "file", a_dir, "sub", RENAME_NOREPLACE, &user),
+	cr_assert_eq(volume_rename(v, &user, a_dir, "none", b_dir, "x", 0), -ENOENT);
+	cr_assert_eq(volume_rename(v, &user, INO_ROOT, "b", INO_ROOT, "a", 0), -ENOTEMPTY);
+	cr_assert_eq(volume_rename(v, &user, a_dir, "file", a_dir, "sub", 0), -EISDIR);
+	cr_assert_eq(volume_rename(v, &user, a_dir, "sub", a_dir, "file", 0), -ENOTDIR);
+	cr_assert_eq(volume_rename(v, &user, a_dir, "file", a_dir, "sub", RENAME_NOREPLACE),
 		     -EEXIST);
-	cr_assert_eq(volume_rename(v, a_dir, "sub", b_dir, "moved", 0, &user), 0);
+	cr_assert_eq(volume_rename(v, &user, a_dir, "sub", b_dir, "moved", 0), 0);
 	cr_assert_eq(get(a_dir).nlink, 2);
 	cr_assert_eq(get(b_dir).nlink, 3);
 	cr_assert_eq(get(sub).parent, b_dir);
-	cr_assert_eq(volume_rename(v, a_dir, "file", b_dir, "moved", RENAME_EXCHANGE, &user), 0);
+	cr_assert_eq(volume_rename(v, &user, a_dir, "file", b_dir, "moved", RENAME_EXCHANGE), 0);
 	cr_assert_eq(view_lookup(volume_view(v), b_dir, "moved", &a), 0);
 	cr_assert_eq(a.ino, file);
 	cr_assert_eq(get(a_dir).nlink, 3);
 	cr_assert_eq(get(b_dir).nlink, 2);
 	cr_assert_eq(get(sub).parent, a_dir);
-	cr_assert_eq(volume_rename(v, b_dir, "moved", b_dir, "again", RENAME_WHITEOUT, &user), 0);
+	cr_assert_eq(volume_rename(v, &user, b_dir, "moved", b_dir, "again", RENAME_WHITEOUT), 0);
 	cr_assert_eq(view_lookup(volume_view(v), b_dir, "moved", &a), 0);
 	cr_assert(S_ISCHR(a.mode) && a.rdev == 0);
-	cr_assert_eq(volume_rename(v, b_dir, "again", b_dir, "x", 0x80, &user), -EINVAL);
+	cr_assert_eq(volume_rename(v, &user, b_dir, "again", b_dir, "x", 0x80), -EINVAL);
 }
 
 Test(volume, orphans)
@@ -148,8 +148,8 @@ Test(volume, orphans)
 	char data[10];
 	size_t len;
 
-	cr_assert_eq(volume_write(v, file, 0, 5, "hello", false), 0);
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "file"), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 5, "hello", false), 0);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "file"), 0);
 	cr_assert_eq(get(file).nlink, 0);
 	cr_assert_eq(view_read(volume_view(v), file, 0, 10, data, &len), 0);
 	cr_assert_eq(len, 5);
@@ -157,16 +157,16 @@ Test(volume, orphans)
 	cr_assert_eq(view_getattr(volume_view(v), file, &a), -ENOENT);
 
 	file = make(INO_ROOT, "left", S_IFREG | 0600);
-	cr_assert_eq(volume_write(v, file, 0, 5, "hello", false), 0);
-	cr_assert_eq(volume_unlink(v, INO_ROOT, "left"), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 5, "hello", false), 0);
+	cr_assert_eq(volume_unlink(v, NULL, INO_ROOT, "left"), 0);
 	reopen();
 	cr_assert_eq(view_getattr(volume_view(v), file, &a), -ENOENT);
 	view_usage(volume_view(v), &usage);
 	cr_assert_eq(usage.inodes, 1);
 	cr_assert_eq(usage.bytes, 0);
 
-	cr_assert_eq(volume_make_unnamed(v, INO_ROOT, S_IFREG | 0600, &user, &a), 0);
-	cr_assert_eq(volume_link(v, a.ino, INO_ROOT, "named", &a), 0);
+	cr_assert_eq(volume_make_unnamed(v, &user, INO_ROOT, S_IFREG | 0600, &a), 0);
+	cr_assert_eq(volume_link(v, NULL, a.ino, INO_ROOT, "named", &a), 0);
 	volume_forget(v, a.ino);
 	cr_assert_eq(get(a.ino).nlink, 1);
 }
@@ -178,9 +178,9 @@ Test(volume, sparse_and_huge)
 	char data[4];
 	size_t len;
 
-	cr_assert_eq(volume_setattr(v, file, SET_SIZE, &want, &a), 0);
-	cr_assert_eq(volume_write(v, file, FILE_SIZE_MAX - 3, 3, "end", false), 0);
-	cr_assert_eq(volume_write(v, file, FILE_SIZE_MAX - 3, 4, "end!", false), -EFBIG);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_SIZE, &want, &a), 0);
+	cr_assert_eq(volume_write(v, NULL, file, FILE_SIZE_MAX - 3, 3, "end", false), 0);
+	cr_assert_eq(volume_write(v, NULL, file, FILE_SIZE_MAX - 3, 4, "end!", false), -EFBIG);
 	cr_assert_eq(view_read(volume_view(v), file, FILE_SIZE_MAX - 4, 4, data, &len), 0);
 	cr_assert_eq(len, 4);
 	cr_assert_eq(memcmp(data, "\0end", 4), 0);
@@ -197,7 +197,8 @@ static bool read_counts(uint64_t file, time_t atime, time_t mtime, time_t ctime,
 {
 	struct attr a, want = {.atime.tv_sec = atime, .mtime.tv_sec = mtime, .ctime.tv_sec = ctime};
 
-	cr_assert_eq(volume_setattr(v, file, SET_ATIME | SET_MTIME | SET_CTIME, &want, &a), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_ATIME | SET_MTIME | SET_CTIME, &want, &a),
+		     0);
 	volume_accessed(v, file, strict);
 	a = get(file);
 	cr_assert_eq(a.mtime.tv_sec, mtime);
@@ -224,13 +225,15 @@ Test(volume, allocation_is_refused_where_it_can_not_fit)
 {
 	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
 
-	cr_assert_eq(volume_allocate(v, file, 0, 0, FILE_SIZE_MAX), -ENOSPC);
-	cr_assert_eq(volume_allocate(v, file, FALLOC_FL_KEEP_SIZE, 0, FILE_SIZE_MAX), -ENOSPC);
+	cr_assert_eq(volume_allocate(v, NULL, file, 0, 0, FILE_SIZE_MAX), -ENOSPC);
+	cr_assert_eq(volume_allocate(v, NULL, file, FALLOC_FL_KEEP_SIZE, 0, FILE_SIZE_MAX),
+		     -ENOSPC);
 	cr_assert_eq(get(file).size, 0);
-	cr_assert_eq(volume_allocate(v, file, FALLOC_FL_ZERO_RANGE, 0, FILE_SIZE_MAX), -ENOSPC);
-	cr_assert_eq(volume_allocate(v, file, 0, FILE_SIZE_MAX - 4096, 4096), 0);
+	cr_assert_eq(volume_allocate(v, NULL, file, FALLOC_FL_ZERO_RANGE, 0, FILE_SIZE_MAX),
+		     -ENOSPC);
+	cr_assert_eq(volume_allocate(v, NULL, file, 0, FILE_SIZE_MAX - 4096, 4096), 0);
 	cr_assert_eq(get(file).size, FILE_SIZE_MAX);
-	cr_assert_eq(volume_allocate(v, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+	cr_assert_eq(volume_allocate(v, NULL, file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
 				     FILE_SIZE_MAX),
 		     0);
 }
@@ -242,12 +245,12 @@ Test(volume, extended_attributes)
 	size_t len;
 
 	memset(big, 'x', sizeof(big));
-	cr_assert_eq(volume_setxattr(v, file, "user.a", "one", 3, 0), 0);
-	cr_assert_eq(volume_setxattr(v, file, "user.a", "two", 3, XATTR_CREATE), -EEXIST);
-	cr_assert_eq(volume_setxattr(v, file, "user.b", "two", 3, XATTR_REPLACE), -ENODATA);
-	cr_assert_eq(volume_setxattr(v, file, "user.big", big, sizeof(big), 0), 0);
-	cr_assert_eq(volume_setxattr(v, file, "user.big", big, sizeof(big) + 1, 0), -E2BIG);
-	cr_assert_eq(volume_setxattr(v, file, "user.empty", "", 0, 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.a", "one", 3, 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.a", "two", 3, XATTR_CREATE), -EEXIST);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.b", "two", 3, XATTR_REPLACE), -ENODATA);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.big", big, sizeof(big), 0), 0);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.big", big, sizeof(big) + 1, 0), -E2BIG);
+	cr_assert_eq(volume_setxattr(v, NULL, file, "user.empty", "", 0, 0), 0);
 	reopen();
 	cr_assert_eq(view_getxattr(volume_view(v), file, "user.big", got, sizeof(got), &len), 0);
 	cr_assert_eq(len, sizeof(big));
@@ -260,8 +263,8 @@ Test(volume, extended_attributes)
 	cr_assert_eq(view_listxattr(volume_view(v), file, got, sizeof(got), &len), 0);
 	cr_assert_eq(len, sizeof("user.a") + sizeof("user.big") + sizeof("user.empty"));
 	cr_assert_eq(view_listxattr(volume_view(v), file, got, 8, &len), -ERANGE);
-	cr_assert_eq(volume_removexattr(v, file, "user.a"), 0);
-	cr_assert_eq(volume_removexattr(v, file, "user.a"), -ENODATA);
+	cr_assert_eq(volume_removexattr(v, NULL, file, "user.a"), 0);
+	cr_assert_eq(volume_removexattr(v, NULL, file, "user.a"), -ENODATA);
 	cr_assert_eq(view_getxattr(volume_view(v), file, "user.a", got, 2, &len), -ENODATA);
 }
 
@@ -298,7 +301,7 @@ Test(volume, large_folder_listed_while_it_changes)
 		snprintf(name, sizeof(name), "other-%u", calls);
 		if (calls % 2)
 			cr_assert_eq(
-				volume_unlink(v, dir,
+				volume_unlink(v, NULL, dir,
 					      (snprintf(name, sizeof(name), "other-%u", calls - 1),
 					       name)),
 				0);
@@ -327,13 +330,13 @@ Test(volume, snapshots_and_times)
 	struct attr a;
 	int n = 0;
 
-	cr_assert_eq(volume_write(v, file, 0, 3, "old", false), 0);
-	cr_assert_eq(volume_snapshot(v, "first", true, &s), 0);
-	cr_assert_eq(volume_snapshot(v, "first", false, &got), -EEXIST);
-	cr_assert_eq(volume_snapshot(v, "a/b", false, &got), -EINVAL);
-	cr_assert_eq(volume_snapshot(v, "", false, &got), -EINVAL);
-	cr_assert_eq(volume_snapshot(v, "second", false, &got), 0);
-	cr_assert_eq(volume_write(v, file, 0, 6, "newnew", false), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 3, "old", false), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "first", true, &s), 0);
+	cr_assert_eq(volume_snapshot(v, NULL, "first", false, &got), -EEXIST);
+	cr_assert_eq(volume_snapshot(v, NULL, "a/b", false, &got), -EINVAL);
+	cr_assert_eq(volume_snapshot(v, NULL, "", false, &got), -EINVAL);
+	cr_assert_eq(volume_snapshot(v, NULL, "second", false, &got), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 6, "newnew", false), 0);
 	reopen();
 	cr_assert_eq(view_snapshots(volume_view(v), count_snapshot, &n), 0);
 	cr_assert_eq(n, 2);
@@ -356,16 +359,16 @@ Test(volume, snapshots_and_times)
 	cr_assert_eq(when_parse("snapshot:none", 0, &when), 0);
 	cr_assert_eq(view_resolve(volume_view_config(v), &when, &head), -ERR_NO_STATE);
 
-	cr_assert_eq(volume_snapshot_remove(v, "first"), -EPERM);
-	cr_assert_eq(volume_snapshot_release(v, "first"), 0);
-	cr_assert_eq(volume_snapshot_hold(v, "first"), 0);
-	cr_assert_eq(volume_snapshot_hold(v, "first"), 0);
-	cr_assert_eq(volume_snapshot_remove(v, "first"), -EPERM);
-	cr_assert_eq(volume_snapshot_release(v, "first"), 0);
-	cr_assert_eq(volume_snapshot_remove(v, "first"), 0);
-	cr_assert_eq(volume_snapshot_remove(v, "first"), -ENOENT);
-	cr_assert_eq(volume_snapshot_hold(v, "first"), -ENOENT);
-	cr_assert_eq(volume_snapshot_hold(v, ""), -ENOENT);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "first"), -EPERM);
+	cr_assert_eq(volume_snapshot_release(v, NULL, "first"), 0);
+	cr_assert_eq(volume_snapshot_hold(v, NULL, "first"), 0);
+	cr_assert_eq(volume_snapshot_hold(v, NULL, "first"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "first"), -EPERM);
+	cr_assert_eq(volume_snapshot_release(v, NULL, "first"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "first"), 0);
+	cr_assert_eq(volume_snapshot_remove(v, NULL, "first"), -ENOENT);
+	cr_assert_eq(volume_snapshot_hold(v, NULL, "first"), -ENOENT);
+	cr_assert_eq(volume_snapshot_hold(v, NULL, ""), -ENOENT);
 }
 
 Test(volume, many_syncs_between_heads_roll_up)
@@ -378,7 +381,7 @@ Test(volume, many_syncs_between_heads_roll_up)
 
 	for (unsigned i = 0; i < sizeof(want); i++) {
 		want[i] = (char)('a' + i % 26);
-		cr_assert_eq(volume_write(v, file, i, 1, &want[i], false), 0);
+		cr_assert_eq(volume_write(v, NULL, file, i, 1, &want[i], false), 0);
 		if (i % 3 == 0)
 			cr_assert_eq(volume_sync(v), 0);
 	}
@@ -401,7 +404,7 @@ Test(volume, many_heads_bring_a_checkpoint)
 	volume_get_status(v, &status);
 	from = status.checkpoint_head;
 	do {
-		cr_assert_eq(volume_write(v, file, 0, 1, "x", false), 0);
+		cr_assert_eq(volume_write(v, NULL, file, 0, 1, "x", false), 0);
 		cr_assert_eq(volume_add_head(v, &head), 0);
 		cr_assert_lt(head.number, from + 50000, "no checkpoint");
 		volume_get_status(v, &status);
@@ -417,11 +420,11 @@ Test(volume, late_pages_keep_the_times)
 	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600);
 	struct attr want = {.mtime = {.tv_sec = 1000, .tv_nsec = 7}}, a;
 
-	cr_assert_eq(volume_setattr(v, file, SET_MTIME, &want, &a), 0);
-	cr_assert_eq(volume_write(v, file, 0, 3, "abc", WRITE_KEEP_TIMES), 0);
+	cr_assert_eq(volume_setattr(v, NULL, file, SET_MTIME, &want, &a), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 0, 3, "abc", WRITE_KEEP_TIMES), 0);
 	cr_assert_eq(view_getattr(volume_view(v), file, &a), 0);
 	cr_assert(a.size == 3 && a.mtime.tv_sec == 1000 && a.mtime.tv_nsec == 7);
-	cr_assert_eq(volume_write(v, file, 3, 3, "def", 0), 0);
+	cr_assert_eq(volume_write(v, NULL, file, 3, 3, "def", 0), 0);
 	cr_assert_eq(view_getattr(volume_view(v), file, &a), 0);
 	cr_assert_gt(a.mtime.tv_sec, 1000);
 }
@@ -450,8 +453,9 @@ Test(volume, heads_keep_up_with_changes)
 	cr_assert_eq(volume_add_head(v, &first), 0);
 	for (unsigned i = 0; i < N; i++) {
 		snprintf(name, sizeof(name), "s%u", i);
-		cr_assert_eq(volume_make_node(v, INO_ROOT, name, S_IFLNK | 0777, 0, target, &user,
-					      &a), 0);
+		cr_assert_eq(
+			volume_make_node(v, &user, INO_ROOT, name, S_IFLNK | 0777, 0, target, &a),
+			0);
 	}
 	cr_assert_eq(volume_add_head(v, &last), 0, "%s", err_detail(-E2BIG));
 	cr_assert_geq(last.number, first.number + 5, "%u heads",
@@ -507,7 +511,7 @@ Test(volume, heads_keep_up_with_data)
 	while (sem_wait(&c.held) < 0)
 		;
 	for (; written < 10 * SEGMENT_SIZE; written += sizeof(data))
-		cr_assert_eq(volume_write(v, ino, 0, sizeof(data), data, 0), 0);
+		cr_assert_eq(volume_write(v, NULL, ino, 0, sizeof(data), data, 0), 0);
 	sem_post(&c.released);
 	cr_assert_gt(c.longest, 0);
 	cr_assert_leq(c.longest, 9 * SEGMENT_SIZE);
