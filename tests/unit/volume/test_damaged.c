@@ -334,7 +334,7 @@ Test(damaged, a_kill_at_any_append_loses_nothing, .timeout = 120)
 	fixture_remove(&s.f);
 }
 
-/* What memory can't hold stays frozen, as before; the error names the leaf. */
+/* What memory can't hold stays frozen, as before; the error names the leaf.  A larger one holds it. */
 Test(damaged, more_than_memory_holds_is_told)
 {
 	struct scene s;
@@ -347,6 +347,11 @@ Test(damaged, more_than_memory_holds_is_told)
 	rc = volume_checkpoint(v);
 	cr_assert_eq(rc, -ERR_DAMAGED);
 	expect_status_names(v, &s.leaf, true);
+	expect_in_head(v, &s, 0640);
+	cr_assert_eq(volume_close(v), 0);
+	expect_changes_stay(&s, 0640);
+	v = fixture_open(&s.f);
+	cr_assert_eq(volume_checkpoint(v), 0, "%s", err_detail(-ERR_DAMAGED));
 	expect_in_head(v, &s, 0640);
 	cr_assert_eq(volume_close(v), 0);
 	expect_changes_stay(&s, 0640);
