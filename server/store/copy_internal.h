@@ -59,6 +59,7 @@ struct copy {
 	uint64_t idle_since_ns; /* when the last of them left, or it was opened */
 	/* what lies after the end, or the catalog, is not as it should be */
 	bool must_recover;
+	uint64_t revived_ns; /* when copy_revive() last tried; 0: never */
 };
 
 /*
@@ -141,8 +142,10 @@ MUST_CHECK int copy_recover_if_needed(struct copy *c);
 
 /*
  * copy_revive(c): for whoever found no catalog, since it could not be opened anew: take the lock, and
- * recover the copy.  What that could not do the next look at the catalog meets.
+ * recover the copy; but only once in COPY_REVIVE_MS, since any caller may ask, and a recovery takes what it
+ * takes.  What that could not do the next look at the catalog meets.
  */
+#define COPY_REVIVE_MS 5000
 void copy_revive(struct copy *c);
 
 #endif /* !COPY_INTERNAL_H_ */

@@ -27,12 +27,14 @@
 #include "copy_internal.h"
 
 #include "catalog.h"
+#include "clock.h"
 #include "err.h"
 #include "history.h"
 #include "msg.h"
 #include "scan.h"
 #include "storage.h"
 #include "tail.h"
+#include "units.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -479,11 +481,25 @@ int copy_recover_if_needed(struct copy *c)
 	return copy_needs_recovery(c) ? copy_recover(c) : 0;
 }
 
+/* Whether it is time to try again; then it is being tried. */
+static bool may_revive(struct copy *c)
+{
+	uint64_t now_ns = clock_mono_ns();
+	bool may;
+
+	pthread_mutex_lock(&c->mu);
+	may = c->revived_ns == 0 || now_ns - c->revived_ns >= NS_PER_MS * COPY_REVIVE_MS;
+	if (may)
+		c->revived_ns = now_ns;
+	pthread_mutex_unlock(&c->mu);
+	return may;
+}
+
 void copy_revive(struct copy *c)
 {
 	struct copy_lock lock;
 
-	if (copy_lock_briefly(c, c->owner, &lock) < 0)
+	if (!may_revive(c) || copy_lock_briefly(c, c->owner, &lock) < 0)
 		return;
 	(void)!copy_recover_if_needed(c);
 	copy_unlock(c, &lock);

@@ -720,3 +720,34 @@ Test(copy, questions_without_a_pause_do_not_keep_a_recovery_out)
 	pthread_join(recoverer, NULL);
 	fix_expect_holds(1);
 }
+
+#define QUESTIONS 1000
+
+/*
+ * A copy whose recovery failed is recovered by who asks; but not by each: strangers may ask, too, and each
+ * attempt takes the disk, and a thread, for what it takes.
+ */
+Test(copy, questions_do_not_each_recover_what_cannot_be_recovered)
+{
+	struct failing f = {.op = fix_memory ? "index" : "list"};
+	struct copy_lock lock;
+	int tried;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	fix_set_fault(fail_from, &f);
+	cr_assert_eq(copy_lock_briefly(copy, WHO, &lock), 0);
+	cr_expect_eq(copy_recover(copy), -EIO);
+	copy_unlock(copy, &lock);
+	tried = f.count;
+	for (int i = 0; i < QUESTIONS; i++)
+		cr_expect_eq(copy_heads(copy, 1, take_none, NULL), -EIO);
+	cr_expect_gt(f.count, tried, "none recovers it");
+	cr_expect_lt(f.count, QUESTIONS, "each recovers it");
+	fix_set_fault(NULL, NULL);
+	/* The owner need not wait. */
+	fix_append_all();
+	cr_expect_eq(copy_heads(copy, 1, take_none, NULL), 0);
+	fix_expect_holds(1);
+}
