@@ -5,8 +5,13 @@
  * where a mount would go on from.  What lies behind is told by what is known of it: heads that are still
  * there, the catalog's newest, and newest-head's.
  *
+ * A mount does not look below the newest head that its catalog knows.  So it goes on where only old bytes
+ * are damaged, which cost a file or two, and to cut there would cost all that was written since: a second
+ * walk, from that head, tells.
+ *
  * Invariants:
- *  1. Nothing is changed unless the log is damaged, and the person named the place where that begins.
+ *  1. Nothing is changed unless the log is damaged, no mount goes on with it, and the person named the
+ *     place where that begins.
  *  2. At least one head stays.
  */
 
@@ -52,10 +57,10 @@ struct cut {
 	int64_t newest_ns;
 };
 
-static int use_key(struct cut *c, const struct scan_block *b)
+static int use_key(struct cut *c, const uint8_t header[SEGMENT_BLOCK_LEN], uint64_t number)
 {
 	struct segment_header h;
-	int rc = segment_header_decode(b->bytes, segment_of(b->pos), &h);
+	int rc = segment_header_decode(header, number, &h);
 
 	if (rc < 0)
 		return rc;
@@ -78,7 +83,7 @@ static int judge_block(struct cut *c, const struct scan_block *b)
 	if (rc == 0)
 		rc = history_step(&c->history, b, &is_head);
 	if (rc == 0 && b->frame.kind == BLOCK_SEGMENT)
-		rc = use_key(c, b);
+		rc = use_key(c, b->bytes, segment_of(b->pos));
 	if (rc == 0 && is_head)
 		c->history.n_leaves = 0; /* no catalog is made here */
 	return rc;
@@ -138,6 +143,7 @@ static void find_known(struct cut *c)
 	catalog_close(catalog);
 }
 
+/* From where ${c} stands. */
 static int walk(struct cut *c)
 {
 	struct scan_result found;
@@ -146,8 +152,10 @@ static int walk(struct cut *c)
 
 	if (rc < 0)
 		return rc == -ERR_ABSENT ? err_say(-ERR_DAMAGED, "its log is empty") : rc;
-	rc = scan_blocks(store_storage(c->store), 0, take_block, c, &found);
+	rc = scan_blocks(store_storage(c->store), c->history.end, take_block, c, &found);
 	if (rc == -ERR_DAMAGED) {
+		snprintf(c->why, sizeof(c->why), "%s", err_detail(rc));
+		c->refused = c->history.end;
 		c->damaged = true;
 		rc = 0;
 	}
@@ -162,6 +170,42 @@ static int walk(struct cut *c)
 	return rc == -ERR_DAMAGED ? 0 : rc;
 }
 
+/* Stand at the newest head that the catalog knows; false: it is of no use. */
+static bool stand_at_known(struct cut *c)
+{
+	uint8_t header[SEGMENT_BLOCK_LEN];
+	struct catalog *catalog;
+	uint64_t number;
+	int rc;
+
+	if (catalog_open(c->cfg->dir, c->cfg->params->id, CATALOG_READ, &catalog) < 0)
+		return false;
+	rc = history_resume(&c->history, catalog, store_storage(c->store));
+	catalog_close(catalog);
+	if (rc < 0 || c->history.head.number == 0)
+		return false;
+	number = segment_of(c->history.head.pos);
+	rc = store_read(c->store, segment_start(number), sizeof(header), header);
+	return rc == 0 && use_key(c, header, number) == 0;
+}
+
+/* The number of the head from which a mount goes on, whatever lies below it; 0: it does not. */
+static uint64_t mounted_from(const struct cut *whole)
+{
+	struct cut c = {.cfg = whole->cfg, .store = whole->store, .plain = whole->plain};
+	uint64_t number = 0;
+
+	history_init(&c.history, c.cfg->params);
+	if (stand_at_known(&c)) {
+		number = c.history.head.number;
+		if (walk(&c) < 0 || c.damaged)
+			number = 0;
+	}
+	segment_key_free(c.key);
+	history_release(&c.history);
+	return number;
+}
+
 /* In words: all that is known of what lies behind the end. */
 static void describe_loss(const struct cut *c, char out[LOST_LEN])
 {
@@ -171,16 +215,15 @@ static void describe_loss(const struct cut *c, char out[LOST_LEN])
 	if (c->newest == 0) {
 		snprintf(out, LOST_LEN,
 			 "the newest head that is whole is %llu of %s; of later ones nothing is "
-			 "known, "
-			 "so it is what was written in the second after that",
+			 "known, so it is what was written after that, for a second or for as "
+			 "long as no head could be made",
 			 (ull)c->history.head.number, kept);
 		return;
 	}
 	when_format_seconds(c->newest_ns, lost);
 	snprintf(out, LOST_LEN,
 		 "the newest head that is whole is %llu of %s; heads %llu to %llu, the last of %s, "
-		 "and "
-		 "all that changed with them, are behind it (%llu of them are still there)",
+		 "and all that changed with them, are behind it (%llu of them are still there)",
 		 (ull)c->history.head.number, kept, (ull)c->history.head.number + 1, (ull)c->newest,
 		 lost, (ull)c->n_heads);
 }
@@ -218,6 +261,7 @@ static int decide(struct cut *c)
 {
 	uint64_t end = c->history.end;
 	char lost[LOST_LEN], text[LOST_LEN + 200];
+	uint64_t from;
 
 	if (c->history.head.number == 0)
 		return err_say(-ERR_DAMAGED,
@@ -229,13 +273,23 @@ static int decide(struct cut *c)
 			"%s: its log is not damaged; nothing was cut off, and a mount does what "
 			"is to be done",
 			c->cfg->dir);
+	from = mounted_from(c);
+	if (from > 0)
+		return err_say(
+			-EINVAL,
+			"%s: nothing was cut off: its log is damaged at position %llu%s%s%s, "
+			"but a mount goes on with it, from head %llu; heal it with 'embassy "
+			"check VOLUME --repair --from' an embassy or another copy",
+			c->cfg->dir, (ull)end, c->why[0] ? " (" : "", c->why, c->why[0] ? ")" : "",
+			(ull)from);
 	describe_loss(c, lost);
 	if (c->cfg->pos != end)
 		return err_say(
 			-EINVAL,
 			"%s: nothing was cut off: its log is whole up to position %llu; %s; to "
-			"give that up, name that position",
-			c->cfg->dir, (ull)end, lost);
+			"give that up, name that position%s%s%s",
+			c->cfg->dir, (ull)end, lost, c->why[0] ? " (what lies there: " : "", c->why,
+			c->why[0] ? ")" : "");
 	snprintf(text, sizeof(text), "given up from position %llu on: %s", (ull)end, lost);
 	c->cfg->report(c->cfg->ctx, text);
 	return cut_off(c);

@@ -31,7 +31,8 @@ struct log_cut_config {
  * The caller holds the volume's lock.
  * Returns 0, durable; -EINVAL, with a detail, nothing changed, if it is damaged elsewhere (the detail
  * names the position, and what would be lost), if it is not damaged, or if it is an embassy's copy;
- * -ERR_DAMAGED, with a detail, if no head is whole; -ENOMEM; -errno.
+ * -ERR_DAMAGED, with a detail, if no head is whole; -ENOMEM; -errno.  It is no damage here that a mount
+ * passes over, since it lies below the newest head that the catalog knows.
  */
 MUST_CHECK int log_cut(const struct log_cut_config *cfg);
 

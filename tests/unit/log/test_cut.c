@@ -143,6 +143,32 @@ Test(cut, only_what_was_named_goes)
 	cr_expect_eq(cut(deltas[2].pos), -EINVAL);
 }
 
+/* Old bytes that are damaged cost what lies in them, and no more, as long as the catalog is there. */
+Test(cut, what_a_mount_goes_on_with_is_kept)
+{
+	char path[400];
+
+	flip(deltas[1].pos + 700);
+	cr_expect_eq(cut(deltas[1].pos), -EINVAL);
+	cr_expect(strstr(err_detail(-EINVAL), "a mount goes on with it, from head 2"), "%s",
+		  err_detail(-EINVAL));
+	cr_expect(strstr(err_detail(-EINVAL), "its seal does not fit"), "%s", err_detail(-EINVAL));
+	cr_expect_str_eq(told, "");
+	expect_opens(2, 0);
+	/* Damage behind the newest head is another thing. */
+	flip(second.pos + 80);
+	expect_refused();
+	cr_expect_eq(cut(0), -EINVAL);
+	cr_expect(strstr(err_detail(-EINVAL), "whole up to position"), "%s", err_detail(-EINVAL));
+	flip(second.pos + 80);
+	expect_opens(2, 0);
+	snprintf(path, sizeof(path), "%s/catalog", f.dir);
+	cr_assert_eq(file_remove_tree(AT_FDCWD, path), 0);
+	expect_refused();
+	cr_assert_eq(cut(deltas[1].pos), 0, "%s", err_detail(-EINVAL));
+	expect_opens(1, 0);
+}
+
 /* The last segment is gone with the catalog: newest-head alone tells of it. */
 Test(cut, segments_that_are_gone_are_given_up)
 {
