@@ -147,7 +147,30 @@ void bucket_erase(struct bucket *b, const char *name)
 	assert(!"the name is in its bucket");
 }
 
-struct timespec change_now(void)
+struct change_stamp change_stamp(const struct volume *v)
 {
-	return clock_stamp();
+	uint64_t seen = atomic_load(&v->n_times);
+
+	return (struct change_stamp){.at = clock_stamp(), .seen = seen};
+}
+
+static bool is_before(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec < b->tv_sec : a->tv_nsec < b->tv_nsec;
+}
+
+/*
+ * An earlier time than the newest is either older, if that became the newest after this one was asked
+ * for; or the clock was set back in between.
+ */
+struct timespec change_time(struct volume *v, const struct change_stamp *s)
+{
+	uint64_t n = atomic_load_explicit(&v->n_times, memory_order_relaxed);
+
+	assert(s->seen <= n);
+	if (s->seen < n && is_before(&s->at, &v->newest_time))
+		return v->newest_time;
+	v->newest_time = s->at;
+	atomic_store(&v->n_times, n + 1);
+	return s->at;
 }

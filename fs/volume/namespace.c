@@ -106,6 +106,7 @@ struct making {
 	uint64_t rdev;
 	const char *target;
 	const struct caller *caller;
+	struct change_stamp now;
 };
 
 static void fill_attr(struct volume *v, const struct making *m, const struct attr *dir,
@@ -121,7 +122,7 @@ static void fill_attr(struct volume *v, const struct making *m, const struct att
 		.size = S_ISLNK(m->mode) ? strlen(m->target) : 0,
 		.parent = S_ISDIR(m->mode) ? m->parent : 0,
 	};
-	a->atime = a->mtime = a->ctime = a->btime = change_now();
+	a->atime = a->mtime = a->ctime = a->btime = change_time(v, &m->now);
 	if (dir->mode & S_ISGID) {
 		a->gid = dir->gid;
 		if (S_ISDIR(m->mode))
@@ -205,17 +206,25 @@ static int make_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-static int make(struct volume *v, const struct making *m, struct attr *out)
+static int make(struct volume *v, struct making *m, struct attr *out)
 {
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run(v, m->caller, make_locked, m, out, sizeof(*out));
+	if (rc < 0)
+		return rc;
+	m->now = change_stamp(v);
+	return change_run(v, m->caller, make_locked, m, out, sizeof(*out));
 }
 
 int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
 		     uint32_t mode, uint64_t rdev, const char *target, struct attr *out)
 {
-	struct making m = {parent, name, mode, rdev, target, c};
+	struct making m = {.parent = parent,
+			   .name = name,
+			   .mode = mode,
+			   .rdev = rdev,
+			   .target = target,
+			   .caller = c};
 	int rc = check_name(name);
 
 	if (rc < 0)
@@ -228,7 +237,7 @@ int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent, 
 int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t parent, uint32_t mode,
 			struct attr *out)
 {
-	struct making m = {parent, NULL, mode, 0, NULL, c};
+	struct making m = {.parent = parent, .mode = mode, .caller = c};
 
 	return make(v, &m, out);
 }
@@ -236,13 +245,14 @@ int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t paren
 struct linking {
 	uint64_t ino, parent;
 	const char *name;
+	struct change_stamp now;
 };
 
 static int link_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct linking *l = in;
-	struct timespec now = change_now();
 	struct attr dir, *a = out;
+	struct timespec now;
 	struct bucket b;
 	int rc;
 
@@ -261,6 +271,7 @@ static int link_locked(struct volume *v, struct need *need, const void *in, void
 	if (change_reserve(v, 4, sizeof(b.value)) < 0)
 		return -ENOMEM;
 
+	now = change_time(v, &l->now);
 	if (a->nlink == 0)
 		del_orphan(v, l->ino);
 	a->nlink++;
@@ -276,12 +287,15 @@ static int link_locked(struct volume *v, struct need *need, const void *in, void
 int volume_link(struct volume *v, const struct caller *c, uint64_t ino, uint64_t parent,
 		const char *name, struct attr *out)
 {
-	struct linking l = {ino, parent, name};
+	struct linking l = {.ino = ino, .parent = parent, .name = name};
 	int rc = check_name(name);
 
 	if (rc == 0)
 		rc = change_begin(v);
-	return rc < 0 ? rc : change_run(v, c, link_locked, &l, out, sizeof(*out));
+	if (rc < 0)
+		return rc;
+	l.now = change_stamp(v);
+	return change_run(v, c, link_locked, &l, out, sizeof(*out));
 }
 
 void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
@@ -297,6 +311,7 @@ struct unlinking {
 	uint64_t parent;
 	const char *name;
 	bool folder;
+	struct change_stamp now;
 	uint64_t looked; /* a folder as in folder_empty_locked() */
 };
 
@@ -305,7 +320,7 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 {
 	const struct unlinking *u = in;
 	uint64_t *look = out;
-	struct timespec now = change_now();
+	struct timespec now;
 	struct attr dir, a;
 	struct bucket b;
 	struct entry e;
@@ -329,6 +344,7 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 	if (change_reserve(v, 4, sizeof(b.value)) < 0 || orphan_reserve(v) < 0)
 		return -ENOMEM;
 
+	now = change_time(v, &u->now);
 	bucket_erase(&b, u->name);
 	change_bucket(v, &b);
 	folder_loses(&dir, u->folder);
@@ -344,7 +360,10 @@ static int remove_name(struct volume *v, const struct caller *c, uint64_t parent
 	struct unlinking u = {.parent = parent, .name = name, .folder = folder};
 	int rc = change_begin(v);
 
-	return rc < 0 ? rc : change_run_looking(v, c, unlink_locked, &u, &u.looked);
+	if (rc < 0)
+		return rc;
+	u.now = change_stamp(v);
+	return change_run_looking(v, c, unlink_locked, &u, &u.looked);
 }
 
 int volume_unlink(struct volume *v, const struct caller *c, uint64_t parent, const char *name)

@@ -181,6 +181,7 @@ struct request {
 	const char *name, *new_name;
 	unsigned flags;
 	const struct caller *caller;
+	struct change_stamp now;
 	uint64_t looked; /* as in folder_empty_locked() */
 };
 
@@ -198,7 +199,6 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 	r.to.name = q->new_name;
 	r.flags = q->flags;
 	r.caller = q->caller;
-	r.now = change_now();
 	r.looked = q->looked;
 	rc = read_end(v, &r.from, need);
 	if (rc == 0)
@@ -214,13 +214,19 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 		return 0;
 	if (change_reserve(v, 8, 2 * sizeof(r.from.bucket.value)) < 0 || orphan_reserve(v) < 0)
 		return -ENOMEM;
+	r.now = change_time(v, &q->now);
 	return r.flags & RENAME_EXCHANGE ? exchange(v, &r) : move(v, &r);
 }
 
 int volume_rename(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
 		  uint64_t new_parent, const char *new_name, unsigned flags)
 {
-	struct request q = {parent, new_parent, name, new_name, flags, c, 0};
+	struct request q = {.parent = parent,
+			    .new_parent = new_parent,
+			    .name = name,
+			    .new_name = new_name,
+			    .flags = flags,
+			    .caller = c};
 	int rc;
 
 	if ((flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0 ||
@@ -229,5 +235,8 @@ int volume_rename(struct volume *v, const struct caller *c, uint64_t parent, con
 	if (strlen(name) > NAME_LEN_MAX || strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
 	rc = change_begin(v);
-	return rc < 0 ? rc : change_run_looking(v, c, rename_locked, &q, &q.looked);
+	if (rc < 0)
+		return rc;
+	q.now = change_stamp(v);
+	return change_run_looking(v, c, rename_locked, &q, &q.looked);
 }

@@ -33,14 +33,22 @@ struct setting {
 	uint64_t ino;
 	unsigned set;
 	const struct attr *want;
+	struct change_stamp now; /* if needs_time() */
 	struct cut *cut; /* what a smaller size takes away, or one after none */
 };
+
+static bool needs_time(unsigned set)
+{
+	return !(set & SET_CTIME) || ((set & SET_SIZE) && !(set & SET_MTIME));
+}
 
 static void assign(struct volume *v, const struct setting *s, struct attr *a)
 {
 	const struct attr *want = s->want;
-	struct timespec now = change_now();
+	struct timespec now = {0};
 
+	if (needs_time(s->set))
+		now = change_time(v, &s->now);
 	if (s->set & SET_KILL_PRIV)
 		kill_priv(v, a);
 	if (s->set & SET_MODE)
@@ -111,7 +119,11 @@ int volume_setattr(struct volume *v, const struct caller *c, uint64_t ino, unsig
 	if ((set & SET_SIZE) && want->size > FILE_SIZE_MAX)
 		return -EFBIG;
 	rc = change_begin(v);
-	return rc < 0 ? rc : change_run(v, c, set_locked, &s, out, sizeof(*out));
+	if (rc < 0)
+		return rc;
+	if (needs_time(set))
+		s.now = change_stamp(v);
+	return change_run(v, c, set_locked, &s, out, sizeof(*out));
 }
 
 static bool is_after(const struct timespec *a, const struct timespec *b)
@@ -130,18 +142,22 @@ static bool atime_is_due(const struct attr *a, const struct timespec *now, bool 
 struct access {
 	uint64_t ino;
 	bool strict;
+	struct change_stamp now;
 };
 
 static int accessed_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct access *x = in;
-	struct timespec now = change_now();
+	struct timespec now;
 	struct attr a;
 	int rc = view_inode_locked(&v->view, x->ino, need, &a);
 
 	(void)out;
-	if (rc < 0 || !atime_is_due(&a, &now, x->strict))
+	if (rc < 0)
 		return rc;
+	now = change_time(v, &x->now);
+	if (!atime_is_due(&a, &now, x->strict))
+		return 0;
 	if (change_reserve(v, 1, 0) < 0)
 		return -ENOMEM;
 	a.atime = now;
@@ -163,6 +179,7 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 	 */
 	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
 		return;
+	x.now = change_stamp(v);
 	/* What keeps it from being written down is met and told by the next change. */
 	if (change_run(v, NULL, accessed_locked, &x, NULL, 0) < 0)
 		return;

@@ -425,7 +425,7 @@ static int append_root(struct log *log, uint32_t uid, uint32_t gid, struct head 
 	struct buf plain = {0};
 	int rc;
 
-	a.atime = a.mtime = a.ctime = a.btime = change_now();
+	a.atime = a.mtime = a.ctime = a.btime = clock_stamp();
 	rc = overlay_new(&ov);
 	if (rc < 0)
 		return rc;

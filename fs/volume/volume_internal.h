@@ -78,6 +78,8 @@ struct volume {
 	struct volume_keep keep;
 	struct journal journal; /* Guarded by view.mu. */
 	uint64_t next_ino;	/* as of its newest entry.  Guarded by view.mu. */
+	struct timespec newest_time; /* of a change.  Guarded by view.mu. */
+	_Atomic uint64_t n_times;    /* times that were the newest.  Set under view.mu. */
 	/*
 	 * How often the extents of a file were changed, from 1 on, by inode; many share a place.
 	 * Guarded by view.mu.
@@ -282,7 +284,20 @@ MUST_CHECK int change_reserve(struct volume *v, size_t n_items, size_t extra_byt
 MUST_CHECK int bucket_insert(struct bucket *b, const char *name, uint64_t ino, uint32_t type);
 void bucket_erase(struct bucket *b, const char *name);
 
-struct timespec change_now(void);
+/*
+ * The time of a change.  Asking the kernel for it takes system calls, so that is done before the lock
+ * is taken; and since others may take the lock meanwhile, with a later time, what counts is decided
+ * under the lock: changes have times in the order in which they are made, unless the clock is set back.
+ *
+ * change_stamp(v): the time now, for an operation that begins.  No lock is held.
+ * change_time(v, s): the time of the change that is being made.  REQUIRES(view.mu, exclusive).
+ */
+struct change_stamp {
+	struct timespec at;
+	uint64_t seen; /* v->n_times before */
+};
+struct change_stamp change_stamp(const struct volume *v);
+struct timespec change_time(struct volume *v, const struct change_stamp *s);
 
 /* namespace.c */
 /*

@@ -23,6 +23,7 @@ struct writing {
 	uint64_t ino;
 	uint64_t off, end;
 	unsigned how; /* as volume_write() */
+	struct change_stamp now; /* unless WRITE_KEEP_TIMES */
 	size_t n;
 	const struct extent *e; /* in order, inside [off, end) */
 	struct cut *cut;	/* what they replace */
@@ -92,7 +93,7 @@ static int put_locked(struct volume *v, struct need *need, const struct writing 
 	if (w->how & WRITE_KILL_PRIV)
 		kill_priv(v, &a);
 	if (!(w->how & WRITE_KEEP_TIMES))
-		a.mtime = a.ctime = change_now();
+		a.mtime = a.ctime = change_time(v, &w->now);
 	change_inode(v, &a);
 	return 0;
 }
@@ -140,6 +141,8 @@ int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_
 			goto fail;
 	}
 	clockwork_space_tried(v, 0);
+	if (!(how & WRITE_KEEP_TIMES))
+		w.now = change_stamp(v);
 	return change_run(v, c, write_locked, &w, NULL, 0);
 
 fail:
@@ -169,7 +172,7 @@ static int grow_locked(struct volume *v, struct need *need, const void *in, void
 	a.bytes -= taken;
 	v->view.counts.bytes -= taken;
 	a.size = w->end;
-	a.mtime = a.ctime = change_now();
+	a.mtime = a.ctime = change_time(v, &w->now);
 	change_inode(v, &a);
 	return 0;
 }
@@ -221,6 +224,7 @@ int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int 
 	rc = change_begin(v);
 	if (rc < 0)
 		return rc;
+	w.now = change_stamp(v);
 	return change_run(v, c, mode == 0 ? grow_locked : write_locked, &w, NULL, 0);
 }
 
@@ -228,6 +232,7 @@ struct copying {
 	uint64_t from, from_off, end; /* end: in the source, behind which nothing is taken */
 	uint64_t to, to_off;
 	uint64_t page; /* as in volume_copy_pages(); 1: none is cut */
+	struct change_stamp now;
 	struct cut *cut;
 };
 
@@ -332,6 +337,7 @@ static int copy_locked(struct volume *v, struct need *need, const void *in, void
 					    .end = c->to_off + (got->end - c->from_off),
 					    .n = got->n,
 					    .e = got->e,
+					    .now = c->now,
 					    .cut = c->cut,
 					    .extend = true});
 }
@@ -368,6 +374,7 @@ int volume_copy_pages(struct volume *v, const struct caller *caller, uint64_t fr
 		return -ENOMEM;
 	do {
 		rc = change_begin(v);
+		c.now = change_stamp(v);
 		if (rc == 0)
 			rc = change_run(v, caller, copy_locked, &c, got, sizeof(*got));
 		if (rc < 0)

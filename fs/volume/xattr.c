@@ -18,6 +18,7 @@ struct xattr_change {
 	uint8_t value[1 + XATTR_INLINE_MAX];
 	size_t len; /* 0: remove */
 	int flags;
+	struct change_stamp now;
 };
 
 static int change_locked(struct volume *v, struct need *need, const void *in, void *out)
@@ -46,13 +47,14 @@ static int change_locked(struct volume *v, struct need *need, const void *in, vo
 		overlay_del(v->view.map.live, x->key.b, x->key.len);
 	else
 		overlay_put(v->view.map.live, x->key.b, x->key.len, x->value, x->len);
-	a.ctime = change_now();
+	a.ctime = change_time(v, &x->now);
 	change_inode(v, &a);
 	return 0;
 }
 
-static int change(struct volume *v, const struct caller *c, const struct xattr_change *x)
+static int change(struct volume *v, const struct caller *c, struct xattr_change *x)
 {
+	x->now = change_stamp(v);
 	return change_run(v, c, change_locked, x, NULL, 0);
 }
 
