@@ -165,7 +165,7 @@ static int start_replicators(struct content *c, const struct options *o)
 
 	if (o->n_embassies == 0)
 		return 0;
-	rc = store_open(o->target, false, &c->store);
+	rc = store_open(o->target, 0, &c->store);
 	if (rc < 0)
 		return rc;
 	cfg.store = c->store;

@@ -298,7 +298,7 @@ static int decide(struct cut *c)
 int log_cut(const struct log_cut_config *cfg)
 {
 	struct cut c = {.cfg = cfg};
-	int rc = store_open(cfg->dir, true, &c.store);
+	int rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK, &c.store);
 
 	if (rc < 0)
 		return rc;

@@ -149,7 +149,7 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	pthread_cond_init(&log->filled_up, NULL);
 	rc = log_init(log, cfg);
 	if (rc == 0)
-		rc = store_open(cfg->volume_dir, true, &log->store);
+		rc = store_open(cfg->volume_dir, STORE_WRITABLE, &log->store);
 	if (rc == 0 && cfg->rescue)
 		rc = log_rescue(cfg, log->store);
 	if (rc == 0)

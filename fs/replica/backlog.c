@@ -107,7 +107,7 @@ int backlog_read(const char *volume_dir, struct source *src, struct backlog *out
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	rc = store_open(volume_dir, false, &r.store);
+	rc = store_open(volume_dir, STORE_LOOK, &r.store);
 	if (rc < 0)
 		return rc;
 	out->copy = store_is_copy(r.store);

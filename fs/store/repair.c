@@ -373,7 +373,7 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 
 	memset(out, 0, sizeof(*out));
 	history_init(&r.history, cfg->params);
-	rc = store_open(cfg->dir, true, &r.store);
+	rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK, &r.store);
 	if (rc < 0)
 		return rc;
 	r.good = malloc(BLOCK_STORED_MAX);
@@ -465,7 +465,7 @@ int repair_other(const struct repair_config *cfg,
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	rc = store_open(cfg->dir, false, &r.store);
+	rc = store_open(cfg->dir, STORE_LOOK, &r.store);
 	if (rc < 0)
 		return rc;
 	r.good = malloc(BLOCK_STORED_MAX);

@@ -175,7 +175,7 @@ static int pool_open(struct storage_pool *pool, const uint8_t id[VOLUME_ID_LEN],
 	}
 	rc = file_sync_dir(AT_FDCWD, p->dir);
 	if (rc == 0)
-		rc = store_open(dir, true, &st);
+		rc = store_open(dir, STORE_WRITABLE | STORE_COPY, &st);
 	if (rc == 0)
 		*out = store_storage(st);
 

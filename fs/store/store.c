@@ -64,14 +64,14 @@ int store_folder_is_copy(const char *volume_dir)
 	return rc;
 }
 
-static struct store *store_new(const char *volume_dir, bool writable)
+static struct store *store_new(const char *volume_dir, unsigned how)
 {
 	struct store *st = calloc(1, sizeof(*st));
 
 	if (!st)
 		return NULL;
 	st->volume_fd = st->dirfd = -1;
-	st->writable = writable;
+	st->writable = how & STORE_WRITABLE;
 	for (unsigned i = 0; i < STORE_OPEN_MAX; i++)
 		st->handles[i].fd = -1;
 	pthread_mutex_init(&st->mu, NULL);
@@ -84,10 +84,11 @@ static struct store *store_new(const char *volume_dir, bool writable)
 	}
 	st->storage.ops = &storage_folder_ops;
 	st->storage.name = st->dir;
+	st->storage.is_copy = how & STORE_COPY;
 	return st;
 }
 
-static int open_folders(struct store *st)
+static int open_folders(struct store *st, bool look)
 {
 	int rc;
 
@@ -102,10 +103,12 @@ static int open_folders(struct store *st)
 		if (rc < 0)
 			return rc;
 	}
-	rc = file_exists(st->volume_fd, "owner");
-	if (rc < 0)
-		return rc;
-	st->storage.is_copy = rc == 1;
+	if (look) {
+		rc = file_exists(st->volume_fd, "owner");
+		if (rc < 0)
+			return rc;
+		st->storage.is_copy = rc == 1;
+	}
 	st->dirfd = rc = file_open(st->volume_fd, "log", O_RDONLY | O_DIRECTORY, 0);
 	if (rc < 0)
 		return rc;
@@ -113,17 +116,17 @@ static int open_folders(struct store *st)
 	return st->writable ? file_sync(st->dirfd) : 0;
 }
 
-int store_open(const char *volume_dir, bool writable, struct store **out)
+int store_open(const char *volume_dir, unsigned how, struct store **out)
 {
-	struct store *st = store_new(volume_dir, writable);
+	struct store *st = store_new(volume_dir, how);
 	int rc;
 
 	if (!st)
 		return -ENOMEM;
-	rc = open_folders(st);
+	rc = open_folders(st, how & STORE_LOOK);
 	if (rc == -ENOENT || rc == -ENOTDIR)
 		rc = err_say(-ERR_NO_VOLUME, "%s: has no log folder", volume_dir);
-	if (rc == 0 && writable)
+	if (rc == 0 && st->writable)
 		rc = store_settle_noted(st);
 	if (rc < 0) {
 		store_close(st);

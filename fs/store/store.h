@@ -20,12 +20,18 @@
 struct storage;
 struct store;
 
+enum {
+	STORE_WRITABLE = 1, /* makes VOLUME/log where missing, makes durable the names in it, and
+			       writes again what store_note() tells of */
+	STORE_COPY = 2,	    /* it is an embassy's copy; else a home */
+	STORE_LOOK = 4,	    /* the caller does not know: it is a copy if it has a file "owner" */
+};
+
 /*
- * store_open(volume_dir, writable, out): open VOLUME/log; ${writable} makes it where missing, makes
- * durable the names in it, and writes again what store_note() tells of.
+ * store_open(volume_dir, how, out): open VOLUME/log; ${how}: STORE_* together.
  * Returns 0, -ERR_NO_VOLUME or -errno.  store_close(NULL) is a no-op.
  */
-MUST_CHECK int store_open(const char *volume_dir, bool writable, struct store **out);
+MUST_CHECK int store_open(const char *volume_dir, unsigned how, struct store **out);
 void store_close(struct store *st);
 
 /*
@@ -35,13 +41,16 @@ void store_close(struct store *st);
 struct storage *store_storage(struct store *st);
 
 /*
- * store_is_copy(st): whether the folder is an embassy's copy (it had a file "owner" when it was
- * opened), whose last segment's file grows as it receives; a home's has its whole length from the
+ * store_is_copy(st): whether the folder is an embassy's copy, as store_open() was told or found:
+ * whose last segment's file grows as it receives; a home's has its whole length from the
  * start and is cut, durably, at its last block when it is closed.
  */
 bool store_is_copy(const struct store *st);
 
-/* store_folder_is_copy(volume_dir): the same of a folder that is not open: 1, 0 or -errno. */
+/*
+ * store_folder_is_copy(volume_dir): whether a folder that is not open has a file "owner": 1, 0 or
+ * -errno.
+ */
 MUST_CHECK int store_folder_is_copy(const char *volume_dir);
 
 /*

@@ -45,7 +45,7 @@ void shipped_load(struct shipped *s, const char *dir)
 	int rc;
 
 	memset(s, 0, sizeof(*s));
-	rc = store_open(dir, false, &st);
+	rc = store_open(dir, 0, &st);
 	if (rc == 0)
 		rc = scan_blocks(store_storage(st), 0, take, s, &result);
 	if (rc < 0)
@@ -164,7 +164,7 @@ bool shipped_folder_holds(const struct shipped *s, const char *dir, uint64_t upt
 {
 	uint8_t *buf = malloc(BLOCK_STORED_MAX);
 	struct store *st;
-	int rc = store_open(dir, false, &st);
+	int rc = store_open(dir, 0, &st);
 
 	if (rc < 0 || !buf)
 		ground_die("%s: %s", dir, err_detail(rc));

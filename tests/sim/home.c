@@ -308,7 +308,7 @@ static int open_volume(struct home *h)
 	rc = live_open(&cfg, &h->log);
 	if (rc < 0)
 		return rc;
-	rc = store_open(DIR_PATH, false, &h->store);
+	rc = store_open(DIR_PATH, 0, &h->store);
 	if (rc < 0)
 		(void)!live_close();
 	return rc;
@@ -392,7 +392,7 @@ static int open_log(struct home *h)
 	rc = log_open(&cfg, &h->log, &tail);
 	if (rc < 0)
 		return rc;
-	rc = store_open(DIR_PATH, false, &h->store);
+	rc = store_open(DIR_PATH, 0, &h->store);
 	if (rc < 0) {
 		(void)!log_close(h->log);
 		return rc;

@@ -104,7 +104,7 @@ uint64_t recover_last_segment(const struct log_fixture *f)
 	struct store *st;
 	uint64_t number;
 
-	cr_assert_eq(store_open(f->dir, false, &st), 0);
+	cr_assert_eq(store_open(f->dir, 0, &st), 0);
 	cr_assert_eq(store_last(st, &number), 0);
 	store_close(st);
 	return number;

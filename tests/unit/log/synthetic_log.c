@@ -56,7 +56,7 @@ void synthetic_log_init(struct synthetic_log *s)
 	}
 	sign_params(s);
 	cr_assert_eq(params_store(&s->params, s->dir), 0);
-	cr_assert_eq(store_open(s->dir, true, &s->store), 0);
+	cr_assert_eq(store_open(s->dir, STORE_WRITABLE, &s->store), 0);
 	merkle_init(&s->merkle);
 	s->epoch = 1;
 	s->bytes = malloc(BLOCK_STORED_MAX);

@@ -107,7 +107,7 @@ Test(log, opens_empty_and_leaves_no_trace)
 		cr_assert_eq(log_close(log), 0);
 		log_tail_release(&tail);
 	}
-	cr_assert_eq(store_open(f.dir, false, &st), 0);
+	cr_assert_eq(store_open(f.dir, 0, &st), 0);
 	cr_assert_eq(store_last(st, &number), -ERR_ABSENT);
 	cr_assert_eq(spare_len(f.dir), 0);
 	store_close(st);
@@ -236,7 +236,7 @@ static void check_files(struct log_fixture *f, uint64_t heads, uint64_t end)
 	struct store *st;
 
 	merkle_init(&w.m);
-	cr_assert_eq(store_open(f->dir, false, &st), 0);
+	cr_assert_eq(store_open(f->dir, 0, &st), 0);
 	cr_assert_eq(catalog_open(f->dir, f->params.id, CATALOG_READ, &w.catalog), 0);
 	cr_assert_eq(scan_blocks(store_storage(st), 0, walk_block, &w, &result), 0);
 	cr_assert_eq(result.verdict, SCAN_END);

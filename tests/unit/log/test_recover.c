@@ -225,7 +225,7 @@ Test(recover, what_newest_head_lacks_is_written_at_the_end)
 	/* Nothing is written by this mount. */
 	cr_assert_eq(log_close(recover_open(&s.f, &tail)), 0);
 	log_tail_release(&tail);
-	cr_assert_eq(store_open(s.f.dir, false, &st), 0);
+	cr_assert_eq(store_open(s.f.dir, 0, &st), 0);
 	newest_known(&s.f.params, store_storage(st), &h);
 	cr_expect_eq(h.number, s.head.number);
 	store_close(st);
@@ -239,7 +239,7 @@ Test(recover, spare_is_kept)
 	uint64_t len;
 
 	recover_small_init(&s);
-	cr_assert_eq(store_open(s.f.dir, true, &st), 0);
+	cr_assert_eq(store_open(s.f.dir, STORE_WRITABLE, &st), 0);
 	cr_assert_eq(store_make_spare(st, &len), 0);
 	recover_cut(&s, RECOVER_TAIL, "spare", 0);
 	cr_assert(store_shrink_spare(st, 0));

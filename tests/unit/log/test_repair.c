@@ -206,7 +206,7 @@ Test(repair, another_history_is_refused)
 	cr_assert_not_null(other);
 	*other = *s;
 	other->bytes = malloc(BLOCK_STORED_MAX);
-	cr_assert_eq(store_open(mine, true, &other->store), 0);
+	cr_assert_eq(store_open(mine, STORE_WRITABLE, &other->store), 0);
 	synthetic_data(other, 77);
 	synthetic_head(other);
 	synthetic_data(s, 99);

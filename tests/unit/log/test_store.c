@@ -25,7 +25,7 @@ static void setup(void)
 
 	snprintf(dir, sizeof(dir), "%s/embassyfs-test-XXXXXX", tmp ? tmp : "/tmp");
 	cr_assert_not_null(mkdtemp(dir));
-	cr_assert_eq(store_open(dir, true, &st), 0);
+	cr_assert_eq(store_open(dir, STORE_WRITABLE, &st), 0);
 }
 
 static void teardown(void)
@@ -44,18 +44,42 @@ static bool exists(const char *name)
 	return access(path, F_OK) == 0;
 }
 
+static bool opens_as_copy(unsigned how)
+{
+	struct store *other;
+	bool is;
+
+	cr_assert_eq(store_open(dir, how, &other), 0);
+	is = store_is_copy(other);
+	store_close(other);
+	return is;
+}
+
+/* Who knows whose folder it is says so; only who does not has it looked at. */
+Test(store, a_copy_is_told_or_looked_for)
+{
+	char path[512];
+
+	cr_assert(opens_as_copy(STORE_COPY));
+	cr_assert_not(opens_as_copy(STORE_LOOK));
+	snprintf(path, sizeof(path), "%s/owner", dir);
+	cr_assert_eq(file_replace(AT_FDCWD, path, "cn:home", 7, 0600), 0);
+	cr_assert(opens_as_copy(STORE_LOOK));
+	cr_assert_not(opens_as_copy(0));
+}
+
 Test(store, open_errors)
 {
 	struct store *other;
 	char path[512];
 
 	snprintf(path, sizeof(path), "%s/nowhere", dir);
-	cr_assert_eq(store_open(path, true, &other), -ERR_NO_VOLUME);
+	cr_assert_eq(store_open(path, STORE_WRITABLE, &other), -ERR_NO_VOLUME);
 	cr_assert_eq(mkdir(path, 0700), 0);
-	cr_assert_eq(store_open(path, false, &other), -ERR_NO_VOLUME);
-	cr_assert_eq(store_open(path, true, &other), 0);
+	cr_assert_eq(store_open(path, 0, &other), -ERR_NO_VOLUME);
+	cr_assert_eq(store_open(path, STORE_WRITABLE, &other), 0);
 	store_close(other);
-	cr_assert_eq(store_open(path, false, &other), 0);
+	cr_assert_eq(store_open(path, 0, &other), 0);
 	store_close(other);
 	store_close(NULL);
 }
@@ -411,14 +435,14 @@ Test(store, names_are_made_durable_by_whoever_opens)
 	file_set_fault(fail_nth_sync, &s);
 	for (int failing = 1; failing <= 2; failing++) {
 		s = (struct nth_sync){.failing = failing};
-		cr_expect_eq(store_open(path, true, &other), -EIO, "sync %d", failing);
+		cr_expect_eq(store_open(path, STORE_WRITABLE, &other), -EIO, "sync %d", failing);
 		cr_expect_eq(s.n, failing);
 	}
 	s = (struct nth_sync){0};
-	cr_assert_eq(store_open(path, true, &other), 0);
+	cr_assert_eq(store_open(path, STORE_WRITABLE, &other), 0);
 	cr_expect_eq(s.n, 2);
 	store_close(other);
-	cr_assert_eq(store_open(path, false, &other), 0);
+	cr_assert_eq(store_open(path, 0, &other), 0);
 	file_set_fault(NULL, NULL);
 	cr_expect_eq(s.n, 2, "a reader makes no names");
 	store_close(other);

@@ -44,7 +44,7 @@ static void become_copy(void)
 	snprintf(path, sizeof(path), "%s/owner", s->dir);
 	cr_assert_eq(file_replace(AT_FDCWD, path, "cn:home", 7, 0600), 0);
 	store_close(s->store);
-	cr_assert_eq(store_open(s->dir, true, &s->store), 0);
+	cr_assert_eq(store_open(s->dir, STORE_WRITABLE | STORE_LOOK, &s->store), 0);
 	cr_assert(store_is_copy(s->store));
 }
 

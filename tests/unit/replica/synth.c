@@ -73,7 +73,7 @@ static void open_parts(struct synth *s, const char *dir)
 {
 	snprintf(s->dir, sizeof(s->dir), "%s", dir);
 	pthread_mutex_init(&s->mu, NULL);
-	MUST(store_open(dir, true, &s->store));
+	MUST(store_open(dir, STORE_WRITABLE, &s->store));
 	MUST(catalog_open(dir, s->params.id, CATALOG_WRITE, &s->catalog));
 	history_init(&s->history, &s->params);
 }
@@ -258,8 +258,8 @@ bool same_log(const char *a, const char *b, uint64_t end)
 	uint64_t size_a, size_b;
 	bool same = true;
 
-	MUST(store_open(a, false, &sa));
-	MUST(store_open(b, false, &sb));
+	MUST(store_open(a, 0, &sa));
+	MUST(store_open(b, 0, &sb));
 	for (uint64_t n = 0; same && n <= segment_of(end - 1); n++) {
 		MUST(store_size(sa, n, &size_a));
 		if (size_a > end - segment_start(n))
