@@ -16,6 +16,7 @@
 #include "bytes.h"
 #include "head.h"
 #include "kv.h"
+#include "proof.h"
 #include "tile.h"
 
 #include "err.h"
@@ -343,6 +344,13 @@ int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out)
 	const struct tile_io io = {.get = get_tile, .ctx = c};
 
 	return tile_merkle(n, &io, out);
+}
+
+int catalog_prove(struct catalog *c, uint64_t n, const uint64_t *index, size_t k, struct buf *out)
+{
+	const struct tile_io io = {.get = get_tile, .ctx = c};
+
+	return proof_make(n, index, k, &io, out);
 }
 
 static int load_edge(struct catalog *c)

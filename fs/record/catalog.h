@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct buf;
 struct catalog;
 struct head;
 struct kv;
@@ -116,6 +117,14 @@ MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out)
  * Returns 0; -ERR_ABSENT if no head in the catalog states that block; -ERR_DAMAGED; -EIO.
  */
 MUST_CHECK int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN]);
+
+/*
+ * catalog_prove(c, n, index, k, out): append the proof that the ${k} leaves index[0] < index[1] < ...
+ * are among the first ${n} (proof.h).  Any thread.
+ * Returns 0; -ERR_ABSENT if the catalog has fewer than ${n}; -EINVAL, -ENOMEM, -ERR_DAMAGED, -EIO.
+ */
+MUST_CHECK int catalog_prove(struct catalog *c, uint64_t n, const uint64_t *index, size_t k,
+			     struct buf *out);
 
 /*
  * Cursors: small values by name (at most 255 bytes, else -ENAMETOOLONG).  put: 0, -ENOSPC, -EIO.

@@ -1,0 +1,57 @@
+#ifndef ANCHOR_H_
+#define ANCHOR_H_
+
+/*
+ * The head that a reader holds on to.  All that it uses afterwards, segment headers and other heads, is
+ * proven to be under that head, or it under them; so a reader sees one history, whatever a copy holds.
+ *
+ * A head's own block is a leaf of every head after it: leaf number n_blocks, since it states as many
+ * below it.  So one kind of proof serves for both.
+ */
+
+#include "compiler.h"
+#include "format.h"
+
+#include <stddef.h>
+
+struct head;
+
+/* What ties a head to the tree; a zeroed one is no head. */
+struct anchor {
+	uint64_t number;
+	uint64_t n_blocks; /* below the head's block: its leaf's number */
+	uint8_t root[HASH_LEN];
+	uint8_t leaf[HASH_LEN]; /* hash of the head's own block */
+};
+
+void anchor_of(const struct head *h, const uint8_t leaf[HASH_LEN], struct anchor *out);
+
+/*
+ * anchor_leaves(known, heads, n, index, out_k): which leaves a proof has to show so that ${n} heads, in
+ * the order of their numbers, and the one whose leaf is number ${known} (0: none) are of one history:
+ * all but the last, in the tree below the last, which is returned as its number of leaves.
+ * ${index} has room for n + 1; ${*out_k} may be 0: nothing is to be proven.
+ */
+uint64_t anchor_leaves(uint64_t known, const uint64_t *heads, size_t n, uint64_t *index,
+		       size_t *out_k);
+
+/*
+ * anchor_admit(a, heads, n, proof, len): check that proof.  On success ${a} (which may be no head yet)
+ * becomes the last of them all.  ${n} is 1 to PROOF_LEAVES_MAX - 1.
+ * Returns 0; -ERR_TAMPERED, without a detail and with nothing changed; -ENOMEM.
+ */
+MUST_CHECK int anchor_admit(struct anchor *a, const struct anchor *heads, size_t n,
+			    const void *proof, size_t len);
+
+/*
+ * anchor_check_headers(a, volume, numbers, n, blocks, proof, len): whether the ${n} segment headers ${blocks},
+ * whole blocks one after the other, of segments numbers[0] < numbers[1] < ..., are those below ${a}.
+ * They need not be well formed.  ${n} is 1 to PROOF_LEAVES_MAX.
+ * Returns 0; -ERR_TAMPERED, also for what is no header of the volume ${volume} or of that segment,
+ * without a detail; -ERR_VERSION; -ENOMEM.
+ */
+MUST_CHECK int anchor_check_headers(const struct anchor *a, const uint8_t volume[VOLUME_ID_LEN],
+				    const uint64_t *numbers, size_t n, const uint8_t *blocks,
+				    const void *proof, size_t len);
+
+#endif /* !ANCHOR_H_ */
