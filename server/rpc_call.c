@@ -29,8 +29,9 @@
 
 static const struct method *const methods[] = {
 	&append_method,	      &read_method,	    &heads_method,
-	&get_volume_method,   &put_volume_method,   &mend_method,
-	&list_volumes_method, &health_check_method, &health_watch_method,
+	&segments_method,     &get_volume_method,   &put_volume_method,
+	&mend_method,	      &list_volumes_method, &health_check_method,
+	&health_watch_method,
 };
 
 void call_ref(struct call *call)

@@ -168,7 +168,7 @@ MUST_CHECK int call_take(struct call *call, enum quota_kind kind);
 void call_give(struct call *call, enum quota_kind kind);
 
 extern const struct method append_method, read_method, heads_method, get_volume_method,
-	put_volume_method, mend_method, list_volumes_method, health_check_method,
-	health_watch_method;
+	put_volume_method, mend_method, list_volumes_method, segments_method,
+	health_check_method, health_watch_method;
 
 #endif /* !RPC_INTERNAL_H_ */

@@ -1,19 +1,21 @@
 /*
- * The methods of one request and one reply: heads, volumes, volume.conf.  Each is worked out on a
+ * The methods of one request and one reply: heads, segment headers, volumes, volume.conf.  Each is worked out on a
  * pool thread.
  *
  * Invariant: a reply stays below WIRE_MESSAGE_MAX, since heads and notes, volumes and volume.conf
- * are all bounded.
+ * are all bounded, and a proof has at most 63 hashes for each of its leaves: 2 MiB.
  */
 
 #include "rpc_internal.h"
 
+#include "anchor.h"
 #include "buf.h"
 #include "copy.h"
 #include "embassy.pb-c.h"
 #include "err.h"
 #include "head.h"
 #include "params.h"
+#include "proof.h"
 #include "vault.h"
 
 #include <errno.h>
@@ -32,6 +34,7 @@ static int find_copy(struct call *call, const ProtobufCBinaryData *id, struct co
 /* Heads gathered for a reply: the notes lie one after the other in one buffer. */
 struct gathered {
 	struct buf notes;
+	struct buf proof;
 	size_t limit, n;
 	struct {
 		uint64_t pos;
@@ -67,9 +70,17 @@ static void fill_head(const struct gathered *g, size_t i, Embassyfs__V1__Head *o
 	out->note.len = g->heads[i].len;
 }
 
-static int pack_heads(const struct gathered *g, grpc_byte_buffer **out)
+static void fill_proof(const struct buf *b, Embassyfs__V1__Proof *out)
+{
+	embassyfs__v1__proof__init(out);
+	out->hashes.data = b->p;
+	out->hashes.len = b->len;
+}
+
+static int pack_heads(const struct gathered *g, bool proven, grpc_byte_buffer **out)
 {
 	Embassyfs__V1__HeadsReply reply = EMBASSYFS__V1__HEADS_REPLY__INIT;
+	Embassyfs__V1__Proof proof;
 	Embassyfs__V1__Head *heads = malloc((g->n + 1) * sizeof(*heads));
 	Embassyfs__V1__Head **list = malloc((g->n + 1) * sizeof(*list));
 	int rc = -ENOMEM;
@@ -81,11 +92,41 @@ static int pack_heads(const struct gathered *g, grpc_byte_buffer **out)
 		}
 		reply.n_heads = g->n;
 		reply.heads = list;
+		if (proven && g->n > 0) {
+			fill_proof(&g->proof, &proof);
+			reply.proof = &proof;
+		}
 		rc = wire_pack(&reply.base, out);
 	}
 	free(heads);
 	free(list);
 	return rc;
+}
+
+/* That the heads which were gathered and the one that the client knows are of one history. */
+static int prove(struct copy *copy, uint64_t known, struct gathered *g)
+{
+	uint64_t n_blocks[WIRE_HEADS_MAX], index[WIRE_HEADS_MAX + 1], n;
+	struct head *h;
+	size_t k;
+	int rc = 0;
+
+	_Static_assert(WIRE_SEGMENTS_MAX == COPY_SEGMENTS_MAX, "as many as the protocol allows");
+	_Static_assert(WIRE_HEADS_MAX + 1 <= PROOF_LEAVES_MAX, "one proof is enough");
+	if (g->n == 0)
+		return 0;
+	h = malloc(sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	for (size_t i = 0; rc == 0 && i < g->n; i++) {
+		rc = head_decode(g->notes.p + g->heads[i].off, g->heads[i].len, h);
+		n_blocks[i] = rc == 0 ? h->n_blocks : 0;
+	}
+	free(h);
+	if (rc < 0)
+		return err_say(-ERR_DAMAGED, "a head is damaged: %s", err_detail(rc));
+	n = anchor_leaves(known, n_blocks, g->n, index, &k);
+	return k > 0 ? copy_prove(copy, n, index, k, &g->proof) : 0;
 }
 
 static int gather_heads(struct call *call, const Embassyfs__V1__HeadsRequest *m, struct gathered *g)
@@ -102,27 +143,66 @@ static int gather_heads(struct call *call, const Embassyfs__V1__HeadsRequest *m,
 	g->limit = m->by_time ? 1 : m->limit;
 	rc = m->by_time ? copy_head_at(copy, m->at_time_ns, gather, g)
 			: copy_heads(copy, m->first, gather, g);
+	if (rc == 0 && m->prove)
+		rc = prove(copy, m->known, g);
 	copy_unref(copy);
 	return rc;
 }
 
 static int answer_heads(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out)
 {
-	ProtobufCMessage *m;
+	Embassyfs__V1__HeadsRequest *m;
+	ProtobufCMessage *base;
 	struct gathered *g;
 	int rc;
 
-	rc = wire_unpack(&embassyfs__v1__heads_request__descriptor, request, &m);
+	rc = wire_unpack(&embassyfs__v1__heads_request__descriptor, request, &base);
 	if (rc < 0)
 		return rc;
+	m = (Embassyfs__V1__HeadsRequest *)base;
 	g = calloc(1, sizeof(*g));
-	rc = g ? gather_heads(call, (Embassyfs__V1__HeadsRequest *)m, g) : -ENOMEM;
+	rc = g ? gather_heads(call, m, g) : -ENOMEM;
 	if (rc == 0)
-		rc = pack_heads(g, out);
-	if (g)
+		rc = pack_heads(g, m->prove, out);
+	if (g) {
 		buf_release(&g->notes);
+		buf_release(&g->proof);
+	}
 	free(g);
-	protobuf_c_message_free_unpacked(m, NULL);
+	protobuf_c_message_free_unpacked(base, NULL);
+	return rc;
+}
+
+static int answer_segments(struct call *call, const grpc_byte_buffer *request,
+			   grpc_byte_buffer **out)
+{
+	Embassyfs__V1__SegmentsReply reply = EMBASSYFS__V1__SEGMENTS_REPLY__INIT;
+	Embassyfs__V1__SegmentsRequest *m;
+	struct buf headers = {0}, hashes = {0};
+	Embassyfs__V1__Proof proof;
+	ProtobufCMessage *base;
+	struct copy *copy;
+	int rc;
+
+	rc = wire_unpack(&embassyfs__v1__segments_request__descriptor, request, &base);
+	if (rc < 0)
+		return rc;
+	m = (Embassyfs__V1__SegmentsRequest *)base;
+	rc = find_copy(call, &m->volume, &copy);
+	if (rc == 0) {
+		rc = copy_segments(copy, m->known, m->numbers, m->n_numbers, &headers, &hashes);
+		copy_unref(copy);
+	}
+	if (rc == 0) {
+		reply.headers.data = headers.p;
+		reply.headers.len = headers.len;
+		fill_proof(&hashes, &proof);
+		reply.proof = &proof;
+		rc = wire_pack(&reply.base, out);
+	}
+	buf_release(&headers);
+	buf_release(&hashes);
+	protobuf_c_message_free_unpacked(base, NULL);
 	return rc;
 }
 
@@ -274,6 +354,9 @@ static int answer_list_volumes(struct call *call, const grpc_byte_buffer *reques
 
 const struct method heads_method = {
 	.name = WIRE_SERVICE "Heads", .request_max = WIRE_REQUEST_MAX, .answer = answer_heads};
+const struct method segments_method = {.name = WIRE_SERVICE "Segments",
+				       .request_max = WIRE_REQUEST_MAX,
+				       .answer = answer_segments};
 const struct method get_volume_method = {.name = WIRE_SERVICE "GetVolume",
 					 .request_max = WIRE_REQUEST_MAX,
 					 .answer = answer_get_volume};

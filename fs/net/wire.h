@@ -27,6 +27,7 @@
 #define WIRE_HEADS_MAX 1024u		     /* heads of one HeadsReply */
 /* notes of one HeadsReply, in bytes, all together */
 #define WIRE_NOTES_MAX (UINT32_C(2) << 20)
+#define WIRE_SEGMENTS_MAX 64u		     /* headers of one SegmentsReply */
 #define WIRE_TLS_FILE_MAX (UINT32_C(256) << 10) /* bytes of a certificate or key file */
 
 #define WIRE_SERVICE "/embassyfs.v1.BlockServer/"

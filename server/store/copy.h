@@ -101,6 +101,24 @@ MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
 MUST_CHECK int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf,
 			 const void *data, size_t len, uint32_t *out_blocks);
 
+/*
+ * copy_prove(c, n, index, k, out): append the proof that blocks index[0] < index[1] < ... are among the
+ * first ${n} (proof.h).  Any thread.
+ * Returns 0; -ERR_ABSENT, with a detail, if no head here states ${n}; -EINVAL; -ENOMEM; -ERR_DAMAGED;
+ * -EIO.
+ *
+ * copy_segments(c, known, numbers, n, headers, proof): append the header's block of each of these
+ * segments, at most COPY_SEGMENTS_MAX, their numbers ascending, and the proof that they are among the
+ * first ${known} blocks.  Any thread.
+ * Returns 0; -ERR_ABSENT if a segment is not there or begins after those; -ERR_DAMAGED if its header is
+ * no longer what was verified; each with a detail; or as copy_prove().
+ */
+#define COPY_SEGMENTS_MAX 64u
+MUST_CHECK int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k,
+			  struct buf *out);
+MUST_CHECK int copy_segments(struct copy *c, uint64_t known, const uint64_t *numbers, size_t n,
+			     struct buf *headers, struct buf *proof);
+
 /* copy_hint(c, pos, len): they will be read soon. */
 void copy_hint(struct copy *c, uint64_t pos, uint64_t len);
 

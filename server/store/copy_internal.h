@@ -9,10 +9,12 @@
  *   copy_recover   what is true after a crash
  *   copy_open      opening
  *   copy_params    replacing volume.conf
- *   copy_read, copy_mend, appender
+ *   copy_read      what is served
+ *   copy_prove, copy_mend, appender
  */
 
 #include "copy.h"
+#include "locks.h"
 #include "newest.h"
 #include "params.h"
 #include "storage.h"
@@ -147,5 +149,12 @@ MUST_CHECK int copy_recover_if_needed(struct copy *c);
  */
 #define COPY_REVIVE_MS 5000
 void copy_revive(struct copy *c);
+
+/*
+ * copy_enter(c): hold the gate for reading until copy_leave(c), whatever is returned: 0, or -EIO, with a
+ * detail: there is no catalog.
+ */
+MUST_CHECK int copy_enter(struct copy *c) ACQUIRES_SHARED(c->gate);
+void copy_leave(struct copy *c) RELEASES_EITHER(c->gate);
 
 #endif /* !COPY_INTERNAL_H_ */

@@ -132,10 +132,7 @@ static void walk_free(struct walk *w)
 	free(w);
 }
 
-static int enter(struct copy *c) ACQUIRES_SHARED(c->gate);
-
-/* Hold the gate for reading, whatever is returned: 0, or -EIO: there is no catalog. */
-static int enter(struct copy *c)
+int copy_enter(struct copy *c)
 {
 	pthread_rwlock_rdlock(&c->gate);
 	if (c->catalog)
@@ -151,6 +148,11 @@ static int enter(struct copy *c)
 		       c->name);
 }
 
+void copy_leave(struct copy *c)
+{
+	pthread_rwlock_unlock(&c->gate);
+}
+
 int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
 {
 	struct walk *w = walk_new(c, fn, ctx);
@@ -158,10 +160,10 @@ int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
 
 	if (!w)
 		return -ENOMEM;
-	rc = enter(c);
+	rc = copy_enter(c);
 	if (rc == 0)
 		rc = catalog_heads(c->catalog, first, visit, w);
-	pthread_rwlock_unlock(&c->gate);
+	copy_leave(c);
 	walk_free(w);
 	return rc < 0 ? rc : 0;
 }
@@ -174,7 +176,7 @@ int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
 
 	if (!w)
 		return -ENOMEM;
-	rc = enter(c);
+	rc = copy_enter(c);
 	if (rc == 0)
 		rc = catalog_head_at(c->catalog, time_ns, &ref);
 	/* The catalog may be a head or more ahead of what is served. */
@@ -182,7 +184,7 @@ int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
 		rc = catalog_head(c->catalog, ref.number - 1, &ref);
 	if (rc == 0)
 		rc = visit(w, &ref);
-	pthread_rwlock_unlock(&c->gate);
+	copy_leave(c);
 	walk_free(w);
 	return rc < 0 && rc != -ERR_ABSENT ? rc : 0;
 }

@@ -49,16 +49,10 @@ static void try_bulk(const grpc_byte_buffer *bb, size_t len)
 static void try_control(const grpc_byte_buffer *bb)
 {
 	static const ProtobufCMessageDescriptor *const types[] = {
-		&embassyfs__v1__append_reply__descriptor,
-		&embassyfs__v1__read_request__descriptor,
-		&embassyfs__v1__heads_request__descriptor,
-		&embassyfs__v1__heads_reply__descriptor,
-		&embassyfs__v1__volume__descriptor,
-		&embassyfs__v1__put_volume_request__descriptor,
-		embassyfs__v1__volume__descriptor,
-		&embassyfs__v1__put_volume_request__descriptor,
-		&embassyfs__v1__segments_request__descriptor,
-		&embassyfs__v1__segments_reply__descriptor,
+		&embassyfs__v1__append_reply__descriptor, &embassyfs__v1__read_request__descriptor,
+		&embassyfs__v1__heads_request__descriptor, &embassyfs__v1__heads_reply__descriptor,
+		&embassyfs__v1__volume__descriptor, &embassyfs__v1__put_volume_request__descriptor,
+		&embassyfs__v1__segments_request__descriptor, &embassyfs__v1__segments_reply__descriptor,
 	};
 	static struct params nobody;
 	static const struct head_known k = {.params = &nobody};

@@ -69,6 +69,7 @@ static const char *const methods[] = {
 	WIRE_SERVICE "Append",		WIRE_SERVICE "Read",
 	WIRE_SERVICE "Heads",		WIRE_SERVICE "GetVolume",
 	WIRE_SERVICE "PutVolume",	WIRE_SERVICE "Mend",
+	WIRE_SERVICE "Segments",
 	"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch",
 };
 #define N_METHODS (sizeof(methods) / sizeof(methods[0]))
