@@ -1,17 +1,25 @@
 /*
- * Orders by name; see order.h.
+ * Orders; see order.h.
  */
 
 #include "order.h"
 
 #include "replicator.h"
 #include "request.h"
+#include "supervisor.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define PREFIX "system.embassyfs."
 #define VALUE_MAX 256u
+
+bool order_allowed(fuse_req_t req, const struct mount *m)
+{
+	uid_t uid = fuse_req_ctx(req)->uid;
+
+	return uid == 0 || uid == m->owner;
+}
 
 static int accept_loss(struct mount *m, const struct caller *c, const char *address)
 {
@@ -43,13 +51,12 @@ static const struct {
 
 int order_take(fuse_req_t req, struct mount *m, const char *name, const char *value, size_t len)
 {
-	uid_t uid = fuse_req_ctx(req)->uid;
 	char text[VALUE_MAX];
 
 	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
 		if (strcmp(name, orders[i].name) != 0)
 			continue;
-		if (uid != 0 && uid != m->owner)
+		if (!order_allowed(req, m))
 			return -EPERM;
 		if (!m->volume)
 			return -EROFS;
@@ -60,4 +67,37 @@ int order_take(fuse_req_t req, struct mount *m, const char *name, const char *va
 		return orders[i].carry_out(m, &request_of(req)->caller, text);
 	}
 	return -EOPNOTSUPP;
+}
+
+/*
+ * The process that serves this request ends before it is answered.  Its successor is given the
+ * request again, and answers it: so whoever asked waits until the new program serves.
+ */
+int order_upgrade(struct mount *m, const struct request *r)
+{
+	struct estate *e = m->heir->map.estate;
+	struct head h;
+	int rc = 0;
+
+	if (r->steps > 0)
+		return e->upgrades > e->upgrades_before ? 0 : -ECANCELED;
+	if (e)
+		e->upgrades_before = e->upgrades;
+	/* The less is pending the sooner the successor serves. */
+	if (m->volume)
+		rc = volume_add_head(m->volume, &h);
+	if (r->caller.note)
+		note_mark(r->caller.note);
+	return rc < 0 ? rc : heir_upgrade(m->heir);
+}
+
+/* For 'embassy drain': a head that states all, and asking each embassy where it stands. */
+int order_drain(struct mount *m)
+{
+	struct head h;
+	int rc = volume_add_head(m->volume, &h);
+
+	for (size_t i = 0; i < m->n_replicators; i++)
+		replicator_probe(m->replicators[i]);
+	return rc;
 }

@@ -20,4 +20,18 @@
 MUST_CHECK int order_take(fuse_req_t req, struct mount *m, const char *name, const char *value,
 			  size_t len);
 
+/* order_allowed(req, m): whether who asks is root or who mounted it. */
+bool order_allowed(fuse_req_t req, const struct mount *m);
+
+/*
+ * Orders that are given by fsync of a folder in .embassy; who asks is allowed to.
+ *
+ * order_upgrade(m, r): have the program executed anew.  Does not return to who asked before the new
+ * one serves.  Returns 0; -ECANCELED: none was begun; or as volume_add_head() and heir_upgrade().
+ * order_drain(m): for 'embassy drain': a head that states all, and asking each embassy where it
+ * stands.  Returns as volume_add_head().
+ */
+MUST_CHECK int order_upgrade(struct mount *m, const struct request *r);
+MUST_CHECK int order_drain(struct mount *m);
+
 #endif /* !ORDER_H_ */

@@ -1,0 +1,145 @@
+/*
+ * Status texts.
+ *
+ * The kernel can't be told to bypass its cache for one file (no open is ever sent), and believes
+ * its own idea of a file's size.  So a status text is a node of its own, made at lookup with the
+ * size that it has, and never changes; the name is looked up again for each use, and gives
+ * another node then.
+ */
+
+#include "embassy_internal.h"
+
+#include "replicator.h"
+#include "status.h"
+#include "supervisor.h"
+#include "volume.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int write_status(struct mount *m, struct buf *out)
+{
+	struct volume_status live;
+	struct replicator_status *r = NULL;
+	struct status_input in = {.volume = m->volume_id, .n_embassies = m->n_replicators};
+	const struct estate *e = m->heir->map.estate;
+	int rc;
+
+	if (e) {
+		in.supervised = atomic_load(&m->heir->supervised);
+		in.takeovers = e->takeovers;
+		in.takeover_ns = e->takeover_ns;
+		in.upgrades = e->upgrades;
+		in.failure = e->failure;
+	}
+
+	if (m->volume) {
+		volume_get_status(m->volume, &live);
+		in.live = &live;
+	} else {
+		in.head = view_head(m->view);
+	}
+	if (m->n_replicators) {
+		r = calloc(m->n_replicators, sizeof(*r));
+		if (!r)
+			return -ENOMEM;
+		for (size_t i = 0; i < m->n_replicators; i++)
+			replicator_get_status(m->replicators[i], &r[i]);
+		in.embassies = r;
+	}
+	rc = status_text(&in, out);
+	free(r);
+	return rc;
+}
+
+void embassy_lookup_status(fuse_req_t req, struct mount *m)
+{
+	struct embassy_dir *d = m->embassy;
+	struct fuse_entry_param e = {.generation = 1, .attr_timeout = TIMEOUT_LONG_S};
+	struct text t = {.made = embassy_now(), .uid = fuse_req_ctx(req)->uid};
+	size_t i, of_user = 0;
+	int rc = write_status(m, &t.buf);
+
+	if (rc < 0)
+		goto fail;
+	pthread_mutex_lock(&d->mu);
+	for (i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		of_user += d->texts[i].node != 0 && d->texts[i].uid == t.uid;
+	for (i = 0; i < EMBASSY_TEXTS_MAX && d->texts[i].node != 0; i++)
+		;
+	/* One user must not take them all from the others, and nobody from root. */
+	if (t.uid != 0 && of_user >= EMBASSY_TEXTS_OF_USER_MAX)
+		i = EMBASSY_TEXTS_MAX;
+	if (i < EMBASSY_TEXTS_MAX) {
+		t.node = d->next++;
+		embassy_fill_stat(m, t.node, &t, &e.attr);
+		d->texts[i] = t;
+	}
+	pthread_mutex_unlock(&d->mu);
+	rc = -ENFILE;
+	if (i == EMBASSY_TEXTS_MAX)
+		goto fail;
+
+	e.ino = embassy_id(t.node);
+	if (fuse_reply_entry(req, &e) != 0)
+		embassy_forget(m, e.ino);
+	return;
+
+fail:
+	buf_release(&t.buf);
+	reply_rc(req, INO_ROOT, rc);
+}
+
+void embassy_forget(struct mount *m, uint64_t id)
+{
+	struct embassy_dir *d = m->embassy;
+	uint64_t node = embassy_node(id);
+
+	if (node < EMBASSY_NODE_STATUS)
+		return;
+	pthread_mutex_lock(&d->mu);
+	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		if (d->texts[i].node == node) {
+			buf_release(&d->texts[i].buf);
+			d->texts[i].node = 0;
+		}
+	pthread_mutex_unlock(&d->mu);
+}
+
+/* The text of a status node. */
+const struct text *embassy_text_locked(const struct embassy_dir *d, uint64_t node)
+{
+	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)
+		if (d->texts[i].node == node)
+			return &d->texts[i];
+	return NULL;
+}
+
+void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off)
+{
+	struct embassy_dir *d = m->embassy;
+	char *out = thread_buffer(size);
+	const struct text *t;
+	size_t n = 0;
+
+	if (!out) {
+		fuse_reply_err(req, ENOMEM);
+		return;
+	}
+	pthread_mutex_lock(&d->mu);
+	t = embassy_text_locked(d, embassy_node(id));
+	if (t && off >= 0 && (uint64_t)off < t->buf.len) {
+		n = t->buf.len - (size_t)off;
+		if (n > size)
+			n = size;
+		memcpy(out, t->buf.p + off, n);
+	}
+	pthread_mutex_unlock(&d->mu);
+	if (!t) {
+		/* Made by a process that is gone; its name leads to a new one. */
+		fuse_reply_err(req, ESTALE);
+		return;
+	}
+	fuse_reply_buf(req, out, n);
+}
