@@ -140,6 +140,8 @@ static int find_last_byte(const struct tail *t, uint64_t *out)
 		rc = read_padded(t, pos, n, buf);
 		if (rc < 0 || all_zero(buf, n))
 			continue;
+		while (n > SECTOR_LEN && all_zero(buf + n - SECTOR_LEN, SECTOR_LEN))
+			n -= SECTOR_LEN;
 		while (buf[n - 1] == 0)
 			n--;
 		*out = pos + n;

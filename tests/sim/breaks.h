@@ -8,10 +8,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* breaks_set(name): false if there is none of that name.  breaks_name(i): NULL after the last. */
 bool breaks_set(const char *name);
 const char *breaks_name(size_t i);
+
+/*
+ * breaks_skip(i): how many of the first histories don't meet mistake ${i}, about, as the code is now.
+ * A search that begins behind them ends soon; where the code has changed it goes on longer.
+ */
+uint64_t breaks_skip(size_t i);
 
 /* breaks_any(): whether one is set. */
 bool breaks_any(void);

@@ -31,7 +31,7 @@
 #define RING ((size_t)4 << 20)
 #define THREADS 3u
 #define NOTES_MAX 60000u
-#define KILLS 40u
+#define KILLS rounds(40)
 #define APPENDED_MAX (UINT64_C(190) << 20) /* so that segments roll over */
 
 /* What the child says it was told; a note counts once n is past it. */

@@ -5,6 +5,8 @@
 
 #include "page_cache_internal.h"
 
+#include "../sampled.h"
+
 #include "err.h"
 #include "format.h"
 
@@ -115,7 +117,7 @@ Test(page_cache, bytes_are_the_logs_whatever_the_ranges_and_evictions)
 	struct page_cache *c = cache_new(f, 0); /* the smallest: 8 MiB */
 
 	srandom(11);
-	for (int i = 0; i < 1500; i++) {
+	for (unsigned i = 0; i < rounds(1500); i++) {
 		uint64_t segment = (uint64_t)random() % 3;
 		uint64_t pos = segment * SEGMENT_SIZE +
 			       (uint64_t)random() % (SEGMENT_SIZE - 700000);
@@ -335,7 +337,7 @@ static void *many_reads(void *arg)
 	struct reader_arg *a = arg;
 	uint8_t *p = malloc(300000);
 
-	for (int i = 0; i < 400 && a->rc == 0; i++) {
+	for (unsigned i = 0; i < rounds(400) && a->rc == 0; i++) {
 		uint64_t pos = (uint64_t)rand_r(&a->seed) % ((24u << 20) - 300000);
 		size_t len = 1 + (size_t)rand_r(&a->seed) % 300000;
 

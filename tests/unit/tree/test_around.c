@@ -1,5 +1,6 @@
 /* Merging around nodes that can't be read: what is left out, put into an overlay, is all there. */
 
+#include "../sampled.h"
 #include "fixture.h"
 
 #include "buf.h"
@@ -172,7 +173,7 @@ Test(around, what_is_left_out_and_renewed_is_all_there, .timeout = 300)
 {
 	struct dice d = dice_new();
 
-	for (unsigned i = 0; i < 400; i++)
+	for (unsigned i = 0; i < rounds(400); i++)
 		one_round(&d);
 }
 

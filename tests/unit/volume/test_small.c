@@ -1,5 +1,6 @@
 /* Files of many small extents: what is found in them, and how many are passed for it. */
 
+#include "../sampled.h"
 #include "fixture.h"
 
 #include "map.h"
@@ -98,7 +99,7 @@ static void expect_at(size_t at)
 Test(small, what_is_found_is_what_is_there)
 {
 	write_some(LEN - 1, 1);
-	for (unsigned round = 0; round < 3; round++) {
+	for (unsigned round = 0; round < rounds(3); round++) {
 		for (unsigned i = 0; i < 6000; i++) {
 			size_t max = (size_t)1 << roll(10), at = roll(LEN - max);
 
