@@ -279,7 +279,8 @@ static void print_backlog(const struct backlog *b)
 	if (b->copy)
 		printf("copy      an embassy's; it has no embassies itself\n");
 	else if (!b->known)
-		printf("embassies not known: the catalog is missing or can't be read\n");
+		printf("embassies not known: the catalog is missing, can't be read or was made "
+		       "anew\n");
 	for (size_t i = b->n; i > 0; i--)
 		print_recorded(&b->list[i - 1]);
 }

@@ -252,7 +252,7 @@ static int walk(struct recovery *r, struct log_tail *tail)
 static void forget_catalog(const struct recovery *r)
 {
 	if (r->fresh)
-		(void)!catalog_remove(r->cfg->volume_dir);
+		(void)!catalog_clear(r->cfg->volume_dir, r->cfg->params->id);
 }
 
 /* From nothing; an error leaves nothing behind. */

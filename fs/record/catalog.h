@@ -136,10 +136,14 @@ MUST_CHECK int catalog_put_cursor(struct catalog *c, const char *name, const voi
 MUST_CHECK int catalog_get_cursor(struct catalog *c, const char *name, void *value, size_t *len);
 
 /*
+ * CURSOR_BEGUN, of no bytes, is there if the catalog was begun together with its log: then no cursor was
+ * ever lost.
+ *
  * catalog_cursors(c, prefix, fn, ctx): call ${fn} with the name of each cursor that begins with
  * ${prefix}, from the last to the first, until it returns non-zero (returned if negative).
  * Returns 0; -ERR_DAMAGED; -EIO; -ENAMETOOLONG.
  */
+#define CURSOR_BEGUN "begun"
 MUST_CHECK int catalog_cursors(struct catalog *c, const char *prefix,
 			       int (*fn)(void *ctx, const char *name), void *ctx);
 
@@ -159,10 +163,13 @@ MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struc
 /*
  * catalog_remove(volume_dir): VOLUME/catalog is gone, or empty and not whole if power goes
  * meanwhile.  Nobody has it open.  Returns 0, also if there is none, or -errno.
- * catalog_rebuild(volume_dir, p, st, progress, ctx): remove it, make it anew and catch up from the
- * log's start.  Returns as that.
+ * catalog_clear(volume_dir, id): the same, but the cursors, which nothing can make anew, stay in one
+ * that is empty else, as far as they can be read; power may take them.  Returns 0, -ENOMEM or -errno.
+ * catalog_rebuild(volume_dir, p, st, progress, ctx): clear it and catch up from the log's start.
+ * Returns as these.
  */
 MUST_CHECK int catalog_remove(const char *volume_dir);
+MUST_CHECK int catalog_clear(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN]);
 MUST_CHECK int catalog_rebuild(const char *volume_dir, const struct params *p, struct storage *st,
 			       void (*progress)(void *ctx, uint64_t pos), void *ctx);
 

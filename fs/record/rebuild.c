@@ -31,6 +31,7 @@
 #define PROGRESS_STEP (UINT64_C(16) << 20)
 #define TRIES_MAX 8u
 #define WHY_MAX 1024u
+#define CURSOR_MAX 256u /* bytes of a cursor that is kept; all of ours are shorter */
 
 struct catch_up {
 	struct catalog *catalog;
@@ -125,11 +126,90 @@ int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *
 	return rc;
 }
 
+struct cursor {
+	struct cursor *next;
+	size_t len;
+	uint8_t value[CURSOR_MAX];
+	char name[]; /* NUL-terminated */
+};
+
+struct cursors {
+	struct catalog *catalog;
+	struct cursor *first;
+};
+
+static int take_cursor(void *ctx, const char *name)
+{
+	struct cursors *all = ctx;
+	size_t len = strlen(name) + 1;
+	struct cursor *c = malloc(sizeof(*c) + len);
+
+	if (!c)
+		return -ENOMEM;
+	memcpy(c->name, name, len);
+	c->len = sizeof(c->value);
+	if (catalog_get_cursor(all->catalog, name, c->value, &c->len) < 0) {
+		free(c);
+		return 0;
+	}
+	c->next = all->first;
+	all->first = c;
+	return 0;
+}
+
+/* What can be read of the catalog's cursors. */
+static int take_cursors(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
+			struct cursors *all)
+{
+	int rc = catalog_open(volume_dir, id, CATALOG_READ, &all->catalog);
+
+	if (rc == 0) {
+		rc = catalog_cursors(all->catalog, "", take_cursor, all);
+		catalog_close(all->catalog);
+	}
+	return rc == -ENOMEM ? rc : 0;
+}
+
+static int put_cursors(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
+		       const struct cursors *all)
+{
+	struct catalog *to;
+	int rc;
+
+	if (!all->first)
+		return 0;
+	rc = catalog_open(volume_dir, id, CATALOG_WRITE, &to);
+	if (rc < 0)
+		return rc;
+	for (const struct cursor *c = all->first; rc == 0 && c; c = c->next)
+		rc = catalog_put_cursor(to, c->name, c->value, c->len);
+	catalog_close(to);
+	return rc;
+}
+
+int catalog_clear(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN])
+{
+	struct cursors all = {0};
+	int rc = take_cursors(volume_dir, id, &all);
+
+	if (rc == 0)
+		rc = catalog_remove(volume_dir);
+	if (rc == 0)
+		rc = put_cursors(volume_dir, id, &all);
+	while (all.first) {
+		struct cursor *next = all.first->next;
+
+		free(all.first);
+		all.first = next;
+	}
+	return rc;
+}
+
 int catalog_rebuild(const char *volume_dir, const struct params *p, struct storage *st,
 		    void (*progress)(void *ctx, uint64_t pos), void *ctx)
 {
 	struct catalog *c;
-	int rc = catalog_remove(volume_dir);
+	int rc = catalog_clear(volume_dir, p->id);
 
 	if (rc == 0)
 		rc = catalog_open(volume_dir, p->id, CATALOG_WRITE, &c);

@@ -96,7 +96,8 @@ static int read_embassies(struct reading *r, const char *volume_dir)
 	if (rc < 0)
 		return rc == -ENOMEM ? rc : 0;
 	rc = record_addresses(r->catalog, add, r);
-	r->b->known = rc == 0;
+	/* One that was made anew, from the log alone, says nothing of embassies until they are mounted. */
+	r->b->known = rc == 0 && (r->b->n > 0 || record_is_whole(r->catalog));
 	catalog_close(r->catalog);
 	return rc;
 }

@@ -32,7 +32,7 @@ struct backlog {
 	uint64_t end;	  /* position after the last whole block of the log */
 	uint64_t bytes;	  /* of the log */
 	bool copy;	  /* it is an embassy's copy, which has no embassies */
-	bool known;	  /* false: the catalog, which would tell, is missing or not readable */
+	bool known;	  /* false: the catalog, which would tell, is missing, not readable or made anew */
 	struct backlog_embassy *list; /* by address, from the last to the first; owned */
 	size_t n;
 };

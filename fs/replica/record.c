@@ -96,6 +96,14 @@ int record_addresses(struct catalog *c, int (*fn)(void *ctx, const char *address
 	return catalog_cursors(c, ACKED, each_name, &(struct each){fn, ctx});
 }
 
+bool record_is_whole(struct catalog *c)
+{
+	uint8_t value[RECORD_LEN];
+	size_t len = sizeof(value);
+
+	return catalog_get_cursor(c, CURSOR_BEGUN, value, &len) == 0;
+}
+
 void loss_text(const struct loss *l, char out[LOSS_TEXT_LEN])
 {
 	char when[WHEN_TEXT_LEN];

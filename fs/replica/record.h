@@ -4,12 +4,13 @@
 /*
  * What a volume remembers of its embassies across mounts: what each last acknowledged, and a loss
  * that nobody has answered.  In the catalog, by the address as it was given; never relied on, since
- * a power cut may lose the newest and a catalog that is made anew has none.
+ * a power cut may lose the newest, and a catalog that is made anew has only what could be read of them.
  */
 
 #include "compiler.h"
 #include "replicator_step.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -39,6 +40,9 @@ MUST_CHECK int record_get_loss(struct catalog *c, const char *address, struct lo
  */
 MUST_CHECK int record_addresses(struct catalog *c, int (*fn)(void *ctx, const char *address),
 				void *ctx);
+
+/* record_is_whole(c): whether no embassy was forgotten, since the catalog is as old as its log. */
+bool record_is_whole(struct catalog *c);
 
 #define LOSS_TEXT_LEN 512u
 /* loss_text(l, out): a loss in words; empty if there is none. */

@@ -9,6 +9,7 @@
 #include "volume_internal.h"
 
 #include "blocks.h"
+#include "catalog.h"
 #include "clock.h"
 #include "file.h"
 #include "keep.h"
@@ -468,6 +469,8 @@ int volume_make(const char *dir, const struct params *params, const struct volum
 		rc = append_root(log, uid, gid, &head);
 	if (rc == 0)
 		rc = log_add_head(log, &head);
+	if (rc == 0)
+		rc = catalog_put_cursor(log_catalog(log), CURSOR_BEGUN, "", 0);
 	close_rc = log_close(log);
 	if (rc == 0)
 		rc = close_rc;

@@ -184,6 +184,10 @@ t "a reader is told the same" exits 0 bash -c "$(declare -f as_reader); as_reade
 rm -rf "$w/shown/catalog"
 t "without a catalog it is not known" says 'embassies not known: the catalog is missing' "$w/shown"
 t "in JSON too" is .embassies_known = false "$w/shown"
+chmod u+w "$w/shown"
+t "a catalog made from the log alone" exits 0 "$embassy" check "$w/shown" --log-only
+t "does not know it either" says 'embassies not known: the catalog .* was made anew' "$w/shown"
+t "nor in JSON" is .embassies_known = false "$w/shown"
 rm -rf "$w/shown"
 start_server
 t "mount" mount_it

@@ -80,7 +80,9 @@ static void ask(struct answers *a)
 		cr_assert_eq(catalog_head(c, i, &a->ref[a->n]), 0);
 		cr_assert_eq(catalog_head_at(c, a->ref[a->n].time_ns, &at), 0);
 		cr_assert_eq(at.number, i);
-		cr_assert_eq(history_read_head(&s->params, store_storage(s->store), &at, &head, NULL), 0);
+		cr_assert_eq(
+			history_read_head(&s->params, store_storage(s->store), &at, &head, NULL),
+			0);
 		cr_assert_eq(catalog_merkle(c, head.n_blocks, &m), 0);
 		merkle_root(&m, a->root[a->n]);
 		cr_assert_arr_eq(a->root[a->n], head.root, HASH_LEN);
@@ -113,6 +115,57 @@ static int follow(void *ctx, const struct scan_block *b)
 	return SCAN_GO;
 }
 
+static void expect_cursor(const char *name, size_t len)
+{
+	struct catalog *c = open_catalog();
+	uint8_t value[64], want[64];
+	size_t got = sizeof(value);
+
+	memset(want, 7, sizeof(want));
+	cr_assert_eq(catalog_get_cursor(c, name, value, &got), 0, "%s", name);
+	cr_expect_eq(got, len);
+	cr_expect_arr_eq(value, want, len);
+	catalog_close(c);
+}
+
+/* No log tells of cursors.  Those of another catalog, and of one that can't be read, go. */
+Test(rebuild, carries_cursors_over)
+{
+	struct catalog *c;
+	uint8_t value[24], id[VOLUME_ID_LEN];
+	size_t len = sizeof(value);
+	char path[400];
+
+	synthetic_grow(s, 2, 2, 3);
+	memset(value, 7, sizeof(value));
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(rebuild(), 0);
+		c = open_catalog();
+		cr_assert_eq(catalog_put_cursor(c, "embassy:host:1", value, sizeof(value)), 0);
+		cr_assert_eq(catalog_put_cursor(c, CURSOR_BEGUN, "", 0), 0);
+		catalog_close(c);
+		cr_assert_eq(rebuild(), 0);
+		expect_cursor("embassy:host:1", sizeof(value));
+		expect_cursor(CURSOR_BEGUN, 0);
+		cr_expect_eq(newest_number(), s->newest.number);
+		cr_assert_eq(catalog_clear(s->dir, s->params.id), 0);
+		cr_expect_eq(newest_number(), 0);
+		expect_cursor("embassy:host:1", sizeof(value));
+
+		memcpy(id, s->params.id, sizeof(id));
+		id[0]++;
+		snprintf(path, sizeof(path), "%s/catalog/CURRENT", s->dir);
+		if (i == 0)
+			cr_assert_eq(catalog_clear(s->dir, id), 0);
+		else
+			cr_assert_eq(file_replace(AT_FDCWD, path, "nonsense\n", 9, 0600), 0);
+		cr_assert_eq(rebuild(), 0);
+		c = open_catalog();
+		cr_expect_eq(catalog_get_cursor(c, CURSOR_BEGUN, value, &len), -ERR_ABSENT);
+		catalog_close(c);
+	}
+}
+
 Test(rebuild, equals_the_original)
 {
 	struct answers *before = calloc(2, sizeof(*before)), *after = before + 1;
@@ -130,7 +183,9 @@ Test(rebuild, equals_the_original)
 	ask(before);
 	cr_assert_eq(before->n, 23);
 
-	cr_assert_eq(catalog_rebuild(s->dir, &s->params, store_storage(s->store), progress, &reached), 0);
+	cr_assert_eq(
+		catalog_rebuild(s->dir, &s->params, store_storage(s->store), progress, &reached),
+		0);
 	cr_assert_gt(reached, segment_start(6));
 	ask(after);
 	cr_assert_arr_eq(before, after, sizeof(*before));
@@ -147,8 +202,10 @@ Test(rebuild, catches_up)
 
 		synthetic_grow(s, 1, 1, 3);
 		synthetic_data(s, 100); /* covered by the next */
-		cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL), 0);
-		cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL), 0);
+		cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL),
+			     0);
+		cr_assert_eq(catalog_catch_up(c, &s->params, store_storage(s->store), NULL, NULL),
+			     0);
 		cr_assert_eq(catalog_newest(c, &ref), 0);
 		cr_assert_eq(ref.number, i);
 	}
