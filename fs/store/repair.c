@@ -284,36 +284,62 @@ static int write_stretch(struct repair *r, uint64_t from)
 struct fork_search {
 	struct repair *r;
 	const struct head *newest;
+	struct head *theirs; /* HEADS_PER_CALL: the newest answer, from head number first on */
+	uint64_t first;
+	size_t n;
 };
+
+/* The source's head ${number}.  It may be far away, so it is asked for many at a time. */
+static int their_head(struct fork_search *f, uint64_t number, const struct head **out)
+{
+	struct source *s = f->r->cfg->source;
+	int rc = 0;
+
+	if (number < f->first || number - f->first >= f->n) {
+		f->first = number;
+		rc = s->ops->heads(s, number, HEADS_PER_CALL, f->theirs, &f->n);
+		/* One behind it may be damaged there, which is no matter yet. */
+		if (rc < 0)
+			rc = s->ops->heads(s, number, 1, f->theirs, &f->n);
+		if (rc < 0)
+			f->n = 0;
+	}
+	*out = &f->theirs[number - f->first];
+	return rc;
+}
 
 static int compare_head(void *ctx, const struct head *mine)
 {
-	const struct fork_search *f = ctx;
-	struct source *s = f->r->cfg->source;
-	struct head theirs;
-	size_t n;
+	struct fork_search *f = ctx;
+	const struct head *theirs;
 	int rc;
 
 	if (mine->number > f->newest->number)
 		return 0;
-	rc = s->ops->heads(s, mine->number, 1, &theirs, &n);
+	rc = their_head(f, mine->number, &theirs);
 	if (rc < 0)
 		return rc;
-	if (head_is_same(mine, &theirs))
+	if (theirs->pos == mine->pos && theirs->time_ns == mine->time_ns &&
+	    memcmp(theirs->root, mine->root, HASH_LEN) == 0)
 		return 0;
 	return err_say(-ERR_FORKED,
 		       "head %" PRIu64 " at position %" PRIu64 " of this copy is not the other "
 		       "copy's, which lies at %" PRIu64 ": they have different histories, and "
 		       "nothing is changed",
-		       mine->number, mine->pos, theirs.pos);
+		       mine->number, mine->pos, theirs->pos);
 }
 
 static int search_fork(struct repair *r, const struct head *newest)
 {
-	struct fork_search f = {r, newest};
+	struct fork_search f = {.r = r, .newest = newest};
+	int rc;
 
-	return head_search(r->cfg->params, store_storage(r->store), 0, UINT64_MAX, compare_head,
-			   &f);
+	f.theirs = malloc(HEADS_PER_CALL * sizeof(*f.theirs));
+	if (!f.theirs)
+		return -ENOMEM;
+	rc = head_search(r->cfg->params, store_storage(r->store), 0, UINT64_MAX, compare_head, &f);
+	free(f.theirs);
+	return rc;
 }
 
 /* ---- from head to head ---- */

@@ -271,6 +271,31 @@ Test(repair, wrong_bytes_are_not_taken)
 	source_free(l.real);
 }
 
+static unsigned asked;
+
+static int counted_heads(struct source *src, uint64_t first, size_t n, struct head *out,
+			 size_t *out_n)
+{
+	asked++;
+	return real_heads(src, first, n, out, out_n);
+}
+
+/* A home has a head for each second of use, and each question to an embassy takes its way there and back. */
+Test(repair, a_source_is_not_asked_for_each_head)
+{
+	static const struct source_ops ops = {
+		.read = lying_read, .head_at = real_head_at, .heads = counted_heads};
+	struct liar l = {.source = {.ops = &ops}};
+	struct repair_counts n;
+
+	cr_assert_eq(source_open_folder(s->dir, &l.real), 0);
+	l.source.params = l.real->params;
+	cr_assert_eq(repair_from(&l.source, &n), 0);
+	cr_assert_eq(n.heads, 12);
+	cr_expect_eq(asked, 2, "once for forks, once to heal");
+	source_free(l.real);
+}
+
 /* A source that lies once it has been read ${honest} times to the end of a stretch. */
 struct turncoat {
 	struct liar liar;
