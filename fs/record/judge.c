@@ -237,8 +237,11 @@ static int search_segment(const struct search *s, uint64_t number)
 		size_t own = len < stop - from ? len - HEAD_BLOCK_MAX : len;
 
 		rc = storage_read(s->storage, from, len, s->buf);
-		if (rc == 0)
-			rc = search_window(s, len, own, from);
+		if (rc < 0)
+			break;
+		rc = search_window(s, len, own, from);
+		if (rc != 0)
+			return rc; /* also if it is -ERR_ABSENT */
 		from += own;
 	}
 	return rc == -ERR_ABSENT ? 0 : rc;
@@ -255,18 +258,20 @@ int head_search(const struct params *params, struct storage *st, uint64_t from, 
 			   .fn = fn,
 			   .ctx = ctx};
 	uint64_t number;
-	int rc = storage_next(st, segment_of(from), &number);
+	int rc = storage_next(st, segment_of(from), &number), found = 0;
 
 	volume_id_format(params->id, s.origin + strlen(s.origin));
 	strcat(s.origin, "\n");
 	s.buf = malloc(WINDOW_LEN);
 	if (!s.buf)
 		return -ENOMEM;
-	while (rc == 0 && segment_start(number) < to) {
-		rc = search_segment(&s, number);
-		if (rc == 0)
-			rc = storage_next(st, number + 1, &number);
+	for (; rc == 0 && segment_start(number) < to; rc = storage_next(st, number + 1, &number)) {
+		found = search_segment(&s, number);
+		if (found != 0)
+			break;
 	}
 	free(s.buf);
+	if (found != 0)
+		return found;
 	return rc == -ERR_ABSENT ? 0 : rc;
 }

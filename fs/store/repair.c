@@ -304,6 +304,12 @@ static int their_head(struct fork_search *f, uint64_t number, const struct head 
 		if (rc < 0)
 			f->n = 0;
 	}
+	/* The search would take it for the end of what is to be searched. */
+	if (rc == -ERR_ABSENT)
+		rc = err_say(-ERR_TAMPERED,
+			     "the other copy denies head %" PRIu64 ", and shows later ones; nothing "
+			     "is changed",
+			     number);
 	*out = &f->theirs[number - f->first];
 	return rc;
 }

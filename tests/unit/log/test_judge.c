@@ -228,6 +228,7 @@ Test(judge, notes_and_old_grants)
 struct found {
 	uint64_t pos[16];
 	unsigned n, stop_at;
+	int stop_rc;
 };
 
 static int take(void *ctx, const struct head *h)
@@ -236,7 +237,7 @@ static int take(void *ctx, const struct head *h)
 
 	cr_assert_lt(f->n, 16);
 	f->pos[f->n++] = h->pos;
-	return f->n == f->stop_at ? 7 : 0;
+	return f->n == f->stop_at ? f->stop_rc : 0;
 }
 
 static unsigned count_from(uint64_t from)
@@ -254,7 +255,7 @@ static unsigned count_from(uint64_t from)
 
 Test(judge, search)
 {
-	struct found f = {.stop_at = 1};
+	struct found f = {.stop_at = 1, .stop_rc = 7};
 	uint64_t from = s->pos;
 	uint8_t *zeros;
 	size_t len;
@@ -263,6 +264,9 @@ Test(judge, search)
 	cr_assert_eq(count_from(s->newest.pos), 1);
 	cr_assert_eq(count_from(s->newest.pos + 1), 0);
 	cr_assert_eq(head_search(&s->params, store_storage(s->store), 0, UINT64_MAX, take, &f), 7);
+	f = (struct found){.stop_at = 1, .stop_rc = -ERR_ABSENT};
+	cr_assert_eq(head_search(&s->params, store_storage(s->store), 0, UINT64_MAX, take, &f),
+		     -ERR_ABSENT, "what it returns, though the search itself says so of an end");
 	cr_assert_eq(count_from(segment_start(5)), 0);
 	f = (struct found){0};
 	cr_assert_eq(head_search(&s->params, store_storage(s->store), 0, s->newest.pos, take, &f),

@@ -197,12 +197,11 @@ Test(repair, missing_files_and_ends_come_back)
 	expect_whole();
 }
 
-Test(repair, another_history_is_refused)
+/* The same volume went on differently in the copy that is to be healed.  diverge_end() frees ${other}. */
+static struct synthetic_log *diverge(void)
 {
 	struct synthetic_log *other = calloc(1, sizeof(*other));
-	struct repair_counts n;
 
-	/* The same volume went on differently in the copy that is to be healed. */
 	cr_assert_not_null(other);
 	*other = *s;
 	other->bytes = malloc(BLOCK_STORED_MAX);
@@ -211,6 +210,21 @@ Test(repair, another_history_is_refused)
 	synthetic_head(other);
 	synthetic_data(s, 99);
 	synthetic_head(s);
+	return other;
+}
+
+static void diverge_end(struct synthetic_log *other)
+{
+	store_close(other->store);
+	free(other->bytes);
+	free(other);
+}
+
+Test(repair, another_history_is_refused)
+{
+	struct synthetic_log *other = diverge();
+	struct repair_counts n;
+
 	flip(0, 40);
 	cr_assert_eq(repair(&n), -ERR_FORKED);
 	cr_assert(strstr(err_detail(-ERR_FORKED), "different histories"));
@@ -218,9 +232,7 @@ Test(repair, another_history_is_refused)
 	/* The flip is still there: nothing was written. */
 	command("! cmp -s '%s/log/0000000000000000.seg' '%s/log/0000000000000000.seg'", s->dir,
 		mine);
-	store_close(other->store);
-	free(other->bytes);
-	free(other);
+	diverge_end(other);
 }
 
 /* A source that gives wrong bytes writes nothing. */
@@ -269,6 +281,40 @@ Test(repair, wrong_bytes_are_not_taken)
 	command("diff -r '%s/log' '%s-before/log'", mine, mine);
 	command("rm -r '%s-before'%s", mine, "");
 	source_free(l.real);
+}
+
+static int denying_heads(struct source *src, uint64_t first, size_t n, struct head *out,
+			 size_t *out_n)
+{
+	static unsigned denied;
+
+	if (first == 1)
+		return real_heads(src, first, n < 12 ? n : 12, out, out_n);
+	/* At first. */
+	return denied++ < 2 ? -ERR_ABSENT : real_heads(src, first, n, out, out_n);
+}
+
+static int true_read(struct source *src, uint64_t pos, size_t len, void *out)
+{
+	struct source *real = ((struct liar *)src)->real;
+
+	return real->ops->read(real, pos, len, out);
+}
+
+/* A source that does not show the head in whose place this copy has another one gets none of it overwritten. */
+Test(repair, a_history_that_the_source_denies_is_not_overwritten)
+{
+	static const struct source_ops ops = {
+		.read = true_read, .head_at = real_head_at, .heads = denying_heads};
+	struct liar l = {.source = {.ops = &ops}};
+	struct synthetic_log *other = diverge();
+	struct repair_counts n;
+
+	cr_assert_eq(source_open_folder(s->dir, &l.real), 0);
+	cr_expect_eq(repair_from(&l.source, &n), -ERR_TAMPERED);
+	cr_expect_eq(n.blocks, 0);
+	source_free(l.real);
+	diverge_end(other);
 }
 
 static unsigned asked;
