@@ -11,6 +11,7 @@
 
 #include "err.h"
 #include "listen.h"
+#include "vault.h"
 
 #include <grpc/grpc_security.h>
 
@@ -20,6 +21,8 @@
 
 #define REQUESTS 4u /* calls that wait to be matched */
 #define DISK_THREADS 4u
+
+_Static_assert(VAULT_OPENING_MAX < DISK_THREADS, "openings leave a thread to the questions");
 
 /*
  * What the thread that started a step wrote before is seen by the thread that ends it: said by a

@@ -6,7 +6,8 @@
  * error of that volume alone.
  *
  * Opening may be a recovery that takes hours.  Callers wait for it a moment, and are sent away from then
- * on: a server has few threads, and all would soon be those of the callers of one volume.
+ * on: a server has few threads, and all would soon be those of the callers of one volume.  For the same
+ * reason few volumes are opened at a time.
  *
  * Invariants:
  *  1. The vault alone uses its pool.
@@ -54,9 +55,12 @@ struct vault {
 	struct storage_pool *pool;
 	pthread_mutex_t create_mu; /* one creation at a time, so that the count holds */
 	pthread_mutex_t mu;
+	pthread_cond_t opened; /* n_opening has become less */
 	/* Guarded by mu. */
 	struct slot *slots[VAULT_VOLUMES_MAX];
 	size_t n_slots;
+	unsigned n_opening;	    /* at most VAULT_OPENING_MAX */
+	uint64_t newest_opening_ns; /* when the youngest of them began */
 };
 
 static int add_slot_locked(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct slot **out)
@@ -78,6 +82,7 @@ int vault_open(struct storage_pool *pool, struct vault **out)
 	v->pool = pool;
 	pthread_mutex_init(&v->create_mu, NULL);
 	pthread_mutex_init(&v->mu, NULL);
+	clock_cond_init(&v->opened);
 	*out = v;
 	return 0;
 }
@@ -92,6 +97,7 @@ void vault_close(struct vault *v)
 		pthread_mutex_destroy(&v->slots[i]->mu);
 		free(v->slots[i]);
 	}
+	pthread_cond_destroy(&v->opened);
 	pthread_mutex_destroy(&v->mu);
 	pthread_mutex_destroy(&v->create_mu);
 	storage_pool_close(v->pool);
@@ -183,18 +189,67 @@ static void set_busy_locked(struct slot *slot, bool yes)
 		pthread_cond_broadcast(&slot->rested);
 }
 
+/*
+ * Be one of the few that open a volume; wait a moment for that, unless all have been at it for longer.
+ * Returns 0, until end_opening(); or -ERR_LOCKED.
+ */
+static int begin_opening(struct vault *v)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&v->mu);
+	while (v->n_opening == VAULT_OPENING_MAX && rc == 0)
+		rc = clock_wait(&v->opened, &v->mu,
+				v->newest_opening_ns + NS_PER_MS * VAULT_WAIT_MS);
+	rc = v->n_opening == VAULT_OPENING_MAX ? -ERR_LOCKED : 0;
+	if (rc == 0) {
+		v->n_opening++;
+		v->newest_opening_ns = clock_mono_ns();
+	}
+	pthread_mutex_unlock(&v->mu);
+	return rc;
+}
+
+static void end_opening(struct vault *v)
+{
+	pthread_mutex_lock(&v->mu);
+	v->n_opening--;
+	pthread_cond_signal(&v->opened);
+	pthread_mutex_unlock(&v->mu);
+}
+
+/* Returns as copy_open(); -ERR_LOCKED, with ${*out_tried} false: it was not tried. */
+static int open_copy(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out,
+		     bool *out_tried)
+{
+	int rc = begin_opening(v);
+
+	*out_tried = rc == 0;
+	if (rc < 0)
+		return err_say(rc,
+			       "the server is opening %u other volumes, which may take long after "
+			       "a crash; come back later",
+			       VAULT_OPENING_MAX);
+	rc = copy_open(v->pool, id, out);
+	end_opening(v);
+	return rc;
+}
+
 static int open_locked(struct vault *v, struct slot *slot)
 {
 	struct copy *copy = NULL;
+	bool tried;
 	int rc;
 
 	if (slot->why < 0 && clock_mono_ns() - slot->failed_ns < NS_PER_MS * VAULT_RETRY_MS)
 		return err_say(slot->why, "%s", slot->detail);
 	set_busy_locked(slot, true);
 	pthread_mutex_unlock(&slot->mu);
-	rc = copy_open(v->pool, slot->id, &copy);
+	rc = open_copy(v, slot->id, &copy, &tried);
 	pthread_mutex_lock(&slot->mu);
 	set_busy_locked(slot, false);
+	if (!tried)
+		return rc;
 	slot->copy = copy;
 	slot->why = rc;
 	if (rc < 0) {

@@ -30,12 +30,13 @@ void vault_close(struct vault *v);
 /*
  * vault_find(v, id, out): the copy of a volume, opened and recovered when first asked for.
  * The caller gives it back with copy_unref() and does not use it after vault_close().  Any thread;
- * blocks while it recovers the copy.  Who asks while another does, or while vault_rest() closes it, waits
- * until that has taken VAULT_WAIT_MS.
+ * blocks while it recovers the copy.  Who asks while another does, or while vault_rest() closes it, or
+ * while VAULT_OPENING_MAX others are opened, waits until that has taken VAULT_WAIT_MS.
  * Returns 0; -ERR_LOCKED, with a detail, if it takes longer; -ERR_NO_VOLUME with a detail; or why it cannot
  * be opened, as copy_open(), which is tried again after VAULT_RETRY_MS at the earliest.
  */
 #define VAULT_WAIT_MS 2000
+#define VAULT_OPENING_MAX 3u /* fewer than the threads that answer questions */
 #define VAULT_RETRY_MS 5000
 MUST_CHECK int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out);
 

@@ -285,18 +285,19 @@ Test(vault, a_copy_is_asked_for_while_it_is_closed)
 static struct {
 	pthread_mutex_t mu;
 	pthread_cond_t change;
-	bool begun, may_end;
+	unsigned most; /* so many openings take until the test lets them end */
+	unsigned begun;
+	bool may_end;
 } opening = {.mu = PTHREAD_MUTEX_INITIALIZER, .change = PTHREAD_COND_INITIALIZER};
 
-/* The first opening takes until the test lets it end. */
 static int take_long(void *ctx, const char *op)
 {
 	(void)ctx;
 	if (strcmp(op, fix_memory ? "take" : "mkdir") != 0)
 		return 0;
 	pthread_mutex_lock(&opening.mu);
-	if (!opening.begun) {
-		opening.begun = true;
+	if (opening.begun < opening.most) {
+		opening.begun++;
 		pthread_cond_broadcast(&opening.change);
 		while (!opening.may_end)
 			pthread_cond_wait(&opening.change, &opening.mu);
@@ -307,46 +308,88 @@ static int take_long(void *ctx, const char *op)
 
 static void *open_it(void *arg)
 {
-	cr_assert_eq(vault_find(vault, log_.id, &copy), 0);
-	return arg;
+	struct copy *c;
+
+	cr_assert_eq(vault_find(vault, arg, &c), 0);
+	return c;
+}
+
+/* Have the ${n} volumes opened, which takes until end_openings(). */
+static void begin_openings(uint8_t (*ids)[VOLUME_ID_LEN], pthread_t *openers, unsigned n)
+{
+	opening.most = n;
+	fix_set_fault(take_long, NULL);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert_eq(pthread_create(&openers[i], NULL, open_it, ids[i]), 0);
+	pthread_mutex_lock(&opening.mu);
+	while (opening.begun < n)
+		pthread_cond_wait(&opening.change, &opening.mu);
+	pthread_mutex_unlock(&opening.mu);
+}
+
+static void end_openings(pthread_t *openers, unsigned n)
+{
+	pthread_mutex_lock(&opening.mu);
+	opening.may_end = true;
+	pthread_cond_broadcast(&opening.change);
+	pthread_mutex_unlock(&opening.mu);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(openers[i], NULL);
+}
+
+/* Make ${n} volumes, and open the vault anew. */
+static void make_volumes(uint8_t (*ids)[VOLUME_ID_LEN], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		struct buf conf = {0};
+		struct synth other;
+		struct copy *c;
+
+		synth_init(&other, 8 + i);
+		synth_conf(&other, 1, 1, &conf);
+		cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &c), 0);
+		memcpy(ids[i], other.id, VOLUME_ID_LEN);
+		buf_release(&conf);
+		synth_release(&other);
+	}
+	fix_close();
+	fix_open_vault();
 }
 
 /* A recovery may take hours: it must not take a thread of each who asks meanwhile. */
 Test(vault, who_asks_for_a_volume_that_takes_long_to_open_is_sent_away)
 {
-	struct copy *other_copy, *none;
-	struct buf conf = {0};
-	struct synth other;
+	uint8_t ids[2][VOLUME_ID_LEN];
+	struct copy *none;
 	pthread_t opener;
 
-	synth_init(&other, 8);
-	synth_conf(&other, 1, 1, &conf);
-	cr_assert_eq(vault_put(vault, conf.p, conf.len, WHO, &other_copy), 0);
-	fix_close();
-	fix_open_vault();
-	fix_set_fault(take_long, NULL);
-	cr_assert_eq(pthread_create(&opener, NULL, open_it, NULL), 0);
-	pthread_mutex_lock(&opening.mu);
-	while (!opening.begun)
-		pthread_cond_wait(&opening.change, &opening.mu);
-	pthread_mutex_unlock(&opening.mu);
-
+	make_volumes(ids, 2);
+	begin_openings(ids, &opener, 1);
 	for (int i = 0; i < 2; i++) {
-		cr_expect_eq(vault_find(vault, log_.id, &none), -ERR_LOCKED);
+		cr_expect_eq(vault_find(vault, ids[0], &none), -ERR_LOCKED);
 		cr_expect_null(none);
 	}
 	cr_expect_eq(vault_rest(vault, 0), 0);
-	cr_assert_eq(vault_find(vault, other.id, &other_copy), 0, "the others are served");
+	cr_expect_eq(vault_find(vault, ids[1], &none), 0, "the others are served");
+	end_openings(&opener, 1);
+	cr_expect_eq(vault_find(vault, ids[0], &none), 0);
+}
 
-	pthread_mutex_lock(&opening.mu);
-	opening.may_end = true;
-	pthread_cond_broadcast(&opening.change);
-	pthread_mutex_unlock(&opening.mu);
-	pthread_join(opener, NULL);
-	cr_expect_eq(vault_find(vault, log_.id, &none), 0);
-	cr_expect_eq(none, copy);
-	buf_release(&conf);
-	synth_release(&other);
+/* Nor may many of them take all threads: volumes that are open are asked for meanwhile. */
+Test(vault, few_volumes_are_opened_at_a_time)
+{
+	uint8_t ids[VAULT_OPENING_MAX + 2][VOLUME_ID_LEN];
+	pthread_t openers[VAULT_OPENING_MAX];
+	struct copy *c;
+
+	make_volumes(ids, VAULT_OPENING_MAX + 2);
+	cr_assert_eq(vault_find(vault, ids[VAULT_OPENING_MAX], &c), 0);
+	begin_openings(ids, openers, VAULT_OPENING_MAX);
+	for (int i = 0; i < 2; i++)
+		cr_expect_eq(vault_find(vault, ids[VAULT_OPENING_MAX + 1], &c), -ERR_LOCKED);
+	cr_expect_eq(vault_find(vault, ids[VAULT_OPENING_MAX], &c), 0, "it is open");
+	end_openings(openers, VAULT_OPENING_MAX);
+	cr_expect_eq(vault_find(vault, ids[VAULT_OPENING_MAX + 1], &c), 0, "it was not its failure");
 }
 
 static int count(void *ctx, const uint8_t id[VOLUME_ID_LEN])
