@@ -98,6 +98,7 @@ static const char *way_out(const struct storage *st)
 static const char *way_out_of_loss(const struct storage *st)
 {
 	return st->is_copy ? COPIED_IN_USE HEAL_COPY
+		       ", or move it away, and its home sends all again"
 			   : COPIED_IN_USE HEAL_HOME ", or give up what is missing with 'embassy "
 						     "check VOLUME --repair --cut'; " PARTIAL;
 }

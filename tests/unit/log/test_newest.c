@@ -9,8 +9,10 @@
 #include "head.h"
 #include "source.h"
 #include "source_folder.h"
+#include "storage.h"
 #include "store.h"
 #include "synthetic_log.h"
+#include "tail.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -198,6 +200,12 @@ Test(newest, a_reader_misses_what_it_tells_of)
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "--repair --cut'"));
 		cr_expect(strstr(err_detail(-ERR_DAMAGED), "-o partial"));
 	}
+	/* Its home has all that a copy lost. */
+	store_storage(s->store)->is_copy = true;
+	cr_expect_eq(tail_check_noted(store_storage(s->store), &s->newest, 4), -ERR_DAMAGED);
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "copied while it was in use"));
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "move it away"));
+	store_storage(s->store)->is_copy = false;
 	cr_assert_eq(source_open_folder_partial(s->dir, &src), 0);
 	cr_expect_eq(src->ops->head_at(src, INT64_MAX, &h), 0);
 	cr_expect_eq(h.number, 4);
