@@ -6,7 +6,7 @@ set -u
 
 [ "$(id -u)" = 0 ] || { echo "skipped: not root"; exit 77; }
 model=${1:?usage: breaks.sh MODEL}
-work=$(mktemp -d "${TMPDIR:-/var/tmp}/embassyfs-breaks.XXXXXX") || exit 2
+work=$(mktemp -d "${CRASH_DIR:-${TMPDIR:-/var/tmp}}/embassyfs-breaks.XXXXXX") || exit 2
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM HUP
 mkdir "$work/a" "$work/b"
