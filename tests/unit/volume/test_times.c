@@ -17,12 +17,20 @@ static unsigned stamps, stamps_under_lock;
 struct timespec __real_clock_stamp(void);
 struct timespec __wrap_clock_stamp(void);
 
+static bool lock_is_free(struct view *view) UNFOLLOWED; /* tries the lock */
+
+/* One thread alone changes the volume. */
+static bool lock_is_free(struct view *view)
+{
+	if (pthread_rwlock_tryrdlock(&view->mu) != 0)
+		return false;
+	pthread_rwlock_unlock(&view->mu);
+	return true;
+}
+
 struct timespec __wrap_clock_stamp(void)
 {
-	/* One thread alone changes the volume. */
-	if (v && pthread_rwlock_tryrdlock(&v->view.mu) == 0)
-		pthread_rwlock_unlock(&v->view.mu);
-	else if (v)
+	if (v && !lock_is_free(&v->view))
 		stamps_under_lock++;
 	stamps++;
 	return __real_clock_stamp();
