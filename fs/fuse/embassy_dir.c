@@ -5,8 +5,9 @@
 #include "embassy_internal.h"
 
 #include "clock.h"
-#include "err.h"
+#include "kinds.h"
 #include "order.h"
+#include "reply.h"
 #include "request.h"
 #include "units.h"
 
@@ -106,21 +107,29 @@ static void lookup_member(fuse_req_t req, struct mount *m, const char *name)
 	fuse_reply_err(req, ENOENT);
 }
 
-void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+void embassy_lookup_top(fuse_req_t req, struct mount *m)
+{
+	embassy_reply_node(req, m, EMBASSY_NODE_TOP);
+}
+
+static void lookup_parent(fuse_req_t req, struct mount *m, uint64_t node)
+{
+	if (node == EMBASSY_NODE_TOP)
+		node_ops_of(m, INO_ROOT)->lookup(req, m, INO_ROOT, ".");
+	else if (node == EMBASSY_NODE_UPGRADE)
+		embassy_reply_node(req, m, EMBASSY_NODE_CONTROL);
+	else
+		embassy_reply_node(req, m, EMBASSY_NODE_TOP);
+}
+
+static void lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
 {
 	uint64_t node = embassy_node(parent);
 
-	if (parent == INO_ROOT) {
-		embassy_reply_node(req, m, EMBASSY_NODE_TOP);
-	} else if (strcmp(name, ".") == 0) {
+	if (strcmp(name, ".") == 0) {
 		embassy_reply_node(req, m, node);
 	} else if (strcmp(name, "..") == 0) {
-		if (node == EMBASSY_NODE_TOP)
-			op_lookup(req, INO_ROOT, ".");
-		else if (node == EMBASSY_NODE_UPGRADE)
-			embassy_reply_node(req, m, EMBASSY_NODE_CONTROL);
-		else
-			embassy_reply_node(req, m, EMBASSY_NODE_TOP);
+		lookup_parent(req, m, node);
 	} else if (node == EMBASSY_NODE_TOP) {
 		lookup_member(req, m, name);
 	} else if (node == EMBASSY_NODE_AT || node == EMBASSY_NODE_AGO) {
@@ -136,35 +145,71 @@ void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char
 	}
 }
 
-int embassy_stat(struct mount *m, uint64_t id, struct stat *out)
+/* The text of a status node may be another process's: its name leads to a new one. */
+static int attributes(struct mount *m, uint64_t id, struct node_attributes *out)
 {
 	struct embassy_dir *d = m->embassy;
 	uint64_t node = embassy_node(id);
 	const struct text *t = NULL;
 	bool found;
 
+	*out = (struct node_attributes){.timeout_s = TIMEOUT_LONG_S};
 	pthread_mutex_lock(&d->mu);
 	if (node >= EMBASSY_NODE_STATUS)
 		t = embassy_text_locked(d, node);
 	found = t || node < EMBASSY_NODE_STATUS;
 	if (found)
-		embassy_fill_stat(m, node, t, out);
+		embassy_fill_stat(m, node, t, &out->st);
 	pthread_mutex_unlock(&d->mu);
 	return found ? 0 : -ESTALE;
 }
 
-void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id)
+static void refuse_invalid(fuse_req_t req, struct mount *m, uint64_t id)
 {
-	struct stat st;
-	int rc = embassy_stat(m, id, &st);
-
-	if (rc == 0)
-		fuse_reply_attr(req, &st, TIMEOUT_LONG_S);
-	else
-		fuse_reply_err(req, -rc);
+	(void)m;
+	(void)id;
+	fuse_reply_err(req, EINVAL);
 }
 
-void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
+static void seek_nothing(fuse_req_t req, struct mount *m, uint64_t id, off_t off, bool hole)
+{
+	(void)off;
+	(void)hole;
+	refuse_invalid(req, m, id);
+}
+
+static void get_no_xattr(fuse_req_t req, struct mount *m, uint64_t id, const char *name,
+			 size_t size)
+{
+	(void)m;
+	(void)id;
+	if (past_stops_write(name, size))
+		fuse_reply_xattr(req, PAST_CAPABILITY_LEN);
+	else
+		fuse_reply_err(req, ENODATA);
+}
+
+static void list_no_xattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size)
+{
+	(void)m;
+	(void)id;
+	if (size == 0)
+		fuse_reply_xattr(req, 0);
+	else
+		fuse_reply_buf(req, NULL, 0);
+}
+
+static void take_order(fuse_req_t req, struct mount *m, uint64_t id, const char *name,
+		       const char *value, size_t size, int flags)
+{
+	(void)flags;
+	if (embassy_node(id) != EMBASSY_NODE_TOP)
+		reply_unchangeable(req);
+	else
+		reply_rc(req, INO_ROOT, order_take(req, m, name, value, size));
+}
+
+static void sync_folder(fuse_req_t req, struct mount *m, uint64_t id)
 {
 	if (embassy_node(id) == EMBASSY_NODE_UPGRADE)
 		reply_rc(req, INO_ROOT,
@@ -176,3 +221,22 @@ void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id)
 	else
 		reply_rc(req, INO_ROOT, order_drain(m));
 }
+
+/* clang-format off */
+const struct node_ops node_virtual = {
+	.lookup		= lookup,
+	.forget		= embassy_forget,
+	.attributes	= attributes,
+	.readlink	= refuse_invalid,
+	.read		= embassy_read,
+	.lseek		= seek_nothing,
+	.readdir	= embassy_readdir,
+	.getxattr	= get_no_xattr,
+	.listxattr	= list_no_xattr,
+	.fsync		= past_fsync,
+	.fsyncdir	= sync_folder,
+	.mkdir		= embassy_mkdir,
+	.rmdir		= embassy_rmdir,
+	.setxattr	= take_order,
+};
+/* clang-format on */

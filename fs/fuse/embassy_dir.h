@@ -9,9 +9,11 @@
  *	.embassy/ago/DURATION/		the same
  *	.embassy/snapshots/NAME/	the same; mkdir takes a snapshot, rmdir takes its name away
  *	.embassy/control/upgrade/	fsync has the program executed anew; empty
+ *
+ * What its nodes do is in node_virtual (node.h).
  */
 
-#include "mount.h"
+#include "node.h"
 
 #define EMBASSY_NAME ".embassy"
 
@@ -44,20 +46,7 @@ void embassy_dir_free(struct embassy_dir *d);
 /* embassy_is_name(m, parent, name): whether it is ".embassy" in the root. */
 bool embassy_is_name(uint64_t parent, const char *name);
 
-/* Requests about a virtual node, or about ".embassy" in the root; each answers. */
-void embassy_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
-void embassy_getattr(fuse_req_t req, struct mount *m, uint64_t id);
-void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off);
-void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,
-		     bool plus);
-void embassy_fsync(fuse_req_t req, struct mount *m, uint64_t id);
-void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode);
-void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
-
-/* embassy_stat(m, id, out): the attributes of a virtual node.  Returns 0 or -ESTALE. */
-MUST_CHECK int embassy_stat(struct mount *m, uint64_t id, struct stat *out);
-
-/* embassy_forget(m, id): the kernel holds no reference to the virtual node ${id}. */
-void embassy_forget(struct mount *m, uint64_t id);
+/* embassy_lookup_top(req, m): answer a look-up of ".embassy" in the root. */
+void embassy_lookup_top(fuse_req_t req, struct mount *m);
 
 #endif /* !EMBASSY_DIR_H_ */

@@ -61,6 +61,14 @@ void embassy_fill_stat(const struct mount *m, uint64_t node, const struct text *
 		       struct stat *out);
 void embassy_reply_node(fuse_req_t req, struct mount *m, uint64_t node);
 
+/* Of the table of nodes (node.h), in other files than it is. */
+void embassy_forget(struct mount *m, uint64_t id, uint64_t n);
+void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, int flags);
+void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,
+		     bool plus);
+void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode);
+void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
+
 /*
  * Look-ups of what is made for them; each answers.
  *

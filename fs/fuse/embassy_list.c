@@ -5,7 +5,7 @@
 #include "embassy_internal.h"
 
 #include "complain.h"
-#include "number.h"
+#include "reply.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,11 +6,13 @@
 
 #include "embassy_internal.h"
 
+#include "attributes.h"
 #include "clock.h"
 #include "complain.h"
 #include "err.h"
 #include "log.h"
 #include "order.h"
+#include "reply.h"
 #include "request.h"
 #include "slots.h"
 #include "tell.h"
@@ -161,7 +163,7 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 	int rc;
 
 	if (!m->volume || embassy_node(parent) != EMBASSY_NODE_SNAPSHOTS) {
-		fuse_reply_err(req, EROFS);
+		reply_unchangeable(req);
 		return;
 	}
 	if (!order_allowed(req, m))
@@ -182,7 +184,7 @@ void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 	int rc;
 
 	if (!m->volume || embassy_node(parent) != EMBASSY_NODE_SNAPSHOTS) {
-		fuse_reply_err(req, EROFS);
+		reply_unchangeable(req);
 		return;
 	}
 	rc = order_allowed(req, m) ? 0 : -EPERM;

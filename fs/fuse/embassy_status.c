@@ -10,6 +10,7 @@
 #include "embassy_internal.h"
 
 #include "replicator.h"
+#include "reply.h"
 #include "status.h"
 #include "supervisor.h"
 #include "volume.h"
@@ -83,7 +84,7 @@ void embassy_lookup_status(fuse_req_t req, struct mount *m)
 
 	e.ino = embassy_id(t.node);
 	if (fuse_reply_entry(req, &e) != 0)
-		embassy_forget(m, e.ino);
+		embassy_forget(m, e.ino, 1);
 	return;
 
 fail:
@@ -91,11 +92,12 @@ fail:
 	reply_rc(req, INO_ROOT, rc);
 }
 
-void embassy_forget(struct mount *m, uint64_t id)
+void embassy_forget(struct mount *m, uint64_t id, uint64_t n)
 {
 	struct embassy_dir *d = m->embassy;
 	uint64_t node = embassy_node(id);
 
+	(void)n; /* a text has one reference: each look-up makes another */
 	if (node < EMBASSY_NODE_STATUS)
 		return;
 	pthread_mutex_lock(&d->mu);
@@ -116,13 +118,14 @@ const struct text *embassy_text_locked(const struct embassy_dir *d, uint64_t nod
 	return NULL;
 }
 
-void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off)
+void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, int flags)
 {
 	struct embassy_dir *d = m->embassy;
 	char *out = thread_buffer(size);
 	const struct text *t;
 	size_t n = 0;
 
+	(void)flags;
 	if (!out) {
 		fuse_reply_err(req, ENOMEM);
 		return;

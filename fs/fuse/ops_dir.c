@@ -1,14 +1,13 @@
 /*
  * Requests that list folders.
  *
- * The kernel keeps what it was told, names and attributes, until it makes a change itself.  A
- * folder is never opened: the kernel takes "not implemented" for "no need to ask again", and
- * caches listings then.
+ * The kernel keeps what it was told, names and attributes, until it makes a change itself.
  */
 
-#include "mount.h"
+#include "kinds.h"
 
-#include "embassy_dir.h"
+#include "attributes.h"
+#include "reply.h"
 #include "slots.h"
 #include "syncs.h"
 
@@ -47,69 +46,49 @@ static int add_entry(void *ctx, const struct view_entry *ve)
 	return 0;
 }
 
-static void list(fuse_req_t req, uint64_t id, size_t size, off_t off, bool plus)
+/* What fitted before an error is worth having; the error comes again with the next call. */
+static int reply_listing(struct listing *l, uint64_t id, int rc)
 {
-	struct mount *m = mount_of(req);
-	struct listing l = {.req = req, .size = size, .plus = plus};
-	struct place n;
-	int rc, slot;
+	if (rc >= 0 || l->len > 0)
+		return fuse_reply_buf(l->req, l->p, l->len);
+	reply_rc(l->req, id, rc);
+	return 0;
+}
 
-	if (node_is_virtual(id)) {
-		embassy_readdir(req, m, id, size, off, plus);
-		return;
-	}
-	l.p = thread_buffer(size);
-	rc = l.p ? place_get(m, id, &n) : -ENOMEM;
+void live_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, bool plus)
+{
+	struct place n = place_of_root(m, id);
+	struct listing l = {
+		.req = req, .node = &n, .p = thread_buffer(size), .size = size, .plus = plus};
+	int rc = -ENOMEM;
+
+	if (l.p)
+		rc = view_readdir(m->view, id, (uint64_t)off, plus, add_entry, &l);
+	if (rc >= 0)
+		live_accessed(m, id, true);
+	(void)reply_listing(&l, id, rc);
+}
+
+void past_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, bool plus)
+{
+	struct place n;
+	struct listing l = {
+		.req = req, .node = &n, .p = thread_buffer(size), .size = size, .plus = plus};
+	int rc = l.p ? place_get(m, id, &n) : -ENOMEM;
+
 	if (rc < 0) {
 		reply_rc(req, id, rc);
 		return;
 	}
-	l.node = &n;
-	slot = n.slot;
 	rc = view_readdir(n.view, n.ino, (uint64_t)off, plus, add_entry, &l);
-	if (rc >= 0)
-		place_accessed(m, &n, true);
 	place_give(m, &n, l.known);
 	place_put(m, &n);
-	/* What fitted before an error is worth having; the error comes again with the next call. */
-	if (rc < 0 && l.len == 0) {
-		reply_rc(req, id, rc);
-		return;
-	}
-	if (fuse_reply_buf(req, l.p, l.len) != 0 && slot >= 0 && l.known)
-		slots_drop(m->slots, (uint32_t)slot, l.known);
+	if (reply_listing(&l, id, rc) != 0 && n.slot >= 0 && l.known)
+		slots_drop(m->slots, (uint32_t)n.slot, l.known);
 }
 
-void op_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+void live_fsyncdir(fuse_req_t req, struct mount *m, uint64_t id)
 {
 	(void)id;
-	(void)fi;
-	fuse_reply_err(req, ENOSYS);
-}
-
-void op_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
-{
-	(void)fi;
-	list(req, id, size, off, false);
-}
-
-void op_readdirplus(fuse_req_t req, fuse_ino_t id, size_t size, off_t off,
-		    struct fuse_file_info *fi)
-{
-	(void)fi;
-	list(req, id, size, off, true);
-}
-
-void op_fsyncdir(fuse_req_t req, fuse_ino_t id, int data_only, struct fuse_file_info *fi)
-{
-	struct mount *m = mount_of(req);
-
-	(void)data_only;
-	(void)fi;
-	if (node_is_virtual(id))
-		embassy_fsync(req, m, id);
-	else if (m->syncs && id >> NODE_SHIFT == 0)
-		syncs_answer(m->syncs, req);
-	else
-		fuse_reply_err(req, 0);
+	syncs_answer(m->syncs, req);
 }

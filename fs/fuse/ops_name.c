@@ -15,12 +15,14 @@
  * from changing it before it is answered.
  */
 
-#include "mount.h"
+#include "kinds.h"
 
 #include "acl.h"
+#include "attributes.h"
 #include "clock.h"
 #include "embassy_dir.h"
 #include "relinked.h"
+#include "reply.h"
 #include "request.h"
 #include "slots.h"
 #include "unnamed.h"
@@ -124,22 +126,18 @@ static void about_to_be_written(struct mount *m, const struct attr *a, struct fu
 	unwritten_created(m->unwritten, a->ino);
 }
 
-static void make_and_reply(fuse_req_t req, struct made *w)
+static void make_and_reply(fuse_req_t req, struct mount *m, struct made *w)
 {
-	struct mount *m = mount_of(req);
-	struct place n = {.slot = -1};
+	struct place n = place_of_root(m, w->parent);
 	struct fuse_entry_param e;
-	uint64_t parent = w->parent;
 	struct attr a;
 	int rc;
 
 	w->umask = fuse_req_ctx(req)->umask;
 	w->request = request_of(req);
-	rc = embassy_is_name(parent, w->name) ? -EEXIST : place_for_change(m, parent, &w->parent);
-	if (rc == 0)
-		rc = make(m, w, &a);
+	rc = embassy_is_name(w->parent, w->name) ? -EEXIST : make(m, w, &a);
 	if (rc < 0) {
-		reply_rc(req, parent, rc);
+		reply_rc(req, w->parent, rc);
 		return;
 	}
 	entry_of(m, &n, &a, &e);
@@ -147,16 +145,14 @@ static void make_and_reply(fuse_req_t req, struct made *w)
 	reply_entry(req, m, &e, -1);
 }
 
-int make_unnamed(struct mount *m, const struct request *r, uint64_t parent, uint32_t mode,
-		 uint32_t umask, struct fuse_entry_param *out)
+int live_make_unnamed(struct mount *m, const struct request *r, uint64_t parent, uint32_t mode,
+		      uint32_t umask, struct fuse_entry_param *out)
 {
-	struct made w = {.mode = mode, .umask = umask, .request = r};
-	struct place n = {.slot = -1};
+	struct made w = {.parent = parent, .mode = mode, .umask = umask, .request = r};
+	struct place n = place_of_root(m, parent);
 	struct attr a;
-	int rc = place_for_change(m, parent, &w.parent);
+	int rc = make(m, &w, &a);
 
-	if (rc == 0)
-		rc = make(m, &w, &a);
 	if (rc < 0)
 		return rc;
 	unnamed_add(m->unnamed, a.ino);
@@ -165,62 +161,42 @@ int make_unnamed(struct mount *m, const struct request *r, uint64_t parent, uint
 	return 0;
 }
 
-void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-	       struct fuse_file_info *fi)
-{
-	/*
-	 * The kernel then makes the node and opens it without asking: one message instead of two.
-	 */
-	(void)parent;
-	(void)name;
-	(void)mode;
-	(void)fi;
-	fuse_reply_err(req, ENOSYS);
-}
-
-void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+void live_mknod(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode,
+		dev_t rdev)
 {
 	struct made w = {.parent = parent, .name = name, .mode = mode, .rdev = rdev};
 
-	make_and_reply(req, &w);
+	make_and_reply(req, m, &w);
 }
 
-void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+void live_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name, mode_t mode)
 {
 	struct made w = {.parent = parent, .name = name, .mode = S_IFDIR | (mode & 07777)};
 
-	if (node_is_virtual(parent))
-		embassy_mkdir(req, mount_of(req), parent, name, mode);
-	else
-		make_and_reply(req, &w);
+	make_and_reply(req, m, &w);
 }
 
-void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+void live_symlink(fuse_req_t req, struct mount *m, uint64_t parent, const char *name,
+		  const char *target)
 {
 	struct made w = {.parent = parent, .name = name, .mode = S_IFLNK | 0777, .target = target};
 
-	make_and_reply(req, &w);
+	make_and_reply(req, m, &w);
 }
 
-void op_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
+void live_link(fuse_req_t req, struct mount *m, uint64_t parent, uint64_t id, const char *name)
 {
 	const struct request *r = request_of(req);
-	struct mount *m = mount_of(req);
-	struct place n = {.slot = -1};
+	struct place n = place_of_root(m, parent);
 	struct fuse_entry_param e;
-	uint64_t ino, parent_ino;
 	struct attr a;
-	int rc = place_for_change(m, id, &ino);
+	int rc = embassy_is_name(parent, name) ? -EEXIST
+		 : strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG
+					       : 0;
 
 	if (rc == 0)
-		rc = place_for_change(m, parent, &parent_ino);
-	if (rc == 0 && embassy_is_name(parent, name))
-		rc = -EEXIST;
-	if (rc == 0 && strlen(name) > NAME_LEN_MAX)
-		rc = -ENAMETOOLONG;
-	if (rc == 0)
-		rc = r->steps > 0 ? view_lookup(m->view, parent_ino, name, &a)
-				  : volume_link(m->volume, &r->caller, ino, parent_ino, name, &a);
+		rc = r->steps > 0 ? view_lookup(m->view, parent, name, &a)
+				  : volume_link(m->volume, &r->caller, id, parent, name, &a);
 	if (rc < 0) {
 		reply_rc(req, parent, rc);
 		return;
@@ -258,15 +234,13 @@ static void has_gone(struct mount *m, const struct going *g)
 		relinked_add(m->relinked, g->ino, clock_mono_ns());
 }
 
-static void remove_name(fuse_req_t req, uint64_t parent, const char *name,
+static void remove_name(fuse_req_t req, struct mount *m, uint64_t parent, const char *name,
 			int (*remove)(struct volume *v, const struct caller *c, uint64_t parent,
 				      const char *name))
 {
 	const struct request *r = request_of(req);
-	struct mount *m = mount_of(req);
 	struct going going;
-	uint64_t ino;
-	int rc = embassy_is_name(parent, name) ? -EPERM : place_for_change(m, parent, &ino);
+	int rc = embassy_is_name(parent, name) ? -EPERM : 0;
 
 	/* What is left without a name was found among the orphans. */
 	if (rc == 0 && r->steps > 0) {
@@ -274,50 +248,42 @@ static void remove_name(fuse_req_t req, uint64_t parent, const char *name,
 		return;
 	}
 	if (rc == 0)
-		rc = about_to_go(m, ino, name, &going);
+		rc = about_to_go(m, parent, name, &going);
 	if (rc == 0)
-		rc = remove(m->volume, &r->caller, ino, name);
+		rc = remove(m->volume, &r->caller, parent, name);
 	if (rc == 0)
 		has_gone(m, &going);
 	reply_rc(req, parent, rc);
 }
 
-void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+void live_unlink(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
 {
-	remove_name(req, parent, name, volume_unlink);
+	remove_name(req, m, parent, name, volume_unlink);
 }
 
-void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+void live_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
 {
-	if (node_is_virtual(parent))
-		embassy_rmdir(req, mount_of(req), parent, name);
-	else
-		remove_name(req, parent, name, volume_rmdir);
+	remove_name(req, m, parent, name, volume_rmdir);
 }
 
 static int rename_name(struct mount *m, const struct request *r, uint64_t parent, const char *name,
 		       uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	struct going going = {0};
-	uint64_t from, to;
-	int rc = place_for_change(m, parent, &from);
+	int rc;
 
-	if (rc == 0)
-		rc = place_for_change(m, new_parent, &to);
-	if (rc < 0)
-		return rc;
-	if (embassy_is_name(from, name) || embassy_is_name(to, new_name))
+	if (embassy_is_name(parent, name) || embassy_is_name(new_parent, new_name))
 		return -EBUSY;
 	if (strlen(new_name) > NAME_LEN_MAX)
 		return -ENAMETOOLONG;
 	if (r->steps > 0)
 		return 0;
 	if (!(flags & (RENAME_EXCHANGE | RENAME_NOREPLACE))) {
-		rc = about_to_go(m, to, new_name, &going);
+		rc = about_to_go(m, new_parent, new_name, &going);
 		if (rc < 0 && rc != -ENOENT)
 			return rc;
 	}
-	rc = volume_rename(m->volume, &r->caller, from, name, to, new_name, flags);
+	rc = volume_rename(m->volume, &r->caller, parent, name, new_parent, new_name, flags);
 	/*
 	 * Two names of one inode: a rename between them does nothing, and the inode keeps its
 	 * name.
@@ -327,10 +293,9 @@ static int rename_name(struct mount *m, const struct request *r, uint64_t parent
 	return rc;
 }
 
-void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-	       const char *new_name, unsigned flags)
+void live_rename(fuse_req_t req, struct mount *m, uint64_t parent, const char *name,
+		 uint64_t new_parent, const char *new_name, unsigned flags)
 {
 	reply_rc(req, parent,
-		 rename_name(mount_of(req), request_of(req), parent, name, new_parent, new_name,
-			     flags));
+		 rename_name(m, request_of(req), parent, name, new_parent, new_name, flags));
 }

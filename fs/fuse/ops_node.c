@@ -5,17 +5,19 @@
  * kernel when it matters (unnamed.h).  References to views of the past are counted, by slot.
  */
 
-#include "mount.h"
+#include "kinds.h"
 
 #include "acl.h"
+#include "attributes.h"
 #include "clock.h"
 #include "embassy_dir.h"
+#include "privs.h"
+#include "reply.h"
 #include "request.h"
 #include "slots.h"
 #include "tell.h"
 #include "unnamed.h"
 #include "unwritten.h"
-#include "wire.h"
 
 #include <errno.h>
 #include <string.h>
@@ -65,16 +67,47 @@ static void give_entry(struct mount *m, const struct place *n, const char *name,
 		out->entry_timeout = 0;
 }
 
-void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void reply_lookup(fuse_req_t req, struct mount *m, uint64_t parent, int rc,
+			 struct fuse_entry_param *e, int slot)
 {
-	struct mount *m = mount_of(req);
+	if (rc == -ENOENT) {
+		/* That there is no such name is also worth remembering. */
+		*e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};
+		slot = -1;
+		rc = 0;
+	}
+	if (rc == 0)
+		reply_entry(req, m, e, slot);
+	else
+		reply_rc(req, parent, rc);
+}
+
+void live_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+{
+	struct place n = place_of_root(m, parent);
 	struct fuse_entry_param e;
 	struct attr a;
-	struct place n;
-	int slot, rc;
+	int rc;
 
-	if (node_is_virtual(parent) || embassy_is_name(parent, name)) {
-		embassy_lookup(req, m, parent, name);
+	if (embassy_is_name(parent, name)) {
+		embassy_lookup_top(req, m);
+		return;
+	}
+	rc = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : lookup_in(&n, name, &a);
+	if (rc == 0)
+		entry_of(m, &n, &a, &e);
+	reply_lookup(req, m, parent, rc, &e, -1);
+}
+
+void past_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
+{
+	struct fuse_entry_param e;
+	struct place n;
+	struct attr a;
+	int slot = -1, rc;
+
+	if (embassy_is_name(parent, name)) {
+		embassy_lookup_top(req, m);
 		return;
 	}
 	rc = place_get(m, parent, &n);
@@ -83,42 +116,23 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		return;
 	}
 	rc = strlen(name) > NAME_LEN_MAX ? -ENAMETOOLONG : lookup_in(&n, name, &a);
-	if (rc == 0) {
+	if (rc == 0)
 		give_entry(m, &n, name, &a, &e, &slot);
-	} else if (rc == -ENOENT) {
-		/* That there is no such name is also worth remembering. */
-		e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};
-		slot = -1;
-	}
 	place_put(m, &n);
-	if (rc == 0 || rc == -ENOENT)
-		reply_entry(req, m, &e, slot);
-	else
-		reply_rc(req, parent, rc);
+	reply_lookup(req, m, parent, rc, &e, slot);
 }
 
-static void forget(struct mount *m, uint64_t id, uint64_t n)
+void live_forget(struct mount *m, uint64_t id, uint64_t n)
 {
-	if (node_is_virtual(id))
-		embassy_forget(m, id);
-	else if (id >> NODE_SHIFT == 0 && m->volume) {
-		unwritten_ended(m->unwritten, id);
-		unnamed_forget(m->unnamed, id);
-	} else if (id >> NODE_SHIFT != 0 && m->slots)
+	(void)n;
+	unwritten_ended(m->unwritten, id);
+	unnamed_forget(m->unnamed, id);
+}
+
+void past_forget(struct mount *m, uint64_t id, uint64_t n)
+{
+	if (id >> NODE_SHIFT != 0 && m->slots)
 		slots_drop(m->slots, (uint32_t)(id >> NODE_SHIFT) - 1, n);
-}
-
-void op_forget(fuse_req_t req, fuse_ino_t id, uint64_t n)
-{
-	forget(mount_of(req), id, n);
-	fuse_reply_none(req);
-}
-
-void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
-{
-	for (size_t i = 0; i < count; i++)
-		forget(mount_of(req), forgets[i].ino, forgets[i].nlookup);
-	fuse_reply_none(req);
 }
 
 void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool written)
@@ -138,36 +152,30 @@ void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool writt
 	fuse_reply_attr(req, &st, timeout_s);
 }
 
-void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
+int live_attributes(struct mount *m, uint64_t id, struct node_attributes *out)
 {
-	struct mount *m = mount_of(req);
-	double timeout_s = 0;
-	bool later = false;
-	struct stat st;
-	struct attr a;
-	struct place n;
-	int rc;
+	int rc = view_getattr(m->view, id, &out->a);
 
-	(void)fi;
-	if (node_is_virtual(id)) {
-		embassy_getattr(req, m, id);
-		return;
-	}
-	rc = place_get(m, id, &n);
-	if (rc == 0) {
-		rc = view_getattr(n.view, n.ino, &a);
-		if (rc == 0)
-			later = ask_when_written(m, &a, n.head, ASKS_ATTRIBUTES, req);
-		if (rc == 0 && !later)
-			timeout_s = stat_for(m, &a, n.head, &st);
-		place_put(m, &n);
-	}
-	if (later)
-		return;
+	if (rc < 0)
+		return rc;
+	out->head = 0;
+	out->timeout_s = stat_for(m, &out->a, 0, &out->st);
+	return 0;
+}
+
+int past_attributes(struct mount *m, uint64_t id, struct node_attributes *out)
+{
+	struct place n;
+	int rc = place_get(m, id, &n);
+
+	if (rc < 0)
+		return rc;
+	rc = view_getattr(n.view, n.ino, &out->a);
+	out->head = n.head;
 	if (rc == 0)
-		fuse_reply_attr(req, &st, timeout_s);
-	else
-		reply_rc(req, id, rc);
+		out->timeout_s = stat_for(m, &out->a, n.head, &out->st);
+	place_put(m, &n);
+	return rc;
 }
 
 /*
@@ -269,71 +277,58 @@ static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, i
 	return rc ? rc : volume_setattr(m->volume, c, ino, set, &want, out);
 }
 
-void op_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set,
-		struct fuse_file_info *fi)
+void live_setattr(fuse_req_t req, struct mount *m, uint64_t id, const struct stat *st, int to_set)
 {
-	struct mount *m = mount_of(req);
+	struct stat told;
 	double timeout_s;
-	struct stat st;
 	struct attr a;
-	uint64_t ino;
-	int rc = place_for_change(m, id, &ino);
+	int rc = 0;
 
-	(void)fi;
-	if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_KILL_SUID))
-		rc = privs_drop(req, ino);
+	if ((to_set & FUSE_SET_ATTR_SIZE) && (to_set & FUSE_SET_ATTR_KILL_SUID))
+		rc = privs_drop(req, id);
 	if (rc == 0)
-		rc = set_attributes(req, ino, attr, to_set, &a);
+		rc = set_attributes(req, id, st, to_set, &a);
 	if (rc < 0) {
 		reply_rc(req, id, rc);
 		return;
 	}
-	timeout_s = stat_for(m, &a, 0, &st);
-	fuse_reply_attr(req, &st, timeout_s);
+	timeout_s = stat_for(m, &a, 0, &told);
+	fuse_reply_attr(req, &told, timeout_s);
 }
 
-void op_readlink(fuse_req_t req, fuse_ino_t id)
+void live_accessed(struct mount *m, uint64_t ino, bool is_dir)
 {
-	struct mount *m = mount_of(req);
-	char target[SYMLINK_LEN_MAX + 1];
-	struct place n;
-	int rc = node_is_virtual(id) ? -EINVAL : place_get(m, id, &n);
+	if (!m->noatime && !(is_dir && m->nodiratime))
+		volume_accessed(m->volume, ino, m->strictatime);
+}
 
-	if (rc == 0) {
-		rc = view_readlink(n.view, n.ino, target);
-		if (rc == 0)
-			place_accessed(m, &n, false);
-		place_put(m, &n);
-	}
+static void reply_target(fuse_req_t req, uint64_t id, int rc, const char *target)
+{
 	if (rc == 0)
 		fuse_reply_readlink(req, target);
 	else
 		reply_rc(req, id, rc);
 }
 
-#define STATFS_BLOCK 4096u
-/* What the log may take of the disk at any moment without being asked to: its next segments. */
-#define STATFS_RESERVE (UINT64_C(128) << 20)
-#define STATFS_INODE_COST 256u /* a guess at what one more file needs of the disk */
-
-void op_statfs(fuse_req_t req, fuse_ino_t id)
+void live_readlink(fuse_req_t req, struct mount *m, uint64_t id)
 {
-	struct mount *m = mount_of(req);
-	struct volume_status live = {0};
-	struct view_usage u;
-	struct statvfs st = {
-		.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAME_LEN_MAX};
+	char target[SYMLINK_LEN_MAX + 1];
+	int rc = view_readlink(m->view, id, target);
 
-	(void)id;
-	view_usage(m->view, &u);
-	if (m->volume)
-		volume_get_status(m->volume, &live);
-	st.f_bfree = live.disk_free / STATFS_BLOCK;
-	/* Less is offered than allocating would take: what df promised is not refused. */
-	if (live.disk_free > STATFS_RESERVE)
-		st.f_bavail = (live.disk_free - STATFS_RESERVE) / STATFS_BLOCK;
-	st.f_blocks = st.f_bfree + (u.bytes + STATFS_BLOCK - 1) / STATFS_BLOCK;
-	st.f_ffree = st.f_favail = live.disk_free / STATFS_INODE_COST;
-	st.f_files = st.f_ffree + u.inodes;
-	fuse_reply_statfs(req, &st);
+	if (rc == 0)
+		live_accessed(m, id, false);
+	reply_target(req, id, rc, target);
+}
+
+void past_readlink(fuse_req_t req, struct mount *m, uint64_t id)
+{
+	char target[SYMLINK_LEN_MAX + 1];
+	struct place n;
+	int rc = place_get(m, id, &n);
+
+	if (rc == 0) {
+		rc = view_readlink(n.view, n.ino, target);
+		place_put(m, &n);
+	}
+	reply_target(req, id, rc, target);
 }

@@ -6,11 +6,12 @@
  * refused.
  */
 
-#include "mount.h"
+#include "kinds.h"
 
 #include "acl.h"
-#include "embassy_dir.h"
-#include "order.h"
+#include "attributes.h"
+#include "privs.h"
+#include "reply.h"
 #include "request.h"
 
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <sys/stat.h>
 
 #define CAPABILITY_XATTR "security.capability"
-#define CAPABILITY_LEN 20 /* of one as it usually is */
 
 static bool starts(const char *s, const char *prefix)
 {
@@ -45,22 +45,22 @@ static int check_name(const char *name)
  * attributes, whether there are privileges to take away: the only sign of a write into its cache.
  * It asks for their length alone, and writes only when they are gone.
  */
-static void asked_before_writing(struct mount *m, const struct place *n)
+static void asked_before_writing(struct mount *m, uint64_t ino)
 {
 	struct attr a;
 
-	if (n->live && view_getattr(n->view, n->ino, &a) == 0 && S_ISREG(a.mode) && a.size == 0)
-		kernel_writes(m, n->ino);
+	if (view_getattr(m->view, ino, &a) == 0 && S_ISREG(a.mode) && a.size == 0)
+		kernel_writes(m, ino);
 }
 
 /*
- * So there is something to be taken away from a file that can't be changed, and op_removexattr()
- * refuses: the write fails before it has begun.  Whoever wants the value is told the truth, and
- * getxattr() asks for it in any case.
+ * So there is something to be taken away from a file that can't be changed, and that is refused: the
+ * write fails before it has begun.  Whoever wants the value is told the truth, and getxattr() asks for
+ * it in any case.
  */
-static bool stops_write(const struct place *n, const char *name, size_t size)
+bool past_stops_write(const char *name, size_t size)
 {
-	return size == 0 && !n->live && strcmp(name, CAPABILITY_XATTR) == 0;
+	return size == 0 && strcmp(name, CAPABILITY_XATTR) == 0;
 }
 
 /*
@@ -68,8 +68,8 @@ static bool stops_write(const struct place *n, const char *name, size_t size)
  * list: the kernel decides by the mode then, which past.h has made strict enough, and by this
  * refusal where the list would count.
  */
-static int get_value(struct mount *m, const struct place *n, const char *name, void *out,
-		     size_t size, size_t *out_len)
+static int get_past_value(struct mount *m, const struct place *n, const char *name, void *out,
+			  size_t size, size_t *out_len)
 {
 	int rc;
 
@@ -81,39 +81,49 @@ static int get_value(struct mount *m, const struct place *n, const char *name, v
 	return rc;
 }
 
-void op_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+/* ${size} 0: the length alone is asked for. */
+static void reply_value(fuse_req_t req, uint64_t id, int rc, const void *p, size_t size, size_t len)
 {
-	struct mount *m = mount_of(req);
-	void *p = size ? thread_buffer(size) : NULL;
-	struct place n = {.slot = -1};
-	size_t len;
-	int rc = node_is_virtual(id) ? -ENODATA : check_name(name);
+	if (rc == 0 && size == 0)
+		fuse_reply_xattr(req, len);
+	else
+		reply_bytes(req, id, rc, p, len);
+}
 
-	if (rc == -ENODATA && stops_write(&n, name, size)) {
-		fuse_reply_xattr(req, CAPABILITY_LEN);
-		return;
-	}
-	if (rc < 0) {
-		fuse_reply_err(req, -rc);
-		return;
-	}
-	rc = size && !p ? -ENOMEM : place_get(m, id, &n);
+void live_getxattr(fuse_req_t req, struct mount *m, uint64_t id, const char *name, size_t size)
+{
+	void *p = size ? thread_buffer(size) : NULL;
+	int rc = check_name(name);
+	size_t len = 0;
+
+	if (rc == 0 && size && !p)
+		rc = -ENOMEM;
 	if (rc == 0) {
-		rc = get_value(m, &n, name, p, size, &len);
+		rc = view_getxattr(m->view, id, name, p, size, &len);
 		if (size == 0 && strcmp(name, CAPABILITY_XATTR) == 0)
-			asked_before_writing(m, &n);
-		if (rc == -ENODATA && stops_write(&n, name, size)) {
-			len = CAPABILITY_LEN;
-			rc = 0;
-		}
+			asked_before_writing(m, id);
+	}
+	reply_value(req, id, rc, p, size, len);
+}
+
+void past_getxattr(fuse_req_t req, struct mount *m, uint64_t id, const char *name, size_t size)
+{
+	void *p = size ? thread_buffer(size) : NULL;
+	int rc = check_name(name);
+	struct place n;
+	size_t len = 0;
+
+	if (rc == 0)
+		rc = size && !p ? -ENOMEM : place_get(m, id, &n);
+	if (rc == 0) {
+		rc = get_past_value(m, &n, name, p, size, &len);
 		place_put(m, &n);
 	}
-	if (rc < 0)
-		reply_rc(req, id, rc);
-	else if (size)
-		fuse_reply_buf(req, p, len);
-	else
-		fuse_reply_xattr(req, len);
+	if (rc == -ENODATA && past_stops_write(name, size)) {
+		len = PAST_CAPABILITY_LEN;
+		rc = 0;
+	}
+	reply_value(req, id, rc, p, size, len);
 }
 
 /* Leave out the names that begin with ${prefix}. */
@@ -132,14 +142,14 @@ static size_t hide_names(char *names, size_t len, const char *prefix)
 }
 
 /* All names of a node, in memory that the caller frees. */
-static int list_names(struct place *n, char **out, size_t *out_len)
+static int list_names(struct view *v, uint64_t ino, char **out, size_t *out_len)
 {
 	char *p = NULL, *more;
 	size_t cap = 0, len;
 	int rc;
 
 	for (;;) {
-		rc = view_listxattr(n->view, n->ino, p, cap, &len);
+		rc = view_listxattr(v, ino, p, cap, &len);
 		if (rc == 0 && len <= cap)
 			break;
 		if (rc < 0 && rc != -ERANGE)
@@ -161,35 +171,41 @@ fail:
 	return rc;
 }
 
-void op_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+/* Answer with them, and free them. */
+static void reply_names(fuse_req_t req, uint64_t id, int rc, char *names, size_t size, size_t len)
 {
-	struct mount *m = mount_of(req);
+	if (rc == 0 && names && fuse_req_ctx(req)->uid != 0)
+		len = hide_names(names, len, "trusted."); /* a privileged caller is shown them */
+	if (rc == 0 && size && len > size)
+		rc = -ERANGE;
+	reply_value(req, id, rc, names, size, len);
+	free(names);
+}
+
+void live_listxattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size)
+{
+	char *names = NULL;
+	size_t len = 0;
+	int rc = list_names(m->view, id, &names, &len);
+
+	reply_names(req, id, rc, names, size, len);
+}
+
+void past_listxattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size)
+{
 	char *names = NULL;
 	struct place n;
 	size_t len = 0;
-	int rc = 0;
+	int rc = place_get(m, id, &n);
 
-	if (!node_is_virtual(id)) {
-		rc = place_get(m, id, &n);
-		if (rc == 0) {
-			rc = list_names(&n, &names, &len);
-			/* What get_value() denies is not listed: who copies reads what is. */
-			if (rc == 0 && n.slot >= 0)
-				len = hide_names(names, len, CAPABILITY_XATTR);
-			place_put(m, &n);
-		}
+	if (rc == 0) {
+		rc = list_names(n.view, n.ino, &names, &len);
+		/* What get_past_value() denies is not listed: who copies reads what is. */
+		if (rc == 0 && n.slot >= 0)
+			len = hide_names(names, len, CAPABILITY_XATTR);
+		place_put(m, &n);
 	}
-	if (rc == 0 && names && fuse_req_ctx(req)->uid != 0)
-		len = hide_names(names, len, "trusted."); /* a privileged caller is shown them */
-	if (rc < 0)
-		reply_rc(req, id, rc);
-	else if (!size)
-		fuse_reply_xattr(req, len);
-	else if (len > size)
-		fuse_reply_err(req, ERANGE);
-	else
-		fuse_reply_buf(req, names, len);
-	free(names);
+	reply_names(req, id, rc, names, size, len);
 }
 
 /*
@@ -221,41 +237,28 @@ static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size
 	return rc < 0 ? rc : volume_setattr(m->volume, c, ino, set, &want, &a);
 }
 
-void op_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size,
-		 int flags)
+void live_setxattr(fuse_req_t req, struct mount *m, uint64_t id, const char *name,
+		   const char *value, size_t size, int flags)
 {
 	const struct request *r = request_of(req);
-	struct mount *m = mount_of(req);
-	uint64_t ino;
-	int rc;
+	int rc = check_name(name);
 
-	if (id == embassy_id(EMBASSY_NODE_TOP)) {
-		reply_rc(req, INO_ROOT, order_take(req, m, name, value, size));
-		return;
-	}
-	rc = place_for_change(m, id, &ino);
-	if (rc == 0)
-		rc = check_name(name);
 	if (rc == 0 && strcmp(name, ACL_DEFAULT) == 0)
 		rc = acl_check((const uint8_t *)value, size);
 	if (rc == 0 && strcmp(name, ACL_ACCESS) == 0)
-		rc = set_access_acl(req, ino, (const uint8_t *)value, size);
+		rc = set_access_acl(req, id, (const uint8_t *)value, size);
 	else if (rc == 0 && r->steps == 0) /* else it was done by a process since killed */
-		rc = volume_setxattr(m->volume, &r->caller, ino, name, value, size, flags);
+		rc = volume_setxattr(m->volume, &r->caller, id, name, value, size, flags);
 	reply_rc(req, id, rc);
 }
 
-void op_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
+void live_removexattr(fuse_req_t req, struct mount *m, uint64_t id, const char *name)
 {
 	const struct request *r = request_of(req);
-	struct mount *m = mount_of(req);
-	uint64_t ino;
-	int rc = place_for_change(m, id, &ino);
+	int rc = check_name(name);
 
-	if (rc == 0)
-		rc = check_name(name);
 	if (rc == 0 && r->steps == 0)
-		rc = volume_removexattr(m->volume, &r->caller, ino, name);
+		rc = volume_removexattr(m->volume, &r->caller, id, name);
 	/* The kernel removes a list that may not be there. */
 	if (rc == -ENODATA && starts(name, "system."))
 		rc = 0;

@@ -12,6 +12,8 @@
 
 #include "mount.h"
 
+struct request;
+
 /*
  * order_take(req, m, name, value, len): carry it out.
  * Returns 0; -EOPNOTSUPP: there is no such order; -EPERM; -EINVAL (a value that is none); -ENOENT:

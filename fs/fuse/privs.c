@@ -6,7 +6,7 @@
  * that root lacks the capability to keep the bits is not told, and not looked for.
  */
 
-#include "mount.h"
+#include "privs.h"
 
 #include "request.h"
 

@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "err.h"
 #include "msg.h"
+#include "ops.h"
 #include "options.h"
 #include "supervisor.h"
 #include "units.h"

@@ -11,7 +11,7 @@
 
 #include "syncs.h"
 
-#include "mount.h"
+#include "reply.h"
 #include "volume.h"
 
 #include <errno.h>

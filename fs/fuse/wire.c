@@ -12,10 +12,11 @@
 
 #include "wire.h"
 
-#include "embassy_dir.h"
+#include "attributes.h"
 #include "err.h"
 #include "inflight.h"
 #include "msg.h"
+#include "reply.h"
 #include "request.h"
 #include "supervisor.h"
 #include "unnamed.h"
@@ -118,10 +119,13 @@ static void answer_tmpfile(struct mount *m, int fd, const struct request *r,
 		struct fuse_open_out open;
 	} body = {.open = {.open_flags = FOPEN_KEEP_CACHE}};
 	struct iovec iov[2] = {{&out, sizeof(out)}, {&body, sizeof(body)}};
+	const struct node_ops *ops = node_ops_of(m, in->nodeid);
 	struct fuse_entry_param e;
-	int rc;
+	int rc = -EROFS;
 
-	rc = make_unnamed(m, r, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask, &e);
+	if (ops->make_unnamed)
+		rc = ops->make_unnamed(m, r, in->nodeid, S_IFREG | (arg->mode & 07777), arg->umask,
+				       &e);
 	if (rc < 0) {
 		out.error = -err_errno(rc);
 	} else {
@@ -218,7 +222,7 @@ static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct
 {
 	struct wire_statx *asked;
 
-	if (a->bytes != 0)
+	if (a->bytes != 0 || !S_ISREG(a->mode))
 		return false;
 	asked = malloc(sizeof(*asked));
 	if (!asked)
@@ -230,18 +234,12 @@ static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct
 	return false;
 }
 
-/* ${written}: the kernel holds nothing of it that we don't. */
-static void statx_of_attr(struct mount *m, const struct attr *a, uint64_t head, bool written,
-			  struct statx_out *out)
+static void statx_of(const struct stat *st, double timeout_s, const struct timespec *btime,
+		     struct statx_out *out)
 {
-	struct stat st;
-	double timeout_s = stat_for(m, a, head, &st);
-
-	if (written)
-		stat_of(a, head, &st);
-	fill_statx(&st, timeout_s, out);
+	fill_statx(st, timeout_s, out);
 	out->mask |= STATX_BTIME;
-	out->btime = sx_time_of(&a->btime);
+	out->btime = sx_time_of(btime);
 }
 
 static void send_statx(int fd, uint64_t unique, uint64_t id, int rc, struct statx_out *body)
@@ -261,11 +259,17 @@ static void send_statx(int fd, uint64_t unique, uint64_t id, int rc, struct stat
 void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written)
 {
 	struct statx_out body;
+	double timeout_s;
+	struct stat st;
 	struct attr a;
 	int rc = view_getattr(m->view, asked->ino, &a);
 
-	if (rc == 0)
-		statx_of_attr(m, &a, 0, written, &body);
+	if (rc == 0) {
+		timeout_s = stat_for(m, &a, 0, &st);
+		if (written)
+			stat_of(&a, 0, &st);
+		statx_of(&st, timeout_s, &a.btime, &body);
+	}
 	send_statx(asked->fd, asked->unique, asked->ino, rc, &body);
 	free(asked);
 }
@@ -273,29 +277,16 @@ void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written)
 static void answer_statx(struct mount *m, int fd, const struct fuse_in_header *in)
 {
 	struct statx_out body;
-	struct stat st;
-	struct place n;
-	struct attr a;
-	bool later = false;
-	int rc;
+	struct node_attributes x;
+	int rc = node_ops_of(m, in->nodeid)->attributes(m, in->nodeid, &x);
 
-	if (node_is_virtual(in->nodeid)) {
-		rc = embassy_stat(m, in->nodeid, &st);
-		if (rc == 0)
-			fill_statx(&st, TIMEOUT_LONG_S, &body);
-	} else {
-		rc = place_get(m, in->nodeid, &n);
-		if (rc == 0) {
-			rc = view_getattr(n.view, n.ino, &a);
-			if (rc == 0)
-				later = put_off_statx(m, fd, in->unique, &a, n.head);
-			if (rc == 0 && !later)
-				statx_of_attr(m, &a, n.head, false, &body);
-			place_put(m, &n);
-		}
-	}
-	if (!later)
-		send_statx(fd, in->unique, in->nodeid, rc, &body);
+	if (rc == 0 && put_off_statx(m, fd, in->unique, &x.a, x.head))
+		return;
+	if (rc == 0 && x.a.ino != 0)
+		statx_of(&x.st, x.timeout_s, &x.a.btime, &body);
+	else if (rc == 0) /* stored nowhere, it was never made */
+		fill_statx(&x.st, x.timeout_s, &body);
+	send_statx(fd, in->unique, in->nodeid, rc, &body);
 }
 
 /* Look at a request.  True: it is dealt with, libfuse is not to see it. */
