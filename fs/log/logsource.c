@@ -69,6 +69,21 @@ static void hint_op(struct source *s, uint64_t pos, size_t len)
 		store_hint(log->store, pos, len);
 }
 
+/*
+ * Not proven again: recovery judged what lies above the catalog's newest head, and that the catalog's
+ * leaves give that head's root; what came since, this mount wrote.  What lies below is proven by 'embassy
+ * check' and by a mount of the past (source_folder.c).
+ */
+static int header_op(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	return read_op(s, segment_start(number), SEGMENT_BLOCK_LEN, out);
+}
+
+static void hint_header_op(struct source *s, uint64_t number)
+{
+	hint_op(s, segment_start(number), SEGMENT_BLOCK_LEN);
+}
+
 static int read_any(void *from, uint64_t pos, size_t len, void *out)
 {
 	return read_op(from, pos, len, out);
@@ -134,6 +149,8 @@ static void free_op(struct source *s)
 static const struct source_ops log_source_ops = {
 	.read = read_op,
 	.hint = hint_op,
+	.header = header_op,
+	.hint_header = hint_header_op,
 	.head_at = head_at_op,
 	.heads = heads_op,
 	.free = free_op,

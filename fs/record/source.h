@@ -3,10 +3,12 @@
 
 /*
  * Where a reader gets a log from: a volume's folder, or an embassy over the network (fs/replica).
- * Bytes come as stored; heads come verified (signature), since whoever gives them is not trusted.
+ * Bytes come as stored; heads come verified (signature) and of one history, since whoever gives them is
+ * not trusted.
  */
 
 #include "compiler.h"
+#include "frame.h"
 #include "head.h"
 
 #include <stddef.h>
@@ -23,6 +25,14 @@ struct source_ops {
 	int (*read)(struct source *s, uint64_t pos, size_t len, void *out);
 	/* hint(s, pos, len): will be read soon.  May be NULL. */
 	void (*hint)(struct source *s, uint64_t pos, size_t len);
+	/*
+	 * header(s, number, out): the header's block of segment ${number}: the one that the heads which
+	 * this source gives were signed over.  Keys are made from no other.
+	 * 0; -ERR_TAMPERED or -ERR_DAMAGED, with a detail: what is there is not that; as read.
+	 */
+	int (*header)(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN]);
+	/* hint_header(s, number): will be wanted soon.  May be NULL. */
+	void (*hint_header)(struct source *s, uint64_t number);
 	/*
 	 * head_at(s, time_ns, out): the newest head not after ${time_ns} (INT64_MAX: the
 	 * newest).  0, -ERR_TOO_EARLY, -ERR_TAMPERED, -ERR_ABSENT (no head at all), ...

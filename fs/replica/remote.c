@@ -16,6 +16,7 @@
 #include "remote_head.h"
 #include "wire.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +75,17 @@ int remote_head_check(const struct head_known *known, const Embassyfs__V1__Head 
 	rc = head_judge(&k, h->note.data, h->note.len, out);
 	/* Over a network nothing is damaged: who answers with another head than was asked for, lies. */
 	return rc == -ERR_DAMAGED ? err_say(-ERR_TAMPERED, "%s", err_detail(rc)) : rc;
+}
+
+void remote_head_leaf(const Embassyfs__V1__Head *h, uint8_t out[HASH_LEN])
+{
+	const struct frame f = {.body_len = (uint32_t)h->note.len, .kind = BLOCK_HEAD};
+	uint8_t block[HEAD_BLOCK_MAX];
+
+	assert(h->note.len <= HEAD_NOTE_MAX);
+	frame_encode(&f, h->position, block);
+	memcpy(block + FRAME_LEN, h->note.data, h->note.len);
+	leaf_hash(h->position, block, FRAME_LEN + h->note.len, out);
 }
 
 static int read_status(const struct params *p, const Embassyfs__V1__Volume *v,

@@ -32,4 +32,7 @@ MUST_CHECK int remote_get_volume(struct client *c, const uint8_t *volume, int ti
 MUST_CHECK int remote_head_check(const struct head_known *known,
 				 const struct Embassyfs__V1__Head *h, struct head *out);
 
+/* remote_head_leaf(h, out): the leaf hash of the block of a head that was verified. */
+void remote_head_leaf(const struct Embassyfs__V1__Head *h, uint8_t out[HASH_LEN]);
+
 #endif /* !REMOTE_HEAD_H_ */

@@ -2,7 +2,8 @@
  * A source over a block server.
  *
  * Key idea: bytes go through the page cache and are believed here, since seals judge them above;
- * heads are believed when their writer signed them.  Every question is asked again, with back-off,
+ * heads are believed when their writer signed them and they are proven to be of the history that was
+ * shown first, and so are the segment headers that keys are made from (proven.c).  Every question is asked again, with back-off,
  * until its time is over, so a mount lives through a server's restart.
  *
  * A server that is asked for a time could answer with an older head, each byte of which is signed.
@@ -18,12 +19,14 @@
 
 #include "remote.h"
 
+#include "anchor.h"
 #include "client.h"
 #include "clock.h"
 #include "embassy.pb-c.h"
 #include "err.h"
 #include "page_cache.h"
 #include "params.h"
+#include "proven.h"
 #include "remote_head.h"
 #include "source.h"
 #include "units.h"
@@ -46,6 +49,7 @@ struct remote {
 	struct params params;
 	struct client *client;
 	struct page_cache *cache;
+	struct proven *proven;
 	int timeout_ms;
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
@@ -118,6 +122,20 @@ static bool attempt_again(const struct remote *r, struct attempt *a, int rc)
 	return true;
 }
 
+/* A question, asked until it is answered or its time is over; once, unless ${patient}. */
+static int ask(void *ctx, const char *method, const ProtobufCMessage *request,
+	       const ProtobufCMessageDescriptor *type, bool patient, ProtobufCMessage **out)
+{
+	struct remote *r = ctx;
+	struct attempt a = attempt_begin(r);
+	int rc;
+
+	do {
+		rc = client_call(r->client, method, request, type, attempt_left_ms(&a), out);
+	} while (patient && attempt_again(r, &a, rc));
+	return is_busy(rc) ? say_busy(r, rc) : rc;
+}
+
 /* ---- bytes ---- */
 
 static int fetch(void *ctx, uint64_t pos, size_t len, bool patient, void *out, size_t *out_len)
@@ -141,6 +159,16 @@ static int remote_read(struct source *s, uint64_t pos, size_t len, void *out)
 static void remote_hint(struct source *s, uint64_t pos, size_t len)
 {
 	page_cache_hint(remote_of(s)->cache, pos, len);
+}
+
+static int remote_header(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	return proven_header(remote_of(s)->proven, number, out);
+}
+
+static void remote_hint_header(struct source *s, uint64_t number)
+{
+	proven_hint(remote_of(s)->proven, number);
 }
 
 /* ---- heads ---- */
@@ -236,23 +264,27 @@ static int check_head(struct remote *r, const Embassyfs__V1__Head *h, uint64_t n
 }
 
 /*
- * Ask for heads.  An answer of none is -ERR_ABSENT; one of more than were asked for is
- * -ERR_TAMPERED.
+ * Ask for heads, and for the proof that they and ${known} are of one history.  An answer of none is
+ * -ERR_ABSENT; one of more than were asked for is -ERR_TAMPERED.
  */
 static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
-		     Embassyfs__V1__HeadsReply **out)
+		     const struct anchor *known, Embassyfs__V1__HeadsReply **out)
 {
-	struct attempt a = attempt_begin(r);
 	ProtobufCMessage *m;
 	int rc;
 
+	*out = NULL;
 	request->volume = (ProtobufCBinaryData){.len = VOLUME_ID_LEN, .data = r->params.id};
-	do {
-		rc = client_call(r->client, WIRE_SERVICE "Heads", &request->base,
-				 &embassyfs__v1__heads_reply__descriptor, attempt_left_ms(&a), &m);
-	} while (attempt_again(r, &a, rc));
-	if (is_busy(rc))
-		return say_busy(r, rc);
+	request->prove = true;
+	request->known = known->n_blocks;
+	rc = ask(r, WIRE_SERVICE "Heads", &request->base, &embassyfs__v1__heads_reply__descriptor,
+		 true, &m);
+	if (rc == -ERR_ABSENT)
+		return err_say(-ERR_ROLLED_BACK,
+			       "%s: it no longer holds head %llu, which it has shown: its copy was "
+			       "rolled back; read from another copy, or mount it again to see what "
+			       "it has now",
+			       client_address(r->client), (unsigned long long)known->number);
 	if (rc < 0)
 		return rc;
 	*out = (Embassyfs__V1__HeadsReply *)m;
@@ -265,29 +297,65 @@ static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
 	return rc;
 }
 
+/*
+ * The heads of a reply, from number ${first} on (0: any one), verified, and proven to be of one history
+ * with ${known}.  None is kept before all of that.
+ */
+static int take_heads(struct remote *r, const Embassyfs__V1__HeadsReply *reply, uint64_t first,
+		      const struct anchor *known, struct head *out)
+{
+	struct anchor *a = malloc(reply->n_heads * sizeof(*a));
+	uint8_t leaf[HASH_LEN];
+	int rc = a ? 0 : -ENOMEM;
+
+	for (size_t i = 0; rc == 0 && i < reply->n_heads; i++) {
+		const struct head *before = i > 0 ? &out[i - 1] : NULL;
+
+		rc = check_head(r, reply->heads[i], first ? first + i : 0, before, &out[i]);
+		if (rc == 0) {
+			remote_head_leaf(reply->heads[i], leaf);
+			anchor_of(&out[i], leaf, &a[i]);
+		}
+	}
+	if (rc == 0)
+		rc = proven_admit(r->proven, known, a, reply->n_heads, reply->proof);
+	for (size_t i = 0; rc == 0 && i < reply->n_heads; i++)
+		keep_head(r, &out[i]);
+	free(a);
+	return rc;
+}
+
+/*
+ * Ask for heads and take them, again if another thread's answer has brought a newer head meanwhile.
+ * ${out} has room for as many as are asked for.
+ */
+static int get_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request, uint64_t first,
+		     struct head *out, size_t *out_n)
+{
+	Embassyfs__V1__HeadsReply *reply;
+	struct anchor known;
+	int rc;
+
+	do {
+		proven_known(r->proven, &known);
+		rc = ask_heads(r, request, &known, &reply);
+		if (rc < 0)
+			return rc;
+		rc = take_heads(r, reply, first, &known, out);
+		*out_n = reply->n_heads;
+		protobuf_c_message_free_unpacked(&reply->base, NULL);
+	} while (rc == -ESTALE);
+	return rc;
+}
+
 /* Heads from ${first} on, as one reply holds them; each must follow the one before. */
 static int fetch_heads(struct remote *r, uint64_t first, size_t n, struct head *out, size_t *out_n)
 {
 	Embassyfs__V1__HeadsRequest request = EMBASSYFS__V1__HEADS_REQUEST__INIT;
-	Embassyfs__V1__HeadsReply *reply;
-	int rc;
 
 	request.first = first;
 	request.limit = n < WIRE_HEADS_MAX ? (uint32_t)n : WIRE_HEADS_MAX;
-	rc = ask_heads(r, &request, &reply);
-	if (rc < 0)
-		return rc;
-	for (size_t i = 0; i < reply->n_heads; i++) {
-		const struct head *before = i > 0 ? &out[i - 1] : NULL;
-
-		rc = check_head(r, reply->heads[i], first + i, before, &out[i]);
-		if (rc < 0)
-			break;
-		keep_head(r, &out[i]);
-	}
-	*out_n = reply->n_heads;
-	protobuf_c_message_free_unpacked(&reply->base, NULL);
-	return rc;
+	return get_heads(r, &request, first, out, out_n);
 }
 
 static int remote_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
@@ -346,7 +414,6 @@ static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 {
 	struct remote *r = remote_of(s);
 	Embassyfs__V1__HeadsRequest request = EMBASSYFS__V1__HEADS_REQUEST__INIT;
-	Embassyfs__V1__HeadsReply *reply;
 	uint64_t known = shown(r);
 	struct head first;
 	size_t n;
@@ -355,14 +422,9 @@ static int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 	request.by_time = true;
 	request.at_time_ns = time_ns;
 	request.limit = 1;
-	rc = ask_heads(r, &request, &reply);
-	if (rc == 0) {
-		rc = check_head(r, reply->heads[0], 0, NULL, out);
-		protobuf_c_message_free_unpacked(&reply->base, NULL);
-		if (rc == 0)
-			keep_head(r, out);
-		return rc == 0 ? check_is_newest(r, out, time_ns, known) : rc;
-	}
+	rc = get_heads(r, &request, 0, out, &n);
+	if (rc == 0)
+		return check_is_newest(r, out, time_ns, known);
 	if (rc != -ERR_ABSENT)
 		return rc;
 	/* None so early, or none at all? */
@@ -385,6 +447,7 @@ static void remote_free(struct source *s)
 		page_cache_stop(r->cache);
 	client_abort(r->client);
 	page_cache_free(r->cache);
+	proven_free(r->proven);
 	client_free(r->client);
 	if (r->newer)
 		params_release(r->newer);
@@ -397,14 +460,17 @@ static void remote_free(struct source *s)
 static const struct source_ops remote_ops = {
 	.read = remote_read,
 	.hint = remote_hint,
+	.header = remote_header,
+	.hint_header = remote_hint_header,
 	.head_at = remote_head_at,
 	.heads = remote_heads,
 	.free = remote_free,
 };
 
-static int note_newest(struct remote *r, const Embassyfs__V1__Volume *v)
+static int note_newest(struct remote *r, const Embassyfs__V1__Volume *v, struct anchor *out)
 {
 	const struct head_known k = {.params = &r->params};
+	uint8_t leaf[HASH_LEN];
 	struct head *h;
 	int rc;
 
@@ -419,8 +485,11 @@ static int note_newest(struct remote *r, const Embassyfs__V1__Volume *v)
 			     "%s: its newest head is by a writer that volume.conf does not grant; "
 			     "try another embassy",
 			     client_address(r->client));
-	if (rc == 0)
+	if (rc == 0) {
 		r->newest = h->number;
+		remote_head_leaf(v->newest, leaf);
+		anchor_of(h, leaf, out);
+	}
 	free(h);
 	return rc;
 }
@@ -431,6 +500,8 @@ int source_open_remote(const struct remote_config *cfg, struct source **out)
 	struct page_cache_config pcfg = {.bytes = cfg->cache_bytes ? cfg->cache_bytes : CACHE_BYTES,
 					 .fetch = fetch};
 	struct remote *r = calloc(1, sizeof(*r));
+	struct proven_config vcfg = {.ask = ask, .ctx = r};
+	struct anchor newest = {0};
 	Embassyfs__V1__Volume *v;
 	struct attempt a;
 	int rc;
@@ -454,7 +525,7 @@ int source_open_remote(const struct remote_config *cfg, struct source **out)
 		free(r);
 		return rc;
 	}
-	rc = note_newest(r, v);
+	rc = note_newest(r, v, &newest);
 	protobuf_c_message_free_unpacked(&v->base, NULL);
 	if (rc < 0) {
 		params_release(&r->params);
@@ -465,7 +536,11 @@ int source_open_remote(const struct remote_config *cfg, struct source **out)
 	pthread_mutex_init(&r->mu, NULL);
 	r->source = (struct source){.ops = &remote_ops, .params = &r->params};
 	pcfg.ctx = r;
+	vcfg.address = client_address(r->client);
+	vcfg.volume = r->params.id;
 	rc = page_cache_new(&pcfg, &r->cache);
+	if (rc == 0)
+		rc = proven_new(&vcfg, &newest, &r->proven);
 	if (rc < 0) {
 		remote_free(&r->source);
 		return rc;

@@ -154,7 +154,7 @@ static int load_key(struct blocks *b, uint64_t number, struct cached_key **out)
 	struct cached_key *k;
 	int rc;
 
-	rc = b->src->ops->read(b->src, segment_start(number), sizeof(block), block);
+	rc = b->src->ops->header(b->src, number, block);
 	if (rc < 0)
 		return rc;
 	rc = segment_header_decode(block, number, &h);
@@ -268,7 +268,7 @@ static void hint_key(struct blocks *b, uint64_t number)
 {
 	struct cached_key *k;
 
-	if (!b->src->ops->hint)
+	if (!b->src->ops->hint_header)
 		return;
 	pthread_mutex_lock(&b->mu);
 	k = find_key_locked(b, number);
@@ -276,7 +276,7 @@ static void hint_key(struct blocks *b, uint64_t number)
 		unref_locked(b, k);
 	pthread_mutex_unlock(&b->mu);
 	if (!k)
-		b->src->ops->hint(b->src, segment_start(number), SEGMENT_BLOCK_LEN);
+		b->src->ops->hint_header(b->src, number);
 }
 
 static void hint(struct blocks *b, uint64_t pos, size_t len)

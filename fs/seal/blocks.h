@@ -28,7 +28,8 @@ void blocks_free(struct blocks *b);
  * blocks_read(b, ptr, kind, out): the ${ptr->plain_len} plaintext bytes of one block of ${kind}.
  * What is in ${out} after an error means nothing.
  * Returns 0; -ERR_DAMAGED with a detail naming position and what is wrong (frame, kind, length,
- * seal, compression); -ERR_ABSENT; -ERR_UNREACHABLE; -errno.
+ * seal, compression); -ERR_TAMPERED (its segment's header is not what was signed); -ERR_ABSENT;
+ * -ERR_UNREACHABLE; -errno.
  */
 MUST_CHECK int blocks_read(struct blocks *b, const struct block_ptr *ptr, enum block_kind kind,
 			   void *out);

@@ -8,6 +8,8 @@
  * Without a usable catalog one is made in a temporary folder; nothing is ever written to the
  * volume.
  *
+ * What it gives is proven to be of one history (signed_log.c).
+ *
  * Invariants:
  *  1. tail holds verified heads in order, each newer than the newest head that the catalog
  *     had on opening; it never changes afterwards.
@@ -16,14 +18,16 @@
  * Locks: mu is held while a catalog of our own is brought up to date.
  */
 
-#include "source.h"
 #include "source_folder.h"
+#include "source.h"
 
+#include "anchor.h"
 #include "catalog.h"
 #include "history.h"
 #include "newest.h"
 #include "params.h"
 #include "scan.h"
+#include "signed_log.h"
 #include "store.h"
 #include "tail.h"
 
@@ -50,6 +54,7 @@ struct folder {
 	pthread_mutex_t mu;
 	struct head_ref *tail;
 	size_t n_tail, cap_tail;
+	struct signed_log signed_log;
 };
 
 static struct folder *folder_of(struct source *s)
@@ -93,14 +98,17 @@ static int refresh(struct folder *f)
 	return rc;
 }
 
-static int find_number(struct folder *f, uint64_t number, struct head_ref *out)
+/* ${*out_walked}: the tail's, which was judged when this source was opened. */
+static int find_number(struct folder *f, uint64_t number, struct head_ref *out, bool *out_walked)
 {
 	int rc = catalog_head(f->catalog, number, out);
 
+	*out_walked = false;
 	if (rc != -ERR_ABSENT || f->n_tail == 0 || number < f->tail[0].number ||
 	    number - f->tail[0].number >= f->n_tail)
 		return rc;
 	*out = f->tail[number - f->tail[0].number];
+	*out_walked = true;
 	return 0;
 }
 
@@ -116,10 +124,11 @@ static int find_newest(struct folder *f, struct head_ref *out)
 	return 0;
 }
 
-static int find_at(struct folder *f, int64_t time_ns, struct head_ref *out)
+static int find_at(struct folder *f, int64_t time_ns, struct head_ref *out, bool *out_walked)
 {
 	int rc = catalog_head_at(f->catalog, time_ns, out);
 
+	*out_walked = false;
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
 	for (size_t i = f->n_tail; i > 0; i--) {
@@ -127,17 +136,33 @@ static int find_at(struct folder *f, int64_t time_ns, struct head_ref *out)
 
 		if (ref->time_ns > time_ns)
 			continue;
-		if (rc == -ERR_ABSENT || ref->number > out->number)
+		if (rc == -ERR_ABSENT || ref->number > out->number) {
 			*out = *ref;
+			*out_walked = true;
+		}
 		return 0;
 	}
+	return rc;
+}
+
+/* A head of the log, verified, and what ties it to the tree. */
+static int read_head(struct folder *f, const struct head_ref *ref, struct head *out,
+		     struct anchor *out_anchor)
+{
+	uint8_t leaf[HASH_LEN];
+	int rc = history_read_head(&f->params, store_storage(f->store), ref, out, leaf);
+
+	if (rc == 0)
+		anchor_of(out, leaf, out_anchor);
 	return rc;
 }
 
 static int folder_head_at(struct source *s, int64_t time_ns, struct head *out)
 {
 	struct folder *f = folder_of(s);
+	struct anchor anchor;
 	struct head_ref ref;
+	bool walked = false;
 	int rc = find_newest(f, &ref);
 
 	if (rc == -ERR_ABSENT || (rc == 0 && time_ns > ref.time_ns)) {
@@ -148,35 +173,68 @@ static int folder_head_at(struct source *s, int64_t time_ns, struct head *out)
 	if (rc == -ERR_ABSENT)
 		return err_say(rc, "volume: has no head yet");
 	if (rc == 0)
-		rc = find_at(f, time_ns, &ref);
+		rc = find_at(f, time_ns, &ref, &walked);
 	if (rc == -ERR_ABSENT)
 		return -ERR_TOO_EARLY;
-	return rc < 0 ? rc : history_read_head(&f->params, store_storage(f->store), &ref, out, NULL);
+	if (rc == 0)
+		rc = read_head(f, &ref, out, &anchor);
+	return rc < 0 || walked ? rc : signed_log_admit(&f->signed_log, f->catalog, &anchor, 1);
+}
+
+/* Heads ${first} on; ${*out_n_anchors} of them, the first ones, are the catalog's. */
+static int read_heads(struct folder *f, uint64_t first, size_t n, struct head *out, size_t *out_n,
+		      struct anchor *anchors, size_t *out_n_anchors)
+{
+	struct head_ref ref;
+	bool walked;
+
+	*out_n = *out_n_anchors = 0;
+	for (size_t i = 0; i < n; i++) {
+		int rc = find_number(f, first + i, &ref, &walked);
+
+		if (rc == -ERR_ABSENT && i == 0) {
+			rc = refresh(f);
+			if (rc == 0)
+				rc = find_number(f, first, &ref, &walked);
+		}
+		if (rc == 0)
+			rc = read_head(f, &ref, &out[i], &anchors[*out_n_anchors]);
+		else if (rc == -ERR_ABSENT && i > 0)
+			break;
+		if (rc < 0)
+			return rc;
+		*out_n = i + 1;
+		*out_n_anchors += !walked;
+	}
+	return 0;
 }
 
 static int folder_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
 {
 	struct folder *f = folder_of(s);
-	struct head_ref ref;
-	size_t i;
-	int rc = 0;
+	struct anchor *anchors = malloc(n * sizeof(*anchors));
+	size_t n_anchors;
+	int rc;
 
-	for (i = 0; i < n; i++) {
-		rc = find_number(f, first + i, &ref);
-		if (rc == -ERR_ABSENT && i == 0) {
-			rc = refresh(f);
-			if (rc == 0)
-				rc = find_number(f, first, &ref);
-		}
-		if (rc == 0)
-			rc = history_read_head(&f->params, store_storage(f->store), &ref, &out[i], NULL);
-		else if (rc == -ERR_ABSENT && i > 0)
-			break;
-		if (rc < 0)
-			return rc;
-	}
-	*out_n = i;
-	return 0;
+	if (!anchors)
+		return -ENOMEM;
+	rc = read_heads(f, first, n, out, out_n, anchors, &n_anchors);
+	if (rc == 0)
+		rc = signed_log_admit(&f->signed_log, f->catalog, anchors, n_anchors);
+	free(anchors);
+	return rc;
+}
+
+static int folder_header(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	struct folder *f = folder_of(s);
+
+	return signed_log_header(&f->signed_log, f->catalog, number, out);
+}
+
+static void folder_hint_header(struct source *s, uint64_t number)
+{
+	store_hint(folder_of(s)->store, segment_start(number), SEGMENT_BLOCK_LEN);
 }
 
 static void folder_free(struct source *s)
@@ -184,6 +242,7 @@ static void folder_free(struct source *s)
 	struct folder *f = folder_of(s);
 
 	catalog_close(f->catalog);
+	signed_log_release(&f->signed_log);
 	store_close(f->store);
 	params_release(&f->params);
 	if (f->temp)
@@ -197,6 +256,8 @@ static void folder_free(struct source *s)
 static const struct source_ops folder_ops = {
 	.read = folder_read,
 	.hint = folder_hint,
+	.header = folder_header,
+	.hint_header = folder_hint_header,
 	.head_at = folder_head_at,
 	.heads = folder_heads,
 	.free = folder_free,
@@ -238,6 +299,8 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 		w->refused = b->pos;
 		return SCAN_STOP;
 	}
+	if (rc == 0)
+		rc = signed_log_walked(&w->folder->signed_log, b);
 	if (rc < 0 || !is_head)
 		return rc;
 	w->full = w->folder->n_tail >= TAIL_MAX;
@@ -276,10 +339,12 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 	w->full = false;
 	w->why[0] = '\0';
 	f->n_tail = 0;
+	signed_log_forget(&f->signed_log);
 	history_init(&w->history, &f->params);
 	rc = stand(f, &w->history);
 	if (rc == 0)
-		rc = scan_blocks(store_storage(f->store), w->history.end, take_tail_block, w, &result);
+		rc = scan_blocks(store_storage(f->store), w->history.end, take_tail_block, w,
+				 &result);
 	end = tail_of_history(&w->history, w->why, w->refused);
 	end.acknowledged = catalog_is_whole(f->catalog) > 0;
 	*out_end = end.end;
@@ -344,6 +409,7 @@ static int find_catalog(struct folder *f, const char *volume_dir)
 	catalog_close(f->catalog);
 	f->catalog = NULL;
 	f->n_tail = 0;
+	signed_log_forget(&f->signed_log);
 	return make_catalog(f);
 }
 
@@ -355,6 +421,26 @@ static int check_noted(struct folder *f, const struct head *noted)
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
 	return tail_check_noted(store_storage(f->store), noted, rc == 0 ? newest.number : 0);
+}
+
+/* All that this source gives is proven to be of the history of the catalog's newest head. */
+static int hold_newest(struct folder *f)
+{
+	struct anchor newest;
+	struct head_ref ref;
+	struct head *h;
+	int rc = catalog_newest(f->catalog, &ref);
+
+	if (rc < 0)
+		return rc == -ERR_ABSENT ? 0 : rc;
+	h = malloc(sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	rc = read_head(f, &ref, h, &newest);
+	if (rc == 0)
+		rc = signed_log_admit(&f->signed_log, f->catalog, &newest, 1);
+	free(h);
+	return rc;
 }
 
 static int open_folder(const char *volume_dir, bool partial, struct source **out)
@@ -374,11 +460,14 @@ static int open_folder(const char *volume_dir, bool partial, struct source **out
 	f->source = (struct source){.ops = &folder_ops, .params = &f->params};
 	pthread_mutex_init(&f->mu, NULL);
 	rc = store_open(volume_dir, STORE_LOOK, &f->store);
+	signed_log_init(&f->signed_log, &f->params, rc == 0 ? store_storage(f->store) : NULL);
 	/* First, since a live writer goes on: what it says now is in what is looked at after it. */
 	if (rc == 0)
 		newest_known(&f->params, store_storage(f->store), &noted);
 	if (rc == 0)
 		rc = find_catalog(f, volume_dir);
+	if (rc == 0)
+		rc = hold_newest(f);
 	if (rc == 0 && !partial)
 		rc = check_noted(f, &noted);
 	if (rc < 0) {

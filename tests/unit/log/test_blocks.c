@@ -46,7 +46,18 @@ static void spy_hint(struct source *s, uint64_t pos, size_t len)
 	((struct spy *)s)->hint_pos = pos;
 }
 
-static const struct source_ops spy_ops = {.read = spy_read, .hint = spy_hint};
+static int spy_header(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	return spy_read(s, segment_start(number), SEGMENT_BLOCK_LEN, out);
+}
+
+static void spy_hint_header(struct source *s, uint64_t number)
+{
+	spy_hint(s, segment_start(number), SEGMENT_BLOCK_LEN);
+}
+
+static const struct source_ops spy_ops = {
+	.read = spy_read, .hint = spy_hint, .header = spy_header, .hint_header = spy_hint_header};
 
 struct setup {
 	struct log_fixture f;

@@ -6,6 +6,7 @@
 #include "catalog.h"
 #include "err.h"
 #include "file.h"
+#include "frame.h"
 #include "store.h"
 #include "synthetic_log.h"
 
@@ -237,5 +238,88 @@ Test(source_folder, head_that_changed)
 	cr_assert_eq(store_write(s->store, first.pos + first.stored_len - 8, &b, 1, false), 0);
 	cr_assert_eq(src->ops->head_at(src, time_of(1), &h), -ERR_TAMPERED);
 	cr_assert_eq(src->ops->head_at(src, time_of(2), &h), 0);
+	source_free(src);
+}
+
+/* ---- two logs in one folder ---- */
+
+static int header(struct source *src, uint64_t number)
+{
+	uint8_t block[SEGMENT_BLOCK_LEN];
+
+	return src->ops->header(src, number, block);
+}
+
+/* Put another salt into the header of a segment: well formed, and of another log. */
+static void change_header(uint64_t number)
+{
+	uint8_t block[SEGMENT_BLOCK_LEN];
+
+	cr_assert_eq(store_read(s->store, segment_start(number), sizeof(block), block), 0);
+	block[SEGMENT_BLOCK_LEN - 1] ^= 1;
+	cr_assert_eq(store_write(s->store, segment_start(number), block, sizeof(block), false), 0);
+}
+
+Test(source_folder, a_header_of_another_log_is_refused)
+{
+	struct source *src;
+
+	synthetic_grow(s, 4, 3, 2);
+	catch_up();
+	/* Found by the walk alone: the catalog does not know them. */
+	synthetic_grow(s, 2, 3, 2);
+	src = open_source();
+	for (uint64_t n = 0; n < 6; n++)
+		cr_assert_eq(header(src, n), 0, "%s", err_detail(-ERR_TAMPERED));
+	cr_assert_eq(header(src, 6), -ERR_ABSENT);
+	change_header(1);
+	change_header(5);
+	for (uint64_t n = 0; n < 6; n++)
+		cr_expect_eq(header(src, n), n == 1 || n == 5 ? -ERR_TAMPERED : 0);
+	cr_expect(strstr(err_detail(-ERR_TAMPERED), "segment 0000000000000005") != NULL);
+	source_free(src);
+	change_header(5);
+	/* With the log's own catalog nobody walks over segment 1 again; without, the walk finds it. */
+	src = open_source();
+	cr_expect_eq(header(src, 1), -ERR_TAMPERED);
+	cr_expect_eq(header(src, 5), 0);
+	source_free(src);
+	catalog_close(writer);
+	writer = NULL;
+	cr_assert_eq(catalog_remove(s->dir), 0);
+	cr_expect_neq(source_open_folder(s->dir, &src), 0);
+	change_header(1);
+	src = open_source();
+	cr_expect_eq(header(src, 1), 0);
+	source_free(src);
+}
+
+Test(source_folder, a_head_of_another_log_is_refused)
+{
+	struct head second, third, list[5], h;
+	struct source *src;
+	size_t n;
+
+	synthetic_grow(s, 1, 2, 2);
+	second = s->newest;
+	synthetic_data(s, 100);
+	synthetic_head(s);
+	third = s->newest;
+	synthetic_grow(s, 1, 2, 2);
+	catch_up();
+	/* Signed by the writer too, as long, and stating another root. */
+	third.root[0] ^= 1;
+	synthetic_make_head(s, &third, s->writer_secret[0]);
+	s->block.pos = third.pos;
+	frame_encode(&s->block.frame, third.pos, s->bytes);
+	cr_assert_eq(s->block.len, third.stored_len);
+	cr_assert_eq(store_write(s->store, third.pos, s->bytes, s->block.len, false), 0);
+	src = open_source();
+	cr_expect_eq(src->ops->heads(src, 1, 2, list, &n), 0);
+	cr_expect_eq(list[1].n_blocks, second.n_blocks);
+	cr_expect_eq(src->ops->heads(src, 1, 5, list, &n), -ERR_TAMPERED);
+	cr_expect_eq(src->ops->heads(src, 3, 1, list, &n), -ERR_TAMPERED);
+	cr_expect_eq(src->ops->head_at(src, third.time_ns, &h), -ERR_TAMPERED);
+	cr_expect_eq(src->ops->heads(src, 4, 2, list, &n), 0);
 	source_free(src);
 }

@@ -5,6 +5,7 @@
 
 #include "fake_server.h"
 
+#include "anchor.h"
 #include "embassy.pb-c.h"
 #include "err.h"
 #include "format.h"
@@ -114,6 +115,82 @@ static struct fake_head *load_head(struct fake_server *f, uint64_t number)
 	return h;
 }
 
+/* What a server proves of its log, or whatever the lie is. */
+static void prove(struct fake_server *f, uint64_t n, const uint64_t *index, size_t k,
+		  struct buf *hashes, Embassyfs__V1__Proof *out)
+{
+	embassyfs__v1__proof__init(out);
+	pthread_mutex_lock(&f->mu);
+	if (k > 0)
+		(void)!catalog_prove(f->log->catalog, n, index, k, hashes);
+	pthread_mutex_unlock(&f->mu);
+	if (f->lie == FAKE_WRONG_PROOF && hashes->len > 0)
+		hashes->p[hashes->len / 2] ^= 1;
+	if (f->lie == FAKE_LONG_PROOF && buf_reserve(hashes, 1 << 20) == 0) {
+		memset(hashes->p + hashes->len, 0, 1 << 20);
+		hashes->len += 1 << 20;
+	}
+	if (f->lie == FAKE_SHORT_PROOF && hashes->len > 0)
+		hashes->len--;
+	out->hashes = (ProtobufCBinaryData){.data = hashes->p, .len = hashes->len};
+}
+
+static void prove_heads(struct fake_server *f, uint64_t known, struct fake_head **heads, size_t n,
+			struct buf *hashes, Embassyfs__V1__Proof *out)
+{
+	uint64_t n_blocks[64], index[65], n_leaves;
+	struct head h;
+	size_t k;
+
+	for (size_t i = 0; i < n; i++) {
+		if (head_decode(heads[i]->m.note.data, heads[i]->m.note.len, &h) < 0)
+			abort();
+		n_blocks[i] = h.n_blocks;
+	}
+	n_leaves = anchor_leaves(known, n_blocks, n, index, &k);
+	prove(f, n_leaves, index, k, hashes, out);
+}
+
+static void serve_segments(struct served *s, grpc_byte_buffer *bb)
+{
+	struct fake_server *f = s->f;
+	Embassyfs__V1__SegmentsReply m = EMBASSYFS__V1__SEGMENTS_REPLY__INIT;
+	Embassyfs__V1__SegmentsRequest *q;
+	struct buf headers = {0}, hashes = {0};
+	Embassyfs__V1__Proof proof;
+	uint8_t block[SEGMENT_BLOCK_LEN];
+	uint64_t index[64];
+	struct synth *log = f->lie == FAKE_OTHER_HEADERS ? f->other : f->log;
+	struct segment_header h;
+
+	f->n_segments++;
+	if (wire_unpack(&embassyfs__v1__segments_request__descriptor, bb, (ProtobufCMessage **)&q) <
+	    0)
+		abort();
+	for (size_t i = 0; i < q->n_numbers; i++) {
+		if (store_read(log->store, segment_start(q->numbers[i]), sizeof(block), block) <
+		    0) {
+			finish(s, GRPC_STATUS_OUT_OF_RANGE);
+			goto done;
+		}
+		if (segment_header_decode(block, q->numbers[i], &h) < 0 ||
+		    buf_add(&headers, block, sizeof(block)) < 0)
+			abort();
+		index[i] = h.n_blocks_before;
+	}
+	if (f->lie == FAKE_LONG_HEADERS && buf_add(&headers, block, sizeof(block)) < 0)
+		abort();
+	prove(f, q->known, index, q->n_numbers, &hashes, &proof);
+	m.headers = (ProtobufCBinaryData){.data = headers.p, .len = headers.len};
+	m.proof = f->lie == FAKE_NO_PROOF ? NULL : &proof;
+	(void)reply(s, &m.base);
+	finish(s, GRPC_STATUS_OK);
+done:
+	buf_release(&headers);
+	buf_release(&hashes);
+	protobuf_c_message_free_unpacked(&q->base, NULL);
+}
+
 static void serve_heads(struct served *s, grpc_byte_buffer *bb)
 {
 	struct fake_server *f = s->f;
@@ -121,6 +198,8 @@ static void serve_heads(struct served *s, grpc_byte_buffer *bb)
 	Embassyfs__V1__HeadsRequest *q;
 	Embassyfs__V1__Head *list[64];
 	struct fake_head *heads[64];
+	Embassyfs__V1__Proof proof;
+	struct buf hashes = {0};
 	struct head_ref ref;
 	uint64_t first;
 	size_t limit;
@@ -154,7 +233,12 @@ static void serve_heads(struct served *s, grpc_byte_buffer *bb)
 		list[m.n_heads] = &heads[m.n_heads]->m;
 		m.n_heads++;
 	}
+	if (q->prove && m.n_heads > 0 && f->lie != FAKE_NO_PROOF) {
+		prove_heads(f, q->known, heads, m.n_heads, &hashes, &proof);
+		m.proof = &proof;
+	}
 	(void)reply(s, &m.base);
+	buf_release(&hashes);
 	for (size_t i = 0; i < m.n_heads; i++)
 		free(heads[i]);
 	protobuf_c_message_free_unpacked(&q->base, NULL);
@@ -330,6 +414,11 @@ static void *serve(void *arg)
 		f->n_put++;
 		f->lacks_volume = false;
 		serve_volume(s);
+	} else if (strstr(method, "Segments")) {
+		if (f->lie == FAKE_OLD_VERSION)
+			finish(s, GRPC_STATUS_UNIMPLEMENTED);
+		else
+			serve_segments(s, bb);
 	} else if (strstr(method, "Heads")) {
 		serve_heads(s, bb);
 	} else if (strstr(method, "Read")) {

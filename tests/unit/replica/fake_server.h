@@ -24,6 +24,13 @@ enum fake_lie {
 	FAKE_NO_HEADS,	    /* heads by time: none, though there are */
 	FAKE_OLD_TIME,	    /* heads by time: the first, whatever the time */
 	FAKE_OLD_ONLY,	    /* the same, and by number none but the first */
+	FAKE_NO_PROOF,	    /* heads and headers: none, as an older server */
+	FAKE_WRONG_PROOF,   /* heads and headers: with a bit changed */
+	FAKE_LONG_PROOF,    /* heads and headers: with 1 MiB behind it */
+	FAKE_SHORT_PROOF,   /* heads and headers: a byte is missing */
+	FAKE_OTHER_HEADERS, /* Segments: those of other */
+	FAKE_LONG_HEADERS,  /* Segments: one too many */
+	FAKE_OLD_VERSION,   /* Segments: no such method */
 	FAKE_WRONG_END,	    /* GetVolume: an end that is not the head's */
 	FAKE_LONG_READ,	    /* Read: more bytes than asked for */
 	FAKE_SHORT_READ,    /* Read: half */
@@ -38,13 +45,13 @@ enum fake_lie {
 
 struct fake_server {
 	struct synth *log;   /* what is served; borrowed */
-	struct synth *other; /* for FAKE_OTHER_VOLUME; borrowed */
+	struct synth *other; /* for FAKE_OTHER_VOLUME and FAKE_OTHER_HEADERS; borrowed */
 	char address[300];
 	_Atomic int lie; /* enum fake_lie */
 	_Atomic int status;
 	_Atomic bool lacks_volume; /* until PutVolume */
 	_Atomic uint64_t stand;	   /* number of the head up to which it has the log */
-	atomic_uint n_get, n_put, n_heads, n_read, n_append;
+	atomic_uint n_get, n_put, n_heads, n_segments, n_read, n_append;
 	atomic_uint n_open;		/* calls being served */
 	atomic_bool bad_open, bad_data; /* what was appended does not follow */
 	grpc_server *server;

@@ -3,6 +3,7 @@
 #include "client.h"
 #include "err.h"
 #include "fake_server.h"
+#include "frame.h"
 #include "remote.h"
 #include "source.h"
 #include "synth.h"
@@ -243,8 +244,7 @@ Test(source_remote, lies_about_heads_are_noticed)
 	cr_assert_eq(s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_WRONG_HEAD;
 	cr_assert_eq(s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED);
-	cr_assert_eq(s->ops->head_at(s, sc->log.params.created_ns + 3500000000, &h),
-		     -ERR_TAMPERED);
+	cr_assert_eq(s->ops->head_at(s, sc->log.params.created_ns + 3500000000, &h), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_TOO_MANY;
 	cr_assert_eq(s->ops->heads(s, 1, 3, list, &n), -ERR_TAMPERED);
 	sc->fake.lie = FAKE_NO_HEADS;
@@ -403,7 +403,7 @@ Test(source_remote, each_status_has_its_error)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
 		sc->fake.status = table[i].status;
 		cr_assert_eq(remote_volume_status(&sc->cfg, &st), table[i].rc, "status %d",
-			  table[i].status);
+			     table[i].status);
 		cr_assert(strstr(err_detail(table[i].rc), "the fake's words") != NULL);
 		cr_assert(strstr(err_detail(table[i].rc), sc->fake.address) != NULL);
 	}
@@ -464,5 +464,176 @@ Test(source_remote, plain_text_to_another_host_is_forbidden)
 	cr_assert_eq(remote_volume_status(&sc->cfg, &st), -ERR_FORBIDDEN);
 	sc->cfg.tls_dir = "/nonexistent";
 	cr_assert_eq(open_rc(sc), -ENOENT);
+	scene_free(sc);
+}
+
+/* ---- proofs ---- */
+
+static int header(struct source *s, uint64_t number)
+{
+	uint8_t block[SEGMENT_BLOCK_LEN];
+
+	return s->ops->header(s, number, block);
+}
+
+/* A log that was copied, and went on twice: "log" and "other" part within segment 0. */
+static struct scene *forked_new(void)
+{
+	struct scene *sc = scene_new(60 << 20, 3);
+	char path[300];
+
+	path_in(sc, "fork", path);
+	copy_volume(sc->log.dir, path);
+	synth_close(&sc->other);
+	synth_reopen(&sc->other, path, 1, 99);
+	for (int i = 0; i < 3; i++) {
+		synth_add(&sc->log, 5 << 20, 128 << 10);
+		synth_add(&sc->other, 5 << 20, 128 << 10);
+	}
+	sc->fake.stand = sc->log.newest.number;
+	cr_assert_eq(segment_of(sc->log.newest.pos), 1);
+	cr_assert_eq(segment_of(sc->other.newest.pos), 1);
+	return sc;
+}
+
+Test(source_remote, headers_come_once)
+{
+	struct scene *sc = scene_new(150 << 20, 3);
+	struct source *s = open_it(sc);
+	uint8_t want[SEGMENT_BLOCK_LEN], got[SEGMENT_BLOCK_LEN];
+
+	s->ops->hint_header(s, 1);
+	s->ops->hint_header(s, 1);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(s->ops->header(s, 1, got), 0, "%s", err_detail(-ERR_TAMPERED));
+		cr_assert_eq(store_read(sc->log.store, segment_start(1), sizeof(want), want), 0);
+		cr_assert_arr_eq(got, want, sizeof(got));
+	}
+	cr_assert_eq(sc->fake.n_segments, 1);
+	cr_assert_eq(header(s, 7), -ERR_ABSENT);
+	/* A hint at what is not there spoils nothing. */
+	s->ops->hint_header(s, 7);
+	s->ops->hint_header(s, 0);
+	cr_assert_eq(header(s, 0), 0);
+	cr_assert_eq(header(s, 2), 0);
+	source_free(s);
+	scene_free(sc);
+}
+
+static void *pull_headers(void *arg)
+{
+	struct puller *p = arg;
+	struct head h, list[4];
+	size_t n;
+
+	p->ok = true;
+	for (unsigned i = 0; i < 60; i++) {
+		uint64_t number = (uint64_t)rand_r(&p->seed) % 3;
+
+		p->s->ops->hint_header(p->s, (number + 1) % 3);
+		p->ok &= header(p->s, number) == 0;
+		p->ok &= p->s->ops->head_at(p->s, INT64_MAX, &h) == 0;
+		p->ok &= p->s->ops->heads(p->s, 1 + i % 3, 4, list, &n) == 0;
+	}
+	return NULL;
+}
+
+Test(source_remote, eight_threads_while_heads_come)
+{
+	struct scene *sc = scene_new(150 << 20, 30);
+	struct puller pullers[8];
+	pthread_t threads[8];
+	struct source *s;
+
+	sc->fake.stand = 29;
+	s = open_it(sc);
+	sc->fake.stand = 30;
+	for (unsigned i = 0; i < 8; i++) {
+		pullers[i] = (struct puller){.s = s, .log = &sc->log, .seed = i};
+		pthread_create(&threads[i], NULL, pull_headers, &pullers[i]);
+	}
+	for (unsigned i = 0; i < 8; i++) {
+		pthread_join(threads[i], NULL);
+		cr_expect(pullers[i].ok, "thread %u", i);
+	}
+	source_free(s);
+	scene_free(sc);
+}
+
+Test(source_remote, another_history_is_noticed)
+{
+	struct scene *sc = forked_new();
+	struct source *s = open_it(sc);
+	struct head h, list[3];
+	size_t n;
+
+	/* Its signed heads, and the other's headers: what both have in common is right. */
+	sc->fake.lie = FAKE_OTHER_HEADERS;
+	cr_assert_eq(header(s, 1), -ERR_TAMPERED);
+	cr_assert(strstr(err_detail(-ERR_TAMPERED), sc->fake.address) != NULL);
+	cr_assert(strstr(err_detail(-ERR_TAMPERED), "segment 0000000000000001") != NULL);
+	cr_assert(strstr(err_detail(-ERR_TAMPERED), "head 6") != NULL);
+	cr_assert_eq(header(s, 0), 0);
+	/* All of the other's. */
+	sc->fake.lie = FAKE_HONEST;
+	sc->fake.log = &sc->other;
+	cr_assert_eq(header(s, 1), -ERR_TAMPERED);
+	cr_assert_eq(err_exit(s->ops->head_at(s, INT64_MAX, &h)), 21);
+	cr_assert_eq(err_exit(s->ops->heads(s, 4, 3, list, &n)), 21);
+	cr_assert_eq(err_exit(s->ops->heads(s, 5, 1, list, &n)), 21);
+	/* The longer one of them. */
+	synth_add(&sc->other, 1000, 100);
+	sc->fake.stand = sc->other.newest.number;
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
+	cr_assert(strstr(err_detail(-ERR_TAMPERED), sc->fake.address) != NULL);
+	cr_assert_eq(s->ops->heads(s, 7, 1, list, &n), -ERR_TAMPERED);
+	/* It has told the truth once, and may do so again. */
+	sc->fake.log = &sc->log;
+	sc->fake.stand = sc->log.newest.number;
+	cr_assert_eq(header(s, 1), 0);
+	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), 0);
+	cr_assert_eq(h.number, 6);
+	source_free(s);
+	/* Whoever comes now is shown one history, whichever. */
+	sc->fake.log = &sc->other;
+	sc->fake.stand = sc->other.newest.number;
+	s = open_it(sc);
+	cr_assert_eq(header(s, 1), 0);
+	cr_assert_eq(s->ops->heads(s, 4, 3, list, &n), 0);
+	source_free(s);
+	sc->fake.log = &sc->log;
+	scene_free(sc);
+}
+
+Test(source_remote, proofs_are_checked)
+{
+	static const int lies[] = {FAKE_WRONG_PROOF, FAKE_LONG_PROOF, FAKE_SHORT_PROOF};
+	struct scene *sc = scene_new(20000, 10);
+	struct source *s = open_it(sc);
+	struct head list[3];
+	size_t n;
+
+	for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+		sc->fake.lie = lies[i];
+		cr_expect_eq(header(s, 0), -ERR_TAMPERED, "lie %d", lies[i]);
+		cr_expect_eq(s->ops->heads(s, 2, 3, list, &n), -ERR_TAMPERED, "lie %d", lies[i]);
+	}
+	sc->fake.lie = FAKE_LONG_HEADERS;
+	cr_expect_eq(header(s, 0), -ERR_TAMPERED);
+	/* A server of before does not know what it is asked for. */
+	sc->fake.lie = FAKE_NO_PROOF;
+	cr_expect_eq(header(s, 0), -ERR_TAMPERED);
+	cr_expect_eq(s->ops->heads(s, 2, 3, list, &n), -ERR_VERSION);
+	cr_expect(strstr(err_detail(-ERR_VERSION), "upgrade") != NULL);
+	sc->fake.lie = FAKE_OLD_VERSION;
+	cr_expect_eq(header(s, 0), -ERR_VERSION);
+	cr_expect(strstr(err_detail(-ERR_VERSION), "upgrade") != NULL);
+	/* Nothing of all that was kept. */
+	sc->fake.lie = FAKE_HONEST;
+	sc->fake.n_heads = 0;
+	cr_expect_eq(header(s, 0), 0);
+	cr_expect_eq(s->ops->heads(s, 2, 3, list, &n), 0);
+	cr_expect_eq(sc->fake.n_heads, 1);
+	source_free(s);
 	scene_free(sc);
 }

@@ -57,6 +57,13 @@ static int hooked_read(struct source *s, uint64_t pos, size_t len, void *out)
 	return real->read(s, pos, len, out);
 }
 
+static int hooked_header(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	reads++;
+	let_others_in();
+	return real->header(s, number, out);
+}
+
 static void on_head(void *ctx, const struct head *h)
 {
 	(void)ctx;
@@ -78,6 +85,7 @@ static void open_it(void)
 	real = src->ops;
 	hooked = *real;
 	hooked.read = hooked_read;
+	hooked.header = hooked_header;
 	src->ops = &hooked;
 }
 

@@ -1,0 +1,370 @@
+/*
+ * What a server shows, proven to be of one history.
+ *
+ * Key idea: the first head that the server shows is held on to, then each later one that holds it.  A
+ * header is asked for together with its proof, by a thread in the background as soon as somebody hints at
+ * it, so that it is there when the blocks of its segment are.
+ *
+ * Invariants:
+ *  1. The anchor only ever becomes a later head whose tree holds it (anchor_admit()).  So whatever was
+ *     proven under an earlier anchor is under the present one.
+ *  2. A header is in kept[] only after its proof was verified.
+ *  3. A number is in one flight at most, or in wanted[]; whoever wants a header that flies waits for that
+ *     flight, and asks by itself if it brought nothing.
+ *  4. Memory: HEADERS_KEPT headers of 124 bytes, touched as they come; HEADERS_ASKED numbers wanted.
+ *
+ * Lock order: mu is a leaf; no question is asked under it.
+ */
+
+#include "proven.h"
+
+#include "embassy.pb-c.h"
+#include "err.h"
+#include "locks.h"
+#include "thread.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#define HEADERS_KEPT 4096u /* of 256 GiB of log */
+#define HEADERS_ASKED WIRE_SEGMENTS_MAX
+
+typedef unsigned long long ull;
+
+struct kept {
+	uint64_t number_1; /* 1 + the segment's number; 0: none */
+	uint8_t block[SEGMENT_BLOCK_LEN];
+};
+
+/* Headers that are being asked for. */
+struct flight {
+	LIST_ENTRY(flight) entry;
+	size_t n;
+	uint64_t numbers[HEADERS_ASKED]; /* ascending */
+	uint8_t blocks[HEADERS_ASKED * SEGMENT_BLOCK_LEN];
+};
+
+struct proven {
+	struct proven_config cfg;
+	pthread_t thread;
+	pthread_mutex_t mu;
+	pthread_cond_t work;   /* something is wanted, or stopping */
+	pthread_cond_t landed; /* a flight ended */
+	/* Guarded by mu. */
+	struct anchor anchor; /* number 0: none yet */
+	bool stopping;
+	struct kept *kept; /* each at its number modulo the size */
+	uint64_t wanted[HEADERS_ASKED];
+	size_t n_wanted;
+	LIST_HEAD(, flight) flights;
+};
+
+/* ---- heads ---- */
+
+void proven_known(struct proven *p, struct anchor *out)
+{
+	pthread_mutex_lock(&p->mu);
+	*out = p->anchor;
+	pthread_mutex_unlock(&p->mu);
+}
+
+static int say_old(const struct proven *p)
+{
+	return err_say(-ERR_VERSION,
+		       "%s: its embassyd is of an earlier version, which cannot prove that what it "
+		       "sends is what was signed; upgrade it there, or read from another copy",
+		       p->cfg.address);
+}
+
+static int say_forked(const struct proven *p, const struct anchor *known, const struct anchor *h)
+{
+	return err_say(
+		-ERR_TAMPERED,
+		"%s: its heads up to %llu are not of one history with head %llu, which it "
+		"showed before: its copy was tampered with, or is a mixture of two logs; "
+		"nothing of it is used. Read from another copy, and keep this one for whoever "
+		"looks into it",
+		p->cfg.address, (ull)h->number, (ull)(known->number ? known->number : h->number));
+}
+
+int proven_admit(struct proven *p, const struct anchor *known, const struct anchor *heads, size_t n,
+		 const Embassyfs__V1__Proof *proof)
+{
+	struct anchor top = *known;
+	int rc;
+
+	if (!proof)
+		return say_old(p);
+	rc = anchor_admit(&top, heads, n, proof->hashes.data, proof->hashes.len);
+	if (rc == -ERR_TAMPERED)
+		return say_forked(p, known, &heads[n - 1]);
+	if (rc < 0 || top.number == known->number)
+		return rc;
+	pthread_mutex_lock(&p->mu);
+	/* Another thread's answer may have come first: of two that hold the same head each may lie. */
+	if (p->anchor.number == known->number)
+		p->anchor = top;
+	else if (memcmp(&p->anchor, &top, sizeof(top)) != 0)
+		rc = -ESTALE;
+	pthread_mutex_unlock(&p->mu);
+	return rc;
+}
+
+/* ---- headers: asking ---- */
+
+static int say_header(const struct proven *p, const struct flight *f, const struct anchor *a)
+{
+	return err_say(
+		-ERR_TAMPERED,
+		"%s: what it sends as the header of segment %016llx is not what head %llu was "
+		"signed over: its copy was tampered with, or is a mixture of two logs; nothing "
+		"of it is used. Read from another copy, and keep this one for whoever looks "
+		"into it",
+		p->cfg.address, (ull)f->numbers[0], (ull)a->number);
+}
+
+static int check_reply(const struct proven *p, const struct anchor *a, struct flight *f,
+		       const Embassyfs__V1__SegmentsReply *m)
+{
+	int rc;
+
+	if (!m->proof || m->headers.len != f->n * SEGMENT_BLOCK_LEN)
+		return say_header(p, f, a);
+	rc = anchor_check_headers(a, p->cfg.volume, f->numbers, f->n, m->headers.data,
+				  m->proof->hashes.data, m->proof->hashes.len);
+	if (rc == -ERR_TAMPERED)
+		return say_header(p, f, a);
+	if (rc == 0)
+		memcpy(f->blocks, m->headers.data, m->headers.len);
+	return rc;
+}
+
+/* Ask for the headers of a flight, and verify them. */
+static int fly(struct proven *p, struct flight *f, bool patient)
+{
+	Embassyfs__V1__SegmentsRequest request = EMBASSYFS__V1__SEGMENTS_REQUEST__INIT;
+	struct anchor a;
+	ProtobufCMessage *reply;
+	int rc;
+
+	proven_known(p, &a);
+	request.volume = (ProtobufCBinaryData){.len = VOLUME_ID_LEN,
+					       .data = (uint8_t *)p->cfg.volume};
+	request.known = a.n_blocks;
+	request.n_numbers = f->n;
+	request.numbers = f->numbers;
+	rc = p->cfg.ask(p->cfg.ctx, WIRE_SERVICE "Segments", &request.base,
+			&embassyfs__v1__segments_reply__descriptor, patient, &reply);
+	if (rc == -ERR_VERSION)
+		return say_old(p);
+	if (rc < 0)
+		return rc;
+	rc = check_reply(p, &a, f, (Embassyfs__V1__SegmentsReply *)reply);
+	protobuf_c_message_free_unpacked(reply, NULL);
+	return rc;
+}
+
+/* ---- headers: keeping ---- */
+
+static const struct kept *kept_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
+static bool flies_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
+static void add_number(struct flight *f, uint64_t number);
+static void depart_locked(struct proven *p, struct flight *f) REQUIRES(p->mu);
+static void land_locked(struct proven *p, struct flight *f, int rc) REQUIRES(p->mu);
+
+static const struct kept *kept_locked(struct proven *p, uint64_t number)
+{
+	const struct kept *k = &p->kept[number % HEADERS_KEPT];
+
+	return k->number_1 == number + 1 ? k : NULL;
+}
+
+static bool flies_locked(struct proven *p, uint64_t number)
+{
+	struct flight *f;
+
+	LIST_FOREACH(f, &p->flights, entry)
+		for (size_t i = 0; i < f->n; i++)
+			if (f->numbers[i] == number)
+				return true;
+	return false;
+}
+
+static bool is_wanted_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
+static bool is_wanted_locked(struct proven *p, uint64_t number)
+{
+	for (size_t i = 0; i < p->n_wanted; i++)
+		if (p->wanted[i] == number)
+			return true;
+	return false;
+}
+
+/* In its place: numbers ascend. */
+static void add_number(struct flight *f, uint64_t number)
+{
+	size_t i = f->n++;
+
+	for (; i > 0 && f->numbers[i - 1] > number; i--)
+		f->numbers[i] = f->numbers[i - 1];
+	f->numbers[i] = number;
+}
+
+/* With all that is wanted, as far as there is room. */
+static void depart_locked(struct proven *p, struct flight *f)
+{
+	while (p->n_wanted > 0 && f->n < HEADERS_ASKED) {
+		uint64_t number = p->wanted[--p->n_wanted];
+		bool has = false;
+
+		for (size_t i = 0; i < f->n; i++)
+			has |= f->numbers[i] == number;
+		if (!has)
+			add_number(f, number);
+	}
+	LIST_INSERT_HEAD(&p->flights, f, entry);
+}
+
+static void land_locked(struct proven *p, struct flight *f, int rc)
+{
+	LIST_REMOVE(f, entry);
+	for (size_t i = 0; rc == 0 && i < f->n; i++) {
+		struct kept *k = &p->kept[f->numbers[i] % HEADERS_KEPT];
+
+		k->number_1 = f->numbers[i] + 1;
+		memcpy(k->block, f->blocks + i * SEGMENT_BLOCK_LEN, SEGMENT_BLOCK_LEN);
+	}
+	pthread_cond_broadcast(&p->landed);
+}
+
+/* The header of ${number}, alone if ${alone}, from the server. */
+static int fetch(struct proven *p, uint64_t number, bool alone, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	struct flight *f = calloc(1, sizeof(*f));
+	bool others;
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	add_number(f, number);
+	pthread_mutex_lock(&p->mu);
+	if (alone)
+		LIST_INSERT_HEAD(&p->flights, f, entry);
+	else
+		depart_locked(p, f);
+	pthread_mutex_unlock(&p->mu);
+	others = f->n > 1;
+	rc = fly(p, f, true);
+	pthread_mutex_lock(&p->mu);
+	land_locked(p, f, rc);
+	pthread_mutex_unlock(&p->mu);
+	for (size_t i = 0; rc == 0 && i < f->n; i++)
+		if (f->numbers[i] == number)
+			memcpy(out, f->blocks + i * SEGMENT_BLOCK_LEN, SEGMENT_BLOCK_LEN);
+	free(f);
+	/* Another's fault is not this one's. */
+	return rc < 0 && others ? fetch(p, number, true, out) : rc;
+}
+
+int proven_header(struct proven *p, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+{
+	const struct kept *k;
+
+	pthread_mutex_lock(&p->mu);
+	while (!(k = kept_locked(p, number)) && flies_locked(p, number))
+		pthread_cond_wait(&p->landed, &p->mu);
+	if (k)
+		memcpy(out, k->block, SEGMENT_BLOCK_LEN);
+	pthread_mutex_unlock(&p->mu);
+	return k ? 0 : fetch(p, number, false, out);
+}
+
+void proven_hint(struct proven *p, uint64_t number)
+{
+	pthread_mutex_lock(&p->mu);
+	if (p->n_wanted < HEADERS_ASKED && !kept_locked(p, number) && !flies_locked(p, number) &&
+	    !is_wanted_locked(p, number)) {
+		p->wanted[p->n_wanted++] = number;
+		pthread_cond_signal(&p->work);
+	}
+	pthread_mutex_unlock(&p->mu);
+}
+
+/* Nobody waits for these: what fails is left to whoever needs it. */
+static void *fetch_ahead(void *arg)
+{
+	struct proven *p = arg;
+	static const size_t blocks = offsetof(struct flight, blocks);
+	struct flight f;
+
+	pthread_mutex_lock(&p->mu);
+	while (!p->stopping) {
+		int rc;
+
+		if (p->n_wanted == 0) {
+			pthread_cond_wait(&p->work, &p->mu);
+			continue;
+		}
+		memset(&f, 0, blocks);
+		depart_locked(p, &f);
+		pthread_mutex_unlock(&p->mu);
+		rc = fly(p, &f, false);
+		pthread_mutex_lock(&p->mu);
+		land_locked(p, &f, rc);
+	}
+	pthread_mutex_unlock(&p->mu);
+	return NULL;
+}
+
+/* ---- life ---- */
+
+int proven_new(const struct proven_config *cfg, const struct anchor *newest, struct proven **out)
+{
+	struct proven *p = calloc(1, sizeof(*p));
+	int rc;
+
+	if (!p)
+		return -ENOMEM;
+	p->cfg = *cfg;
+	p->anchor = *newest;
+	/* Zeroed memory of this size costs nothing before it is used. */
+	p->kept = calloc(HEADERS_KEPT, sizeof(*p->kept));
+	if (!p->kept) {
+		free(p);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&p->mu, NULL);
+	pthread_cond_init(&p->work, NULL);
+	pthread_cond_init(&p->landed, NULL);
+	LIST_INIT(&p->flights);
+	rc = thread_start(&p->thread, fetch_ahead, p);
+	if (rc == 0) {
+		*out = p;
+		return 0;
+	}
+	pthread_cond_destroy(&p->landed);
+	pthread_cond_destroy(&p->work);
+	pthread_mutex_destroy(&p->mu);
+	free(p->kept);
+	free(p);
+	return rc;
+}
+
+void proven_free(struct proven *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->mu);
+	p->stopping = true;
+	pthread_cond_signal(&p->work);
+	pthread_mutex_unlock(&p->mu);
+	pthread_join(p->thread, NULL);
+	pthread_cond_destroy(&p->landed);
+	pthread_cond_destroy(&p->work);
+	pthread_mutex_destroy(&p->mu);
+	free(p->kept);
+	free(p);
+}
