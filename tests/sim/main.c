@@ -23,12 +23,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define TWICE_ONE_IN 50u
-#define SECONDS_MAX 120u
+#define CPU_SECONDS_MAX 120u /* of one history; more: it spins */
+#define SECONDS_MAX 3600u    /* it hangs, whatever runs beside it */
 #define BREAK_HISTORIES 1500u
 
 static const char usage[] =
@@ -80,9 +82,11 @@ static int play_apart(uint64_t seed, uint64_t *out_hash)
 		exit(2);
 	}
 	if (pid == 0) {
+		const struct rlimit cpu = {CPU_SECONDS_MAX, CPU_SECONDS_MAX};
 		uint64_t hash;
 
 		be_quiet();
+		(void)setrlimit(RLIMIT_CPU, &cpu);
 		alarm(SECONDS_MAX);
 		hash = play(seed, false);
 		n = write(fds[1], &hash, sizeof(hash));
@@ -93,6 +97,9 @@ static int play_apart(uint64_t seed, uint64_t *out_hash)
 	close(fds[0]);
 	if (waitpid(pid, &status, 0) < 0)
 		exit(2);
+	if (WIFSIGNALED(status))
+		printf("seed %llu: ended by signal %d\n", (unsigned long long)seed,
+		       WTERMSIG(status));
 	return n == sizeof(*out_hash) && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : 1;
 }
 
