@@ -9,50 +9,12 @@
 
 #include "embassy_internal.h"
 
-#include "replicator.h"
 #include "reply.h"
 #include "status.h"
-#include "supervisor.h"
-#include "volume.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int write_status(struct mount *m, struct buf *out)
-{
-	struct volume_status live;
-	struct replicator_status *r = NULL;
-	struct status_input in = {.volume = m->volume_id, .n_embassies = m->n_replicators};
-	const struct estate *e = m->heir->map.estate;
-	int rc;
-
-	if (e) {
-		in.supervised = atomic_load(&m->heir->supervised);
-		in.takeovers = e->takeovers;
-		in.takeover_ns = e->takeover_ns;
-		in.upgrades = e->upgrades;
-		in.failure = e->failure;
-	}
-
-	if (m->volume) {
-		volume_get_status(m->volume, &live);
-		in.live = &live;
-	} else {
-		in.head = view_head(m->view);
-	}
-	if (m->n_replicators) {
-		r = calloc(m->n_replicators, sizeof(*r));
-		if (!r)
-			return -ENOMEM;
-		for (size_t i = 0; i < m->n_replicators; i++)
-			replicator_get_status(m->replicators[i], &r[i]);
-		in.embassies = r;
-	}
-	rc = status_text(&in, out);
-	free(r);
-	return rc;
-}
 
 void embassy_lookup_status(fuse_req_t req, struct mount *m)
 {
@@ -60,7 +22,7 @@ void embassy_lookup_status(fuse_req_t req, struct mount *m)
 	struct fuse_entry_param e = {.generation = 1, .attr_timeout = TIMEOUT_LONG_S};
 	struct text t = {.made = embassy_now(), .uid = fuse_req_ctx(req)->uid};
 	size_t i, of_user = 0;
-	int rc = write_status(m, &t.buf);
+	int rc = status_text(m, &t.buf);
 
 	if (rc < 0)
 		goto fail;

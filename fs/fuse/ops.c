@@ -86,21 +86,21 @@ static void op_readlink(fuse_req_t req, fuse_ino_t id)
 static void op_statfs(fuse_req_t req, fuse_ino_t id)
 {
 	struct mount *m = mount_of(req);
-	struct volume_status live = {0};
+	uint64_t disk_free = 0;
 	struct view_usage u;
 	struct statvfs st = {
 		.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAME_LEN_MAX};
 
 	(void)id;
 	view_usage(m->view, &u);
-	if (m->volume)
-		volume_get_status(m->volume, &live);
-	st.f_bfree = live.disk_free / STATFS_BLOCK;
+	if (m->volume && volume_disk_free(m->volume, &disk_free) < 0)
+		disk_free = 0;
+	st.f_bfree = disk_free / STATFS_BLOCK;
 	/* Less is offered than allocating would take: what df promised is not refused. */
-	if (live.disk_free > STATFS_RESERVE)
-		st.f_bavail = (live.disk_free - STATFS_RESERVE) / STATFS_BLOCK;
+	if (disk_free > STATFS_RESERVE)
+		st.f_bavail = (disk_free - STATFS_RESERVE) / STATFS_BLOCK;
 	st.f_blocks = st.f_bfree + (u.bytes + STATFS_BLOCK - 1) / STATFS_BLOCK;
-	st.f_ffree = st.f_favail = live.disk_free / STATFS_INODE_COST;
+	st.f_ffree = st.f_favail = disk_free / STATFS_INODE_COST;
 	st.f_files = st.f_ffree + u.inodes;
 	fuse_reply_statfs(req, &st);
 }

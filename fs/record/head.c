@@ -10,6 +10,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "figures.h"
 #include "hash.h"
 #include "head_line.h"
 #include "params.h"
@@ -216,4 +217,13 @@ int head_verify(const void *note, size_t len, const uint8_t public[SIGN_PUBLIC_L
 	if (!verified)
 		return err_say(-ERR_TAMPERED, "head: not signed by its epoch's writer");
 	return 0;
+}
+
+void head_figures(const struct head *h, struct figures *f)
+{
+	figures_set(f, FIGURE_EPOCH, h->epoch);
+	figures_set(f, FIGURE_HEAD_NUMBER, h->number);
+	figures_set(f, FIGURE_HEAD_POSITION, h->pos);
+	figures_set(f, FIGURE_HEAD_END, head_end(h));
+	figures_set_time(f, FIGURE_HEAD_TIME, h->time_ns);
 }

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 struct buf;
+struct figures;
 
 #define HEAD_DELTAS_MAX 64u
 #define HEAD_NOTE_MAX 8192u
@@ -39,6 +40,9 @@ static inline uint64_t head_end(const struct head *h)
 {
 	return h->pos + h->stored_len;
 }
+
+/* head_figures(h, f): set the figures of the newest head. */
+void head_figures(const struct head *h, struct figures *f);
 
 /*
  * head_encode_text(h, out): append the note's body (the signed text) to ${out}.  Returns 0 or

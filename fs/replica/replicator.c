@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "embassy.pb-c.h"
 #include "err.h"
+#include "figures.h"
 #include "msg.h"
 #include "params.h"
 #include "secret.h"
@@ -23,6 +24,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,53 +221,73 @@ const char *replicator_address(const struct replicator *r)
 	return r->address;
 }
 
-/* Add one more thing to look at. */
-static void add_warning(struct replicator_status *out, const char *text)
+static void set_warning(const struct replicator *r, struct figures *f)
 {
-	size_t len = strlen(out->warning);
+	char loss[LOSS_TEXT_LEN],
+		warning[LOSS_TEXT_LEN + sizeof(r->conf_warning) + sizeof(r->tls_warning) + 4];
+	const char *part[] = {loss, r->conf_warning, r->tls_warning};
+	size_t len = 0;
 
-	snprintf(out->warning + len, sizeof(out->warning) - len, "%s%s",
-		 len > 0 && text[0] ? "; " : "", text);
+	warning[0] = '\0';
+	loss_text(&r->loss, loss);
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		len += (size_t)snprintf(warning + len, sizeof(warning) - len, "%s%s",
+					len > 0 && part[i][0] ? "; " : "", part[i]);
+	figures_set_text(f, FIGURE_WARNING, warning);
 }
 
-void replicator_get_status(struct replicator *r, struct replicator_status *out)
+/* What the embassy lacks, if it does. */
+static void set_lag(const struct replicator *r, const struct head *newest,
+		    const struct step_head *acked, double lag, double rate, struct figures *f)
 {
-	struct head newest;
-	char loss[LOSS_TEXT_LEN];
-	uint64_t now_ns;
-	double lag;
+	uint64_t bytes = 0, heads = 0;
+	bool lacks = newest->number != 0 && head_end(newest) > acked->end;
 
-	memset(out, 0, sizeof(*out));
-	snprintf(out->address, sizeof(out->address), "%s", r->address);
+	if (lacks)
+		(void)!store_bytes(r->cfg.store, acked->end, head_end(newest), &bytes);
+	if (lacks && newest->number > acked->number)
+		heads = newest->number - acked->number;
+	figures_set(f, FIGURE_LAG_BYTES, bytes);
+	figures_set(f, FIGURE_LAG_HEADS, heads);
+	figures_set_seconds(f, FIGURE_LAG_SECONDS, lacks ? lag : 0);
+	figures_set_seconds(f, FIGURE_ETA_SECONDS,
+			    !lacks	? 0
+			    : rate >= 1 ? (double)bytes / rate
+					: NAN);
+}
+
+void replicator_figures(struct replicator *r, struct figures *f)
+{
+	enum replicator_state state;
+	struct step_head acked;
+	struct head newest;
+	double lag, rate;
+	uint64_t now_ns;
+
+	figures_embassy(f, r->address);
 	r->cfg.newest(r->cfg.ctx, &newest);
 	pthread_mutex_lock(&r->mu);
-	out->state = r->state;
-	snprintf(out->reason, sizeof(out->reason), "%s", r->reason);
-	loss_text(&r->loss, loss);
-	add_warning(out, loss);
-	add_warning(out, r->conf_warning);
-	add_warning(out, r->tls_warning);
-	out->acknowledged = r->acked.end;
-	out->acknowledged_head = r->acked.number;
-	out->acknowledged_time_ns = r->acked.time_ns;
 	now_ns = clock_mono_ns();
-	out->heard_seconds = r->heard_ns ? (double)(now_ns - r->heard_ns) / 1e9 : -1;
-	out->bytes_per_second = rate_get(&r->rate, now_ns);
+	acked = r->acked;
+	state = r->state;
 	lag = lag_seconds(&r->lag, now_ns);
+	rate = rate_get(&r->rate, now_ns);
+	figures_set_text(f, FIGURE_EMBASSY_REASON, r->reason);
+	set_warning(r, f);
+	figures_set_seconds(f, FIGURE_HEARD_SECONDS,
+			    r->heard_ns ? (double)(now_ns - r->heard_ns) / 1e9 : NAN);
+	figures_set_counter(f, FIGURE_SENT_BYTES, &r->sent);
+	figures_set_counter(f, FIGURE_CONNECTIONS, &r->connections);
 	pthread_mutex_unlock(&r->mu);
 
-	out->eta_seconds = 0;
-	if (newest.number == 0 || head_end(&newest) <= out->acknowledged)
-		return;
-	(void)!store_bytes(r->cfg.store, out->acknowledged, head_end(&newest), &out->lag_bytes);
-	if (newest.number > out->acknowledged_head)
-		out->lag_heads = newest.number - out->acknowledged_head;
-	out->lag_seconds = lag;
-	out->eta_seconds = out->bytes_per_second >= 1
-				   ? (double)out->lag_bytes / out->bytes_per_second
-				   : -1;
-	if (out->state == REPLICATOR_IDLE)
-		out->state = REPLICATOR_STREAMING;
+	if (state == REPLICATOR_IDLE && newest.number != 0 && head_end(&newest) > acked.end)
+		state = REPLICATOR_STREAMING;
+	figures_set(f, FIGURE_STATE, state);
+	figures_set(f, FIGURE_ACKNOWLEDGED, acked.end);
+	figures_set(f, FIGURE_ACKNOWLEDGED_HEAD, acked.number);
+	figures_set_time(f, FIGURE_ACKNOWLEDGED_TIME, acked.time_ns);
+	figures_set(f, FIGURE_SENT_RATE, (uint64_t)fmin(round(rate), 1e18));
+	set_lag(r, &newest, &acked, lag, rate, f);
 }
 
 static void ask_to_stop(struct replicator *r)

@@ -9,6 +9,7 @@
  */
 
 #include "compiler.h"
+#include "figures.h"
 #include "head.h"
 
 struct params;
@@ -30,27 +31,10 @@ struct replicator_config {
 };
 
 enum replicator_state {
-	REPLICATOR_CONNECTING,
-	REPLICATOR_STREAMING,
-	REPLICATOR_IDLE,
-	REPLICATOR_REFUSED
-};
-
-struct replicator_status {
-	char address[256];
-	enum replicator_state state;
-	char reason[512];      /* why not streaming or idle; empty otherwise */
-	char warning[1546];    /* what a person should look at though it goes on; or empty */
-	uint64_t acknowledged; /* position: the embassy holds everything below, durably */
-	uint64_t acknowledged_head;
-	int64_t acknowledged_time_ns; /* time of that head; 0: none */
-	uint64_t lag_bytes;	      /* of the log, from there to the newest head's end */
-	uint64_t lag_heads;	      /* signed heads among them */
-	double lag_seconds;	 /* age of the oldest head that is missing there; 0 if none is */
-	double bytes_per_second; /* sent, over the last few seconds */
-	double eta_seconds;	 /* -1: unknown */
-	/* since it last said that it holds what it acknowledged; -1: not since the start */
-	double heard_seconds;
+	REPLICATOR_CONNECTING = FIGURE_STATE_CONNECTING,
+	REPLICATOR_STREAMING = FIGURE_STATE_STREAMING,
+	REPLICATOR_IDLE = FIGURE_STATE_IDLE,
+	REPLICATOR_REFUSED = FIGURE_STATE_REFUSED,
 };
 
 /*
@@ -78,7 +62,8 @@ MUST_CHECK int replicator_accept_loss(struct replicator *r);
  */
 void replicator_probe(struct replicator *r);
 
-void replicator_get_status(struct replicator *r, struct replicator_status *out);
+/* replicator_figures(r, f): add an embassy to ${f}, with all its figures.  Any thread. */
+void replicator_figures(struct replicator *r, struct figures *f);
 
 /*
  * replicator_stop(r): end the thread, cancel what is under way; frees.  NULL is a no-op.  An embassy

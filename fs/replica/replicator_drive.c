@@ -42,6 +42,8 @@ static void publish(struct replicator *r)
 		replicator_set_acked(r, &s->acked);
 	pthread_mutex_lock(&r->mu);
 	if (s->phase == STEP_STREAMING) {
+		if (r->state != REPLICATOR_STREAMING && r->state != REPLICATOR_IDLE)
+			figure_count(&r->connections, 1);
 		r->state = s->acked.end == s->newest.end ? REPLICATOR_IDLE : REPLICATOR_STREAMING;
 		r->reason[0] = '\0';
 	} else if (s->refused || (s->phase == STEP_CLOSING && s->why == STEP_REFUSED)) {

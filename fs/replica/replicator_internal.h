@@ -63,6 +63,7 @@ struct replicator {
 	bool ended; /* nor that: it can be joined */
 	struct inbox inbox;
 	struct rate rate;
+	struct figure_counter sent, connections;
 	struct step_head acked; /* a copy for the status */
 	struct lag lag;
 	uint64_t heard_ns; /* when it last answered; 0: not in this mount */

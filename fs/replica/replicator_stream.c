@@ -213,6 +213,7 @@ void replicator_take_events(struct replicator *r, const struct inbox *in)
 		step_sent(&r->step, now_ns);
 		pthread_mutex_lock(&r->mu);
 		rate_add(&r->rate, now_ns, r->sending_len);
+		figure_count(&r->sent, r->sending_len);
 		pthread_mutex_unlock(&r->mu);
 	}
 	if (in->ended)

@@ -13,6 +13,7 @@
 #include "volume_internal.h"
 
 #include "bytes.h"
+#include "clock.h"
 #include "log.h"
 #include "params.h"
 
@@ -178,14 +179,17 @@ int commit_flush(struct volume *v)
 
 int volume_sync(struct volume *v)
 {
-	uint64_t end;
+	uint64_t begin_ns = clock_mono_ns(), end;
 	int rc;
 
 	pthread_mutex_lock(&v->flush_mu);
 	rc = commit_flush_locked(v, false);
 	end = v->delta_end;
 	pthread_mutex_unlock(&v->flush_mu);
-	return rc < 0 ? rc : log_sync(v->log, end);
+	if (rc == 0)
+		rc = log_sync(v->log, end);
+	figure_took(&v->syncs, clock_mono_ns() - begin_ns);
+	return rc;
 }
 
 /* Appends each piece of a rollup. */

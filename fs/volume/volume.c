@@ -28,7 +28,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MEMORY_DEFAULT (UINT64_C(256) << 20)
@@ -479,35 +478,4 @@ int volume_make(const char *dir, const struct params *params, const struct volum
 unlock:
 	file_close(lock_fd);
 	return rc;
-}
-
-int volume_disk_free(const struct volume *v, uint64_t *out_bytes)
-{
-	struct statvfs fs;
-
-	if (statvfs(v->cfg.dir, &fs) < 0)
-		return -errno;
-	*out_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	return 0;
-}
-
-void volume_get_status(struct volume *v, struct volume_status *out)
-{
-	memset(out, 0, sizeof(*out));
-	log_newest_head(v->log, &out->head);
-	out->log_end = log_end(v->log);
-	out->durable_end = log_durable_end(v->log);
-	out->log_bytes = log_bytes(v->log);
-	out->cache_bytes = node_cache_bytes(v->cache);
-	view_rdlock(&v->view);
-	out->overlay_bytes = overlay_bytes(v->view.map.live) +
-			     (v->view.map.frozen ? overlay_bytes(v->view.map.frozen) : 0);
-	view_unlock(&v->view);
-	pthread_mutex_lock(&v->flush_mu);
-	out->checkpoint_head = v->checkpoint_head;
-	pthread_mutex_unlock(&v->flush_mu);
-	if (clockwork_reason(v, out->reason, sizeof(out->reason)))
-		out->stuck = -EIO;
-	if (volume_disk_free(v, &out->disk_free) < 0)
-		out->disk_free = 0;
 }

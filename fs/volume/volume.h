@@ -15,6 +15,7 @@
 #include "view.h"
 
 struct volume;
+struct figures;
 struct params;
 struct volume_keys;
 struct log;
@@ -266,16 +267,11 @@ MUST_CHECK int volume_checkpoint(struct volume *v);
 /* volume_lock_fd(v): the descriptor that holds the lock.  Borrowed. */
 int volume_lock_fd(const struct volume *v);
 
-struct volume_status {
-	struct head head;
-	uint64_t log_end, durable_end; /* positions */
-	uint64_t log_bytes;	       /* that are stored durably: no position, but bytes */
-	uint64_t checkpoint_head;      /* the newest checkpoint states this head's namespace */
-	uint64_t overlay_bytes, cache_bytes;
-	uint64_t disk_free; /* where the log lies */
-	int stuck;	    /* 0, or why nothing can be written any more */
-	char reason[256];   /* the same in words; or what is wrong though all can be written */
-};
-void volume_get_status(struct volume *v, struct volume_status *out);
+/*
+ * volume_figures(v, f): set the figures of a live volume but for its ID, mode and processes.
+ * volume_disk_free(v, out): bytes that the disk under the log has for us.  Returns 0 or -errno.
+ */
+void volume_figures(struct volume *v, struct figures *f);
+MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);
 
 #endif /* !VOLUME_H_ */

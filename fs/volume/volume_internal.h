@@ -12,6 +12,7 @@
 #include "volume.h"
 
 #include "buf.h"
+#include "figures.h"
 #include "journal.h"
 #include "locks.h"
 #include "view_state.h"
@@ -135,6 +136,8 @@ struct volume {
 	int64_t head_ns;	      /* the newest head's time.  Guarded by clock_mu. */
 	uint64_t head_mono_ns; /* when it was made, or the volume opened.  Guarded by clock_mu. */
 	pthread_t clock, checkpointer;
+	struct figure_counter written; /* bytes */
+	struct figure_histogram syncs;
 	size_t overlay_max;   /* bytes of one overlay */
 	size_t overlay_empty; /* bytes of an overlay without changes */
 };
@@ -157,8 +160,6 @@ int clockwork_head_failing(struct volume *v);
  */
 bool clockwork_reason(struct volume *v, char *out, size_t cap);
 
-/* volume_disk_free(v, out): bytes that the disk under the log has for us.  0 or -errno. */
-MUST_CHECK int volume_disk_free(const struct volume *v, uint64_t *out_bytes);
 
 /* commit.c */
 

@@ -19,6 +19,7 @@
 #include "file.h"
 #include "frame.h"
 #include "head.h"
+#include "log.h"
 #include "repair.h"
 #include "source.h"
 #include "source_folder.h"
@@ -86,7 +87,6 @@ static int add_file(struct run *r, struct volume *v, unsigned i)
 	static const size_t sizes[FILES] = {300, 9000, 2500, 700};
 	static const struct caller root = {0};
 	struct file *f = &r->files[i];
-	struct volume_status st;
 	struct attr a;
 	int rc;
 
@@ -95,8 +95,7 @@ static int add_file(struct run *r, struct volume *v, unsigned i)
 	f->data = malloc(f->size);
 	for (size_t b = 0; b < f->size; b++)
 		f->data[b] = i % 2 ? (uint8_t)model_random(&dice) : (uint8_t)(b / 100);
-	volume_get_status(v, &st);
-	f->from = st.log_end;
+	f->from = log_end(volume_log(v));
 	rc = volume_make_node(v, &root, INO_ROOT, f->name, S_IFREG | 0600, 0, NULL, &a);
 	f->ino = a.ino;
 	for (size_t at = 0; rc == 0 && at < f->size; at += 1 << 20) {
@@ -106,8 +105,7 @@ static int add_file(struct run *r, struct volume *v, unsigned i)
 	}
 	if (rc == 0)
 		rc = volume_sync(v);
-	volume_get_status(v, &st);
-	f->to = st.log_end;
+	f->to = log_end(volume_log(v));
 	return rc;
 }
 

@@ -24,7 +24,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -318,17 +317,26 @@ static int open_volume(struct home *h)
 
 static void look_at(struct home *h, unsigned e)
 {
-	struct replicator_status s;
+	struct figures f = {0};
+	const struct figure_row *s;
+	uint64_t state, lag_bytes;
+	double lag;
 
-	replicator_get_status(h->replicators[e], &s);
-	refused[e] = s.state == REPLICATOR_REFUSED;
-	if (!(s.lag_seconds >= 0) || !isfinite(s.lag_seconds))
-		fail("home: embassy %u is %f s behind", e, s.lag_seconds);
-	if (s.state == REPLICATOR_IDLE && s.lag_bytes > 0)
+	replicator_figures(h->replicators[e], &f);
+	s = &f.embassy[0];
+	state = figure_n(s, FIGURE_STATE);
+	lag = figure_seconds(s, FIGURE_LAG_SECONDS);
+	lag_bytes = figure_n(s, FIGURE_LAG_BYTES);
+	refused[e] = state == REPLICATOR_REFUSED;
+	if (!(lag >= 0))
+		fail("home: embassy %u is %f s behind", e, lag);
+	if (state == REPLICATOR_IDLE && lag_bytes > 0)
 		fail("home: embassy %u is idle and lacks %llu bytes", e,
-		     (unsigned long long)s.lag_bytes);
-	if (s.state == REPLICATOR_STREAMING || s.state == REPLICATOR_IDLE)
-		oracle_booked(e, s.acknowledged_head, s.acknowledged);
+		     (unsigned long long)lag_bytes);
+	if (state == REPLICATOR_STREAMING || state == REPLICATOR_IDLE)
+		oracle_booked(e, figure_n(s, FIGURE_ACKNOWLEDGED_HEAD),
+			      figure_n(s, FIGURE_ACKNOWLEDGED));
+	figures_release(&f);
 }
 
 static void *watch_main(void *arg)

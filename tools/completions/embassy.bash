@@ -29,7 +29,7 @@ _embassy() {
 	esac
 	case ${COMP_WORDS[1]} in
 	init) options='--passphrase-file --key-file --cipher --compress --label --weak' ;;
-	status) options='--json --watch --tls' ;;
+	status) options='--json --openmetrics --watch --tls' ;;
 	drain) options='--timeout --accept-loss' ;;
 	snapshot) options='--hold' ;;
 	snapshots) options='--json --tls --passphrase-file --key-file' ;;

@@ -26,6 +26,7 @@ complete -c embassy -n "__fish_seen_subcommand_from init" -l compress -xa '(seq 
 complete -c embassy -n "__fish_seen_subcommand_from init keys" -l label -x -d 'shown in the list of keys'
 complete -c embassy -n "__fish_seen_subcommand_from init keys" -l weak -d 'take a short passphrase'
 complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads" -l json
+complete -c embassy -n "__fish_seen_subcommand_from status" -l openmetrics -d 'for monitoring'
 complete -c embassy -n "__fish_seen_subcommand_from status" -l watch -d 'every second'
 complete -c embassy -n "__fish_seen_subcommand_from status snapshots heads check" -l tls -xa '(__fish_complete_directories)'
 complete -c embassy -n "__fish_seen_subcommand_from drain" -l timeout -x -d 'seconds'

@@ -5,9 +5,9 @@
 
 #include "clock.h"
 #include "embassyd_child.h"
+#include "look.h"
 #include "msg.h"
 #include "remote.h"
-#include "replicator.h"
 #include "source.h"
 #include "synth.h"
 
@@ -67,7 +67,7 @@ int main(int argc, char **argv)
 {
 	uint64_t mib = argc > 2 ? strtoull(argv[2], NULL, 10) : 2048;
 	char tmp[256], path[300], store[300];
-	struct replicator_status st;
+	const struct figure_row *st;
 	struct embassyd server;
 	struct replicator *r;
 	struct synth home;
@@ -98,10 +98,11 @@ int main(int argc, char **argv)
 		abort();
 	do {
 		usleep(1000);
-		replicator_get_status(r, &st);
-	} while (st.state != REPLICATOR_IDLE);
+		st = look(r);
+	} while (figure_n(st, FIGURE_STATE) != REPLICATOR_IDLE);
 	embassyd_usage(&server, &server_cpu, &server_rss);
-	report("ship", (double)st.acknowledged, begin_ns, cpu_s() - cpu, server_cpu, server_rss);
+	report("ship", (double)figure_n(st, FIGURE_ACKNOWLEDGED), begin_ns, cpu_s() - cpu,
+	       server_cpu, server_rss);
 	replicator_stop(r);
 	read_back(&home, server.address);
 	embassyd_end(&server, SIGTERM);

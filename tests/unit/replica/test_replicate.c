@@ -4,9 +4,9 @@
 
 #include "embassyd_child.h"
 #include "err.h"
+#include "look.h"
 #include "msg.h"
 #include "remote.h"
-#include "replicator.h"
 #include "serial.h"
 #include "source.h"
 #include "synth.h"
@@ -104,30 +104,34 @@ static int64_t now_ms(void)
 static void await_position(struct scene *sc, uint64_t position)
 {
 	int64_t end = now_ms() + WAIT_MS;
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	do {
-		replicator_get_status(sc->r, &st);
-		if (st.acknowledged >= position)
+		st = look(sc->r);
+		if (figure_n(st, FIGURE_ACKNOWLEDGED) >= position)
 			return;
 		usleep(1000);
 	} while (now_ms() < end);
-	cr_assert_fail("state %d, reason '%s', acknowledged %llu of %llu", st.state, st.reason,
-		       (unsigned long long)st.acknowledged, (unsigned long long)position);
+	cr_assert_fail("state %d, reason '%s', acknowledged %llu of %llu",
+		       (int)figure_n(st, FIGURE_STATE), figure_text(st, FIGURE_EMBASSY_REASON),
+		       (unsigned long long)figure_n(st, FIGURE_ACKNOWLEDGED),
+		       (unsigned long long)position);
 }
 
 static void await_state(struct scene *sc, enum replicator_state state, const char *words)
 {
 	int64_t end = now_ms() + WAIT_MS;
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	do {
-		replicator_get_status(sc->r, &st);
-		if (st.state == state && strstr(st.reason, words))
+		st = look(sc->r);
+		if (figure_n(st, FIGURE_STATE) == state &&
+		    strstr(figure_text(st, FIGURE_EMBASSY_REASON), words))
 			return;
 		usleep(1000);
 	} while (now_ms() < end);
-	cr_assert_fail("state %d, reason '%s'", st.state, st.reason);
+	cr_assert_fail("state %d, reason '%s'", (int)figure_n(st, FIGURE_STATE),
+		       figure_text(st, FIGURE_EMBASSY_REASON));
 }
 
 static void check_same(struct scene *sc, struct synth *home)
@@ -150,10 +154,11 @@ Test(replicate, killed_midway_again_and_again, .timeout = 240)
 		embassyd_end(&sc->server, SIGKILL);
 		/* What was acknowledged is there, whatever else is. */
 		if (part == 3) {
-			struct replicator_status st;
+			const struct figure_row *st;
 
-			replicator_get_status(sc->r, &st);
-			cr_assert(same_log(sc->home.dir, sc->copy, st.acknowledged));
+			st = look(sc->r);
+			cr_assert(same_log(sc->home.dir, sc->copy,
+					   figure_n(st, FIGURE_ACKNOWLEDGED)));
 		}
 		server_start(sc);
 	}
@@ -420,7 +425,7 @@ Test(replicate, another_volume_conf_at_the_embassy_is_told, .timeout = 120)
 {
 	struct scene *sc = scene_new(false);
 	struct params ours = sc->home.params;
-	struct replicator_status st;
+	const struct figure_row *st;
 	int64_t end = now_ms() + WAIT_MS;
 	uint64_t noted;
 
@@ -438,9 +443,9 @@ Test(replicate, another_volume_conf_at_the_embassy_is_told, .timeout = 120)
 	home_start(sc, &sc->home);
 	await_position(sc, head_end(&sc->home.newest));
 	do
-		replicator_get_status(sc->r, &st);
-	while (!strstr(st.warning, "another volume.conf") && now_ms() < end);
-	cr_expect(strstr(st.warning, "another volume.conf"));
+		st = look(sc->r);
+	while (!strstr(figure_text(st, FIGURE_WARNING), "another volume.conf") && now_ms() < end);
+	cr_expect(strstr(figure_text(st, FIGURE_WARNING), "another volume.conf"));
 	replicator_stop(sc->r);
 	/* The next change that is made here goes beyond it, and reaches the embassy. */
 	cr_assert_eq(serial_newest(sc->home.dir, &noted), 0);
@@ -449,8 +454,8 @@ Test(replicate, another_volume_conf_at_the_embassy_is_told, .timeout = 120)
 	home_start(sc, &sc->home);
 	await_serial(sc, noted + 1);
 	do
-		replicator_get_status(sc->r, &st);
-	while (st.warning[0] && now_ms() < end);
-	cr_expect_str_empty(st.warning);
+		st = look(sc->r);
+	while (figure_text(st, FIGURE_WARNING)[0] && now_ms() < end);
+	cr_expect_str_empty(figure_text(st, FIGURE_WARNING));
 	scene_free(sc);
 }

@@ -2,11 +2,12 @@
 
 #include "err.h"
 #include "fake_server.h"
+#include "look.h"
 #include "msg.h"
-#include "replicator.h"
 #include "synth.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,31 +68,34 @@ static int64_t now_ms(void)
 
 /* Wait until the state is ${state} and, if ${words} is not NULL, the reason holds them. */
 static void await(struct scene *sc, enum replicator_state state, const char *words,
-		  struct replicator_status *out)
+		  const struct figure_row **out)
 {
 	int64_t end = now_ms() + WAIT_MS;
 
 	do {
-		replicator_get_status(sc->r, out);
-		if (out->state == state && (!words || strstr(out->reason, words)))
+		*out = look(sc->r);
+		if (figure_n(*out, FIGURE_STATE) == state &&
+		    (!words || strstr(figure_text(*out, FIGURE_EMBASSY_REASON), words)))
 			return;
 		usleep(2000);
 	} while (now_ms() < end);
-	cr_assert_fail("state %d, reason '%s', acknowledged %llu", out->state, out->reason,
-		       (unsigned long long)out->acknowledged);
+	cr_assert_fail("state %d, reason '%s', acknowledged %llu",
+		       (int)figure_n(*out, FIGURE_STATE), figure_text(*out, FIGURE_EMBASSY_REASON),
+		       (unsigned long long)figure_n(*out, FIGURE_ACKNOWLEDGED));
 }
 
 static void check_all_there(struct scene *sc)
 {
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	await(sc, REPLICATOR_IDLE, NULL, &st);
-	cr_assert_eq(st.acknowledged, head_end(&sc->home.newest));
-	cr_assert_eq(st.acknowledged_head, sc->home.newest.number);
-	cr_assert(st.acknowledged_time_ns == sc->home.newest.time_ns);
-	cr_assert_eq(st.lag_bytes, 0);
-	cr_assert(st.lag_seconds == 0 && st.eta_seconds == 0);
-	cr_assert(st.reason[0] == '\0');
+	cr_assert_eq(figure_n(st, FIGURE_ACKNOWLEDGED), head_end(&sc->home.newest));
+	cr_assert_eq(figure_n(st, FIGURE_ACKNOWLEDGED_HEAD), sc->home.newest.number);
+	cr_assert(figure_time_ns(st, FIGURE_ACKNOWLEDGED_TIME) == sc->home.newest.time_ns);
+	cr_assert_eq(figure_n(st, FIGURE_LAG_BYTES), 0);
+	cr_assert(figure_seconds(st, FIGURE_LAG_SECONDS) == 0 &&
+		  figure_seconds(st, FIGURE_ETA_SECONDS) == 0);
+	cr_assert(figure_text(st, FIGURE_EMBASSY_REASON)[0] == '\0');
 	cr_assert(!(sc->fake.bad_open));
 	cr_assert(!(sc->fake.bad_data));
 }
@@ -122,13 +126,14 @@ Test(replicator, ships_all_and_then_what_is_new)
 Test(replicator, a_server_away_is_told_and_found_when_it_comes)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	synth_add(&sc->home, 1 << 20, 50000);
 	start(sc);
 	await(sc, REPLICATOR_CONNECTING, sc->address, &st);
-	cr_assert_eq(st.lag_bytes, head_end(&sc->home.newest));
-	cr_assert(st.lag_seconds > 0 && st.eta_seconds == -1);
+	cr_assert_eq(figure_n(st, FIGURE_LAG_BYTES), head_end(&sc->home.newest));
+	cr_assert(figure_seconds(st, FIGURE_LAG_SECONDS) > 0 &&
+		  isnan(figure_seconds(st, FIGURE_ETA_SECONDS)));
 	fake_start(&sc->fake, &sc->home, sc->sock);
 	sc->fake.stand = 0;
 	check_all_there(sc);
@@ -139,8 +144,10 @@ Test(replicator, a_server_away_is_told_and_found_when_it_comes)
 	sc->home.time_ns += INT64_C(3600) * 1000000000;
 	synth_add(&sc->home, 1 << 20, 50000);
 	replicator_wake(sc->r);
-	replicator_get_status(sc->r, &st);
-	cr_assert(st.lag_bytes > 0 && st.lag_seconds > 0 && st.lag_seconds < 600);
+	st = look(sc->r);
+	cr_assert(figure_n(st, FIGURE_LAG_BYTES) > 0 &&
+		  figure_seconds(st, FIGURE_LAG_SECONDS) > 0 &&
+		  figure_seconds(st, FIGURE_LAG_SECONDS) < 600);
 	fake_start(&sc->fake, &sc->home, sc->sock);
 	sc->fake.stand = 1;
 	check_all_there(sc);
@@ -154,7 +161,7 @@ Test(replicator, the_lag_grows_while_the_embassy_is_away)
 {
 	struct scene *sc = scene_new();
 	int64_t end = now_ms() + WAIT_MS;
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	synth_add(&sc->home, 1 << 20, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
@@ -164,21 +171,21 @@ Test(replicator, the_lag_grows_while_the_embassy_is_away)
 	fake_stop(&sc->fake);
 	/* The one head that is missing follows at once, and no other does. */
 	synth_add(&sc->home, 1000, 1000);
-	replicator_get_status(sc->r, &st);
-	sc->home.newest.time_ns = st.acknowledged_time_ns + 1;
+	st = look(sc->r);
+	sc->home.newest.time_ns = figure_time_ns(st, FIGURE_ACKNOWLEDGED_TIME) + 1;
 	replicator_wake(sc->r);
 	do {
 		cr_assert(now_ms() < end);
 		usleep(2000);
-		replicator_get_status(sc->r, &st);
-	} while (st.lag_seconds < 0.2);
+		st = look(sc->r);
+	} while (figure_seconds(st, FIGURE_LAG_SECONDS) < 0.2);
 	scene_free(sc);
 }
 
 static void refused(enum fake_lie lie, const char *words)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	for (int i = 0; i < 3; i++)
 		synth_add(&sc->home, 3 << 20, 50000);
@@ -187,7 +194,7 @@ static void refused(enum fake_lie lie, const char *words)
 	sc->fake.lie = lie;
 	start(sc);
 	await(sc, REPLICATOR_REFUSED, words, &st);
-	cr_assert_eq(st.acknowledged, 0);
+	cr_assert_eq(figure_n(st, FIGURE_ACKNOWLEDGED), 0);
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	fake_stop(&sc->fake);
@@ -218,7 +225,7 @@ Test(replicator, another_volumes_answer_is_refused)
 static void refused_at_once(enum fake_lie lie, const char *words)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	synth_add(&sc->home, 100000, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
@@ -241,7 +248,7 @@ Test(replicator, an_end_that_is_not_the_heads_is_refused)
 Test(replicator, a_catalog_that_lacks_heads_makes_no_embassy_a_liar)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 	char path[300];
 
 	synth_add(&sc->home, 100000, 5000);
@@ -252,7 +259,7 @@ Test(replicator, a_catalog_that_lacks_heads_makes_no_embassy_a_liar)
 	cr_assert_eq(catalog_open(path, sc->home.params.id, CATALOG_WRITE, &sc->cfg.catalog), 0);
 	start(sc);
 	await(sc, REPLICATOR_IDLE, NULL, &st);
-	cr_assert_eq(st.acknowledged, head_end(&sc->home.newest));
+	cr_assert_eq(figure_n(st, FIGURE_ACKNOWLEDGED), head_end(&sc->home.newest));
 	replicator_stop(sc->r);
 	sc->r = NULL;
 	catalog_close(sc->cfg.catalog);
@@ -270,7 +277,7 @@ Test(replicator, a_head_that_was_not_signed_is_the_embassys_fault)
 static unsigned drops(int status, enum replicator_state state)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 	int64_t begin = now_ms();
 	unsigned n;
 
@@ -302,7 +309,7 @@ Test(replicator, a_server_that_drops_streams_is_not_asked_in_a_busy_loop)
 Test(replicator, a_server_that_cancels_questions_is_not_asked_in_a_busy_loop)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 	int64_t begin;
 	unsigned n;
 
@@ -338,7 +345,7 @@ Test(replicator, a_server_that_refuses_is_asked_twice_and_then_rarely)
 Test(replicator, stopping_does_not_wait_for_the_embassy)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 	int64_t begin;
 
 	synth_add(&sc->home, 30 << 20, 50000);
@@ -358,7 +365,7 @@ Test(replicator, stopping_does_not_wait_for_the_embassy)
 Test(replicator, the_last_acknowledgement_is_known_after_a_restart)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 
 	synth_add(&sc->home, 1 << 20, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
@@ -368,17 +375,17 @@ Test(replicator, the_last_acknowledgement_is_known_after_a_restart)
 	replicator_stop(sc->r);
 	fake_stop(&sc->fake);
 	start(sc);
-	replicator_get_status(sc->r, &st);
-	cr_assert(st.state == REPLICATOR_CONNECTING);
-	cr_assert_eq(st.acknowledged, head_end(&sc->home.newest));
-	cr_assert_eq(st.acknowledged_head, 1);
+	st = look(sc->r);
+	cr_assert(figure_n(st, FIGURE_STATE) == REPLICATOR_CONNECTING);
+	cr_assert_eq(figure_n(st, FIGURE_ACKNOWLEDGED), head_end(&sc->home.newest));
+	cr_assert_eq(figure_n(st, FIGURE_ACKNOWLEDGED_HEAD), 1);
 	scene_free(sc);
 }
 
 Test(replicator, homes_that_differ_are_refused_and_send_nothing)
 {
 	struct scene *sc = scene_new();
-	struct replicator_status st;
+	const struct figure_row *st;
 	struct synth back;
 	char path[300];
 

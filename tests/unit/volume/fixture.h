@@ -3,6 +3,7 @@
 
 /* A volume in a temporary folder, with keys made for the test. */
 
+#include "figures.h"
 #include "keys.h"
 #include "params.h"
 #include "volume.h"
@@ -23,6 +24,8 @@ int fixture_check(struct fixture *f);
 struct block_ptr fixture_leaf(struct fixture *f, uint64_t ino);
 /* Change the byte at ${pos} of the closed volume's log. */
 void fixture_damage(struct fixture *f, uint64_t pos);
+/* The figures of an open volume; good until the next look. */
+const struct figure_row *fixture_look(struct volume *v);
 /* Delete the folder. */
 void fixture_remove(struct fixture *f);
 

@@ -398,17 +398,14 @@ Test(volume, many_syncs_between_heads_roll_up)
 Test(volume, many_heads_bring_a_checkpoint)
 {
 	uint64_t file = make(INO_ROOT, "file", S_IFREG | 0600), from;
-	struct volume_status status;
 	struct head head;
 
-	volume_get_status(v, &status);
-	from = status.checkpoint_head;
+	from = figure_n(fixture_look(v), FIGURE_CHECKPOINT_HEAD);
 	do {
 		cr_assert_eq(volume_write(v, NULL, file, 0, 1, "x", false), 0);
 		cr_assert_eq(volume_add_head(v, &head), 0);
 		cr_assert_lt(head.number, from + 50000, "no checkpoint");
-		volume_get_status(v, &status);
-	} while (status.checkpoint_head == from);
+	} while (figure_n(fixture_look(v), FIGURE_CHECKPOINT_HEAD) == from);
 	cr_assert_geq(head.number, from + 1000);
 }
 
@@ -496,8 +493,8 @@ static void on_head(void *ctx, const struct head *h)
 Test(volume, heads_keep_up_with_data)
 {
 	static struct slow_clock c; /* closing uses it too */
-	struct volume_config cfg = {.dir = f.dir, .params = &f.params, .keys = &f.keys,
-				    .on_head = on_head, .ctx = &c};
+	struct volume_config cfg = {
+		.dir = f.dir, .params = &f.params, .keys = &f.keys, .on_head = on_head, .ctx = &c};
 	static uint8_t data[4 << 20];
 	uint64_t written = 0, ino;
 
