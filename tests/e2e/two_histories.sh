@@ -33,6 +33,7 @@ trap 'exit 130' INT TERM HUP
 
 # serve NAME PROGRAM...: in the background; its address is left in $address.
 serve() {
+	rm -f "$w/$1.log" # what the last one said is not what this one says
 	"${@:2}" >"$w/$1.log" 2>&1 &
 	pids+=($!)
 	wait_until 10 grep -q 'listening on' "$w/$1.log" || die "$1 did not start: $(cat "$w/$1.log")"
