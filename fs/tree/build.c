@@ -1,16 +1,17 @@
 /*
  * Writing a new version of the tree, bottom up.
  *
- * Key idea: the right edge of the tree being built is a stack of runs, one a level.  Nodes leave a
- * run's front when it is long enough, and their pointers join the run above.  An old subtree joins
- * the run above its root's level, once the runs below that are closed.
+ * Key idea: the right edge of the tree being built is a stack of runs, one per level.  When a run
+ * is long enough, its first entries become a node, and the pointer to that node is added to the run
+ * above.  An old subtree joins the run above its root's level once the runs below that are closed.
  *
  * Invariants:
- *  1. What the run on a level stands for lies in key order before the runs below it.
- *  2. A child is appended before the node that points to it, so every pointer lies below.
- *  3. A run that has given off a node keeps at least BUILD_NODE_MIN bytes, so only a run that is
- *     all of what came can be smaller; it is closed only when nothing more comes on its level, and
- *     then joined with the node before it; or beside a node that can't be read (b->around).
+ *  1. All keys under a level's run lie before those under the runs of lower levels.
+ *  2. A child is appended before the node that points to it, so every pointer leads to a lower
+ *     position.
+ *  3. A run that has written a node keeps at least BUILD_NODE_MIN bytes.  Only a run that has
+ *     written none can be smaller.  It is closed when no more input comes on its level, and is then
+ *     joined with the node before it; or beside a node that can't be read (b->around).
  *  4. A run is less than TREE_NODE_TARGET + BUILD_NODE_MIN bytes between calls.
  */
 
@@ -44,7 +45,7 @@ void build_release(struct build *b)
 	}
 }
 
-/* Plaintext bytes of the first ${n} entries of a run as a node. */
+/* The plaintext length of a node made of the first ${n} entries of a run. */
 static size_t node_len(const struct build_level *lv, uint32_t n)
 {
 	return NODE_HEADER_LEN + 4 * (size_t)n + (n < lv->n ? lv->at[n] : lv->len);
@@ -103,7 +104,7 @@ static int add_child(struct build *b, uint32_t level, const uint8_t *key, size_t
 	return add(b, level, &it);
 }
 
-/* The ${n} entries of a run from ${from} on, as a node that is not yet written. */
+/* Make a node, not yet written, of the ${n} entries of a run from ${from} on. */
 static struct node *make_node(const struct build_level *lv, uint32_t level, uint32_t from,
 			      uint32_t n)
 {
@@ -123,7 +124,7 @@ static struct node *make_node(const struct build_level *lv, uint32_t level, uint
 	return node;
 }
 
-/* Write ${n} entries from ${from} on as a node and tell the run above. */
+/* Write ${n} entries from ${from} on as a node, and add its pointer to the run above. */
 static int emit(struct build *b, uint32_t level, uint32_t from, uint32_t n)
 {
 	struct build_level *lv = &b->level[level];
@@ -152,7 +153,7 @@ static int emit(struct build *b, uint32_t level, uint32_t from, uint32_t n)
 	return add_child(b, level + 1, first.key, first.key_len, &ptr);
 }
 
-/* The front of a long run, as long a node as may be. */
+/* Write the front of a long run as the longest node allowed. */
 static int emit_front(struct build *b, uint32_t level)
 {
 	struct build_level *lv = &b->level[level];
@@ -160,7 +161,7 @@ static int emit_front(struct build *b, uint32_t level)
 	size_t begin;
 	int rc;
 
-	assert(lv->n > 1); /* no single entry is that long */
+	assert(lv->n > 1); /* no single entry fills a node */
 	while (n > 1 && node_len(lv, n) > TREE_NODE_TARGET)
 		n--;
 	rc = emit(b, level, 0, n);
@@ -207,7 +208,7 @@ int build_item(struct build *b, const struct node_item *it)
 	return add(b, 0, it);
 }
 
-/* Make a run nodes: one, or two of about the same length. */
+/* Write a run as one node, or as two of about the same length. */
 static int close_run(struct build *b, uint32_t level)
 {
 	struct build_level *lv = &b->level[level];
@@ -229,8 +230,8 @@ static int close_run(struct build *b, uint32_t level)
 }
 
 /*
- * Close the runs from the leaves up to ${level}, as far as each has ${len_min} bytes.  ${*out_all}:
- * nothing is left open.  Not all: a run at or below ${level} is too small.
+ * Close the runs from the leaves up to ${level}, and stop at the first one of less than ${len_min}
+ * bytes.  ${*out_all}: none was that small, so all are closed.
  */
 static int close_up_to(struct build *b, uint32_t level, size_t len_min, bool *out_all)
 {
@@ -259,8 +260,8 @@ int build_open(struct build *b, uint32_t level, const struct block_ptr *ptr, str
 	int rc;
 
 	/*
-	 * Runs that are at least half a node end where the old nodes do, so that what is not
-	 * changed comes out as it was.
+	 * Close runs of at least half a node where an old node begins, so that unchanged old nodes
+	 * come out with the same bytes and need not be written again.
 	 */
 	rc = close_up_to(b, level, TREE_NODE_TARGET / 2, &all);
 	if (rc < 0)
@@ -317,7 +318,7 @@ int build_ref(struct build *b, uint32_t level, const struct node_item *first)
 	return rc;
 }
 
-/* Is there an entry on a level above? */
+/* Does any level above ${level} have an entry? */
 static bool any_above(const struct build *b, uint32_t level)
 {
 	for (uint32_t l = level + 1; l <= TREE_HEIGHT_MAX; l++) {
@@ -329,8 +330,9 @@ static bool any_above(const struct build *b, uint32_t level)
 
 /*
  * Take the newest node of ${level} back out of the run above it, and put its entries before the run
- * on ${level}.  Something is above. Recursion goes up: a run above that is empty takes one back
- * first.  1: that node can't be read and stays (b->around).
+ * on ${level}.  The caller knows that a level above has an entry.  If the run directly above is
+ * empty, it takes a node back first (recursion upward).
+ * Returns 0, or 1 if that node can't be read and stays where it is (b->around).
  */
 static int take_back(struct build *b, uint32_t level)
 {
@@ -356,7 +358,7 @@ static int take_back(struct build *b, uint32_t level)
 	up->len = up->at[up->n];
 	up->last_len = 0;
 
-	/* The run is set aside and comes in again behind the node. */
+	/* The run is set aside, and added again after the node's entries. */
 	lv->data = NULL;
 	lv->at = NULL;
 	lv->len = lv->cap = lv->n = lv->at_cap = 0;
@@ -385,7 +387,7 @@ int build_finish(struct build *b, struct tree_root *out)
 		int rc = 0;
 
 		if (lv->n == 0 && !above)
-			return 0; /* nothing came at all */
+			return 0; /* there was no input: the empty tree */
 		if (lv->n == 1 && !above && l > 0) {
 			run_entry(lv, 0, &it);
 			block_ptr_decode(it.value, &out->ptr);

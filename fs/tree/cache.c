@@ -1,17 +1,17 @@
 /*
  * The cache of tree nodes.
  *
- * Key idea: a hash table in shards, each with its own lock, and one clock for all: its hand goes
- * from shard to shard and looks at one node of each; a node used since the last visit is spared
- * once.  So no shard is full before the whole is.
+ * Key idea: a hash table in shards, each with its own lock, and one clock for all.  The clock's
+ * hand goes from shard to shard and looks at one node of each.  A node used since the last visit is
+ * spared once.  So eviction begins only when the whole cache is full, not when one shard is.
  *
  * Invariants:
- *  1. A node is in the table from when it is added until it is evicted; it is evicted and freed
- *     only with no reference.
- *  2. References are taken under the shard's lock only; so a node seen there with none stays
- *     without while the lock is held.
+ *  1. A node is in the table from node_cache_add() until it is evicted.  Only a node without
+ *     references is evicted and freed.
+ *  2. References are taken under the shard's lock only.  So a node that has none while the lock is
+ *     held gets none before the lock is released.
  *  3. At most one shard lock is held, and none across I/O.
- *  4. Positions are written once: the node at a position never changes.
+ *  4. A log position is written once: the node at a position never changes.
  */
 
 #include "cache.h"
@@ -26,12 +26,12 @@
 #include <stdlib.h>
 
 #define SHARDS 16u
-#define NODE_LEN_USUAL (8u << 10) /* a guess, to size the tables by */
+#define NODE_LEN_USUAL (8u << 10) /* a guess; the tables are sized by it */
 
 struct shard {
 	pthread_mutex_t mu;
 	struct node **table; /* n_slots of them.  Guarded by mu. */
-	struct node *hand;   /* in the ring of all nodes; NULL: none.  Guarded by mu. */
+	struct node *hand;   /* in the ring of all nodes; NULL if empty.  Guarded by mu. */
 } __attribute__((aligned(64)));
 
 struct node_cache {
@@ -40,7 +40,7 @@ struct node_cache {
 	size_t bytes_max;
 	size_t n_slots; /* a power of two */
 	atomic_size_t bytes, n_nodes;
-	atomic_uint next_shard; /* the clock's */
+	atomic_uint next_shard; /* where the clock's hand goes next */
 };
 
 static size_t weight(const struct node *n)
@@ -107,7 +107,7 @@ static struct node *find_locked(struct node_cache *c, struct shard *s, uint64_t 
 	return n;
 }
 
-/* Behind the hand, so that it is visited last. */
+/* Insert just behind the hand, so that the new node is visited last. */
 static void link_locked(struct node_cache *c, struct shard *s, struct node *n)
 {
 	struct node **slot = slot_of(c, s, n->ptr.pos);
@@ -150,7 +150,7 @@ void node_cache_free(struct node_cache *c)
 		struct shard *s = &c->shard[i];
 		struct node *n;
 
-		while ((n = s->hand) != NULL) {
+		while ((n = s->hand)) {
 			assert(atomic_load(&n->refs) == 0);
 			unlink_locked(c, s, n);
 			free(n);
@@ -162,7 +162,7 @@ void node_cache_free(struct node_cache *c)
 	free(c);
 }
 
-/* One step of the clock: the node under a shard's hand, or NULL if it stays. */
+/* One step of the clock.  Returns the node under the shard's hand if it was evicted, or NULL. */
 static struct node *tick_locked(struct node_cache *c, struct shard *s)
 {
 	struct node *n = s->hand;
@@ -180,7 +180,7 @@ static struct node *tick_locked(struct node_cache *c, struct shard *s)
 	return n;
 }
 
-/* Before a node comes in; gives up once the hand has been round twice, since the rest is in use. */
+/* Evict until ${bytes} fit.  Gives up after two rounds: all remaining nodes are in use. */
 static void make_room(struct node_cache *c, size_t bytes)
 {
 	size_t steps = 2 * atomic_load(&c->n_nodes) + SHARDS;
@@ -196,7 +196,7 @@ static void make_room(struct node_cache *c, size_t bytes)
 	}
 }
 
-/* Takes ${n}; returns it, or the one that was there before it, held once. */
+/* Takes ${n}; returns it, or the node already cached for its position, with one reference. */
 static struct node *add(struct node_cache *c, struct node *n)
 {
 	struct shard *s = shard_of(c, n->ptr.pos);

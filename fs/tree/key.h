@@ -1,7 +1,7 @@
 #ifndef KEY_H_
 #define KEY_H_
 
-/* The order of keys: as bytes, a prefix before what it begins. */
+/* Keys are ordered as byte strings; a prefix sorts before the keys that begin with it. */
 
 #include <stddef.h>
 #include <string.h>

@@ -1,9 +1,9 @@
 /*
- * A tree under overlays, read as one.
+ * A tree and its overlays, read as one map.
  *
- * Key idea: each layer has a cursor that stands at its first key not yet passed.  The lowest of
- * those keys is next, on a tie the highest layer's; it shows unless it is a tombstone or lies in a
- * deleted range of a layer above its own.
+ * Key idea: each layer has a cursor at its first key not yet passed.  The lowest of those keys
+ * comes next; if several layers have it, the highest layer's entry counts.  An entry is visible
+ * unless it is a tombstone or a layer above its own has deleted a range that covers it.
  *
  * Invariants while an item is current: every layer's cursor is at or after its key; every layer's
  * range cursor is the first range that ends after it.
@@ -19,7 +19,7 @@
 #include <errno.h>
 
 #ifdef EMBASSYFS_RESTART
-/* A look-up is counted; one may have been chosen to give up (volume/restart.c). */
+/* Count a look-up; tests choose one that gives up, to force a restart (view/restart.c). */
 static bool gives_up(struct need *need)
 {
 	if (!need || need->play == 0 || --need->play > 0)
@@ -35,7 +35,7 @@ static inline bool gives_up(const struct need *need)
 }
 #endif
 
-/* Can the base have ${key}? */
+/* May the base hold ${key}? */
 static bool in_base(const struct map *m, const void *key, size_t len)
 {
 	return m->end_len == 0 || key_cmp(key, len, m->end, m->end_len) < 0;
@@ -87,7 +87,7 @@ void map_cursor_release(struct map_cursor *mc)
 	mc->top = -1;
 }
 
-/* The key that a layer stands at; false: it is at its end. */
+/* The key at which a layer's cursor stands; false if the layer is at its end. */
 static bool key_at(const struct map_cursor *mc, int layer, const uint8_t **out_key, size_t *out_len)
 {
 	const uint8_t *value;
@@ -105,7 +105,7 @@ static bool key_at(const struct map_cursor *mc, int layer, const uint8_t **out_k
 	return true;
 }
 
-/* Choose the lowest key, of the highest layer that has it; top -1: all are at their ends. */
+/* Set mc->top to the highest of the layers with the lowest key; -1 if all are at their ends. */
 static void choose(struct map_cursor *mc)
 {
 	mc->top = -1;
@@ -123,7 +123,7 @@ static void choose(struct map_cursor *mc)
 	}
 }
 
-/* The deleted range of ${layer} that hides the current key from below; NULL: none. */
+/* The range, deleted in ${layer}, that hides the current key of the layers below; or NULL. */
 static const struct skip_node *hidden_by(struct map_cursor *mc, int layer)
 {
 	const struct skip_node *r = mc->range[layer];
@@ -143,7 +143,7 @@ static int seek_base(struct map_cursor *mc, const void *key, size_t len)
 	return 0;
 }
 
-/* Move every layer below ${layer} to where its range ends. */
+/* Advance every layer below ${layer} to the end of the range that ${layer} deleted. */
 static int skip_range(struct map_cursor *mc, int layer, const struct skip_node *range)
 {
 	const uint8_t *to = range->value, *key;
@@ -158,14 +158,14 @@ static int skip_range(struct map_cursor *mc, int layer, const struct skip_node *
 	return 0;
 }
 
-/* Move every layer that stands at the current key one on. */
+/* Advance every layer that stands at the current key. */
 static int pass(struct map_cursor *mc)
 {
 	bool equal[MAP_LAYERS] = {false};
 	const uint8_t *key;
 	size_t len;
 
-	/* Compare all first: the current key's bytes may go with the base's step. */
+	/* Compare all before advancing: tree_next() may release the node that holds the key. */
 	for (int layer = MAP_BASE; layer <= mc->top; layer++)
 		equal[layer] = key_at(mc, layer, &key, &len) &&
 			       key_cmp(key, len, mc->key, mc->key_len) == 0;
@@ -176,7 +176,7 @@ static int pass(struct map_cursor *mc)
 	return equal[MAP_BASE] ? tree_next(&mc->base) : 0;
 }
 
-/* The step ends here, at an item that does not show. */
+/* End the step at an item that is not visible; the next seek continues there. */
 static void give_up(struct map_cursor *mc)
 {
 	memmove(mc->passed, mc->key, mc->key_len);
@@ -184,7 +184,7 @@ static void give_up(struct map_cursor *mc)
 	mc->top = -1;
 }
 
-/* From where the layers stand to the first item that shows. */
+/* Advance from where the layers stand to the first visible item. */
 static int settle(struct map_cursor *mc)
 {
 	mc->paused = false;
@@ -208,7 +208,7 @@ static int settle(struct map_cursor *mc)
 			mc->paused = true;
 			return 0;
 		}
-		/* Before the base moves: its node may go, and the key's bytes with it. */
+		/* Save the key before the base moves, which may release the node that holds it. */
 		if (range && mc->top == MAP_BASE) {
 			memcpy(mc->passed, mc->key, mc->key_len);
 			mc->key = mc->passed;

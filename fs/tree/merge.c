@@ -1,15 +1,15 @@
 /*
- * Laying an overlay over a tree.
+ * Merging an overlay into a tree.
  *
- * Key idea: one pass over both in key order.  A subtree without a change in its range goes into the
- * new tree as it is, one that a deleted range covers is left out, and only what is neither is
+ * Key idea: one pass over both in key order.  A subtree without a change in its key range goes into
+ * the new tree unread.  A subtree inside a deleted range is left out unread.  Only other nodes are
  * opened.
  *
- * A merge around damage leaves a subtree that it can't open where it is, and passes over the changes
- * that fall into it; the caller is told which.
+ * A merge around damage keeps a subtree that can't be read in its place and skips the changes that
+ * fall into it.  The caller is told which key ranges those are.
  *
- * Invariants: all changes with keys below the place that the pass has reached are applied; ${range}
- * is the first range that ends after it.
+ * Invariants: all changes with keys before the pass's position are applied; ${range} is the first
+ * deleted range that ends after that position.
  */
 
 #include "tree.h"
@@ -23,7 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The end of a subtree's keys; NULL: none. */
+/* The upper end of a subtree's keys, exclusive; key NULL: open. */
 struct bound {
 	const uint8_t *key;
 	size_t len;
@@ -33,8 +33,8 @@ struct merge {
 	struct build build;
 	const struct skip_node *change; /* the next entry of the overlay */
 	const struct skip_node *range;	/* the first deleted range not yet passed */
-	struct tree_gaps *gaps;		/* NULL: what can't be read ends the merge */
-	struct bound end;		/* no key of the old tree is as high */
+	struct tree_gaps *gaps;		/* NULL: an unreadable node ends the merge with its error */
+	struct bound end;		/* all keys of the old tree are below this */
 };
 
 static bool below(const struct skip_node *n, const struct bound *to)
@@ -60,7 +60,7 @@ static int apply_changes_below(struct merge *m, const struct bound *to)
 	return rc;
 }
 
-/* Does a deleted range hold ${key}, which the pass has reached? */
+/* Does a deleted range cover ${key}, the pass's position? */
 static bool deleted(struct merge *m, const uint8_t *key, size_t len)
 {
 	while (m->range && key_cmp(m->range->value, m->range->value_len, key, len) <= 0)
@@ -132,7 +132,7 @@ static int add_gap(struct tree_gaps *g, const struct block_ptr *ptr, const struc
 	return 0;
 }
 
-/* A subtree as in merge_subtree(), at ${ptr}, can't be read, which ${why} says. */
+/* Keep the subtree of merge_subtree() at ${ptr}, which could not be read (error ${why}). */
 static int leave_subtree(struct merge *m, uint32_t level, const struct node_item *self,
 			 const struct bound *to, const struct block_ptr *ptr, int why)
 {
@@ -142,7 +142,7 @@ static int leave_subtree(struct merge *m, uint32_t level, const struct node_item
 	if (key_cmp(m->end.key, m->end.len, from.key, from.len) > 0 &&
 	    (!to->key || key_cmp(m->end.key, m->end.len, to->key, to->len) < 0))
 		gap_to = m->end;
-	/* Before the first key of all there is nothing old. */
+	/* There is nothing old before this subtree's first key. */
 	rc = apply_changes_below(m, &from);
 	if (rc == 0 && (below(m->change, &gap_to) || below(m->range, &gap_to)))
 		rc = add_gap(m->gaps, ptr, &from, &gap_to, why);
@@ -156,8 +156,9 @@ static int leave_subtree(struct merge *m, uint32_t level, const struct node_item
 }
 
 /*
- * The subtree whose root, of ${level}, is the value of ${self}; its keys lie from self's key, the
- * first one's below any, to ${to}. Recursion is at most TREE_HEIGHT_MAX deep.
+ * Merge the subtree that ${self} points to, with its root on ${level}.  Its keys lie from self's
+ * key (for the tree's first subtree: from any lower key) up to ${to}.  Recursion is at most
+ * TREE_HEIGHT_MAX deep.
  */
 static int merge_subtree(struct merge *m, uint32_t level, const struct node_item *self,
 			 const struct bound *to)
@@ -200,10 +201,10 @@ static int merge_subtree(struct merge *m, uint32_t level, const struct node_item
 	return rc;
 }
 
-/* As the first key of a root that can't be read: no key is lower. */
+/* Stands for the first key of a root that can't be read: no key is lower. */
 static const uint8_t first_of_all[] = {0};
 
-/* The root has no entry in a node above it: its own first key serves. */
+/* The root has no entry in a node above it, so its own first key is used. */
 static int merge_root(struct merge *m, struct node_cache *c, const struct tree_root *old)
 {
 	struct node_item first = {0};
@@ -245,7 +246,7 @@ static int merge(struct merge *m, struct node_cache *c, const struct block_io *i
 		return 0;
 	}
 	build_init(&m->build, c, io);
-	m->build.around = m->gaps != NULL;
+	m->build.around = m->gaps;
 	if (old->height > 0)
 		rc = merge_root(m, c, old);
 	else

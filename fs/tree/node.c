@@ -1,8 +1,8 @@
 /*
  * Tree nodes: checking and searching the stored form.
  *
- * Key idea: no decoding.  What node_fault() accepts can be searched with no further check: every
- * offset and length lies inside.
+ * Key idea: no decoding.  When node_fault() has accepted a node, it can be searched without further
+ * checks: every offset and length lies inside.
  *
  * Invariants of an accepted node: entries follow each other with no gap and end with the plaintext;
  * keys ascend strictly; keys and values are within the limits; an inner node's pointers end at or

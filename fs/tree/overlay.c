@@ -1,16 +1,16 @@
 /*
  * Item changes in memory.
  *
- * Key idea: two ordered sets, entries and deleted ranges.  A range deletion first takes out the
- * entries that it covers, so an entry that is there is always newer than the range around it, and a
- * lookup asks the entries first.
+ * Key idea: two ordered sets, entries and deleted ranges.  A range deletion first removes the
+ * entries that it covers.  So an entry inside a range is always newer than the range, and a look-up
+ * tries the entries first.
  *
  * Invariants:
  *  1. Ranges are disjoint and none ends where the next begins.
- *  2. An entry inside a range stands above it.
+ *  2. An entry inside a range overrides the range.
  *  3. The pending ranges, then the live entries of the pending list, are the net effect of all
  *     changes since the last delta: an entry that a pending range covers was changed after it.
- *  4. pending_bytes is the length of the records of the list's entries that are not dead.
+ *  4. pending_bytes is the total length of the records of the pending list's live entries.
  */
 
 #include "overlay_internal.h"
@@ -81,7 +81,7 @@ void overlay_change(struct overlay *ov, const void *key, size_t key_len, const v
 	assert(key_len >= 1 && key_len <= TREE_KEY_MAX && value_len <= TREE_VALUE_MAX);
 	n = skip_find(&ov->entries, key, key_len, &path);
 	if (!n || key_cmp(skip_key(n), n->key_len, key, key_len) != 0) {
-		/* What a range hides and nothing has put since is gone already. */
+		/* Deleted by a range and not put since: a tombstone would change nothing. */
 		if (gone && in_range(ov, key, key_len))
 			return;
 		n = skip_insert(&ov->entries, &path, key, key_len, value, value_len);
@@ -102,7 +102,7 @@ void overlay_change(struct overlay *ov, const void *key, size_t key_len, const v
 		ov->pending_bytes += entry_record_len(n);
 }
 
-/* Make [from, to) part of a set of ranges, one with all that it touches. */
+/* Add [from, to) to a set of ranges, merged with all ranges that it overlaps or touches. */
 static void add_range(struct skip *ranges, const void *from, size_t from_len, const void *to,
 		      size_t to_len)
 {
@@ -114,13 +114,13 @@ static void add_range(struct skip *ranges, const void *from, size_t from_len, co
 	if (into && key_cmp(into->value, into->value_len, from, from_len) >= 0) {
 		if (key_cmp(into->value, into->value_len, to, to_len) < 0)
 			skip_set_value(ranges, into, to, to_len);
-		/* The path is behind it on all its levels: it is the newest node stepped over. */
+		/* The path stands after this node on all levels, since it was passed last. */
 	} else {
 		into = skip_insert(ranges, &path, from, from_len, to, to_len);
 		skip_step(&path, into);
 	}
 
-	while ((after = into->next[0]) != NULL &&
+	while ((after = into->next[0]) &&
 	       key_cmp(skip_key(after), after->key_len, into->value, into->value_len) <= 0) {
 		if (key_cmp(after->value, after->value_len, into->value, into->value_len) > 0)
 			skip_move_value(ranges, into, after);
@@ -178,7 +178,7 @@ void overlay_del_range(struct overlay *ov, const void *from, size_t from_len, co
 {
 	ov->n_changes++;
 	overlay_change_range(ov, from, from_len, to, to_len, true);
-	/* An empty range is no record. */
+	/* An empty range has no record. */
 	if (ov->trace && key_cmp(from, from_len, to, to_len) < 0)
 		overlay_trace_record(ov, RECORD_RANGE, from, from_len, to, to_len);
 }

@@ -1,9 +1,9 @@
 /*
- * An overlay's changes as the records of a delta, and back.
+ * An overlay's changes, encoded as delta records and decoded again.
  *
- * Key idea: a record says what a key or a range becomes, never how it changes; so laying the same
- * records over a state again, in order, is harmless.  Ranges go first because entries stand above
- * them.  proto/FORMAT.md, "Delta records".
+ * Key idea: a record says what a key or a range becomes, never how it changes.  So applying the
+ * same records again, in order, is harmless.  Ranges go first because entries override them.
+ * proto/FORMAT.md, "Delta records".
  */
 
 #include "overlay_internal.h"
@@ -69,7 +69,7 @@ static int by_key(const void *a, const void *b)
 	return key_cmp(skip_key(x), x->key_len, skip_key(y), y->key_len);
 }
 
-/* The live entries of the pending list, by key; most often they were changed in that order. */
+/* The live entries of the pending list, sorted by key; most often they were changed in that order. */
 static size_t sorted_pending(const struct overlay *ov, struct skip_node **list)
 {
 	size_t at = ov->n_pending, n;
@@ -221,12 +221,12 @@ int overlay_replay(struct overlay *ov, const void *records, size_t len)
 }
 
 /*
- * Where encoding stands.  A range that a piece's end cuts goes on in the next piece: ${cut}, an
- * entry or a range, is the node whose key the piece ended at.
+ * Where encoding stands.  A range that crosses the end of a piece continues in the next one:
+ * ${cut}, an entry or a range, is the node at whose key the piece ended.
  */
 struct place {
-	const struct skip_node *range, *entry; /* the first not yet in a piece, or not all of it */
-	const struct skip_node *cut;	       /* where ${range} goes on; NULL: at its own key */
+	const struct skip_node *range, *entry; /* the first that is not wholly in a piece yet */
+	const struct skip_node *cut;	       /* where ${range} continues; NULL: at its own key */
 };
 
 static int cmp_nodes(const struct skip_node *a, const struct skip_node *b)
@@ -234,11 +234,11 @@ static int cmp_nodes(const struct skip_node *a, const struct skip_node *b)
 	return key_cmp(skip_key(a), a->key_len, skip_key(b), b->key_len);
 }
 
-/* The node at whose key a piece of ${max} bytes that begins at ${at} must end; NULL: it holds all. */
+/* The node at whose key a piece of ${max} bytes, beginning at ${at}, must end; NULL: all fits. */
 static const struct skip_node *find_end(const struct place *at, size_t max)
 {
 	const struct skip_node *r = at->range, *e = at->entry, *begin = at->cut ? at->cut : r;
-	size_t len = TREE_KEY_MAX, add; /* the range that the end cuts may get a longer end */
+	size_t len = TREE_KEY_MAX, add; /* room in case the cut gives a range a longer end key */
 
 	while (r || e) {
 		bool is_range = r && (!e || cmp_nodes(begin, e) <= 0);
@@ -256,7 +256,7 @@ static const struct skip_node *find_end(const struct place *at, size_t max)
 	return NULL;
 }
 
-/* The records of the keys from ${at} to the key of ${end}, ranges first; moves ${at} there. */
+/* Write the records of the keys from ${at} to the key of ${end}, ranges first; advances ${at}. */
 static uint8_t *write_piece(uint8_t *p, struct place *at, const struct skip_node *end)
 {
 	const struct skip_node *begin = at->cut ? at->cut : at->range;

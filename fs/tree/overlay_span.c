@@ -1,15 +1,15 @@
 /*
- * The changes of two overlays between two keys, made new in the upper one.
+ * The changes of two overlays in a key span, made pending again in the upper one.
  *
- * Key idea: their net effect is gathered in an overlay of its own, and laid over the upper one.  What
- * that one has there is part of it, so nothing newer is lost.
+ * Key idea: their net effect is gathered in a third overlay, which is then applied to the upper
+ * one.  It includes the upper one's own changes there, so no newer change is lost.
  */
 
 #include "overlay_internal.h"
 
 #include <assert.h>
 
-/* NULL: no end. */
+/* A key; NULL: no end. */
 struct edge {
 	const uint8_t *key;
 	size_t len;
@@ -25,7 +25,7 @@ static struct edge span_end(const struct overlay_span *s)
 	return s->to_len > 0 ? (struct edge){s->to, s->to_len} : (struct edge){0};
 }
 
-/* Where a range begins that begins before or in ${span}. */
+/* The start of a range, cut to the start of ${span}. */
 static struct edge range_begin(const struct skip_node *r, const struct overlay_span *span)
 {
 	if (key_cmp(skip_key(r), r->key_len, span->from, span->from_len) < 0)
@@ -33,10 +33,10 @@ static struct edge range_begin(const struct skip_node *r, const struct overlay_s
 	return (struct edge){skip_key(r), r->key_len};
 }
 
-/* A walk over what an overlay has in a span, in the order of keys. */
+/* A walk, in key order, over the entries and ranges of an overlay in a span. */
 struct walk {
 	const struct overlay_span *span;
-	const struct skip_node *entry, *range; /* the next of each; NULL: none */
+	const struct skip_node *entry, *range; /* the next of each, or NULL */
 };
 
 static struct walk walk_of(const struct overlay *ov, const struct overlay_span *span)
@@ -52,13 +52,15 @@ static bool range_is_next(const struct walk *w)
 {
 	struct edge begin;
 
-	if (!w->range || !w->entry)
-		return w->range != NULL;
+	if (!w->range)
+		return false;
+	if (!w->entry)
+		return true;
 	begin = range_begin(w->range, w->span);
 	return key_cmp(begin.key, begin.len, skip_key(w->entry), w->entry->key_len) <= 0;
 }
 
-/* Where the next one is; key NULL: there is none. */
+/* The key of the next entry or range; key NULL at the end. */
 static struct edge walk_key(const struct walk *w)
 {
 	if (range_is_next(w))
@@ -66,7 +68,7 @@ static struct edge walk_key(const struct walk *w)
 	return w->entry ? (struct edge){skip_key(w->entry), w->entry->key_len} : (struct edge){0};
 }
 
-/* Go on; returns the length of the record of what was next, at most. */
+/* Advance; returns the maximum length of the record of what was passed. */
 static size_t walk_on(struct walk *w)
 {
 	const struct skip_node *n = range_is_next(w) ? w->range : w->entry;
@@ -90,7 +92,7 @@ size_t overlay_span_bytes(const struct overlay *ov, const struct overlay_span *s
 	return bytes;
 }
 
-/* The key at which a part of the span of ${bytes_max} has to end. */
+/* The key at which to stop, so that the records of the part take at most ${bytes_max}. */
 static struct edge part_end(const struct overlay *a, const struct overlay *b,
 			    const struct overlay_span *span, size_t bytes_max)
 {
@@ -113,7 +115,7 @@ static struct edge part_end(const struct overlay *a, const struct overlay *b,
 	}
 }
 
-/* Lay what ${ov} changes from the span's beginning to ${end} over ${net}. */
+/* Apply the changes of ${ov}, from the span's beginning to ${end}, to ${net}. */
 static int gather(struct overlay *net, const struct overlay *ov, const struct overlay_span *span,
 		  const struct edge *end)
 {

@@ -2,14 +2,14 @@
  * Skip list over bump-allocated chunks.
  *
  * Key idea: a node, its tower, its key and its first value are one piece of memory, so that a
- * comparison costs one cache miss; nothing is freed but the whole, so that inserting is a few
+ * comparison costs one cache miss.  Memory is freed only all at once, so that inserting is a few
  * stores.
  *
  * Invariants:
  *  1. Each level is a sub-list of the one below it; level 0 holds all nodes in strictly ascending
  *     key order.
- *  2. After skip_reserve(n, bytes) that much fits in what is left of the current chunk, or, failing
- *     that, in the spare one alone.
+ *  2. After skip_reserve(n, bytes) that much fits in the rest of the current chunk, or, failing
+ *     that, in the spare chunk alone.
  *  3. skip_seek() and skip_floor() write nothing.
  */
 
@@ -117,8 +117,8 @@ static void *take(struct skip *s, size_t len)
 }
 
 /*
- * Fetch what comes after a node on this level and on the one below while its key is compared: a
- * walk costs cache misses and little else.  A prefetch of NULL is harmless.
+ * Prefetch the node that follows on this level and on the one below while the current key is
+ * compared: a walk's cost is nearly all cache misses.  A prefetch of NULL is harmless.
  */
 static inline void fetch_ahead(struct skip_node *const *tower, uint32_t level)
 {
@@ -128,8 +128,8 @@ static inline void fetch_ahead(struct skip_node *const *tower, uint32_t level)
 }
 
 /*
- * Walk down to the first node whose key is >= (${over} 0) or > (${over} 1) ${key}.  ${path}, if not
- * NULL, gets the links; ${before} the last node that was stepped over.
+ * Walk down to the first node whose key is >= (${over} 0) or > (${over} 1) ${key}.  Unless NULL,
+ * ${path} gets the links and ${before} the last node passed.
  */
 static inline struct skip_node *descend(const struct skip *s, const void *key, size_t len, int over,
 					struct skip_path *path, struct skip_node **before)
@@ -197,7 +197,7 @@ void skip_step(struct skip_path *path, struct skip_node *n)
 	path->before = n;
 }
 
-/* One node in four rises each level. */
+/* Each level holds one in four of the nodes of the level below. */
 static uint32_t roll_height(struct skip *s)
 {
 	uint32_t h = 1;

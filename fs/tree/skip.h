@@ -2,9 +2,9 @@
 #define SKIP_H_
 
 /*
- * A skip list of byte strings to byte strings, whose memory comes from chunks that are freed as a
- * whole.  Reads change nothing, so any number of threads may read a list that nobody changes.
- * Changes cannot fail: room is reserved before.
+ * A skip list of byte strings to byte strings.  Its memory comes from chunks that are freed all
+ * at once.  Reads change nothing, so any number of threads may read a list that does not change.
+ * Changes cannot fail: the caller reserves room first.
  */
 
 #include "compiler.h"
@@ -13,14 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SKIP_HEIGHT 12u /* with one node in four rising a level: 16 million nodes */
+#define SKIP_HEIGHT 12u /* for 16 million nodes, as one in four rises a level */
 
 struct skip_node {
 	uint8_t *value;
-	struct skip_node *pending; /* the owner's: the next of its list */
+	struct skip_node *pending; /* for the owner: the next node of its list */
 	uint16_t key_len, value_len, value_cap;
 	uint8_t height;
-	uint8_t flags;		  /* the owner's */
+	uint8_t flags;		  /* for the owner */
 	struct skip_node *next[]; /* ${height} of them, then the key, then the first value */
 };
 
@@ -29,18 +29,18 @@ struct skip_chunk;
 struct skip {
 	struct skip_node *head[SKIP_HEIGHT];
 	struct skip_chunk *chunk; /* the one being filled, then all full ones */
-	struct skip_chunk *spare; /* empty; goes on where the current one ends */
-	size_t bytes;		  /* handed out of the chunks */
-	size_t chunk_next;	  /* bytes of the next chunk */
+	struct skip_chunk *spare; /* empty; used when the current one is full */
+	size_t bytes;		  /* handed out from the chunks */
+	size_t chunk_next;	  /* size of the next chunk */
 	size_t n;		  /* nodes linked */
-	size_t payload;		  /* bytes of their keys and values */
+	size_t payload;		  /* total bytes of their keys and values */
 	uint64_t dice;
 	uint32_t height;
 };
 
 /*
- * Where a key is or would be: on each level the link to what comes after, and the node before
- * (NULL: none).
+ * The place of a key, present or not: on each level the link that leads past it, and the node
+ * before it (NULL: none).
  */
 struct skip_path {
 	struct skip_node **link[SKIP_HEIGHT];
@@ -55,12 +55,12 @@ static inline const uint8_t *skip_key(const struct skip_node *n)
 void skip_init(struct skip *s);
 void skip_release(struct skip *s);
 
-/* skip_reset(s): empty it; keeps the room it has. */
+/* skip_reset(s): remove all nodes; keep the memory for new ones. */
 void skip_reset(struct skip *s);
 
 /*
- * skip_reserve(s, n, bytes): the next ${n} inserts or values, of together ${bytes} bytes, find
- * room.  Returns 0 or -ENOMEM.
+ * skip_reserve(s, n, bytes): the next ${n} inserts or new values, of ${bytes} bytes in all, will
+ * find room.  Returns 0 or -ENOMEM.
  */
 MUST_CHECK int skip_reserve(struct skip *s, size_t n, size_t bytes);
 
@@ -72,28 +72,28 @@ struct skip_node *skip_seek(const struct skip *s, const void *key, size_t len);
 struct skip_node *skip_floor(const struct skip *s, const void *key, size_t len);
 
 /*
- * skip_find(s, key, len, path): as skip_seek(), and set ${path} to before it.  skip_find_after():
- * ${path} is set behind an equal key, and what comes after is returned.  A path holds until the
- * list changes in any way but through it.
+ * skip_find(s, key, len, path): as skip_seek(), and set ${path} to the place before that node.
+ * skip_find_after(): ${path} is set past an equal key, and the node after it is returned.  A path
+ * is valid until the list changes, except by a change made through that path.
  */
 struct skip_node *skip_find(struct skip *s, const void *key, size_t len, struct skip_path *path);
 struct skip_node *skip_find_after(struct skip *s, const void *key, size_t len,
 				  struct skip_path *path);
 
-/* skip_step(path, n): move ${path} behind ${n}, the node after it. */
+/* skip_step(path, n): move ${path} past ${n}, the node that follows it. */
 void skip_step(struct skip_path *path, struct skip_node *n);
 
 /*
- * skip_insert(): a new node at ${path}, where ${key} belongs and is not.  skip_unlink(): take out
- * the node after ${path}.
+ * skip_insert(): a new node at ${path}, the place of ${key}, which is not in the list.
+ * skip_unlink(): unlink the node after ${path}.
  */
 struct skip_node *skip_insert(struct skip *s, struct skip_path *path, const void *key,
 			      size_t key_len, const void *value, size_t value_len);
 void skip_unlink(struct skip *s, struct skip_path *path);
 
 /*
- * skip_set_value(): in place where it fits.  skip_move_value(): ${to} takes over the value of
- * ${from}, which is linked and soon unlinked.
+ * skip_set_value(): replaces the value, in place where it fits.  skip_move_value(): ${to} takes
+ * over the value of ${from}, which is linked and is about to be unlinked.
  */
 void skip_set_value(struct skip *s, struct skip_node *n, const void *value, size_t len);
 void skip_move_value(struct skip *s, struct skip_node *to, struct skip_node *from);

@@ -1,11 +1,12 @@
 /*
  * Reading one version of the tree.
  *
- * Key idea: a path of held nodes from the root to a leaf, one slot each.  Node keys are the first
- * keys of children, so a key belongs to the last child whose first key is not above it.
+ * Key idea: a path of held nodes from the root to a leaf, with one slot in each.  An inner node's
+ * keys are the first keys of its children, so a key belongs to the last child whose first key is
+ * not above it.
  *
- * Invariants: the node on level l of a path is of level l; slots are below the node's number of
- * entries while the cursor is valid.
+ * Invariants: path[l] is a node of level l; while the cursor is valid, each slot is below its
+ * node's number of entries.
  */
 
 #include "tree.h"
@@ -114,8 +115,8 @@ void tree_cursor_release(struct tree_cursor *tc)
 }
 
 /*
- * To the first item at or after ${key} of the subtree at ${ptr}; its very first if ${key} is NULL.
- * Past the leaf's last entry at worst.
+ * Go to the first item at or after ${key} of the subtree at ${ptr}, or to its very first item if
+ * ${key} is NULL.  If there is none, the slot is past the leaf's last entry.
  */
 static int descend(struct tree_cursor *tc, struct block_ptr ptr, uint32_t level, const void *key,
 		   size_t key_len)
@@ -139,7 +140,7 @@ static int descend(struct tree_cursor *tc, struct block_ptr ptr, uint32_t level,
 	}
 }
 
-/* A leaf must begin behind the one before it: else a walk could go round in circles. */
+/* Each leaf must begin after the one before it, or a walk of a damaged tree could loop. */
 static int check_order(const struct node *before, const struct node *leaf)
 {
 	struct node_item last, first;
@@ -151,7 +152,7 @@ static int check_order(const struct node *before, const struct node *leaf)
 	return 0;
 }
 
-/* From behind the last entry of a leaf to the first of the next one. */
+/* Move from past the end of a leaf to the first entry of the next leaf. */
 static int next_leaf(struct tree_cursor *tc)
 {
 	struct node *before = tc->path[0];
@@ -176,7 +177,7 @@ static int next_leaf(struct tree_cursor *tc)
 	return rc;
 }
 
-/* Is ${key} among the items of the leaf that ${tc} stands on? */
+/* Does ${key} lie within the leaf at which ${tc} stands? */
 static bool in_leaf(const struct tree_cursor *tc, const void *key, size_t key_len)
 {
 	const struct node *leaf = tc->path[0];

@@ -3,8 +3,8 @@
 
 /*
  * The tree on disk: a copy-on-write B+tree whose nodes are BLOCK_NODE blocks, immutable once
- * appended.  A root names a whole version.  New versions come from tree_merge() alone: it lays an
- * overlay's changes over a root and writes only the nodes that differ.
+ * appended.  A root identifies a whole version.  Only tree_merge() makes new versions: it applies
+ * an overlay's changes to a root and writes only the nodes that differ.
  */
 
 #include "block.h"
@@ -29,21 +29,22 @@ struct tree_root {
 /*
  * tree_get(c, root, key, key_len, need, value, cap, out_len): copy the value of ${key} (at most
  * TREE_VALUE_MAX bytes) to ${value}.
- * Returns 0; -ENOENT; -ERR_DAMAGED also if the value is longer than ${cap}; or as node_cache_get().
+ * Returns 0; -ENOENT; -ERR_DAMAGED, also if the value is longer than ${cap}; or as
+ * node_cache_get().
  */
 MUST_CHECK int tree_get(struct node_cache *c, const struct tree_root *root, const void *key,
 			size_t key_len, struct need *need, void *value, size_t cap,
 			size_t *out_len);
 
 /*
- * A place in one version of the tree; holds the nodes on its path.  Embedded; zero-initialise with
+ * A position in one version of the tree; holds the nodes on its path.  Embedded; begin with
  * tree_cursor_init(), end with tree_cursor_release().
  */
 struct tree_cursor {
 	struct node_cache *cache;
 	struct tree_root root;
 	struct need *need;
-	struct node *path[TREE_HEIGHT_MAX]; /* by level: the root's last */
+	struct node *path[TREE_HEIGHT_MAX]; /* indexed by level: the root is last */
 	uint32_t slot[TREE_HEIGHT_MAX];
 	bool valid;
 };
@@ -53,42 +54,42 @@ void tree_cursor_init(struct tree_cursor *tc, struct node_cache *c, const struct
 void tree_cursor_release(struct tree_cursor *tc);
 
 /*
- * tree_seek(tc, key, key_len): to the first item with key >= ${key} (tc->valid false: none).
- * tree_next(tc): to the one after; ${tc} is valid (asserted).  After an error ${tc} is not valid;
- * it can be sought again.
- * Returns 0; -ERR_DAMAGED also if items are out of order; or as node_cache_get().
+ * tree_seek(tc, key, key_len): go to the first item with key >= ${key}; tc->valid false if none.
+ * tree_next(tc): go to the next item; ${tc} is valid (asserted).
+ * After an error ${tc} is not valid; it can be used for another seek.
+ * Returns 0; -ERR_DAMAGED, also if items are out of order; or as node_cache_get().
  */
 MUST_CHECK int tree_seek(struct tree_cursor *tc, const void *key, size_t key_len);
 MUST_CHECK int tree_next(struct tree_cursor *tc);
 
-/* The item under a valid cursor; borrowed until it moves. */
+/* The item at a valid cursor, borrowed until the cursor moves. */
 void tree_item(const struct tree_cursor *tc, const uint8_t **out_key, size_t *out_key_len,
 	       const uint8_t **out_value, size_t *out_value_len);
 
 /*
- * tree_merge(c, io, old, changes, out): append, with io->append, the nodes of a new version in
- * which ${changes} are applied to ${old}, and set ${*out} to its root.  Old nodes are read through
- * ${c}, which also gets the new ones.  ${changes} is only read. Bounded memory: one path of nodes
- * being built.  Keeps nodes between a quarter and the whole of TREE_NODE_TARGET where neighbours
- * allow; a subtree that lies wholly in a deleted range is dropped unread, one without changes is
- * kept unread.  A node that comes out as it was is not written again, so changes without effect
- * give the old root.  No pointer of the result lies above what has been appended.  Returns 0 or an
- * error of reading or appending, -ERR_DAMAGED also if the old items are out of order (then what was
- * appended is garbage, harmless).
+ * tree_merge(c, io, old, changes, out): append, with io->append, the nodes of a new version, which
+ * is ${old} with ${changes} applied, and set ${*out} to its root.  Old nodes are read through ${c},
+ * and new ones are added to it.  ${changes} is only read.  Memory is bounded: one path of
+ * unfinished nodes.  Nodes have between a quarter and all of TREE_NODE_TARGET bytes where
+ * neighbours allow.  A subtree inside a deleted range is dropped unread; one without changes is
+ * kept unread.  A node that comes out unchanged is not written again, so changes without effect
+ * give the old root.  No pointer of the result leads above what has been appended.
+ * Returns 0, or an error of reading or appending; -ERR_DAMAGED, also if the old items are out of
+ * order.  After an error the nodes appended so far are unreferenced and harmless.
  */
 MUST_CHECK int tree_merge(struct node_cache *c, const struct block_io *io,
 			  const struct tree_root *old, const struct overlay *changes,
 			  struct tree_root *out);
 
 /*
- * tree_unreadable(rc): does ${rc} say that a node is damaged, or not in this copy, or that its disk
- * fails?  Others can still be read then.
+ * tree_unreadable(rc): does ${rc} mean that one node can't be read (damaged, absent from this copy,
+ * or its disk fails), while others still may be?
  */
 bool tree_unreadable(int rc);
 
 #define TREE_GAPS_MAX 1024u
 
-/* Where a merge left the old tree as it is. */
+/* Where a merge kept the old tree as it is. */
 struct tree_gap {
 	struct block_ptr ptr; /* the node that can't be read */
 	struct overlay_span span;
@@ -96,22 +97,22 @@ struct tree_gap {
 
 /* Zero-initialise; end with tree_gaps_release(). */
 struct tree_gaps {
-	struct tree_gap *gap; /* n of them, in the order of keys */
+	struct tree_gap *gap; /* n of them, in key order */
 	size_t n, cap;
-	int rc;		  /* why the first can't be read */
-	char detail[256]; /* in words */
+	int rc;		  /* why the first one can't be read */
+	char detail[256]; /* the same in words */
 };
 
 void tree_gaps_release(struct tree_gaps *g);
 
 /*
- * tree_merge_around(c, io, old, changes, end, end_len, gaps, out): as tree_merge(), but a subtree that
- * a change falls into and whose root can't be read (tree_unreadable()) stays in the tree as it is,
- * and ${gaps}, empty before, gets the keys between which ${changes} are not applied.  No key of
- * ${old} is as high as ${end}: the last gap ends there at the latest, so what is new goes on.  A
- * neighbour of such a subtree may be a small node.
- * Where the root itself can't be read all below ${end} is such a gap.
- * Returns as tree_merge(); or the error of one more gap than TREE_GAPS_MAX.
+ * tree_merge_around(c, io, old, changes, end, end_len, gaps, out): as tree_merge(), but a subtree
+ * that contains a change and whose root can't be read (tree_unreadable()) is kept as it is.
+ * ${gaps}, empty before, gets the key ranges in which ${changes} are not applied.  All keys of
+ * ${old} are below ${end}: the last gap ends there at the latest, so changes to new keys are always
+ * applied.  A neighbour of such a subtree may be a small node.
+ * If the root itself can't be read, all keys below ${end} are one such gap.
+ * Returns as tree_merge(); or the error of the first gap beyond TREE_GAPS_MAX.
  */
 MUST_CHECK int tree_merge_around(struct node_cache *c, const struct block_io *io,
 				 const struct tree_root *old, const struct overlay *changes,
@@ -119,18 +120,17 @@ MUST_CHECK int tree_merge_around(struct node_cache *c, const struct block_io *io
 				 struct tree_root *out);
 
 /*
- * tree_walk(c, root, fn_node, fn_item, ctx): visit every node, before what lies below it, and item
- * in key order, verifying the structure (order, levels, bounds).  A node that cannot be read, or
- * that is not where it belongs, is given to fn_node with its error, and the walk goes on after it
- * when fn_node returns 0; without fn_node the walk ends with that error.  Either function may be
- * NULL.
+ * tree_walk(c, root, fn_node, fn_item, ctx): visit all nodes, parents first, and all items in key
+ * order, verifying the structure (order, levels, bounds).  A node that can't be read, or is in the
+ * wrong place, is given to fn_node with its error; if fn_node returns 0 the walk continues after
+ * that subtree.  Without fn_node the walk ends with that error.  Either function may be NULL.
  * Returns 0 or the first non-zero of a function.
  */
 struct tree_walk_node {
 	struct block_ptr ptr;
 	uint32_t level;	     /* 0: leaf */
 	int rc;		     /* 0, or why it could not be read */
-	const uint8_t *from; /* first key that it covers, borrowed; the root's has length 0 */
+	const uint8_t *from; /* the first key that it covers, borrowed; length 0 for the root */
 	size_t from_len;
 };
 MUST_CHECK int tree_walk(struct node_cache *c, const struct tree_root *root,

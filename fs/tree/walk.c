@@ -1,9 +1,9 @@
 /*
- * A visit to all of one version of the tree, for checks.
+ * A walk over all of one version of the tree, for checks.
  *
- * Key idea: depth first; each node is told the range of keys that its parent gives it, and must
- * keep to it.  A node that fails is reported and skipped, so one damaged block hides what is below
- * it and nothing else.
+ * Key idea: depth first.  Each node is given the key range that its parent assigns to it, and must
+ * keep to it.  A node that fails is reported and skipped, so one damaged block hides only the nodes
+ * below it.
  */
 
 #include "tree.h"
