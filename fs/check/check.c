@@ -162,7 +162,7 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 		check_note(&c,
 			   "its lock can't be taken by this user; if it is mounted somewhere, what "
 			   "is being written meanwhile may look like damage");
-	rc = store_open(cfg->dir, STORE_LOOK, &c.store);
+	rc = store_open(cfg->dir, STORE_LOOK | STORE_AROUND, &c.store);
 	if (rc < 0)
 		goto unlock;
 	c.blocks = malloc(CHECK_BLOCKS_MAX * sizeof(*c.blocks));

@@ -330,6 +330,11 @@ static int judge_end(struct log_pass *p, const struct scan_result *res)
 	/* Behind a torn block a mount does not look. */
 	if (!torn)
 		rc = judge_tail_at(p, res->end, 0, &bytes);
+	/* A mount stops at it, though it be behind all blocks. */
+	if (rc == 0 && store_met_unreadable(c->store))
+		rc = err_say(-ERR_DAMAGED,
+			     "the log ends here, and some of what lies behind can't be read; where "
+			     "no copy can heal it, --repair --cut gives it up");
 	if (rc == -ERR_DAMAGED)
 		break_chain(p, rc, res->end);
 	else if (rc == 0 && (torn || bytes > 0))

@@ -150,6 +150,7 @@ static int walk(struct cut *c)
 	struct tail_end end;
 	int rc = store_last(c->store, &c->last);
 
+	(void)store_met_unreadable(c->store);
 	if (rc < 0)
 		return rc == -ERR_ABSENT ? err_say(-ERR_DAMAGED, "its log is empty") : rc;
 	rc = scan_blocks(store_storage(c->store), c->history.end, take_block, c, &found);
@@ -166,7 +167,8 @@ static int walk(struct cut *c)
 	find_known(c);
 	end = tail_of_history(&c->history, c->why, c->refused);
 	rc = tail_judge(c->cfg->params, store_storage(c->store), &end);
-	c->damaged = c->damaged || rc == -ERR_DAMAGED;
+	/* A mount stops there, though it be behind all blocks. */
+	c->damaged = c->damaged || rc == -ERR_DAMAGED || store_met_unreadable(c->store);
 	return rc == -ERR_DAMAGED ? 0 : rc;
 }
 
@@ -298,7 +300,7 @@ static int decide(struct cut *c)
 int log_cut(const struct log_cut_config *cfg)
 {
 	struct cut c = {.cfg = cfg};
-	int rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK, &c.store);
+	int rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK | STORE_AROUND, &c.store);
 
 	if (rc < 0)
 		return rc;

@@ -238,6 +238,12 @@ static int write_piece(struct repair *r, const struct piece *p)
 		rc = note_segment(r, segment_of(p->pos));
 	if (rc == 0)
 		rc = store_write(r->store, p->pos, b.bytes, b.len, false);
+	/* Of a page that can't be read no part can be written.  What lies behind comes in its turn. */
+	if (rc == -EIO) {
+		rc = store_wipe(r->store, p->pos, b.len);
+		if (rc == 0)
+			rc = store_write(r->store, p->pos, b.bytes, b.len, false);
+	}
 	if (rc < 0)
 		return rc;
 	r->counts->blocks++;
@@ -405,7 +411,7 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 
 	memset(out, 0, sizeof(*out));
 	history_init(&r.history, cfg->params);
-	rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK, &r.store);
+	rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK | STORE_AROUND, &r.store);
 	if (rc < 0)
 		return rc;
 	r.good = malloc(BLOCK_STORED_MAX);
@@ -497,7 +503,7 @@ int repair_other(const struct repair_config *cfg,
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	rc = store_open(cfg->dir, STORE_LOOK, &r.store);
+	rc = store_open(cfg->dir, STORE_LOOK | STORE_AROUND, &r.store);
 	if (rc < 0)
 		return rc;
 	r.good = malloc(BLOCK_STORED_MAX);

@@ -459,7 +459,7 @@ static int open_folder(const char *volume_dir, bool partial, struct source **out
 	f->partial = partial;
 	f->source = (struct source){.ops = &folder_ops, .params = &f->params};
 	pthread_mutex_init(&f->mu, NULL);
-	rc = store_open(volume_dir, STORE_LOOK, &f->store);
+	rc = store_open(volume_dir, STORE_LOOK | (partial ? STORE_AROUND : 0), &f->store);
 	signed_log_init(&f->signed_log, &f->params, rc == 0 ? store_storage(f->store) : NULL);
 	/* First, since a live writer goes on: what it says now is in what is looked at after it. */
 	if (rc == 0)

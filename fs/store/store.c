@@ -18,6 +18,7 @@
 
 #include "file.h"
 #include "frame.h"
+#include "msg.h"
 
 #include "err.h"
 
@@ -30,6 +31,7 @@
 
 #define DIRECT_ALIGN 4096u
 #define SETTLE_LEN (UINT32_C(1) << 20) /* read at once */
+#define UNREADABLE 0xee		       /* byte that stands for one that can't be read */
 
 void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN])
 {
@@ -72,6 +74,7 @@ static struct store *store_new(const char *volume_dir, unsigned how)
 		return NULL;
 	st->volume_fd = st->dirfd = -1;
 	st->writable = how & STORE_WRITABLE;
+	st->around = how & STORE_AROUND;
 	for (unsigned i = 0; i < STORE_OPEN_MAX; i++)
 		st->handles[i].fd = -1;
 	pthread_mutex_init(&st->mu, NULL);
@@ -259,6 +262,90 @@ static void forget_handles(struct store *st, uint64_t number)
 	pthread_mutex_unlock(&st->mu);
 }
 
+/*
+ * As file_read_at(), page by page, with ${filler} for those that can't be read.  ${*first}: the offset of
+ * the first of them, if there is one.
+ */
+static ssize_t read_around(int fd, uint8_t *out, size_t len, uint64_t off, int filler,
+			   uint64_t *first)
+{
+	uint64_t size, end;
+	int rc = file_size(fd, &size);
+
+	if (rc < 0 || off >= size)
+		return rc;
+	end = len < size - off ? off + len : size;
+	for (uint64_t at = off, next; at < end; out += next - at, at = next) {
+		ssize_t n;
+
+		next = (at / DIRECT_ALIGN + 1) * DIRECT_ALIGN;
+		next = next < end ? next : end;
+		n = file_read_at(fd, out, next - at, at);
+		if (n < 0 && n != -EIO)
+			return n;
+		if (n >= 0 && (uint64_t)n < next - at)
+			return (ssize_t)(at - off) + n;
+		if (n < 0)
+			memset(out, filler, next - at);
+		if (n < 0 && at < *first)
+			*first = at;
+	}
+	return (ssize_t)(end - off);
+}
+
+static int unreadable(uint64_t number, uint64_t off, int rc)
+{
+	return err_say(rc, "segment %016llx: can't be read at offset %llu: %s",
+		       (unsigned long long)number, (unsigned long long)off, err_text(rc));
+}
+
+static ssize_t read_handle(struct store *st, const struct handle *h, uint8_t *out, size_t len,
+			   uint64_t off)
+{
+	uint64_t first = UINT64_MAX;
+	ssize_t n = file_read_at(h->fd, out, len, off);
+
+	if (n == -EIO && st->around)
+		n = read_around(h->fd, out, len, off, UNREADABLE, &first);
+	if (first != UINT64_MAX) {
+		atomic_store(&st->met_unreadable, true);
+		msg_event(MSG_WARN, "segment-unreadable", "%s: %s", st->dir,
+			  err_detail(unreadable(h->number, first, -EIO)));
+	}
+	return n < 0 ? unreadable(h->number, off, (int)n) : n;
+}
+
+bool store_met_unreadable(struct store *st)
+{
+	return atomic_exchange(&st->met_unreadable, false);
+}
+
+int store_wipe(struct store *st, uint64_t pos, size_t len)
+{
+	static _Alignas(DIRECT_ALIGN) const uint8_t zeros[DIRECT_ALIGN];
+	uint64_t number = segment_of(pos), end = pos + len, size, now;
+	uint8_t *page = malloc(DIRECT_ALIGN);
+	struct handle *h;
+	int rc = page ? acquire(st, number, false, &h) : -ENOMEM;
+
+	assert(st->writable && segment_of(end - 1) == number);
+	if (rc < 0)
+		goto free_page;
+	rc = file_size(h->fd, &size);
+	for (pos -= pos % DIRECT_ALIGN; rc == 0 && pos < end; pos += DIRECT_ALIGN)
+		if (file_read_at(h->fd, page, DIRECT_ALIGN, pos % SEGMENT_SIZE) == -EIO)
+			rc = store_write(st, pos, zeros, DIRECT_ALIGN, true);
+	if (rc == 0)
+		rc = file_size(h->fd, &now);
+	release(st, h);
+	/* The last page has its end behind the file's. */
+	if (rc == 0 && now > size)
+		rc = store_truncate(st, number, size);
+free_page:
+	free(page);
+	return rc;
+}
+
 int store_read(struct store *st, uint64_t pos, size_t len, void *out)
 {
 	uint64_t off = pos % SEGMENT_SIZE;
@@ -271,7 +358,7 @@ int store_read(struct store *st, uint64_t pos, size_t len, void *out)
 	rc = acquire(st, segment_of(pos), false, &h);
 	if (rc < 0)
 		return rc;
-	n = file_read_at(h->fd, out, len, off);
+	n = read_handle(st, h, out, len, off);
 	release(st, h);
 	if (n < 0)
 		return (int)n;
@@ -423,24 +510,31 @@ static int write_again(int fd, uint64_t off, const uint8_t *buf, size_t len)
 	int rc = 0;
 
 	for (size_t at = 0, n; rc == 0 && at < len; at += n) {
-		n = len - at < DIRECT_ALIGN ? len - at : DIRECT_ALIGN;
+		/* A page at a time, so that one that was passed over is left alone. */
+		n = DIRECT_ALIGN - (off + at) % DIRECT_ALIGN;
+		if (n > len - at)
+			n = len - at;
 		if (memcmp(buf + at, zeros, n) != 0)
 			rc = file_write_at(fd, buf + at, n, off + at);
 	}
 	return rc;
 }
 
-static int settle_file(int fd, uint64_t off)
+/* ${around}: what can't be read is passed over, as zeros are: it is healed, or given up. */
+static int settle_file(int fd, uint64_t number, uint64_t off, bool around)
 {
 	uint8_t *buf = malloc(SETTLE_LEN);
 	int rc = buf ? 0 : -ENOMEM;
+	uint64_t first = UINT64_MAX;
 	ssize_t n = 0;
 
 	do {
 		if (rc == 0)
 			n = file_read_at(fd, buf, SETTLE_LEN, off);
+		if (rc == 0 && n == -EIO && around)
+			n = read_around(fd, buf, SETTLE_LEN, off, 0, &first);
 		if (rc == 0 && n < 0)
-			rc = (int)n;
+			rc = unreadable(number, off, (int)n);
 		if (rc == 0)
 			rc = write_again(fd, off, buf, (size_t)n);
 		off += SETTLE_LEN;
@@ -458,7 +552,7 @@ int store_settle_segment(struct store *st, uint64_t number, uint64_t off)
 	rc = acquire(st, number, false, &h);
 	if (rc < 0)
 		return rc;
-	rc = settle_file(h->fd, off);
+	rc = settle_file(h->fd, number, off, st->around);
 	release(st, h);
 	return rc;
 }

@@ -25,6 +25,8 @@ enum {
 			       writes again what store_note() tells of */
 	STORE_COPY = 2,	    /* it is an embassy's copy; else a home */
 	STORE_LOOK = 4,	    /* the caller does not know: it is a copy if it has a file "owner" */
+	STORE_AROUND = 8,   /* a page that the disk can't give is read as bytes that are no block and no
+			       zeros, and told, so that what lies around it is found: to check and heal */
 };
 
 /*
@@ -52,6 +54,15 @@ bool store_is_copy(const struct store *st);
  * -errno.
  */
 MUST_CHECK int store_folder_is_copy(const char *volume_dir);
+
+/*
+ * store_met_unreadable(st): whether one opened with STORE_AROUND has met such a page since it was last
+ * asked.
+ * store_wipe(st, pos, len): make zeros of the pages of these positions that can't be read.  A disk takes a
+ * whole page for one that it has lost, but no part of it.  Returns 0, -ERR_ABSENT or -errno.
+ */
+bool store_met_unreadable(struct store *st);
+MUST_CHECK int store_wipe(struct store *st, uint64_t pos, size_t len);
 
 /*
  * store_read(st, pos, len, out): exactly ${len} bytes that lie in one segment, through the page

@@ -36,7 +36,8 @@ struct store {
 	struct storage storage; /* first: see store_storage() */
 	char *dir;		/* the volume's folder */
 	int volume_fd, dirfd;	/* that, and its log */
-	bool writable;
+	bool writable, around;		/* as in STORE_WRITABLE, STORE_AROUND */
+	_Atomic bool met_unreadable;	/* around: a page could not be read */
 	_Atomic bool no_direct; /* the filesystem refused O_DIRECT */
 	/* Of the one writer that storage.h speaks of. */
 	uint64_t unsynced; /* see storage_volume.c */

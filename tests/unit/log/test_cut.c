@@ -12,12 +12,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct log_fixture f;
 static struct head first, second;
 static struct block_ptr deltas[3];
 static char told[1000];
+
+/* A byte of a file of a whole segment's length that the disk can't give; 0: there is none. */
+static uint64_t bad_off;
+
+ssize_t __real_file_read_at(int fd, void *buf, size_t len, uint64_t off);
+ssize_t __wrap_file_read_at(int fd, void *buf, size_t len, uint64_t off);
+
+ssize_t __wrap_file_read_at(int fd, void *buf, size_t len, uint64_t off)
+{
+	struct stat st;
+
+	if (bad_off != 0 && off <= bad_off && bad_off < off + len && fstat(fd, &st) == 0 &&
+	    st.st_size == SEGMENT_SIZE)
+		return -EIO;
+	return __real_file_read_at(fd, buf, len, off);
+}
 
 static struct block_ptr append_delta(struct log *log, uint64_t seed)
 {
@@ -196,6 +213,25 @@ Test(cut, later_segments_go_too)
 	expect_refused();
 	cr_expect_eq(cut(first.pos), -ERR_DAMAGED, "no head would be left");
 	flip(first.pos + 80);
+	expect_opens(2, 0);
+}
+
+/* Behind all blocks of an end that was not clean: no mount can tell what lies there. */
+Test(cut, what_can_t_be_read_is_given_up)
+{
+	struct log_tail tail;
+	struct log *log;
+	char path[400];
+
+	snprintf(path, sizeof(path), "%s/log/0000000000000001.seg", f.dir);
+	cr_assert_eq(truncate(path, SEGMENT_SIZE), 0);
+	bad_off = SEGMENT_SIZE / 2;
+	cr_assert_eq(log_fixture_open(&f, &log, &tail), -EIO);
+	cr_expect(strstr(err_detail(-EIO), "segment 0000000000000001: can't be read"), "%s",
+		  err_detail(-EIO));
+	cr_expect_eq(cut(0), -EINVAL);
+	cr_expect(strstr(err_detail(-EINVAL), "whole up to position"), "%s", err_detail(-EINVAL));
+	cr_assert_eq(cut(head_end(&second)), 0, "%s", err_detail(-EINVAL));
 	expect_opens(2, 0);
 }
 

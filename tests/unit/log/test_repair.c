@@ -5,6 +5,7 @@
 #include "err.h"
 #include "file.h"
 #include "frame.h"
+#include "head.h"
 #include "scan.h"
 #include "source.h"
 #include "source_folder.h"
@@ -20,9 +21,52 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define PAGE 4096u
+
 static struct synthetic_log *s;
 static char mine[300]; /* the copy that is to be healed; s->dir is whole */
 static unsigned reports;
+
+/* A page of that copy that the disk has lost: only a write of all of it brings it back. */
+static struct {
+	bool lost;
+	unsigned segment;
+	uint64_t off;
+} bad;
+
+ssize_t __real_file_read_at(int fd, void *buf, size_t len, uint64_t off);
+ssize_t __wrap_file_read_at(int fd, void *buf, size_t len, uint64_t off);
+int __real_file_write_at(int fd, const void *buf, size_t len, uint64_t off);
+int __wrap_file_write_at(int fd, const void *buf, size_t len, uint64_t off);
+
+static bool meets_bad(int fd, size_t len, uint64_t off)
+{
+	char link[64], path[400], want[400];
+	ssize_t n;
+
+	if (!bad.lost || off >= bad.off + PAGE || off + len <= bad.off)
+		return false;
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof(path) - 1);
+	path[n < 0 ? 0 : n] = '\0';
+	snprintf(want, sizeof(want), "%s/log/%016x.seg", mine, bad.segment);
+	return strcmp(path, want) == 0;
+}
+
+ssize_t __wrap_file_read_at(int fd, void *buf, size_t len, uint64_t off)
+{
+	return meets_bad(fd, len, off) ? -EIO : __real_file_read_at(fd, buf, len, off);
+}
+
+int __wrap_file_write_at(int fd, const void *buf, size_t len, uint64_t off)
+{
+	if (meets_bad(fd, len, off)) {
+		if (off > bad.off || off + len < bad.off + PAGE)
+			return -EIO;
+		bad.lost = false;
+	}
+	return __real_file_write_at(fd, buf, len, off);
+}
 
 static void command(const char *fmt, const char *a, const char *b)
 {
@@ -129,6 +173,45 @@ Test(repair, flips_are_healed_and_told)
 	cr_assert_eq(n.failed, 0);
 	cr_assert_eq(reports, 3);
 	expect_whole();
+}
+
+/* Each page of each segment: all that lies in it comes back, and the files keep their lengths. */
+Test(repair, a_page_that_can_t_be_read_is_healed)
+{
+	struct repair_counts n;
+	struct stat st;
+
+	for (bad.segment = 0; bad.segment < 3; bad.segment++) {
+		int fd = segment(bad.segment, O_RDONLY);
+
+		cr_assert_eq(fstat(fd, &st), 0);
+		close(fd);
+		for (bad.off = 0; bad.off < (uint64_t)st.st_size; bad.off += PAGE) {
+			bad.lost = true;
+			cr_assert_eq(repair(&n), 0, "segment %u, %zu", bad.segment,
+				     (size_t)bad.off);
+			cr_expect_geq(n.blocks, 1);
+			cr_expect_eq(n.failed, 0);
+			cr_expect(!bad.lost, "segment %u, %zu", bad.segment, (size_t)bad.off);
+			expect_whole();
+		}
+	}
+}
+
+/* There is no catalog, so a reader walks: one of what is whole gets what lies before it. */
+Test(repair, a_page_that_can_t_be_read_ends_what_is_whole)
+{
+	struct source *src;
+	struct head h;
+
+	bad.segment = 1;
+	bad.lost = true;
+	cr_expect_eq(source_open_folder(mine, &src), -EIO);
+	cr_expect(strstr(err_detail(-EIO), "can't be read at offset 0"), "%s", err_detail(-EIO));
+	cr_assert_eq(source_open_folder_partial(mine, &src), 0);
+	cr_assert_eq(src->ops->head_at(src, INT64_MAX, &h), 0);
+	cr_expect_eq(h.number, 4);
+	source_free(src);
 }
 
 struct calls {
