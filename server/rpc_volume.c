@@ -13,7 +13,6 @@
 #include "copy.h"
 #include "embassy.pb-c.h"
 #include "err.h"
-#include "head.h"
 #include "params.h"
 #include "proof.h"
 #include "vault.h"
@@ -40,6 +39,7 @@ struct gathered {
 		uint64_t pos;
 		uint32_t stored_len;
 		size_t off, len;
+		uint64_t n_blocks; /* below it */
 	} heads[WIRE_HEADS_MAX];
 };
 
@@ -54,6 +54,7 @@ static int gather(void *ctx, const struct copy_head *h)
 	g->heads[g->n].stored_len = h->stored_len;
 	g->heads[g->n].off = g->notes.len;
 	g->heads[g->n].len = h->note_len;
+	g->heads[g->n].n_blocks = h->n_blocks;
 	rc = buf_add(&g->notes, h->note, h->note_len);
 	if (rc < 0)
 		return rc;
@@ -107,24 +108,14 @@ static int pack_heads(const struct gathered *g, bool proven, grpc_byte_buffer **
 static int prove(struct copy *copy, uint64_t known, struct gathered *g)
 {
 	uint64_t n_blocks[WIRE_HEADS_MAX], index[WIRE_HEADS_MAX + 1], n;
-	struct head *h;
 	size_t k;
-	int rc = 0;
 
 	_Static_assert(WIRE_SEGMENTS_MAX == COPY_SEGMENTS_MAX, "as many as the protocol allows");
 	_Static_assert(WIRE_HEADS_MAX + 1 <= PROOF_LEAVES_MAX, "one proof is enough");
 	if (g->n == 0)
 		return 0;
-	h = malloc(sizeof(*h));
-	if (!h)
-		return -ENOMEM;
-	for (size_t i = 0; rc == 0 && i < g->n; i++) {
-		rc = head_decode(g->notes.p + g->heads[i].off, g->heads[i].len, h);
-		n_blocks[i] = rc == 0 ? h->n_blocks : 0;
-	}
-	free(h);
-	if (rc < 0)
-		return err_say(-ERR_DAMAGED, "a head is damaged: %s", err_detail(rc));
+	for (size_t i = 0; i < g->n; i++)
+		n_blocks[i] = g->heads[i].n_blocks;
 	n = anchor_leaves(known, n_blocks, g->n, index, &k);
 	return k > 0 ? copy_prove(copy, n, index, k, &g->proof) : 0;
 }

@@ -14,6 +14,7 @@
 
 #include "catalog.h"
 #include "history.h"
+#include "holes.h"
 #include "keys.h"
 #include "newest.h"
 #include "scan.h"
@@ -99,7 +100,7 @@ static int open_sealed(struct log_pass *p, const struct scan_block *b)
 		if (!in_sample(p))
 			return 0;
 	}
-	if (!p->key)
+	if (!p->key || b->hole)
 		return 0;
 	rc = seal_open(p->key, b->pos, &b->frame, b->bytes, p->plain);
 	if (rc == -ERR_DAMAGED) {
@@ -219,7 +220,7 @@ static int judge(struct log_pass *p, const struct scan_block *b)
 	/* Nothing is put into a catalog here, so no leaf needs to be kept. */
 	if (is_head) {
 		p->c->counts->heads++;
-		p->history.n_leaves = 0;
+		history_forget_leaves(&p->history);
 		compare_head(p, &p->history.head);
 	}
 	return SCAN_GO;
@@ -242,7 +243,7 @@ static int on_block(void *ctx, const struct scan_block *b)
 		if (rc < 0)
 			return rc;
 	}
-	counts->blocks++;
+	counts->blocks += b->hole ? hole_blocks(b->hole) : 1;
 	counts->bytes += b->len;
 	p->end = b->pos + b->len;
 	if (p->end - p->told >= PROGRESS_BYTES) {

@@ -74,7 +74,7 @@ static int judge_block(struct cut *c, const struct scan_block *b)
 	bool is_head = false;
 	int rc = 0;
 
-	if (!block_kind_is_clear(b->frame.kind)) {
+	if (!b->hole && !block_kind_is_clear(b->frame.kind)) {
 		rc = c->key ? seal_open(c->key, b->pos, &b->frame, b->bytes, c->plain)
 			    : -ERR_DAMAGED;
 		if (rc == -ERR_DAMAGED)
@@ -85,7 +85,7 @@ static int judge_block(struct cut *c, const struct scan_block *b)
 	if (rc == 0 && b->frame.kind == BLOCK_SEGMENT)
 		rc = use_key(c, b->bytes, segment_of(b->pos));
 	if (rc == 0 && is_head)
-		c->history.n_leaves = 0; /* no catalog is made here */
+		history_forget_leaves(&c->history); /* no catalog is made here */
 	return rc;
 }
 

@@ -127,7 +127,8 @@ static int judge_block(struct recovery *r, const struct scan_block *b, bool *out
 	int rc = 0;
 
 	*out_plain_len = 0;
-	if (!block_kind_is_clear(b->frame.kind))
+	/* What is gone the next head proves, or tail_judge() refuses. */
+	if (!b->hole && !block_kind_is_clear(b->frame.kind))
 		rc = open_sealed(r, b, out_plain_len);
 	if (rc == 0)
 		rc = history_step(r->hist, b, out_is_head);
@@ -160,6 +161,8 @@ static int take_block(void *ctx, const struct scan_block *b)
 		r->deltas.n = r->checkpoints.n = 0;
 		return history_commit(r->hist, r->catalog);
 	}
+	if (b->hole)
+		return SCAN_GO;
 	if (b->frame.kind == BLOCK_DELTA)
 		return add_pointer(&r->deltas, &ptr);
 	if (b->frame.kind == BLOCK_CHECKPOINT)

@@ -332,7 +332,7 @@ int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN])
 	struct tile t;
 	int rc = get_tile(c, 0, index / TILE_WIDTH, &t);
 
-	if (rc == 0 && index % TILE_WIDTH >= t.n)
+	if (rc == 0 && !tile_has_leaf(&t, index % TILE_WIDTH))
 		rc = -ERR_ABSENT;
 	if (rc == 0)
 		memcpy(out, t.hash[index % TILE_WIDTH], HASH_LEN);
@@ -402,16 +402,16 @@ static void put_head(const struct putting *to, const struct head *h)
 	kv_batch_put(to->kv, to->batch, time, sizeof(time), "", 0);
 }
 
-static bool follows(const struct catalog *c, const struct head *h, size_t n_leaves)
+static bool follows(const struct catalog *c, const struct head *h, uint64_t n_leaves)
 {
 	return h->n_blocks >= n_leaves && h->n_blocks - n_leaves == c->edge.n &&
 	       h->number == c->newest.number + 1 && h->stored_len > 0 &&
 	       (c->newest.number == 0 || h->time_ns > c->newest.time_ns);
 }
 
-int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*leaves)[HASH_LEN],
-		     size_t n_leaves)
+int catalog_add_row(struct catalog *c, const struct head *h, const struct leaf_row *row)
 {
+	uint64_t n_leaves = leaf_row_count(row);
 	struct tile_io io = {.put = put_tile};
 	struct putting to = {.kv = c->kv};
 	int rc = 0;
@@ -423,9 +423,9 @@ int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*le
 		return rc;
 	if (!follows(c, h, n_leaves))
 		return err_say(-ERR_DAMAGED,
-			       "catalog: head %llu with %zu leaves before block %llu does not "
+			       "catalog: head %llu with %llu leaves before block %llu does not "
 			       "follow head %llu and %llu leaves",
-			       (unsigned long long)h->number, n_leaves,
+			       (unsigned long long)h->number, (unsigned long long)n_leaves,
 			       (unsigned long long)h->n_blocks,
 			       (unsigned long long)c->newest.number, (unsigned long long)c->edge.n);
 
@@ -433,7 +433,7 @@ int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*le
 	c->edge_known = false;
 	to.batch = kv_batch_new(c->kv);
 	io.ctx = &to;
-	rc = tile_append(&c->edge, leaves, n_leaves, &io);
+	rc = tile_append_row(&c->edge, row, &io);
 	assert(rc == 0); /* put_tile() cannot fail */
 	put_head(&to, h);
 	rc = kv_batch_write(c->kv, to.batch);
@@ -454,6 +454,14 @@ static int cursor_key(const char *name, uint8_t out[KV_KEY_MAX], size_t *out_len
 	memcpy(out + 1, name, len);
 	*out_len = 1 + len;
 	return 0;
+}
+
+int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*leaves)[HASH_LEN],
+		     size_t n_leaves)
+{
+	const struct leaf_row row = {.hash = leaves, .n = n_leaves};
+
+	return catalog_add_row(c, h, &row);
 }
 
 int catalog_put_cursor(struct catalog *c, const char *name, const void *value, size_t len)

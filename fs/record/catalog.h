@@ -28,6 +28,7 @@ struct buf;
 struct catalog;
 struct head;
 struct kv;
+struct leaf_row;
 struct storage;
 struct params;
 
@@ -81,6 +82,11 @@ MUST_CHECK int catalog_add_head(struct catalog *c, const struct head *h,
 				const uint8_t (*leaves)[HASH_LEN], size_t n_leaves);
 
 /*
+ * catalog_add_row(c, h, row): the same, where of some subtrees only the root is known (tile.h).
+ */
+MUST_CHECK int catalog_add_row(struct catalog *c, const struct head *h, const struct leaf_row *row);
+
+/*
  * A catalog is whole if it was begun together with its log, or was made anew from all of it: then
  * what a power cut took from it are its newest heads at most, and what follows its newest head in
  * the log is what its writer had under way.  Of one that is not, nothing is known.
@@ -108,13 +114,14 @@ MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
 
 /*
  * catalog_merkle(c, n, out): the state after the first ${n} leaves, from the tiles.
- * -ERR_ABSENT if the catalog has fewer.
+ * -ERR_ABSENT if the catalog has fewer, or that lies inside a run of which only the root is known.
  */
 MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out);
 
 /*
  * catalog_leaf(c, index, out): the leaf hash of block number ${index} of the log.
- * Returns 0; -ERR_ABSENT if no head in the catalog states that block; -ERR_DAMAGED; -EIO.
+ * Returns 0; -ERR_ABSENT if no head in the catalog states that block, or only the root of a run is
+ * known that it is in; -ERR_DAMAGED; -EIO.
  */
 MUST_CHECK int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN]);
 

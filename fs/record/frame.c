@@ -18,7 +18,6 @@
 
 #include "err.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 #define SEGMENT_MAGIC "EMBSEGM1"
@@ -78,20 +77,24 @@ static bool flags_fit(const struct frame *f)
 	}
 }
 
-int frame_decode(const uint8_t in[FRAME_LEN], uint64_t pos, struct frame *out)
+bool frame_fits(const struct frame *f, uint64_t pos)
 {
 	uint64_t off = pos % SEGMENT_SIZE;
+
+	if (f->kind == 0 || f->kind >= BLOCK_KIND_END || !flags_fit(f))
+		return false;
+	if ((f->kind == BLOCK_SEGMENT) != (off == 0))
+		return false;
+	return body_len_fits(f) && off + FRAME_LEN + f->body_len <= SEGMENT_SIZE;
+}
+
+int frame_decode(const uint8_t in[FRAME_LEN], uint64_t pos, struct frame *out)
+{
 	struct frame f = {.body_len = get_le32(in), .kind = in[4], .flags = in[5]};
 
 	if (get_le32(in + FRAME_CRC_OFF) != frame_crc(in, pos))
 		return -ERR_DAMAGED;
-	if (f.kind == 0 || f.kind >= BLOCK_KIND_END || get_le16(in + 6) != 0)
-		return -ERR_DAMAGED;
-	if (!flags_fit(&f))
-		return -ERR_DAMAGED;
-	if ((f.kind == BLOCK_SEGMENT) != (off == 0))
-		return -ERR_DAMAGED;
-	if (!body_len_fits(&f) || off + FRAME_LEN + f.body_len > SEGMENT_SIZE)
+	if (get_le16(in + 6) != 0 || !frame_fits(&f, pos))
 		return -ERR_DAMAGED;
 	*out = f;
 	return 0;

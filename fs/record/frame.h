@@ -9,6 +9,7 @@
 #include "compiler.h"
 #include "format.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct frame {
@@ -19,6 +20,12 @@ struct frame {
 
 /* frame_encode(f, pos, out): the FRAME_LEN bytes of a frame that lies at ${pos}. */
 void frame_encode(const struct frame *f, uint64_t pos, uint8_t out[FRAME_LEN]);
+
+/*
+ * frame_fits(f, pos): whether a block with this kind, flags and length can lie at ${pos}: inside its
+ * segment, and a segment header exactly where a segment starts.
+ */
+bool frame_fits(const struct frame *f, uint64_t pos);
 
 /*
  * frame_decode(in, pos, out): read the frame at ${pos} and check its CRC (which covers
@@ -43,7 +50,7 @@ struct segment_header {
 
 #define SEGMENT_VERSION 2u /* 1 had no BLOCK_FLAG_FINE, and is read as well */
 #define SEGMENT_NUMBER_MAX (UINT64_MAX / SEGMENT_SIZE - 1) /* so that every position fits 64 bits */
-#define SEGMENT_HEADER_LEN 104u				    /* body */
+#define SEGMENT_HEADER_LEN 104u				   /* body */
 #define SEGMENT_BLOCK_LEN (FRAME_LEN + SEGMENT_HEADER_LEN) /* whole block */
 
 /* segment_header_encode(h, out): the whole block, frame included. */

@@ -7,17 +7,20 @@
  * Invariants:
  *  1. Blocks follow each other without a gap inside a segment, and a segment begins with its
  *    header.
- *  2. n_leaves <= merkle.n, and all leaves before those are in the catalog.
+ *  2. The leaves, with those that a run stands for, are merkle.n's last, and all before those are in
+ *     the catalog.
  *  3. Whatever a block says, memory stays below HISTORY_LEAVES_MAX hashes.
  */
 
 #include "history.h"
 
 #include "catalog.h"
+#include "holes.h"
 #include "judge.h"
 #include "params.h"
 #include "scan.h"
 #include "storage.h"
+#include "tile.h"
 
 #include "err.h"
 
@@ -41,8 +44,15 @@ void history_init(struct history *h, const struct params *params)
 void history_release(struct history *h)
 {
 	free(h->leaves);
+	free(h->runs);
 	h->leaves = NULL;
-	h->n_leaves = h->cap_leaves = 0;
+	h->runs = NULL;
+	h->n_leaves = h->cap_leaves = h->n_runs = h->cap_runs = 0;
+}
+
+void history_forget_leaves(struct history *h)
+{
+	h->n_leaves = h->n_runs = 0;
 }
 
 /* Room for one more leaf. */
@@ -64,6 +74,22 @@ static int reserve_leaf(struct history *h)
 	return 0;
 }
 
+/* The next leaf is to be the root of a run. */
+static int reserve_run(struct history *h)
+{
+	size_t cap = h->cap_runs ? 2 * h->cap_runs : 16;
+	void *p;
+
+	if (h->n_runs < h->cap_runs)
+		return 0;
+	p = realloc(h->runs, cap * sizeof(*h->runs));
+	if (!p)
+		return -ENOMEM;
+	h->runs = p;
+	h->cap_runs = cap;
+	return 0;
+}
+
 static int judge_head(struct history *h, const struct scan_block *b, struct head *out)
 {
 	const struct head_known k = {.params = h->params,
@@ -72,8 +98,15 @@ static int judge_head(struct history *h, const struct scan_block *b, struct head
 				     .epoch = h->epoch,
 				     .merkle = &h->merkle,
 				     .root_differs = &h->root_differs};
+	int rc = head_judge(&k, b->bytes, b->len, out);
 
-	return head_judge(&k, b->bytes, b->len, out);
+	if (rc != -ERR_TAMPERED || h->n_gone == 0)
+		return rc;
+	return err_say(
+		rc,
+		"%s; it covers %llu blocks whose bytes are gone, and what stands for them may be "
+		"wrong, or cross another head",
+		err_detail(rc), (ull)h->n_gone);
 }
 
 static int judge_segment(const struct history *h, const struct scan_block *b, uint64_t *out_epoch)
@@ -102,35 +135,71 @@ static int judge_segment(const struct history *h, const struct scan_block *b, ui
 	return 0;
 }
 
+/* What stands for blocks that are gone, at the end of all before. */
+static int judge_hole(struct history *h, const struct scan_block *b)
+{
+	uint64_t n = hole_blocks(b->hole);
+
+	if (h->merkle.n % n != 0)
+		return err_say(-ERR_DAMAGED,
+			       "block at %llu: a run of %llu blocks that are gone begins here, and "
+			       "after %llu blocks it is no subtree",
+			       (ull)b->pos, (ull)n, (ull)h->merkle.n);
+	return scan_block_is_run(b) ? reserve_run(h) : 0;
+}
+
+static int judge_block(struct history *h, const struct scan_block *b, struct head *out_head,
+		       uint64_t *out_epoch)
+{
+	if (!scan_block_is_run(b) && b->len != FRAME_LEN + b->frame.body_len)
+		return err_say(-ERR_DAMAGED, "block at %llu: its length is not its frame's",
+			       (ull)b->pos);
+	if (b->frame.kind == BLOCK_SEGMENT)
+		return judge_segment(h, b, out_epoch);
+	if (b->pos != h->end || b->pos % SEGMENT_SIZE == 0)
+		return err_say(-ERR_DAMAGED, "block at %llu: does not follow %llu", (ull)b->pos,
+			       (ull)h->end);
+	if (b->hole)
+		return judge_hole(h, b);
+	return b->frame.kind == BLOCK_HEAD ? judge_head(h, b, out_head) : 0;
+}
+
+/* It was judged, and there is room. */
+static void count_block(struct history *h, const struct scan_block *b)
+{
+	memcpy(h->leaves[h->n_leaves], b->leaf, HASH_LEN);
+	if (b->hole) {
+		if (scan_block_is_run(b))
+			h->runs[h->n_runs++] = (struct leaf_run){.at = h->n_leaves,
+								 .height = b->hole->height};
+		merkle_add_run(&h->merkle, b->leaf, b->hole->height);
+		h->n_gone += hole_blocks(b->hole);
+	} else {
+		merkle_add(&h->merkle, b->leaf);
+	}
+	h->n_leaves++;
+	h->end = b->pos + b->len;
+}
+
 int history_step(struct history *h, const struct scan_block *b, bool *out_is_head)
 {
 	uint64_t epoch = h->epoch;
 	struct head head;
-	int rc = 0;
+	int rc;
 
 	*out_is_head = false;
 	h->root_differs = false;
-	if (b->len != FRAME_LEN + b->frame.body_len)
-		return err_say(-ERR_DAMAGED, "block at %llu: its length is not its frame's",
-			       (ull)b->pos);
-	if (b->frame.kind == BLOCK_SEGMENT)
-		rc = judge_segment(h, b, &epoch);
-	else if (b->pos != h->end || b->pos % SEGMENT_SIZE == 0)
-		rc = err_say(-ERR_DAMAGED, "block at %llu: does not follow %llu", (ull)b->pos,
-			     (ull)h->end);
-	else if (b->frame.kind == BLOCK_HEAD)
-		rc = judge_head(h, b, &head);
+	rc = judge_block(h, b, &head, &epoch);
 	if (rc == 0)
 		rc = reserve_leaf(h);
 	if (rc < 0)
 		return rc;
 
-	memcpy(h->leaves[h->n_leaves++], b->leaf, HASH_LEN);
-	merkle_add(&h->merkle, b->leaf);
-	h->end = b->pos + b->len;
+	count_block(h, b);
 	h->epoch = epoch;
 	if (b->frame.kind == BLOCK_HEAD) {
 		h->head = head;
+		h->n_gone = 0;
 		*out_is_head = true;
 	}
 	return 0;
@@ -138,18 +207,22 @@ int history_step(struct history *h, const struct scan_block *b, bool *out_is_hea
 
 int history_commit(struct history *h, struct catalog *c)
 {
-	uint64_t first = h->merkle.n - h->n_leaves;
-	size_t n;
+	struct leaf_row row = {.hash = (const uint8_t(*)[HASH_LEN])h->leaves,
+			       .runs = h->runs,
+			       .n_runs = h->n_runs};
+	uint64_t n_after = h->merkle.n - h->head.n_blocks;
 	int rc;
 
-	assert(h->n_leaves <= h->merkle.n && h->head.number > 0);
-	assert(h->head.n_blocks >= first && h->head.n_blocks <= h->merkle.n);
-	n = (size_t)(h->head.n_blocks - first);
-	rc = catalog_add_head(c, &h->head, (const uint8_t(*)[HASH_LEN])h->leaves, n);
+	/* Of what comes behind the head nothing is gone that was proven: each has its leaf. */
+	assert(h->head.number > 0 && h->head.n_blocks <= h->merkle.n);
+	assert(n_after <= h->n_leaves && (h->n_runs == 0 || h->n_gone == 0));
+	row.n = h->n_leaves - (size_t)n_after;
+	rc = catalog_add_row(c, &h->head, &row);
 	if (rc < 0)
 		return rc;
-	memmove(h->leaves, h->leaves + n, (h->n_leaves - n) * HASH_LEN);
-	h->n_leaves -= n;
+	memmove(h->leaves, h->leaves + row.n, (size_t)n_after * HASH_LEN);
+	h->n_leaves = (size_t)n_after;
+	h->n_runs = 0;
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 
 struct catalog;
 struct head_ref;
+struct leaf_run;
 struct params;
 struct scan_block;
 struct storage;
@@ -29,8 +30,12 @@ struct history {
 	struct merkle merkle;	     /* over every block so far, verified or not */
 	uint64_t end;		     /* position after the newest block so far */
 	uint64_t epoch;		     /* of the segment that the newest block is in */
-	uint8_t (*leaves)[HASH_LEN]; /* owned: merkle.n's last, not yet in a catalog */
+	uint8_t (*leaves)[HASH_LEN]; /* owned: of the last blocks, not yet in a catalog */
 	size_t n_leaves, cap_leaves;
+	struct leaf_run *runs; /* owned: which of ${leaves} are the roots of runs that are gone */
+	size_t n_runs, cap_runs;
+	uint64_t
+		n_gone; /* blocks since the head of which the bytes are gone: nothing proves them yet */
 	bool root_differs; /* the block refused last was a head of which the root alone is wrong */
 };
 
@@ -55,11 +60,19 @@ MUST_CHECK int history_resume(struct history *h, struct catalog *c, struct stora
  * not go back.  On success the block counts.  When it was a head, ${*out_is_head} is true,
  * ${h->head} is it, and the caller puts it into the catalog (history_commit()) before the next
  * step.  Borrows ${b}.
+ * Blocks whose bytes are gone (b->hole) count by what stands for them; a run must be a whole subtree
+ * where it lies.  The next head proves them; until then they are in ${h->n_gone}.
  * Returns 0; -ERR_DAMAGED (does not follow); -ERR_TAMPERED (a head that lies or is not signed
  * by the writer, or more than HISTORY_LEAVES_MAX blocks without a head); -ERR_VERSION (of a
  * newer format); -ENOMEM.  Nothing changed then.
  */
 MUST_CHECK int history_step(struct history *h, const struct scan_block *b, bool *out_is_head);
+
+/*
+ * history_forget_leaves(h): for whoever makes no catalog: the leaves since the newest commit are not
+ * needed.
+ */
+void history_forget_leaves(struct history *h);
 
 /*
  * history_commit(h, c): put ${h->head} and its leaves into the catalog; the leaves after it

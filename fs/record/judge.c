@@ -9,6 +9,7 @@
 #include "judge.h"
 
 #include "catalog.h"
+#include "holes.h"
 #include "merkle.h"
 #include "params.h"
 #include "storage.h"
@@ -213,6 +214,9 @@ static int search_window(const struct search *s, size_t len, size_t stop, uint64
 			continue;
 		off -= FRAME_LEN;
 		k.pos = pos + off;
+		/* What is left of the bytes of a block that is gone. */
+		if (holes_at(s->storage->holes, k.pos))
+			continue;
 		if (head_judge(&k, buf + off, len - off, &h) == 0)
 			rc = s->fn(s->ctx, &h);
 	}

@@ -81,7 +81,8 @@ MUST_CHECK int head_from_storage(void *from, uint64_t pos, size_t len, void *out
 /*
  * head_search(params, st, from, to, fn, ctx): call ${fn} for each head that head_judge() accepts and
  * that begins at or after position ${from} and ends at or below ${to}, in order, whatever lies around
- * it; until ${fn} returns other than 0, which is returned.  Any thread.
+ * it, but not where st->holes says that it is gone; until ${fn} returns other than 0, which is
+ * returned.  Any thread.
  * Returns 0, also where a segment loses bytes meanwhile; -ENOMEM; -errno.
  */
 typedef int head_found_fn(void *ctx, const struct head *h);

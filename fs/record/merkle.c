@@ -29,18 +29,24 @@ void merkle_node(const uint8_t left[HASH_LEN], const uint8_t right[HASH_LEN], ui
 	sha256_parts(&prefix, 1, left, HASH_LEN, right, HASH_LEN, out);
 }
 
-void merkle_add(struct merkle *m, const uint8_t leaf[HASH_LEN])
+void merkle_add_run(struct merkle *m, const uint8_t root[HASH_LEN], unsigned height)
 {
+	uint64_t n = UINT64_C(1) << height;
 	uint8_t node[HASH_LEN];
 	unsigned i;
 
 	/* Every block has at least one byte of a 64-bit position, so this many cannot be. */
-	assert(m->n < LEAVES_MAX);
-	memcpy(node, leaf, HASH_LEN);
-	for (i = 0; m->n >> i & 1; i++)
+	assert(height < 64 && m->n <= LEAVES_MAX - n && m->n % n == 0);
+	memcpy(node, root, HASH_LEN);
+	for (i = height; m->n >> i & 1; i++)
 		merkle_node(m->peak[i], node, node);
 	memcpy(m->peak[i], node, HASH_LEN);
-	m->n++;
+	m->n += n;
+}
+
+void merkle_add(struct merkle *m, const uint8_t leaf[HASH_LEN])
+{
+	merkle_add_run(m, leaf, 0);
 }
 
 void merkle_root(const struct merkle *m, uint8_t out[HASH_LEN])

@@ -16,6 +16,12 @@ struct merkle {
 void merkle_init(struct merkle *m);
 void merkle_add(struct merkle *m, const uint8_t leaf[HASH_LEN]);
 
+/*
+ * merkle_add_run(m, root, height): the same as to add 2^height leaves, of which ${root} is the tree
+ * hash.  There are a multiple of 2^height leaves before them, and height < 64.
+ */
+void merkle_add_run(struct merkle *m, const uint8_t root[HASH_LEN], unsigned height);
+
 /* merkle_root(m, out): the tree hash of all leaves so far (of none: SHA-256 of nothing). */
 void merkle_root(const struct merkle *m, uint8_t out[HASH_LEN]);
 

@@ -81,18 +81,9 @@ static int whole_root(struct maker *m, uint64_t lo, unsigned height, uint8_t out
 {
 	unsigned level = height / 8, n = 1u << height % 8;
 	uint64_t first = lo >> 8 * level;
-	struct merkle part;
 	int rc = load_tile(m, level, first / TILE_WIDTH);
 
-	if (rc < 0)
-		return rc;
-	if (first % TILE_WIDTH + n > m->tile[level].n)
-		return -ERR_ABSENT;
-	merkle_init(&part);
-	for (unsigned i = 0; i < n; i++)
-		merkle_add(&part, m->tile[level].hash[first % TILE_WIDTH + i]);
-	merkle_root(&part, out);
-	return 0;
+	return rc < 0 ? rc : tile_root(&m->tile[level], first % TILE_WIDTH, n, out);
 }
 
 static int range_root(struct maker *m, uint64_t lo, uint64_t size, uint8_t out[HASH_LEN])

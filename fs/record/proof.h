@@ -23,7 +23,8 @@ struct tile_io;
 /*
  * proof_make(n, index, k, io, out): append to ${out} the proof that the ${k} leaves index[0] < index[1]
  * < ... are among the first ${n}.  k is 1 to PROOF_LEAVES_MAX.  Takes io->get alone.
- * Returns 0; -ERR_ABSENT where a tile is not there or holds too few hashes; -EINVAL if an index is not
+ * Returns 0; -ERR_ABSENT where a tile is not there or holds too few hashes, or a leaf in question lies
+ * in a run of which only the root is known (tile.h); -EINVAL if an index is not
  * below ${n} or they do not ascend; -ENOMEM; or the error of io->get.
  */
 MUST_CHECK int proof_make(uint64_t n, const uint64_t *index, size_t k, const struct tile_io *io,

@@ -6,12 +6,16 @@
  * writer, so a bad place in a segment that got a successor meanwhile is looked at once more
  * with fresh eyes: the writer finishes a segment before it names the next.
  *
+ * Where bytes are gone, what stands for them is given in their place: nothing is read there, and
+ * the walk goes on at its end.  Each entry must be met, in its order, exactly where a block ends.
+ *
  * Invariants: pos lies in [window's start, size]; nothing is read past the size of the file
  * or of a segment.
  */
 
 #include "scan.h"
 
+#include "holes.h"
 #include "storage.h"
 
 #include "err.h"
@@ -21,6 +25,7 @@
 #include <string.h>
 
 #define WINDOW_LEN ((size_t)4 << 20)
+#define NO_SEGMENT "is of a segment that is not there"
 
 _Static_assert(WINDOW_LEN > BLOCK_STORED_MAX, "a block fits the window");
 
@@ -29,11 +34,13 @@ struct walk {
 	uint8_t *buf; /* WINDOW_LEN bytes: the positions from buf_pos on */
 	uint64_t buf_pos;
 	size_t buf_len;
-	uint64_t number;    /* segment */
-	uint64_t size;	    /* of its file */
-	uint64_t pos;	    /* the next block begins here */
-	uint64_t looked_at; /* a bad place that was read twice; UINT64_MAX: none */
-	uint64_t end;	    /* after the last accepted block */
+	uint64_t number;		     /* segment */
+	uint64_t size;			     /* of its file */
+	uint64_t pos;			     /* the next block begins here */
+	uint64_t looked_at;		     /* a bad place that was read twice; UINT64_MAX: none */
+	uint64_t end;			     /* after the last accepted block */
+	const struct hole *hole, *holes_end; /* those that were not met yet; equal: none */
+	bool after_hole;		     /* one ends at pos */
 };
 
 /* What lies at walk->pos. */
@@ -96,6 +103,43 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return true;
 }
 
+bool scan_block_is_run(const struct scan_block *b)
+{
+	return b->hole && b->hole->height > 0;
+}
+
+void scan_hole(const struct hole *h, struct scan_block *out)
+{
+	*out = (struct scan_block){.pos = h->pos, .len = (size_t)h->len, .hole = h};
+	if (h->height == 0)
+		out->frame = (struct frame){.body_len = (uint32_t)h->len - FRAME_LEN,
+					    .kind = h->kind,
+					    .flags = h->flags};
+	memcpy(out->leaf, h->hash, HASH_LEN);
+}
+
+static int refuse_hole(const struct walk *w, const char *why)
+{
+	return err_say(
+		-ERR_DAMAGED,
+		"segment %016llx: what stands for %llu bytes at offset %llu, which are gone, %s",
+		(unsigned long long)segment_of(w->hole->pos), (unsigned long long)w->hole->len,
+		(unsigned long long)(w->hole->pos % SEGMENT_SIZE), why);
+}
+
+/* The hole that begins at or before pos, and was not met yet. */
+static int look_at_hole(struct walk *w, struct scan_block *b)
+{
+	if (w->hole->pos < w->pos)
+		return refuse_hole(w, segment_of(w->hole->pos) == w->number
+					      ? "begins inside a block that is here"
+					      : NO_SEGMENT);
+	if (w->hole->len > bytes_left(w))
+		return refuse_hole(w, "reaches beyond the end of its segment");
+	scan_hole(w->hole++, b);
+	return PLACE_BLOCK;
+}
+
 /* Returns enum place, with ${*b} for a block; -ERR_ABSENT (look again); -errno. */
 static int look(struct walk *w, struct scan_block *b)
 {
@@ -103,6 +147,9 @@ static int look(struct walk *w, struct scan_block *b)
 	size_t len = left < FRAME_LEN ? (size_t)left : FRAME_LEN;
 	int rc;
 
+	if (w->hole != w->holes_end && w->hole->pos <= w->pos)
+		return look_at_hole(w, b);
+	b->hole = NULL;
 	if (left == 0)
 		return w->size > SEGMENT_SIZE ? PLACE_BAD : PLACE_END;
 	rc = fill(w, len, &b->bytes);
@@ -130,30 +177,41 @@ static int enter_segment(struct walk *w, uint64_t number, uint64_t pos)
 	return look_again(w);
 }
 
+static int no_block(const struct walk *w)
+{
+	return err_say(-ERR_DAMAGED, "segment %016llx: no block at offset %llu%s",
+		       (unsigned long long)w->number,
+		       (unsigned long long)(w->pos - segment_start(w->number)),
+		       w->after_hole ? ", where bytes that are gone end by what stands for them"
+				     : "");
+}
+
 /* The segment has no block at pos: go on in the next one, or say how the log ends. */
 static int leave_segment(struct walk *w, enum place place, bool *out_more,
 			 enum scan_verdict *out_verdict)
 {
+	/* Of this segment, and not met: then it has more blocks. */
+	bool more_here = w->hole != w->holes_end && segment_of(w->hole->pos) == w->number;
 	uint64_t next;
 	int rc = w->number < SEGMENT_NUMBER_MAX ? storage_next(w->st, w->number + 1, &next)
 						: -ERR_ABSENT;
 
-	*out_more = rc == 0;
-	if (rc == -ERR_ABSENT) {
-		*out_verdict = place == PLACE_BAD ? SCAN_TORN : SCAN_END;
-		return 0;
-	}
-	if (rc < 0)
+	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
-	if (place == PLACE_END && w->looked_at == w->pos)
-		return enter_segment(w, next, segment_start(next));
-	if (w->looked_at == w->pos)
-		return err_say(-ERR_DAMAGED, "segment %016llx: no block at offset %llu",
-			       (unsigned long long)w->number,
-			       (unsigned long long)(w->pos - segment_start(w->number)));
+	if (rc == -ERR_ABSENT && !more_here) {
+		*out_more = false;
+		*out_verdict = place == PLACE_BAD ? SCAN_TORN : SCAN_END;
+		return w->hole == w->holes_end ? 0 : refuse_hole(w, NO_SEGMENT);
+	}
 	/* The successor may be younger than what the window shows. */
-	w->looked_at = w->pos;
-	return look_again(w);
+	if (w->looked_at != w->pos) {
+		w->looked_at = w->pos;
+		return look_again(w);
+	}
+	if (place != PLACE_END)
+		return no_block(w);
+	return more_here ? refuse_hole(w, "reaches beyond the end of its segment")
+			 : enter_segment(w, next, segment_start(next));
 }
 
 static int walk_blocks(struct walk *w, int (*fn)(void *ctx, const struct scan_block *b), void *ctx,
@@ -180,6 +238,7 @@ static int walk_blocks(struct walk *w, int (*fn)(void *ctx, const struct scan_bl
 			}
 			w->pos += b.len;
 			w->end = w->pos;
+			w->after_hole = b.hole != NULL;
 		}
 	}
 	return rc;
@@ -208,11 +267,15 @@ int scan_blocks(struct storage *st, uint64_t from, int (*fn)(void *ctx, const st
 	w.buf = malloc(WINDOW_LEN);
 	if (!w.buf)
 		return -ENOMEM;
+	if (st->holes && st->holes->n > 0) {
+		w.hole = st->holes->hole + holes_from(st->holes, from);
+		w.holes_end = st->holes->hole + st->holes->n;
+	}
 	rc = enter_first(&w, from);
 	if (rc == 0)
 		rc = walk_blocks(&w, fn, ctx, &verdict);
 	else if (rc == -ERR_ABSENT)
-		rc = 0;
+		rc = w.hole == w.holes_end ? 0 : refuse_hole(&w, NO_SEGMENT);
 	free(w.buf);
 	if (rc < 0)
 		return rc;

@@ -50,6 +50,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct holes;
 struct kv;
 struct storage;
 struct storage_pool;
@@ -249,6 +250,11 @@ struct storage {
 	 * whole length from the start and is cut, durably, at its last block when it is closed.
 	 */
 	bool is_copy;
+	/*
+	 * What stands for blocks whose bytes are gone: borrowed from whoever opened it; set before it is
+	 * used.  NULL: all are here.
+	 */
+	const struct holes *holes;
 };
 
 struct storage_pool_ops {

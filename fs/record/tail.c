@@ -18,6 +18,9 @@
  *          log                                                          written down (4)
  *   both   a block of a segment that has a successor was    damaged   a segment is finished, durably,
  *          refused                                                      before the next is begun
+ *   both   bytes are gone below E that no head before E       damaged   only what a durable head covers
+ *          covers, or behind E                                          can be gone: E is no end, or
+ *                                                                       what stands for them is wrong
  *   home   the file is shorter than a segment (it was closed)  damaged   it was cut, durably, at its
  *          and goes on behind E, or has no block at all                  last block when closed
  *   both   nothing but zeros behind E                         nothing   allocated ahead, or never
@@ -54,6 +57,7 @@
 #include "catalog.h"
 #include "frame.h"
 #include "history.h"
+#include "holes.h"
 #include "judge.h"
 #include "storage.h"
 
@@ -245,6 +249,11 @@ int tail_judge(const struct params *params, struct storage *st, struct tail_end 
 	assert(out->suspect <= out->end);
 	t.suspect = out->suspect > start ? out->suspect : start;
 	t.file_end = start + (size < SEGMENT_SIZE ? size : SEGMENT_SIZE);
+	if (out->n_gone > 0)
+		return refuse(&t, "bytes before it are gone, and no head proves what stands for them",
+			      way_out(st));
+	if (st->holes && holes_from(st->holes, t.from) < st->holes->n)
+		return refuse(&t, "bytes behind it are gone, which a head covered", way_out(st));
 	closed = !st->is_copy && size < SEGMENT_SIZE;
 	if (closed && (t.from < t.file_end || t.from == start))
 		return refuse(&t, "the file was closed at its last block, and no block lies there",
@@ -262,7 +271,11 @@ int tail_judge(const struct params *params, struct storage *st, struct tail_end 
 
 struct tail_end tail_of_history(const struct history *h, const char *why, uint64_t refused)
 {
-	struct tail_end t = {.end = h->end, .suspect = h->end, .why = why, .refused = refused};
+	struct tail_end t = {.end = h->end,
+			     .suspect = h->end,
+			     .n_gone = h->n_gone,
+			     .why = why,
+			     .refused = refused};
 
 	if (h->root_differs)
 		t.suspect = h->head.number > 0 ? head_end(&h->head) : 0;

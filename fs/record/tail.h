@@ -29,6 +29,11 @@ struct tail_end {
 	 */
 	uint64_t suspect;
 	/*
+	 * In: blocks below ${end} whose bytes are gone, and which no head covers that the walk accepted
+	 * (holes.h; tail_of_history() sets it).
+	 */
+	uint64_t n_gone;
+	/*
 	 * In: the newest head that a catalog knows lies below ${end}, and that catalog is whole
 	 * (catalog_is_whole()), so what lies behind was never acknowledged by this copy.  Means
 	 * nothing at home, where a head is durable before it is signed.

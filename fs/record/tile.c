@@ -25,6 +25,24 @@ static uint64_t edge_index(uint64_t n, unsigned level)
 	return level + 1 < TILE_LEVELS ? n >> 8 * (level + 1) : 0;
 }
 
+static bool is_zero(const uint8_t hash[HASH_LEN])
+{
+	for (unsigned i = 0; i < HASH_LEN; i++)
+		if (hash[i])
+			return false;
+	return true;
+}
+
+/* How many hashes the subtree takes whose root is hash ${i} of a tile. */
+static unsigned span_at(const struct tile *t, unsigned i)
+{
+	unsigned span = 1;
+
+	while (i + span < t->n && is_zero(t->hash[i + span]))
+		span++;
+	return span;
+}
+
 /* The first ${out->n} hashes of a level's edge after ${n} leaves. */
 static int edge_tile(uint64_t n, unsigned level, const struct tile_io *io, struct tile *out)
 {
@@ -37,7 +55,9 @@ static int edge_tile(uint64_t n, unsigned level, const struct tile_io *io, struc
 	rc = io->get(io->ctx, level, edge_index(n, level), out);
 	if (rc < 0)
 		return rc;
-	if (out->n < width)
+	if (out->n < width || is_zero(out->hash[0]))
+		return -ERR_ABSENT;
+	if (out->n > width && is_zero(out->hash[width]))
 		return -ERR_ABSENT;
 	out->n = width;
 	return 0;
@@ -55,11 +75,20 @@ int tile_edge_load(struct tile_edge *e, uint64_t n, const struct tile_io *io)
 	return 0;
 }
 
-static void fold(const struct tile *t, struct merkle *out)
+/* Hashes ${first} to ${end} - 1, which are whole subtrees. */
+static int fold(const struct tile *t, unsigned first, unsigned end, struct merkle *out)
 {
 	merkle_init(out);
-	for (unsigned i = 0; i < t->n; i++)
-		merkle_add(out, t->hash[i]);
+	for (unsigned i = first, span; i < end; i += span) {
+		span = span_at(t, i);
+		if (is_zero(t->hash[i]) || span > end - i)
+			return -ERR_ABSENT;
+		if ((span & (span - 1)) != 0 || i % span != 0)
+			return err_say(-ERR_DAMAGED, "catalog: a tile's %u hashes are no subtree",
+				       span);
+		merkle_add_run(out, t->hash[i], (unsigned)__builtin_ctz(span));
+	}
+	return 0;
 }
 
 int tile_merkle(uint64_t n, const struct tile_io *io, struct merkle *out)
@@ -75,51 +104,111 @@ int tile_merkle(uint64_t n, const struct tile_io *io, struct merkle *out)
 		if (rc < 0)
 			return rc;
 		/* Below 256 leaves of this level: peaks 0 to 7 are peaks of the whole. */
-		fold(&t, &part);
+		rc = fold(&t, 0, t.n, &part);
+		if (rc < 0)
+			return rc;
 		memcpy(m.peak[8 * level], part.peak[0], (size_t)8 * HASH_LEN);
 	}
 	*out = m;
 	return 0;
 }
 
-/* Add one hash to ${level}, and the roots of tiles that it fills to the levels above. */
+int tile_root(const struct tile *t, unsigned first, unsigned n, uint8_t out[HASH_LEN])
+{
+	struct merkle m;
+	int rc;
+
+	if (first + n > t->n)
+		return -ERR_ABSENT;
+	rc = fold(t, first, first + n, &m);
+	if (rc == 0)
+		merkle_root(&m, out);
+	return rc;
+}
+
+uint64_t leaf_row_count(const struct leaf_row *row)
+{
+	uint64_t n = row->n;
+
+	for (size_t i = 0; i < row->n_runs; i++)
+		n += (UINT64_C(1) << row->runs[i].height) - 1;
+	return n;
+}
+
+bool tile_has_leaf(const struct tile *t, unsigned i)
+{
+	return i < t->n && !is_zero(t->hash[i]) && span_at(t, i) == 1;
+}
+
+/*
+ * Add the root over ${span} hashes of ${level}, or, if that is 1, one hash; and the roots of tiles that
+ * it fills to the levels above.
+ */
 static int add_hash(struct tile_edge *e, unsigned level, const uint8_t hash[HASH_LEN],
-		    const struct tile_io *io)
+		    unsigned span, const struct tile_io *io)
 {
 	uint8_t node[HASH_LEN];
 
 	memcpy(node, hash, HASH_LEN);
-	for (; level < TILE_LEVELS; level++) {
+	for (; level < TILE_LEVELS; level++, span = 1) {
 		struct tile *t = &e->level[level];
 		struct merkle m;
 		int rc;
 
-		assert(t->n < TILE_WIDTH);
-		memcpy(t->hash[t->n++], node, HASH_LEN);
+		assert(t->n + span <= TILE_WIDTH && t->n % span == 0);
+		memcpy(t->hash[t->n], node, HASH_LEN);
+		if (span > 1)
+			memset(t->hash[t->n + 1], 0, (size_t)(span - 1) * HASH_LEN);
+		t->n += span;
 		if (t->n < TILE_WIDTH)
 			return 0;
 		rc = io->put(io->ctx, level, edge_index(e->n, level), t);
+		if (rc == 0)
+			rc = fold(t, 0, t->n, &m);
 		if (rc < 0)
 			return rc;
-		fold(t, &m);
 		merkle_root(&m, node);
 		t->n = 0;
 	}
 	return 0;
 }
 
-int tile_append(struct tile_edge *e, const uint8_t (*leaves)[HASH_LEN], size_t n,
-		const struct tile_io *io)
+static int add_run(struct tile_edge *e, const uint8_t root[HASH_LEN], unsigned height,
+		   const struct tile_io *io)
 {
+	static const struct tile unknown = {.n = TILE_WIDTH};
+	uint64_t n = UINT64_C(1) << height;
+	int rc = 0;
+
+	assert(height < 8 * TILE_LEVELS && e->n % n == 0);
+	/* The last of its tiles of leaves: how many there are. */
+	if (n >= TILE_WIDTH)
+		rc = io->put(io->ctx, 0, edge_index(e->n + n - 1, 0), &unknown);
+	if (rc == 0)
+		rc = add_hash(e, height / 8, root, 1u << height % 8, io);
+	if (rc == 0)
+		e->n += n;
+	return rc;
+}
+
+int tile_append_row(struct tile_edge *e, const struct leaf_row *row, const struct tile_io *io)
+{
+	const struct leaf_run *run = row->runs, *end = row->runs + row->n_runs;
 	uint64_t before = e->n;
 
-	for (size_t i = 0; i < n; i++) {
-		int rc = add_hash(e, 0, leaves[i], io);
+	for (size_t i = 0; i < row->n; i++) {
+		bool is_run = run != end && run->at == i;
+		int rc = is_run ? add_run(e, row->hash[i], run->height, io)
+				: add_hash(e, 0, row->hash[i], 1, io);
 
 		if (rc < 0)
 			return rc;
-		e->n++;
+		if (is_run)
+			run++;
+		else
+			e->n++;
 	}
+	assert(run == end);
 	for (unsigned level = 0; level < TILE_LEVELS; level++) {
 		struct tile *t = &e->level[level];
 		int rc;

@@ -9,7 +9,8 @@
  * Invariants:
  *  1. Nothing is written before the whole stretch has verified, and each block is hashed
  *     again when it is written: a source that changes its mind writes nothing wrong.
- *  2. A folder that holds a signed head which the source does not have is another history:
+ *  2. What is gone by the storage's table (holes.h) is neither damaged nor filled again.
+ *  3. A folder that holds a signed head which the source does not have is another history:
  *     nothing is written at all.
  */
 
@@ -19,10 +20,12 @@
 #include "frame.h"
 #include "head.h"
 #include "history.h"
+#include "holes.h"
 #include "judge.h"
 #include "params.h"
 #include "scan.h"
 #include "source.h"
+#include "storage.h"
 #include "store.h"
 
 #include "err.h"
@@ -97,6 +100,7 @@ static int read_block(struct repair *r, read_fn *read, uint64_t pos, uint8_t *bu
 		rc = frame_decode(buf, pos, &b->frame);
 	if (rc < 0)
 		return rc;
+	b->hole = NULL;
 	b->pos = pos;
 	b->bytes = buf;
 	b->len = FRAME_LEN + b->frame.body_len;
@@ -131,8 +135,26 @@ static int keep_piece(struct repair *r, const struct scan_block *b)
 	return 0;
 }
 
+/* The block of the folder at ${pos}, or what stands for it. */
+static int read_mine(struct repair *r, uint64_t pos, struct scan_block *b)
+{
+	const struct hole *h = holes_at(store_storage(r->store)->holes, pos);
+
+	if (!h)
+		return read_block(r, read_folder, pos, r->good, b);
+	if (h->pos != pos)
+		return -ERR_DAMAGED;
+	scan_hole(h, b);
+	return 0;
+}
+
+static int read_either(struct repair *r, bool mine, uint64_t pos, struct scan_block *b)
+{
+	return mine ? read_mine(r, pos, b) : read_block(r, read_source, pos, r->good, b);
+}
+
 /* From where the history stands up to and with head ${h}: does it verify? */
-static int walk_stretch(struct repair *r, read_fn *read, const struct head *h)
+static int walk_stretch(struct repair *r, bool mine, const struct head *h)
 {
 	uint64_t pos = r->history.end;
 	bool is_head = false;
@@ -142,11 +164,11 @@ static int walk_stretch(struct repair *r, read_fn *read, const struct head *h)
 	while (rc == 0 && !is_head) {
 		struct scan_block b;
 
-		rc = read_block(r, read, pos, r->good, &b);
+		rc = read_either(r, mine, pos, &b);
 		/* A segment's blocks end somewhere; the next that exists goes on. */
 		while (no_block(rc) && segment_of(pos) < segment_of(h->pos)) {
 			pos = segment_start(segment_of(pos) + 1);
-			rc = read_block(r, read, pos, r->good, &b);
+			rc = read_either(r, mine, pos, &b);
 		}
 		if (rc == 0 && pos > h->pos)
 			rc = -ERR_DAMAGED;
@@ -165,12 +187,12 @@ static int walk_stretch(struct repair *r, read_fn *read, const struct head *h)
 struct stood {
 	struct head head;
 	struct merkle merkle;
-	uint64_t end, epoch;
+	uint64_t end, epoch, n_gone;
 };
 
 static struct stood stand(const struct history *h)
 {
-	return (struct stood){h->head, h->merkle, h->end, h->epoch};
+	return (struct stood){h->head, h->merkle, h->end, h->epoch, h->n_gone};
 }
 
 static void go_back(struct history *h, const struct stood *s)
@@ -179,7 +201,8 @@ static void go_back(struct history *h, const struct stood *s)
 	h->merkle = s->merkle;
 	h->end = s->end;
 	h->epoch = s->epoch;
-	h->n_leaves = 0;
+	h->n_gone = s->n_gone;
+	history_forget_leaves(h);
 }
 
 /* ---- writing ---- */
@@ -218,6 +241,9 @@ static int write_piece(struct repair *r, const struct piece *p)
 	struct scan_block b;
 	int rc;
 
+	/* What is gone is not damaged. */
+	if (holes_at(store_storage(r->store)->holes, p->pos))
+		return 0;
 	if (store_read(r->store, p->pos, p->len, r->bad) == 0) {
 		uint8_t leaf[HASH_LEN];
 
@@ -359,16 +385,16 @@ static int search_fork(struct repair *r, const struct head *newest)
 static int heal_stretch(struct repair *r, const struct head *h)
 {
 	const struct stood before = stand(&r->history);
-	int rc = walk_stretch(r, read_folder, h);
+	int rc = walk_stretch(r, true, h);
 
 	if (rc == 0 || rc == -ENOMEM)
 		goto done;
 	go_back(&r->history, &before);
-	rc = walk_stretch(r, read_source, h);
+	rc = walk_stretch(r, false, h);
 	if (rc == 0)
 		rc = write_stretch(r, before.end);
 done:
-	r->history.n_leaves = 0;
+	history_forget_leaves(&r->history);
 	return rc;
 }
 
@@ -414,6 +440,7 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 	rc = store_open(cfg->dir, STORE_WRITABLE | STORE_LOOK | STORE_AROUND, &r.store);
 	if (rc < 0)
 		return rc;
+	store_storage(r.store)->holes = cfg->holes;
 	r.good = malloc(BLOCK_STORED_MAX);
 	r.bad = malloc(BLOCK_STORED_MAX);
 	rc = r.good && r.bad ? cfg->source->ops->head_at(cfg->source, INT64_MAX, &newest) : -ENOMEM;
@@ -448,11 +475,16 @@ static int compare_block(void *ctx, const struct scan_block *b)
 {
 	struct comparison *c = ctx;
 	struct repair *r = c->r;
-	uint64_t leaf = c->leaf++;
+	uint64_t leaf = c->leaf;
 	int rc;
+
+	c->leaf += b->hole ? hole_blocks(b->hole) : 1;
 
 	if (b->pos > c->newest.pos)
 		return SCAN_STOP;
+	/* Here is nothing to heal it with. */
+	if (b->hole)
+		return SCAN_GO;
 	rc = read_source(r, b->pos, b->len, r->good);
 	if (rc == 0 && memcmp(r->good, b->bytes, b->len) == 0)
 		return SCAN_GO;
@@ -506,6 +538,7 @@ int repair_other(const struct repair_config *cfg,
 	rc = store_open(cfg->dir, STORE_LOOK | STORE_AROUND, &r.store);
 	if (rc < 0)
 		return rc;
+	store_storage(r.store)->holes = cfg->holes;
 	r.good = malloc(BLOCK_STORED_MAX);
 	r.bad = malloc(BLOCK_STORED_MAX);
 	rc = r.good && r.bad ? cfg->source->ops->head_at(cfg->source, INT64_MAX, &c.newest)

@@ -11,14 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct holes;
 struct source;
 struct params;
 
 struct repair_config {
 	const char *dir;
-	const struct params *params;		     /* the volume's; borrowed */
-	struct source *source;			     /* the copy that is whole; borrowed */
-	void (*report)(void *ctx, const char *text); /* one line each, no newline */
+	const struct params *params; /* the volume's; borrowed */
+	struct source *source;	     /* the copy that is whole; borrowed */
+	const struct holes *holes;   /* of the folder's log, which stay; NULL: none */
+	void (*report)(void *ctx, const char *text);		    /* one line each, no newline */
 	void (*progress)(void *ctx, uint64_t done, uint64_t total); /* may be NULL */
 	void *ctx;
 };
@@ -34,7 +36,8 @@ struct repair_counts {
  * between two of them is not what the second states, take it from the source, verify it
  * whole (hashes, Merkle root, signature), and only then write those blocks that differ, in place,
  * and sync them.  So good bytes are never overwritten, and a kill leaves what was there or what
- * belongs there.  What the folder holds beyond the source's newest head is not touched.
+ * belongs there.  What is gone (${cfg->holes}) is compared by what stands for it, and not filled again.
+ * What the folder holds beyond the source's newest head is not touched.
  *
  * The caller holds the volume's lock; the catalog may not fit afterwards: check rebuilds it.
  * Returns 0 (${out->failed} says whether all is well); -ERR_FORKED with a detail, and nothing

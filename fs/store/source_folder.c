@@ -306,7 +306,7 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 	w->full = w->folder->n_tail >= TAIL_MAX;
 	if (w->full)
 		return SCAN_STOP;
-	w->history.n_leaves = 0; /* only their count and root matter here */
+	history_forget_leaves(&w->history); /* only their count and root matter here */
 	return add_tail(w->folder, &w->history.head);
 }
 

@@ -276,6 +276,7 @@ static int read_block(const struct appender *a, struct scan_block *b)
 {
 	const uint8_t *p = a->mem + (a->end - a->base);
 
+	b->hole = NULL;
 	b->pos = a->end;
 	b->bytes = p;
 	if (a->room < FRAME_LEN || frame_decode(p, b->pos, &b->frame) < 0)

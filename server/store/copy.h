@@ -128,6 +128,7 @@ struct copy_head {
 	uint32_t stored_len;
 	const uint8_t *note; /* borrowed, during the call */
 	size_t note_len;
+	uint64_t n_blocks; /* below it, as it states: its own leaf's number */
 };
 
 /*

@@ -106,7 +106,7 @@ static int visit(void *ctx, const struct head_ref *r)
 	if (rc < 0)
 		return rc;
 	h = (struct copy_head){r->pos, r->stored_len, w->block + FRAME_LEN,
-			       r->stored_len - FRAME_LEN};
+			       r->stored_len - FRAME_LEN, head.n_blocks};
 	return w->fn(w->ctx, &h);
 }
 

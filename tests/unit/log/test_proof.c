@@ -491,3 +491,59 @@ Test(anchor, headers)
 	buf_release(&proof);
 	free(t);
 }
+
+/* Where of some runs only the root is known, proofs are the same, and of what is inside there is none. */
+Test(proof, runs_of_which_the_root_is_known)
+{
+	enum { N = 3000 };
+	static const unsigned heights[] = {3, 1, 0, 0, 9, 2, 0, 8, 0, 5, 10, 7};
+	struct tree *whole = tree_new(), *holed = calloc(1, sizeof(*holed));
+	struct tile_io whole_io = io_of(whole), holed_io = io_of(holed);
+	static hash row_hash[N];
+	static bool in_run[N + 1], inside[N + 1]; /* inside: and not its first */
+	static struct leaf_run runs[N];
+	struct leaf_row row = {.hash = (hashes)row_hash, .runs = runs};
+	unsigned n_proofs = 0, n_absent = 0;
+
+	cr_assert_not_null(holed);
+	for (size_t i = 0, next = 0; i < N; next++) {
+		unsigned height = heights[next % 12];
+
+		while (height > 0 && (i % (1u << height) != 0 || i + (1u << height) > N))
+			height--;
+		naive_root((hashes)whole->leaf + i, (size_t)1 << height, row_hash[row.n]);
+		if (height > 0)
+			runs[row.n_runs++] = (struct leaf_run){.at = row.n, .height = height};
+		for (size_t j = 0; height > 0 && j < (size_t)1 << height; j++) {
+			in_run[i + j] = true;
+			inside[i + j] = j > 0;
+		}
+		row.n++;
+		i += (size_t)1 << height;
+	}
+	cr_assert_eq(leaf_row_count(&row), N);
+	cr_assert_eq(tile_append_row(&holed->edge, &row, &holed_io), 0);
+	for (uint64_t n = 1; n <= N; n += n < 40 ? 1 : 97) {
+		if (inside[n])
+			continue;
+		for (uint64_t i = 0; i < n; i += 1 + n / 100) {
+			struct buf want = {0}, got = {0};
+			int rc = proof_make(n, &i, 1, &holed_io, &got);
+
+			cr_assert_eq(proof_make(n, &i, 1, &whole_io, &want), 0);
+			cr_assert_eq(rc, in_run[i] ? -ERR_ABSENT : 0, "leaf %llu of %llu: %d",
+				     (unsigned long long)i, (unsigned long long)n, rc);
+			if (rc == 0) {
+				cr_assert_eq(got.len, want.len);
+				cr_assert_arr_eq(got.p, want.p, want.len);
+			}
+			n_proofs += rc == 0;
+			n_absent += rc != 0;
+			buf_release(&want);
+			buf_release(&got);
+		}
+	}
+	cr_assert(n_proofs > 50 && n_absent > 50, "%u and %u", n_proofs, n_absent);
+	free(holed);
+	free(whole);
+}

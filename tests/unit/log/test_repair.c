@@ -12,6 +12,8 @@
 #include "store.h"
 #include "synthetic_log.h"
 
+#include "../gone.h"
+
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +28,7 @@
 static struct synthetic_log *s;
 static char mine[300]; /* the copy that is to be healed; s->dir is whole */
 static unsigned reports;
+static struct holes holes; /* in the copy that is to be healed */
 
 /* A page of that copy that the disk has lost: only a write of all of it brings it back. */
 static struct {
@@ -104,8 +107,11 @@ static void count(void *ctx, const char *text)
 
 static int repair_from(struct source *src, struct repair_counts *n)
 {
-	struct repair_config cfg = {
-		.dir = mine, .params = &s->params, .source = src, .report = count};
+	struct repair_config cfg = {.dir = mine,
+				    .params = &s->params,
+				    .source = src,
+				    .holes = holes.n > 0 ? &holes : NULL,
+				    .report = count};
 
 	reports = 0;
 	return repair_log(&cfg, n);
@@ -498,4 +504,79 @@ Test(repair, half_a_stretch_is_synced_before_it_is_believed)
 	cr_assert_gt(o.n, 2);
 	cr_assert_eq(strcmp(o.calls + o.n - 3, "wsu"), 0, "%s", o.calls);
 	source_free(t.liar.real);
+}
+
+static void lose_mine(void *ctx, uint64_t pos, const void *bytes, size_t len)
+{
+	int fd = segment((unsigned)segment_of(pos), O_RDWR);
+
+	(void)ctx;
+	cr_assert_eq(pwrite(fd, bytes, len, (off_t)(pos % SEGMENT_SIZE)), (ssize_t)len);
+	close(fd);
+}
+
+static int give_back(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len)
+{
+	const struct gone *gone = ctx;
+
+	cr_assert_eq(gone->block[leaf].pos, pos);
+	cr_assert_eq(gone->block[leaf].len, len);
+	lose_mine(NULL, pos, bytes, len);
+	return 0;
+}
+
+/* What is gone is no damage, and stays gone; what is damaged beside it is healed. */
+Test(repair, what_is_gone_is_not_filled_again)
+{
+	struct repair_counts n;
+	struct gone gone;
+
+	gone_note(store_storage(s->store), &gone);
+	gone_fill(&gone, 1, 2, s->newest.pos, &holes);
+	gone_lose(&holes, lose_mine, NULL);
+	command("cp -r '%s/log' '%s/before'", mine, mine);
+	cr_assert_eq(repair(&n), 0);
+	cr_assert_eq(n.blocks, 0);
+	cr_assert_eq(n.failed, 0);
+	cr_assert_eq(n.heads, s->newest.number);
+	command("diff -r '%s/log' '%s/before'", mine, mine);
+	for (size_t i = 0; i < gone.n; i += 5) {
+		if (holes_at(&holes, gone.block[i].pos))
+			continue;
+		flip((unsigned)segment_of(gone.block[i].pos),
+		     (off_t)(gone.block[i].pos % SEGMENT_SIZE) + 20);
+		cr_assert_eq(repair(&n), 0);
+		cr_assert_eq(n.blocks, 1, "block %zu", i);
+		command("diff -r '%s/log' '%s/before'", mine, mine);
+	}
+	gone_release(&gone);
+	holes_release(&holes);
+}
+
+/* The other way round: a copy with holes heals another with what it has, by the right numbers. */
+Test(repair, a_copy_with_holes_heals_another)
+{
+	struct repair_config cfg = {
+		.dir = s->dir, .params = &s->params, .report = count, .holes = &holes};
+	struct repair_counts n;
+	struct gone gone;
+	uint64_t damaged = 0;
+	int rc;
+
+	cr_assert_eq(source_open_folder_partial(mine, &cfg.source), 0);
+	gone_note(store_storage(s->store), &gone);
+	gone_fill(&gone, 1, 2, s->newest.pos, &holes);
+	for (size_t i = 1; i < gone.n; i += 3) {
+		if (block_kind_is_clear(gone.block[i].kind))
+			continue;
+		flip((unsigned)segment_of(gone.block[i].pos),
+		     (off_t)(gone.block[i].pos % SEGMENT_SIZE) + 20);
+		damaged += !holes_at(&holes, gone.block[i].pos);
+	}
+	rc = repair_other(&cfg, give_back, &gone, &n);
+	cr_assert_eq(rc, 0, "%s", err_detail(rc));
+	cr_assert_eq(n.blocks, damaged);
+	source_free(cfg.source);
+	gone_release(&gone);
+	holes_release(&holes);
 }

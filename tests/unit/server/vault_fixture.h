@@ -19,6 +19,7 @@ extern struct vault *vault;
 extern struct copy *copy;
 extern bool fix_memory;	      /* over memory, not a folder */
 extern struct memory *memory; /* NULL: over a folder */
+extern const struct holes *fix_holes; /* of what is opened from now on; NULL: all is there */
 
 /* What follows is about files. */
 #define FOLDER_ONLY()                                                                              \

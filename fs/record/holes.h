@@ -1,0 +1,61 @@
+#ifndef HOLES_H_
+#define HOLES_H_
+
+/*
+ * What stands for blocks of a log whose bytes are gone: length, kind and leaf hash of each; or, for an
+ * aligned run of 2^k blocks, their bytes and the root of their Merkle subtree.
+ *
+ * A table in memory, which whoever opens a storage fills and hangs there (struct storage, holes): then
+ * each walk over the log asks it first (scan.h), and goes on behind.  Nothing is true because the table
+ * says so: a head behind what is gone proves it, and a table that no head proves is refused (tail.h).
+ *
+ * How a stretch is divided among neighbours that are gone only their bytes could prove: a leaf hash covers a
+ * position and bytes, not a length.
+ *
+ * Segment headers and heads never go.  A place of which the table says nothing is here; if it holds no
+ * block, that is damage, zeros included.
+ */
+
+#include "compiler.h"
+#include "format.h"
+
+#include <stddef.h>
+
+struct hole {
+	uint64_t pos;		/* where the block, or the first of the run, begins */
+	uint64_t len;		/* stored bytes, frames included, of all its blocks */
+	uint8_t height;		/* 2^height blocks; 0: one */
+	uint8_t kind, flags;	/* of one block; 0 for a run */
+	uint8_t hash[HASH_LEN]; /* leaf hash of one; root over the leaves of a run */
+};
+
+/* In ascending order of positions; none overlaps another.  Zeroed: nothing is gone. */
+struct holes {
+	struct hole *hole; /* owned */
+	size_t n, cap;
+};
+
+/* hole_blocks(h): how many blocks it stands for. */
+static inline uint64_t hole_blocks(const struct hole *h)
+{
+	return UINT64_C(1) << h->height;
+}
+
+/*
+ * holes_add(t, h): put ${h} behind all that ${t} holds.
+ * Returns 0; -ENOMEM; -ERR_DAMAGED with a detail, and ${t} is as it was: it does not lie behind the last
+ * one (they overlap, or are out of order), leaves its segment, covers a segment's header or is a head,
+ * or no blocks can have its length.
+ */
+MUST_CHECK int holes_add(struct holes *t, const struct hole *h);
+
+/* holes_release(t): free its memory; it is empty then. */
+void holes_release(struct holes *t);
+
+/* holes_from(t, pos): the index of the first that ends after ${pos}; t->n: there is none. */
+size_t holes_from(const struct holes *t, uint64_t pos);
+
+/* holes_at(t, pos): the one that ${pos} lies in, or NULL.  ${t} may be NULL: nothing is gone. */
+const struct hole *holes_at(const struct holes *t, uint64_t pos);
+
+#endif /* !HOLES_H_ */
