@@ -12,6 +12,7 @@
 #include "embassy_dir.h"
 #include "err.h"
 #include "kinds.h"
+#include "msg.h"
 #include "relinked.h"
 #include "seeks.h"
 #include "slots.h"
@@ -119,7 +120,9 @@ void mount_adopted(struct mount *m)
 {
 	if (!m->volume || !m->heir->take_over)
 		return;
-	volume_orphans(m->volume, ask_about_orphan, m);
+	/* Those that nobody was asked about take space until the next mount, which drops them. */
+	if (volume_orphans(m->volume, ask_about_orphan, m) < 0)
+		msg_warn("no memory to ask the kernel which removed files are still in use");
 	if (slots_of_older(m->slots)) {
 		atomic_store(&m->names_of_older, true);
 		tell_views(m->tell);
@@ -190,7 +193,7 @@ int mount_init(struct mount *m)
 		rc = unnamed_new(&unnamed, &m->unnamed);
 	/* Somebody may have them open still. */
 	if (rc == 0 && m->volume && m->heir->take_over)
-		volume_orphans(m->volume, adopt_orphan, m);
+		rc = volume_orphans(m->volume, adopt_orphan, m);
 	if (rc < 0)
 		mount_release(m);
 	return rc;

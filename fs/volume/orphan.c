@@ -314,13 +314,24 @@ int orphans_adopt(struct volume *v)
 	return rc == -ENOMEM ? rc : 0;
 }
 
-void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx)
+int volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx)
 {
 	const struct orphans *o = v->orphans;
+	uint64_t *list;
+	size_t n = 0;
 
 	pthread_mutex_lock(&v->orphan_mu);
-	for (size_t i = 0; i < o->cap; i++)
+	list = malloc((o->n + 1) * sizeof(*list));
+	for (size_t i = 0; list && i < o->cap; i++) {
 		if (o->slot[i] != 0 && o->slot[i] != GONE)
-			fn(ctx, o->slot[i]);
+			list[n++] = o->slot[i];
+	}
+	assert(!list || n == o->n);
 	pthread_mutex_unlock(&v->orphan_mu);
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++)
+		fn(ctx, list[i]);
+	free(list);
+	return 0;
 }

@@ -159,10 +159,10 @@ MUST_CHECK int volume_rename(struct volume *v, const struct caller *c, uint64_t 
 void volume_forget(struct volume *v, uint64_t ino);
 
 /*
- * volume_orphans(v, fn, ctx): each inode without a name.  Any thread; ${fn} must not call into the
- * volume.
+ * volume_orphans(v, fn, ctx): call ${fn} for each inode that has no name now; no lock is held.  Any
+ * thread.  Returns 0 or -ENOMEM, and ${fn} was not called.
  */
-void volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx);
+MUST_CHECK int volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx);
 
 enum {
 	SET_MODE = 1,

@@ -245,7 +245,9 @@ static bool begin(struct history *h)
 	rc = volume_open(&cfg, &h->v);
 	if (rc < 0)
 		return onefile_wrong(&h->file, "it can't be opened: %s", err_detail(rc));
-	volume_orphans(h->v, note_nameless, nameless);
+	rc = volume_orphans(h->v, note_nameless, nameless);
+	if (rc < 0)
+		return onefile_wrong(&h->file, "orphans: %s", err_detail(rc));
 	for (uint64_t i = 1; i <= nameless[0]; i++)
 		volume_forget(h->v, nameless[i]);
 	rc = volume_unlink(h->v, NULL, INO_ROOT, OTHER_NAME);

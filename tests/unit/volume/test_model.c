@@ -294,7 +294,8 @@ static void forget_nameless(struct volume *v)
 {
 	struct nameless l = {.n = 0};
 
-	volume_orphans(v, note_nameless, &l);
+	if (volume_orphans(v, note_nameless, &l) < 0)
+		abort();
 	for (unsigned i = 0; i < l.n; i++)
 		volume_forget(v, l.ino[i]);
 }

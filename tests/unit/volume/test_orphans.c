@@ -179,3 +179,31 @@ Test(orphans, those_in_a_damaged_leaf_stay)
 	cr_assert_eq(volume_close(v), 0);
 	fixture_remove(&f);
 }
+
+static struct volume *told_of;
+static unsigned told;
+
+static void forget_it(void *ctx, uint64_t ino)
+{
+	(void)ctx;
+	told++;
+	volume_forget(told_of, ino);
+}
+
+/* Who is told of them may do what needs the volume's locks. */
+Test(orphans, are_told_without_a_lock, .timeout = 60)
+{
+	struct fixture f;
+	struct attr a;
+
+	fixture_make(&f);
+	told_of = fixture_open(&f);
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(volume_make_unnamed(told_of, &me, INO_ROOT, S_IFREG | 0600, &a), 0);
+	cr_assert_eq(volume_orphans(told_of, forget_it, NULL), 0);
+	cr_assert_eq(told, 3);
+	cr_assert_eq(volume_orphans(told_of, forget_it, NULL), 0);
+	cr_assert_eq(told, 3);
+	cr_assert_eq(volume_close(told_of), 0);
+	fixture_remove(&f);
+}
