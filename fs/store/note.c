@@ -58,7 +58,7 @@ int store_settle_noted(struct store *st)
 			  "segment %016llx: was being healed when that was cut short; writing it "
 			  "again",
 			  (unsigned long long)number);
-		rc = store_settle_segment(st, number, 0);
+		rc = store_settle_around(st, number);
 	}
 	free(text);
 	if (rc < 0 && rc != -ERR_ABSENT)

@@ -154,6 +154,17 @@ static int door_put_conf(struct storage *s, const void *old, size_t old_len, con
 	return file_replace(st->volume_fd, "volume.conf", new, new_len, 0600);
 }
 
+/* What lies beside it in a page that can't be read is mended in its turn. */
+static int write_piece(struct store *st, const struct storage_piece *p)
+{
+	int rc = store_write(st, p->pos, p->bytes, p->len, false);
+
+	if (rc != -EIO)
+		return rc;
+	rc = store_wipe(st, p->pos, p->len);
+	return rc < 0 ? rc : store_write(st, p->pos, p->bytes, p->len, false);
+}
+
 static int write_pieces(struct store *st, const struct storage_piece *pieces, size_t n)
 {
 	uint64_t segment = segment_of(pieces[0].pos), size;
@@ -165,7 +176,7 @@ static int write_pieces(struct store *st, const struct storage_piece *pieces, si
 		rc = store_note(st, segment);
 	st->noted = st->noted || rc == 0;
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = store_write(st, pieces[i].pos, pieces[i].bytes, pieces[i].len, false);
+		rc = write_piece(st, &pieces[i]);
 	if (rc == 0)
 		rc = store_sync(st, segment);
 	return rc;

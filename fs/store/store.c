@@ -543,7 +543,7 @@ static int settle_file(int fd, uint64_t number, uint64_t off, bool around)
 	return rc < 0 ? rc : file_sync_data(fd);
 }
 
-int store_settle_segment(struct store *st, uint64_t number, uint64_t off)
+static int settle_segment(struct store *st, uint64_t number, uint64_t off, bool around)
 {
 	struct handle *h;
 	int rc;
@@ -552,9 +552,19 @@ int store_settle_segment(struct store *st, uint64_t number, uint64_t off)
 	rc = acquire(st, number, false, &h);
 	if (rc < 0)
 		return rc;
-	rc = settle_file(h->fd, number, off, st->around);
+	rc = settle_file(h->fd, number, off, around);
 	release(st, h);
 	return rc;
+}
+
+int store_settle_segment(struct store *st, uint64_t number, uint64_t off)
+{
+	return settle_segment(st, number, off, st->around);
+}
+
+int store_settle_around(struct store *st, uint64_t number)
+{
+	return settle_segment(st, number, 0, true);
 }
 
 int store_settle(struct store *st, uint64_t from)

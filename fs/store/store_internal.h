@@ -66,4 +66,10 @@ void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
 /* store_segment_parse(name, out): the number of a segment's file; false: it is not the name of one. */
 bool store_segment_parse(const char *name, uint64_t *out);
 
+/*
+ * store_settle_around(st, number): as store_settle_segment(), of the whole segment; but pages that can't be
+ * read, and which nobody sees, are passed over, so that the volume opens, and they can be healed.
+ */
+MUST_CHECK int store_settle_around(struct store *st, uint64_t number);
+
 #endif /* !STORE_INTERNAL_H_ */
