@@ -117,6 +117,8 @@ cat >"$w/false/.embassy/status" <<-'END'
 END
 expect 0 'stopped +\\x1b]0;' "$embassy" status "$w/false"
 expect 0 'embassy +a\\x0ab: refused: \\x1b\[2J \\xc2\\x9b2J \\xe2\\x80\\xaex é$' "$embassy" status "$w/false"
+expect 0 'embassyfs_embassy_reason\{volume="x",embassy="a\\\\x0ab"} 1$' "$embassy" status --openmetrics "$w/false"
+expect 0 '^1$' bash -o pipefail -c "$embassy status --openmetrics $w/false | $(dirname "$0")/openmetrics.py 'embassyfs_embassy_reason{volume=\"x\",embassy=\"a\\\\x0ab\"}'"
 expect 0 '"\\u001B\[2J \\u009B2J \\u202Ex é"' objects "$embassy" status --json "$w/false"
 expect 10 'no such folder' "$embassy" status "$w/none"
 expect 30 '127.0.0.1:1' "$embassy" status "127.0.0.1:1/$id"
@@ -296,6 +298,8 @@ start_server
 expect 20 "^$id  epoch" "$embassy" status "$address" --tls "$w/tls/embassy"
 expect 20 "volume $damaged: $address: " "$embassy" status "$address" --tls "$w/tls/embassy"
 expect 20 '1 of 2 volumes' "$embassy" status "$address" --tls "$w/tls/embassy" --json
+expect 20 '^# EOF$' "$embassy" status "$address" --tls "$w/tls/embassy" --openmetrics
+expect 2 'give one of them' "$embassy" status "$address" --json --openmetrics
 rm -r "$w/store/${damaged:?}"
 
 # After unmounting: sound at both ends; and damage is found, told with its path, and has its exit code.

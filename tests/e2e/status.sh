@@ -62,6 +62,17 @@ says() { # says PATTERN [TARGET]
 drains() { timeout 60 "$embassy" drain "$mnt" --timeout "${1:-20}"; }
 line() { echo "$1" >>"$mnt/lines" && sync "$mnt/lines"; }
 
+# What monitoring reads is well-formed, and a figure of it is VALUE; its labels are of the volume, and of the embassy if any.
+monitored() { # monitored NAME VALUE [TARGET]
+	local target=${3:-$mnt} labels value
+	labels="volume=\"$(sed -n 's/^id //p' "$w/vol/volume.conf")\""
+	case $1 in embassyfs_embassy_*) labels+=",embassy=\"$address\"" ;; esac
+	timeout 10 "$embassy" status "$target" --openmetrics >"$w/metrics" || return
+	value=$("$here/openmetrics.py" "$1{$labels}" <"$w/metrics") || { cat "$w/metrics"; return 1; }
+	echo "$1 is $value"
+	[ "$value" = "$2" ]
+}
+
 stored() { find "$w/vol/log" -name '*.seg' -printf '%s\n' | awk '{n += $1} END {print n}'; }
 
 (umask 077 && head -c 32 /dev/urandom >"$w/key")
@@ -81,12 +92,23 @@ t "but something" is '.embassies[0].lag_bytes' -gt 0
 t "the log is short" is '.log_bytes' -lt 1000000
 t "its end is a position" is '.log_end' -gt 200000000
 t "in words too" says '^log +[0-9.]+ KiB'
+t "monitoring is told so" monitored embassyfs_embassy_lag_bytes "$(field '.embassies[0].lag_bytes')"
+t "and that it can be written" monitored embassyfs_writable 1
+t "a time is told as a number too" is '.head | (.time | sub("\\..*"; "Z") | fromdate) - (.time_seconds | floor)' -eq 0
+t "what is written is counted" dd if=/dev/zero of="$mnt/thousand" bs=1000 count=1 conv=fsync status=none
+t "in bytes" monitored embassyfs_written_bytes_total 1000
+t "and how long the sync took" monitored embassyfs_sync_seconds_count 1
 t "unmount" unmount
 t "the log is as long as its files" is '.log_bytes' -eq "$(stored)" "$w/vol"
+t "monitoring is told so" monitored embassyfs_log_bytes "$(stored)" "$w/vol"
+t "nobody was asked" monitored 'embassyfs_embassy_reason' 0 "$w/vol"
 start_server
 t "mount" mount_it
 t "the embassy gets it" drains
 t "nothing is missing" is '.embassies[0].lag_bytes' -eq 0
+t "all of it was sent, once" is '.embassies[0].sent_bytes' -eq "$(field .log_bytes)"
+t "over one connection" monitored embassyfs_embassy_connections_total 1
+t "monitoring reads all volumes of the server" monitored embassyfs_head_number "$(field .head.number)" "$address"
 stop_server
 t "mount again" remount
 t "a line" line 5
