@@ -45,6 +45,10 @@ X(UNDURABLE_BYTES, VOLUME,  GAUGE,     BYTES,   "undurable_bytes",              
   ", % not durable yet", NULL, "bytes of the log that are not durable yet")                        \
 X(CHECKPOINT_HEAD, VOLUME,  GAUGE,     NONE,    "checkpoint_head",                                 \
   NULL, NULL, "number of the head that the newest checkpoint states")                              \
+X(INODES,          VOLUME,  GAUGE,     NONE,    "inodes",                                          \
+  NULL, NULL, "files, folders and other inodes in use")                                            \
+X(FILE_BYTES,      VOLUME,  GAUGE,     BYTES,   "file_bytes",                                      \
+  NULL, NULL, "bytes of all files, without their holes")                                           \
 X(DISK_FREE,       VOLUME,  GAUGE,     BYTES,   "disk_free",                                       \
   NULL, NULL, "bytes free on the disk under the log")                                              \
 X(MEMORY_CHANGES,  VOLUME,  GAUGE,     BYTES,   "memory.changes",                                  \

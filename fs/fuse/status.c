@@ -24,6 +24,15 @@ static void set_process(const struct mount *m, struct figures *f)
 	figures_set_text(f, FIGURE_UPGRADE_FAILURE, e->failure);
 }
 
+static void set_usage(struct view *v, struct figures *f)
+{
+	struct view_usage u;
+
+	view_usage(v, &u);
+	figures_set(f, FIGURE_INODES, u.inodes);
+	figures_set(f, FIGURE_FILE_BYTES, u.bytes);
+}
+
 int status_text(struct mount *m, struct buf *out)
 {
 	struct figures f = {0};
@@ -37,6 +46,7 @@ int status_text(struct mount *m, struct buf *out)
 		volume_figures(m->volume, &f);
 	else
 		head_figures(view_head(m->view), &f);
+	set_usage(m->view, &f);
 	set_process(m, &f);
 	for (size_t i = 0; i < m->n_replicators; i++)
 		replicator_figures(m->replicators[i], &f);

@@ -97,6 +97,8 @@ t "and that it can be written" monitored embassyfs_writable 1
 t "a time is told as a number too" is '.head | (.time | sub("\\..*"; "Z") | fromdate) - (.time_seconds | floor)' -eq 0
 t "what is written is counted" dd if=/dev/zero of="$mnt/thousand" bs=1000 count=1 conv=fsync status=none
 t "in bytes" monitored embassyfs_written_bytes_total 1000
+t "what is there is counted" monitored embassyfs_inodes "$(find "$mnt" -printf '%i\n' | sort -u | wc -l)"
+t "and its bytes" monitored embassyfs_file_bytes "$(find "$mnt" -type f -printf '%s\n' | awk '{n += $1} END {print n}')"
 t "and how long the sync took" monitored embassyfs_sync_seconds_count 1
 t "unmount" unmount
 t "the log is as long as its files" is '.log_bytes' -eq "$(stored)" "$w/vol"
