@@ -1,11 +1,11 @@
 /*
- * Plaintext blocks out of a source.
+ * Reads plaintext blocks from a source.
  *
- * Key idea: bytes go through as few hands as they can: a source read of a run of adjacent blocks
- * into the thread's buffer, then the cipher (and zstd) straight to where the caller wants them.
+ * Key idea: few copies.  One source read brings a run of adjacent blocks into the thread's buffer.
+ * From there the cipher (and zstd) writes straight to where the caller wants the bytes.
  *
- * Invariants: nothing is believed of a pointer, a frame or a header before it is checked, since
- * trees and logs come from disks and peers; a segment key is freed only when nobody uses it.
+ * Invariant: trees and logs come from disks and peers, so a pointer, a frame or a header is checked
+ * before anything in it is used.
  */
 
 #include "blocks.h"
@@ -13,10 +13,8 @@
 #include "compress.h"
 #include "err.h"
 #include "frame.h"
-#include "locks.h"
-#include "params.h"
 #include "seal.h"
-#include "secret.h"
+#include "segment_keys.h"
 #include "source.h"
 
 #include <assert.h>
@@ -25,26 +23,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct cached_key {
-	uint64_t number; /* of the segment */
-	struct segment_key *key;
-	/* Guarded by mu. */
-	unsigned refs; /* users, and the table */
-};
-
 struct blocks {
 	struct source *src;
-	uint8_t *log_key; /* secret */
-	pthread_mutex_t mu;
-	/* Each at its segment's number modulo the size, or NULL.  Guarded by mu. */
-	struct cached_key *keys[BLOCKS_KEYS_MAX];
+	struct segment_keys *keys;
 };
 
-/* A thread's buffers. */
+/* Buffers of one thread. */
 struct scratch {
 	uint8_t stored[BLOCKS_RUN_MAX];
-	uint8_t body[BLOCK_PLAIN_MAX];	/* opened, still compressed */
-	uint8_t plain[BLOCK_PLAIN_MAX]; /* of a block of which slices are wanted */
+	uint8_t body[BLOCK_PLAIN_MAX];	/* decrypted, still compressed */
+	uint8_t plain[BLOCK_PLAIN_MAX]; /* a block's plaintext, when only slices of it are wanted */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -77,130 +65,26 @@ static struct scratch *scratch(void)
 int blocks_new(struct source *src, const uint8_t log_key[LOG_KEY_LEN], struct blocks **out)
 {
 	struct blocks *b = calloc(1, sizeof(*b));
+	int rc;
 
 	if (!b)
 		return -ENOMEM;
-	b->log_key = secret_alloc(LOG_KEY_LEN);
-	if (!b->log_key) {
+	rc = segment_keys_new(src, log_key, &b->keys);
+	if (rc < 0) {
 		free(b);
-		return -ENOMEM;
+		return rc;
 	}
-	memcpy(b->log_key, log_key, LOG_KEY_LEN);
 	b->src = src;
-	pthread_mutex_init(&b->mu, NULL);
 	*out = b;
 	return 0;
-}
-
-static void unref_locked(struct blocks *b, struct cached_key *k) REQUIRES(b->mu);
-static struct cached_key *find_key_locked(struct blocks *b, uint64_t number) REQUIRES(b->mu);
-static void keep_key_locked(struct blocks *b, struct cached_key *k) REQUIRES(b->mu);
-
-static void unref_locked(struct blocks *b, struct cached_key *k)
-{
-	(void)b; /* whose lock it is */
-	if (--k->refs > 0)
-		return;
-	segment_key_free(k->key);
-	free(k);
-}
-
-static void put_key(struct blocks *b, struct cached_key *k)
-{
-	pthread_mutex_lock(&b->mu);
-	unref_locked(b, k);
-	pthread_mutex_unlock(&b->mu);
 }
 
 void blocks_free(struct blocks *b)
 {
 	if (!b)
 		return;
-	pthread_mutex_lock(&b->mu);
-	for (size_t i = 0; i < BLOCKS_KEYS_MAX; i++) {
-		if (b->keys[i])
-			unref_locked(b, b->keys[i]);
-	}
-	pthread_mutex_unlock(&b->mu);
-	secret_free(b->log_key);
-	pthread_mutex_destroy(&b->mu);
+	segment_keys_free(b->keys);
 	free(b);
-}
-
-static struct cached_key *find_key_locked(struct blocks *b, uint64_t number)
-{
-	struct cached_key *k = b->keys[number % BLOCKS_KEYS_MAX];
-
-	if (!k || k->number != number)
-		return NULL;
-	k->refs++;
-	return k;
-}
-
-static void keep_key_locked(struct blocks *b, struct cached_key *k)
-{
-	struct cached_key **place = &b->keys[k->number % BLOCKS_KEYS_MAX];
-
-	if (*place)
-		unref_locked(b, *place);
-	k->refs++;
-	*place = k;
-}
-
-static int load_key(struct blocks *b, uint64_t number, struct cached_key **out)
-{
-	uint8_t block[SEGMENT_BLOCK_LEN];
-	struct segment_header h;
-	struct cached_key *k;
-	int rc;
-
-	rc = b->src->ops->header(b->src, number, block);
-	if (rc < 0)
-		return rc;
-	rc = segment_header_decode(block, number, &h);
-	if (rc == -ERR_VERSION)
-		return rc;
-	if (rc < 0 || memcmp(h.volume, b->src->params->id, VOLUME_ID_LEN) != 0)
-		return err_say(-ERR_DAMAGED, "segment %llu: its header is not what was written",
-			       (unsigned long long)number);
-	k = malloc(sizeof(*k));
-	if (!k)
-		return -ENOMEM;
-	*k = (struct cached_key){.number = number, .refs = 1};
-	rc = segment_key_new(b->log_key, &h, &k->key);
-	if (rc < 0) {
-		free(k);
-		return rc;
-	}
-	*out = k;
-	return 0;
-}
-
-/* The key of a segment, to be given back with put_key(). */
-static int get_key(struct blocks *b, uint64_t number, struct cached_key **out)
-{
-	struct cached_key *k, *other;
-	int rc;
-
-	pthread_mutex_lock(&b->mu);
-	k = find_key_locked(b, number);
-	pthread_mutex_unlock(&b->mu);
-	if (!k) {
-		rc = load_key(b, number, &k);
-		if (rc < 0)
-			return rc;
-		pthread_mutex_lock(&b->mu);
-		other = find_key_locked(b, number);
-		if (other)
-			unref_locked(b, k);
-		else
-			keep_key_locked(b, k);
-		pthread_mutex_unlock(&b->mu);
-		if (other)
-			k = other;
-	}
-	*out = k;
-	return 0;
 }
 
 static int damaged(const struct block_ptr *ptr, const char *what)
@@ -235,11 +119,11 @@ static int check_frame(const struct block_ptr *ptr, enum block_kind kind, const 
 	return 0;
 }
 
-/* Open the block whose stored bytes are ${stored} into ${out}. */
+/* Decrypt and decompress the block whose stored bytes are ${stored} into ${out}. */
 static int open_block(struct blocks *b, struct scratch *t, const struct block_ptr *ptr,
 		      enum block_kind kind, const uint8_t *stored, void *out)
 {
-	struct cached_key *k;
+	struct held_key *k;
 	struct frame f;
 	bool packed;
 	int rc;
@@ -247,12 +131,12 @@ static int open_block(struct blocks *b, struct scratch *t, const struct block_pt
 	rc = check_frame(ptr, kind, stored, &f);
 	if (rc < 0)
 		return rc;
-	rc = get_key(b, segment_of(ptr->pos), &k);
+	rc = segment_keys_get(b->keys, segment_of(ptr->pos), &k);
 	if (rc < 0)
 		return rc;
 	packed = f.flags & BLOCK_FLAG_ZSTD;
-	rc = seal_open(k->key, ptr->pos, &f, stored, packed ? t->body : out);
-	put_key(b, k);
+	rc = seal_open(segment_keys_key(k), ptr->pos, &f, stored, packed ? t->body : out);
+	segment_keys_put(b->keys, k);
 	if (rc == -ERR_DAMAGED)
 		return damaged(ptr, "its seal does not verify");
 	if (rc < 0 || !packed)
@@ -263,19 +147,12 @@ static int open_block(struct blocks *b, struct scratch *t, const struct block_pt
 	return rc;
 }
 
-/* Let the source fetch a segment's header, if its key is not kept: it will be wanted. */
+/*
+ * If a segment's key is not cached, let the source fetch the segment's header: it is needed soon.
+ */
 static void hint_key(struct blocks *b, uint64_t number)
 {
-	struct cached_key *k;
-
-	if (!b->src->ops->hint_header)
-		return;
-	pthread_mutex_lock(&b->mu);
-	k = find_key_locked(b, number);
-	if (k)
-		unref_locked(b, k);
-	pthread_mutex_unlock(&b->mu);
-	if (!k)
+	if (b->src->ops->hint_header && !segment_keys_has(b->keys, number))
 		b->src->ops->hint_header(b->src, number);
 }
 
@@ -316,7 +193,7 @@ static bool same_block(const struct block_slice *x, const struct block_slice *y)
 	       x->ptr.plain_len == y->ptr.plain_len;
 }
 
-/* How many slices from s[0] on are of one block. */
+/* The number of slices, from s[0] on, of the same block. */
 static size_t count_same(const struct block_slice *s, size_t n)
 {
 	size_t i = 1;
@@ -326,7 +203,9 @@ static size_t count_same(const struct block_slice *s, size_t n)
 	return i;
 }
 
-/* How many slices from s[0] on lie in one run of adjacent blocks, and the run's bytes. */
+/*
+ * The number of slices, from s[0] on, in one run of adjacent blocks; ${*out_len}: the run's bytes.
+ */
 static size_t count_run(const struct block_slice *s, size_t n, size_t *out_len)
 {
 	size_t i = count_same(s, n), len = s[0].ptr.stored_len;
@@ -342,18 +221,19 @@ static size_t count_run(const struct block_slice *s, size_t n, size_t *out_len)
 }
 
 /*
- * What is wanted of a block that is not compressed: the chunks that hold the slices s[0..n) of it.
+ * The part to read of a block that is not compressed: the chunks that contain the slices s[0..n).
  */
 struct part {
-	unsigned flags;	   /* of the block */
+	unsigned flags;	   /* the block's */
 	uint32_t first, n; /* chunks */
-	uint64_t pos;	   /* where they are stored */
+	uint64_t pos;	   /* where the first one is stored */
 	size_t len;
 };
 
 /*
- * Whether less than the block need be read for the slices s[0..n) of it.  A block that is stored
- * longer than its plaintext is not compressed, since one that is would not be kept.
+ * Find the part of a block that holds the slices s[0..n).  False if the whole block must be read.
+ * A block stored longer than its plaintext is not compressed: the writer keeps a compressed form
+ * only if it is shorter.
  */
 static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 {
@@ -363,7 +243,7 @@ static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 
 	out->flags = block_data_flags(ptr->plain_len);
 	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len, out->flags))
-		out->flags = 0; /* of an older version */
+		out->flags = 0; /* written by an older version */
 	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len, out->flags))
 		return false;
 	chunk = seal_chunk_len(out->flags);
@@ -389,24 +269,27 @@ static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 	return out->n < chunks;
 }
 
-/* Some chunks of a block whose frame was not read: a wrong idea of it does not open them. */
+/*
+ * Read chunks without the block's frame.  If the frame's fields were guessed wrong, the seal fails.
+ */
 static int read_part(struct blocks *b, struct scratch *t, const struct block_ptr *ptr,
 		     const struct part *part, uint8_t *out)
 {
 	struct frame f = {.kind = BLOCK_DATA,
 			  .flags = (uint8_t)part->flags,
 			  .body_len = ptr->stored_len - FRAME_LEN};
-	struct cached_key *k;
+	struct held_key *k;
 	int rc;
 
 	rc = b->src->ops->read(b->src, part->pos, part->len, t->stored);
 	if (rc < 0)
 		return rc;
-	rc = get_key(b, segment_of(ptr->pos), &k);
+	rc = segment_keys_get(b->keys, segment_of(ptr->pos), &k);
 	if (rc < 0)
 		return rc;
-	rc = seal_open_chunks(k->key, ptr->pos, &f, part->first, part->n, t->stored, out);
-	put_key(b, k);
+	rc = seal_open_chunks(segment_keys_key(k), ptr->pos, &f, part->first, part->n, t->stored,
+			      out);
+	segment_keys_put(b->keys, k);
 	return rc == -ERR_DAMAGED ? damaged(ptr, "its seal does not verify") : rc;
 }
 
@@ -423,7 +306,7 @@ static void read_part_slices(struct blocks *b, struct scratch *t, struct block_s
 	}
 }
 
-/* The slices s[0..n) of one block. */
+/* Open one block and fill the slices s[0..n) of it. */
 static void open_slices(struct blocks *b, struct scratch *t, struct block_slice *s, size_t n,
 			const uint8_t *stored)
 {
@@ -443,7 +326,7 @@ static void open_slices(struct blocks *b, struct scratch *t, struct block_slice 
 	}
 }
 
-/* The slices s[0..n) of a run of ${len} bytes; if it can't be had in one piece, block by block. */
+/* Fill the slices s[0..n) of a run of ${len} bytes.  If one read fails, read block by block. */
 static void read_run(struct blocks *b, struct scratch *t, struct block_slice *s, size_t n,
 		     size_t len)
 {
@@ -475,7 +358,7 @@ static void read_run(struct blocks *b, struct scratch *t, struct block_slice *s,
 	}
 }
 
-/* Let the source fetch all runs but the first meanwhile. */
+/* Let the source fetch the later runs while the first one is read. */
 static void hint_runs(struct blocks *b, const struct block_slice *s, size_t n)
 {
 	size_t len;

@@ -2,8 +2,8 @@
 #define BLOCKS_H_
 
 /*
- * Plaintext blocks out of a source: read, open, decompress.  Keeps a bounded cache of segment
- * keys (headers are read through the source).  Every thread may use one reader at once.
+ * Reads plaintext blocks from a source: read, decrypt, decompress.  Keeps a bounded cache of
+ * segment keys (segment_keys.h).  Any number of threads may use one reader.
  */
 
 #include "block.h"
@@ -14,7 +14,6 @@
 struct source;
 struct blocks;
 
-#define BLOCKS_KEYS_MAX 256u	      /* segment keys kept */
 #define BLOCKS_RUN_MAX ((size_t)2 << 20) /* stored bytes fetched by one source read */
 
 /*
@@ -25,8 +24,8 @@ MUST_CHECK int blocks_new(struct source *src, const uint8_t log_key[32], struct 
 void blocks_free(struct blocks *b);
 
 /*
- * blocks_read(b, ptr, kind, out): the ${ptr->plain_len} plaintext bytes of one block of ${kind}.
- * What is in ${out} after an error means nothing.
+ * blocks_read(b, ptr, kind, out): read the ${ptr->plain_len} plaintext bytes of one block of
+ * ${kind}.  After an error the contents of ${out} are undefined.
  * Returns 0; -ERR_DAMAGED with a detail naming position and what is wrong (frame, kind, length,
  * seal, compression); -ERR_TAMPERED (its segment's header is not what was signed); -ERR_ABSENT;
  * -ERR_UNREACHABLE; -errno.
@@ -35,8 +34,8 @@ MUST_CHECK int blocks_read(struct blocks *b, const struct block_ptr *ptr, enum b
 			   void *out);
 
 /*
- * blocks_hint(b, ptr): the block will be read soon: lets the source fetch it, and the segment
- * header that opening it takes, meanwhile.
+ * blocks_hint(b, ptr): the caller will read the block soon: lets the source fetch it, and the
+ * segment header needed to open it, in the meantime.
  */
 void blocks_hint(struct blocks *b, const struct block_ptr *ptr);
 
@@ -45,15 +44,15 @@ struct block_slice {
 	struct block_ptr ptr;
 	uint32_t off, len; /* inside the plaintext */
 	uint8_t *out;
-	int rc; /* result of this slice */
+	int rc; /* this slice's result */
 };
 
 /*
- * blocks_read_slices(b, s, n): file reads.  ${s} in file order; blocks adjacent in the log are
- * fetched by one source read (up to BLOCKS_RUN_MAX); a whole-block slice is opened straight into
- * its place; consecutive slices of one block open it once, and of a block by itself that is not
- * compressed only the chunks that they touch are read.  A slice that does not lie inside
- * its block's plaintext is -ERR_DAMAGED.
+ * blocks_read_slices(b, s, n): read parts of files.  ${s} is in file order.  Blocks adjacent in the
+ * log are fetched by one source read of up to BLOCKS_RUN_MAX.  A slice that is a whole block is
+ * decrypted straight into place.  Consecutive slices of one block open it once.  Of an uncompressed
+ * block outside a run, only the chunks that the slices touch are read.  A slice that does not lie
+ * inside its block's plaintext is -ERR_DAMAGED.
  * Sets each s[i].rc, as blocks_read(); returns 0 if all are 0, else the first that is not.
  */
 MUST_CHECK int blocks_read_slices(struct blocks *b, struct block_slice *s, size_t n);

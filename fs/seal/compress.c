@@ -1,16 +1,17 @@
 /*
  * zstd for blocks.
  *
- * Key idea: the output buffer is one sixteenth smaller than the input, so zstd itself gives up
- * on what does not gain, and the buffer never has to hold more than a plain block.
+ * Key idea: the output buffer is one sixteenth smaller than the input.  So zstd itself gives up
+ * when compression gains too little, and the buffer never has to hold more than a plain block.
  *
- * What is encrypted or compressed already is not even tried: of 256 bytes from all over it some 162
- * differ, of text and tables fewer than 100.  What it could gain by repeating itself is given up
- * for the time that zstd takes to find nothing.
+ * Data that looks encrypted or compressed already is stored without a try: of 256 bytes sampled
+ * from such a block some 162 values differ, of text and tables fewer than 100.  Random-looking data
+ * that repeats itself could still be compressed; that gain is given up to save zstd's futile
+ * searches.
  *
- * Level 1, the default, looks for matches of a large block in a table that the core's first cache
- * holds beside the data (8 KiB; zstd's own level 1 has 32 KiB): a third faster on text for a tenth
- * more space, a tenth faster on sources for a twentieth. tests/bench/README.md has the figures.
+ * Level 1, the default, uses a hash table that fits into the L1 cache beside the data (8 KiB;
+ * zstd's own level 1 has 32 KiB) for large blocks: a third faster on text for a tenth more space, a
+ * tenth faster on source code for a twentieth.  tests/bench/README.md has the figures.
  */
 
 #include "compress.h"
@@ -25,18 +26,18 @@
 #include <stdlib.h>
 
 #define LEVEL_FAST 1
-#define FAST_FROM (32u << 10) /* bytes; below, zstd's tables are as small */
+#define FAST_FROM (32u << 10) /* bytes; for smaller blocks zstd's own tables are as small */
 #define FAST_HASH_LOG 11
 #define FAST_MATCH 6
 
 #define SAMPLES 256u
-#define SAMPLES_RANDOM 145u /* so many that differ are no accident */
+#define SAMPLES_RANDOM 145u /* distinct bytes among the samples; text never has so many */
 
 struct thread_state {
 	ZSTD_CCtx *cctx;
 	ZSTD_CCtx *fast; /* set up for LEVEL_FAST */
 	ZSTD_DCtx *dctx;
-	uint8_t *out; /* BLOCK_PLAIN_MAX bytes, from the first compression on */
+	uint8_t *out; /* BLOCK_PLAIN_MAX bytes, allocated by the first compression */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -72,7 +73,7 @@ static struct thread_state *state(void)
 	return mine;
 }
 
-/* A setting that zstd does not know leaves its own, which is as good. */
+/* If zstd does not know a setting, its default stays in force, which is as good. */
 static ZSTD_CCtx *make_fast(void)
 {
 	ZSTD_CCtx *c = ZSTD_createCCtx();
@@ -85,7 +86,7 @@ static ZSTD_CCtx *make_fast(void)
 	return c;
 }
 
-/* The step is odd, lest records of a power of two show the same column only. */
+/* The step is odd; with an even one, records of 2^n bytes would be sampled in one column only. */
 static bool looks_random(const uint8_t *p, size_t len)
 {
 	size_t step = (len / SAMPLES - 1) | 1;

@@ -1,7 +1,7 @@
 #ifndef COMPRESS_H_
 #define COMPRESS_H_
 
-/* zstd for blocks; the only file that includes it.  Contexts and buffers are kept per thread. */
+/* zstd for blocks; only compress.c includes zstd.h.  Contexts and buffers are kept per thread. */
 
 #include "compiler.h"
 
@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 /*
- * compress_block(plain, len, level, out, out_len): compress at ${level} and say whether it gains at
- * least 1/16.  If so, ${*out} is borrowed from the thread until its next call here.  False also
- * where memory lacks, and without a try where a sample of it looks random: the block is then stored
- * as it is.  Any thread.
+ * compress_block(plain, len, level, out, out_len): compress at ${level}.  Returns true if that
+ * saves at least 1/16; ${*out} is then borrowed until the thread's next call here.  Returns false
+ * also without memory, and, without a try, where a sample of the data looks random; the caller
+ * stores the block uncompressed.  Any thread.
  */
 bool compress_block(const void *plain, size_t len, int level, const void **out, size_t *out_len);
 

@@ -1,16 +1,16 @@
 /*
  * Sealing and opening of blocks.
  *
- * Key idea: setting up a cipher costs about a microsecond, sealing a small block less.  Each
- * thread therefore keeps one cipher context to seal and one to open, remembers by serial
- * number which segment key is loaded, and sets only the nonce while the key stays the same.
+ * Key idea: setting up a cipher costs about a microsecond, more than sealing a small block.  So
+ * each thread keeps one cipher context to seal and one to open.  It remembers, by serial number,
+ * which segment key is loaded, and sets only the nonce while the key stays the same.
  *
  * Invariants:
  *  - A segment_key never changes after segment_key_new(); serials are never used twice in a
  *    process, so a context cannot mistake one key for another that lies at the same address.
- *  - A block is longer than it has chunks, so the nonces of two blocks never meet.
+ *  - A block occupies more bytes than it has chunks, so nonces of different blocks never coincide.
  *  - Unverified plaintext never leaves seal_open_chunks().
- * A thread's contexts hold the expanded key until the next key or the end of the thread; the
+ * A thread's contexts hold the expanded key until another key is loaded or the thread ends; the
  * library wipes them then.
  */
 
@@ -31,7 +31,7 @@
 #include <string.h>
 
 #define NONCE_LEN 12u
-#define FRAME_SEALED_LEN 8u /* bytes of the frame under the seal; the rest is its CRC */
+#define FRAME_SEALED_LEN 8u /* frame bytes authenticated by the seal; the rest is the frame's CRC */
 #define AAD_LEN (VOLUME_ID_LEN + 8u + FRAME_SEALED_LEN)
 
 struct segment_key {
@@ -43,7 +43,7 @@ struct segment_key {
 
 struct context {
 	EVP_CIPHER_CTX *evp;
-	uint64_t serial; /* of the key that is loaded; 0: none */
+	uint64_t serial; /* of the loaded key; 0: none */
 };
 
 struct thread_contexts {
@@ -68,7 +68,7 @@ static void free_contexts(void *p)
 
 static void init_once(void)
 {
-	/* A libcrypto without these, or no thread key so early, is no place to go on. */
+	/* A libcrypto without these ciphers, or no thread key this early, is fatal. */
 	aes256gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
 	chacha20poly1305 = EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL);
 	if (!aes256gcm || !chacha20poly1305 || pthread_key_create(&thread_key, free_contexts) != 0)
@@ -154,7 +154,7 @@ static void make_aad(const struct segment_key *k, uint64_t pos, const struct fra
 	memcpy(aad + VOLUME_ID_LEN + 8, frame, FRAME_SEALED_LEN);
 }
 
-/* Load the key unless it is loaded, and the nonce. */
+/* Load the key unless it is loaded already, and set the nonce. */
 static bool context_ready(struct context *c, const struct segment_key *k, uint64_t pos,
 			  uint32_t chunk, int encrypt)
 {

@@ -2,13 +2,14 @@
 #define SEAL_H_
 
 /*
- * Sealing: AES-256-GCM or ChaCha20-Poly1305 (RFC 8439) by libcrypto.  A segment's key is
- * derived from the volume's log key and the segment's salt, so one key seals one segment
- * written by one mount.  A block is sealed in chunks of seal_chunk_len() bytes, each followed by
- * its tag, so that a few bytes of a large block can be read without the rest.  A chunk's nonce is
- * the block's position plus the chunk's number (u64 LE, then 4 zero bytes), which is used once
- * under that key; the associated data are the volume id, the position and the first 8 bytes of
- * the frame, whose length tells a block that lost its last chunks.  The server does not link this.
+ * Sealing: AES-256-GCM or ChaCha20-Poly1305 (RFC 8439) by libcrypto.  A segment's key is derived
+ * from the volume's log key and the segment's salt, so one key seals one segment written by one
+ * mount.  A block is sealed in chunks of seal_chunk_len() bytes, each followed by its tag, so that
+ * a few bytes of a large block can be read without the rest.  A chunk's nonce is the block's
+ * position plus the chunk's number (u64 LE, then 4 zero bytes); it is used once under that key.
+ * The associated data are the volume id, the position and the first 8 bytes of the frame.  The
+ * frame's length is among them, so a block that lost its last chunks does not open.  The server
+ * does not link this.
  */
 
 #include "compiler.h"
@@ -31,16 +32,16 @@ MUST_CHECK int segment_key_new(const uint8_t log_key[LOG_KEY_LEN], const struct 
 void segment_key_free(struct segment_key *k);
 
 /*
- * seal_ready(): have this thread's cipher context made, so that seal_block() can't lack memory for
- * it.  Any thread.  Returns 0 or -ENOMEM.
+ * seal_ready(): create this thread's cipher context now, so that seal_block() cannot fail for want
+ * of memory.  Any thread.  Returns 0 or -ENOMEM.
  */
 MUST_CHECK int seal_ready(void);
 
 /*
- * seal_block(k, pos, f, plain, plain_len, out): write the whole block (frame, ciphertext, tags)
- * to ${out}; f->body_len must be sealed_len(plain_len, f->flags).  ${plain} is what is sealed
- * (compressed already if flagged).  In place is not allowed.  Must be called once only for a
- * key and position: a second plaintext under the same nonce would give both away.
+ * seal_block(k, pos, f, plain, plain_len, out): write the whole block (frame, ciphertext, tags) to
+ * ${out}; f->body_len must be sealed_len(plain_len, f->flags).  ${plain} is already compressed if
+ * the frame is flagged so.  ${out} must not overlap ${plain}.  The caller seals only once per key
+ * and position: a second plaintext under the same nonce would reveal both.
  * Any thread; keeps a cipher context per thread.  Returns 0; -EIO (libcrypto failed); -ENOMEM.
  */
 MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
@@ -49,16 +50,15 @@ MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struc
 /*
  * seal_open(k, pos, f, block, out): verify the whole block at ${block}, whose frame decodes to
  * ${f}, and decrypt its opened_len(body_len, flags) bytes into ${out}, which is zeroed on failure.
- * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows where it looked); -EIO
+ * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows which block it is); -EIO
  * (libcrypto failed); or -ENOMEM.
  */
 MUST_CHECK int seal_open(const struct segment_key *k, uint64_t pos, const struct frame *f,
 			 const uint8_t *block, void *out);
 
 /*
- * seal_open_chunks(k, pos, f, first, n, sealed, out): as seal_open(), only the chunks from
- * number ${first} on, which must exist, ${n} of them or as many as there are.  ${sealed} is where
- * the first of them is stored.
+ * seal_open_chunks(k, pos, f, first, n, sealed, out): as seal_open(), for up to ${n} chunks from
+ * number ${first} on, which must exist.  ${sealed} points to the stored bytes of chunk ${first}.
  */
 MUST_CHECK int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct frame *f,
 				uint32_t first, uint32_t n, const uint8_t *sealed, void *out);

@@ -23,7 +23,7 @@ int head_sign(const struct head *h, const uint8_t secret[64], struct buf *out)
 	has_origin = text_line(&rest, &origin);
 	assert(has_origin);
 
-	/* libsodium's secret key ends with the public key. */
+	/* A libsodium secret key ends with the public key. */
 	head_key_id(origin, secret + 32, signature);
 	crypto_sign_detached(signature + HEAD_KEY_ID_LEN, NULL, body.p, body.len, secret);
 

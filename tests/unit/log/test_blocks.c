@@ -5,6 +5,7 @@
 #include "frame.h"
 #include "log.h"
 #include "log_fixture.h"
+#include "segment_keys.h"
 #include "source.h"
 
 #include <criterion/criterion.h>
@@ -368,7 +369,7 @@ static void *read_many(void *arg)
 
 Test(blocks, more_segments_than_keys, .timeout = 300)
 {
-	enum { SEGMENTS = BLOCKS_KEYS_MAX + 20 };
+	enum { SEGMENTS = SEGMENT_KEYS_MAX + 20 };
 	struct block_ptr *ptr = calloc(SEGMENTS, sizeof(*ptr));
 	struct many m[4];
 	struct log_tail tail;
