@@ -1,8 +1,8 @@
 /*
- * Changes of a volume.conf: its slots and its writer.
+ * Changes to a volume.conf: to its slots and to its writer.
  *
- * Each change is made on a copy that shares the old one's texts, signed, and only then put in
- * place, so that a failure leaves the old as it was.
+ * Each change is made on a copy that shares the old one's texts.  The copy is signed and only then
+ * replaces the old one, so a failure leaves the old one as it was.
  */
 
 #include "keys_internal.h"
@@ -35,7 +35,7 @@ static int need_slot(const struct params *p, unsigned number)
 	return err_say(-ENOENT, "there is no key slot %u; there are 1 to %u", number, p->n_slots);
 }
 
-/* Sign ${next} as the successor of ${p} and put it in its place. */
+/* Sign ${next} as the successor of ${p}, and replace ${p} with it. */
 static int commit(struct params *p, struct params *next, const struct volume_keys *k)
 {
 	int rc;
@@ -150,7 +150,7 @@ static bool is_writer(const char *secret)
 	return strncmp(secret, "writer ", 7) == 0;
 }
 
-/* Put ${writer} in the place of the writers' secrets; there is room. */
+/* Replace all writers' secrets with ${writer}; there is room. */
 static void replace_writers(struct params *next, char *writer)
 {
 	uint32_t n = 0;

@@ -1,5 +1,5 @@
 /*
- * Passphrases and key files, from where people keep them.
+ * Passphrases and key files, from the places where people keep them.
  *
  * Bytes are read straight into secret memory.
  */
@@ -16,7 +16,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define LINE_EXTRA 6u /* a byte-order mark, a carriage return, a newline, and one too many */
+/* A byte-order mark, a carriage return, a newline, and one byte more to notice a longer line. */
+#define LINE_EXTRA 6u
 
 void credential_release(struct credential *c)
 {
@@ -43,9 +44,9 @@ int credential_from_passphrase(const void *bytes, size_t len, struct credential 
 }
 
 /*
- * A secret that others can read is none.  Pipes and devices have no contents of their own; what a
- * service manager hands over in its folder for credentials has been looked after, by means (an ACL,
- * whose mask shows as the group's bits) that the mode does not tell of.
+ * Refuse a secret file that others can read.  Pipes and devices are exempt: their mode says nothing
+ * about their contents.  So are files in a service manager's credentials folder: the manager
+ * protects them by an ACL, whose mask shows as the group's mode bits.
  */
 static int check_mode(const char *path, int fd)
 {
@@ -65,7 +66,7 @@ static int check_mode(const char *path, int fd)
 		       path, st.st_mode & 07777, path);
 }
 
-/* Up to ${cap} bytes of a file into fresh secret memory. */
+/* Read up to ${cap} bytes of a file into new secret memory. */
 static int read_secret_file(const char *path, size_t cap, uint8_t **out, size_t *out_len)
 {
 	uint8_t *p = NULL;
@@ -96,7 +97,7 @@ close_file:
 	return rc;
 }
 
-/* The first line of ${len} bytes, and that line as people mean it. */
+/* The first line as it is, and ${text}, the same without byte-order mark and carriage return. */
 struct line {
 	const uint8_t *p;
 	size_t len;

@@ -1,12 +1,12 @@
 /*
- * A volume's keys: made, derived, unlocked.
+ * A volume's keys: how they are made, derived and unlocked.
  *
- * The volume key never changes and is random; slots seal it, crypto_kdf (BLAKE2b) derives the
- * log, name and wrap keys from it.  Signing keys are independent random Ed25519 keys whose seeds
- * lie in volume.conf sealed by the wrap key.  A seed that opens must belong to the public key
- * that the signed part of volume.conf names, so one cannot stand in for another.
+ * The volume key is random and never changes.  Slots seal it; crypto_kdf (BLAKE2b) derives the log,
+ * name and wrap keys from it.  Signing keys are independent random Ed25519 keys; volume.conf holds
+ * their seeds, sealed by the wrap key.  A seed that opens must belong to the public key in the
+ * signed part of volume.conf, so one seed cannot be passed off as another.
  *
- * Invariant: key bytes lie in secret memory only; what libsodium puts on the stack it wipes.
+ * Invariant: our code keeps key bytes in secret memory only; libsodium wipes its own stack copies.
  */
 
 #include "keys_internal.h"
@@ -47,7 +47,7 @@ void keys_release(struct volume_keys *k)
 	*k = (struct volume_keys){0};
 }
 
-/* Fill in what derives from the volume key. */
+/* Derive the log, name and wrap keys from the volume key. */
 static int derive(struct volume_keys *k)
 {
 	k->log_key = secret_alloc(VOLUME_KEY_LEN);
@@ -72,7 +72,7 @@ int keys_wrap_secret(const uint8_t *wrap_key, const char *name, const uint8_t *s
 	struct buf text = {0};
 	int rc;
 
-	/* libsodium's secret key begins with the seed. */
+	/* A libsodium secret key begins with the seed. */
 	random_bytes(wrapped, crypto_secretbox_NONCEBYTES);
 	crypto_secretbox_easy(wrapped + crypto_secretbox_NONCEBYTES, secret, SEED_LEN, wrapped,
 			      wrap_key);
@@ -89,7 +89,7 @@ int keys_wrap_secret(const uint8_t *wrap_key, const char *name, const uint8_t *s
 	return 0;
 }
 
-/* Open the sealed seed ${value} of the key whose public half is ${public}, into ${*out}. */
+/* Unseal ${value}, the seed of the key with public half ${public}, into ${*out}. */
 static int unwrap_secret(const uint8_t *wrap_key, struct text value, const uint8_t *public,
 			 uint8_t **out)
 {
@@ -123,7 +123,7 @@ static int unwrap_secret(const uint8_t *wrap_key, struct text value, const uint8
 	return 0;
 }
 
-/* One "secret" line.  Earlier epochs' and unknown ones are left alone. */
+/* Take one "secret" line.  Lines of earlier epochs or unknown names are ignored. */
 static int open_secret(const struct params *p, const char *line, struct volume_keys *k)
 {
 	struct text rest = text_of(line, strlen(line)), word;
@@ -145,7 +145,7 @@ static int open_secret(const struct params *p, const char *line, struct volume_k
 	return unwrap_secret(k->wrap_key, rest, public, out);
 }
 
-/* RFC 8265 is not followed: a passphrase is its bytes, whatever spells the same. */
+/* RFC 8265 is not followed: a passphrase is its bytes; other encodings of the same text differ. */
 #define NOT_NORMALISED                                                                             \
 	"it has letters beyond ASCII, which are not normalised: an accented one may be one or "    \
 	"two characters, so type it where and as it was set"
@@ -180,7 +180,7 @@ static int say_wrong_key(const struct params *p, const struct credential *c)
 		       id, given, n, beyond_ascii(c) ? "; " NOT_NORMALISED : "");
 }
 
-/* Try the slots in order; a slot that is broken does not keep the others from being tried. */
+/* Try the slots in order; a malformed slot does not prevent the others from being tried. */
 static int open_volume_key(const struct params *p, const struct credential *c, uint8_t *out_key)
 {
 	int first = 0;
@@ -196,7 +196,7 @@ static int open_volume_key(const struct params *p, const struct credential *c, u
 	return first < 0 ? first : say_wrong_key(p, c);
 }
 
-/* As ${c}, or, where that opens nothing, as earlier versions read the file that it came from. */
+/* Try ${c}; if it opens nothing, try the passphrase file's raw line, as earlier versions did. */
 static int open_as_before(const struct params *p, const struct credential *c, uint8_t *volume_key)
 {
 	const struct credential raw = {.kind = c->kind, .p = c->raw, .len = c->raw_len};
@@ -253,7 +253,7 @@ void keys_grant(struct params *p, uint64_t epoch, const uint8_t writer[SIGN_PUBL
 	crypto_sign_detached(g->signature, NULL, message, sizeof(message), authority_secret);
 }
 
-/* Fresh keys of every kind; the public halves go where they belong in ${p}. */
+/* Make new keys of every kind, and put their public halves into ${p}. */
 static int make_keys(struct volume_keys *k, struct params *p)
 {
 	uint8_t hash[HASH_LEN], writer[SIGN_PUBLIC_LEN];

@@ -1,7 +1,7 @@
 #ifndef KEYS_INTERNAL_H_
 #define KEYS_INTERNAL_H_
 
-/* What keys.c and change.c share: the making of volume.conf's signed parts. */
+/* Shared by keys.c and change.c: making the signed parts of volume.conf. */
 
 #include "keys.h"
 
@@ -19,7 +19,7 @@ void keys_grant(struct params *p, uint64_t epoch, const uint8_t writer[SIGN_PUBL
 MUST_CHECK int keys_wrap_secret(const uint8_t *wrap_key, const char *name, const uint8_t *secret,
 				char **out);
 
-/* keys_writer_name(epoch, out): the name of the writer's secret of ${epoch}: "writer EPOCH". */
+/* keys_writer_name(epoch, out): the name of the epoch's writer secret: "writer EPOCH". */
 #define WRITER_NAME_LEN 32u
 void keys_writer_name(uint64_t epoch, char out[WRITER_NAME_LEN]);
 

@@ -3,10 +3,10 @@
  *
  * A slot's key is Argon2id of a passphrase, or keyed BLAKE2b of a key file, with the slot's salt.
  * It seals the volume key with XChaCha20-Poly1305 under a random nonce.  The associated data are
- * the volume's id and the slot's text up to the sealed part, so that a slot neither opens in
- * another volume nor under another kind, cost or salt.
+ * the volume's id and the slot's text up to the sealed part.  So a slot copied into another volume,
+ * or with another kind, cost or salt, does not open.
  *
- * A slot comes from a file: its cost is bounded before Argon2id runs.
+ * A slot's text comes from a file, so its cost is bounded before Argon2id runs.
  */
 
 #include "slot.h"
@@ -32,14 +32,14 @@ _Static_assert(crypto_pwhash_SALTBYTES == 16, "format: salt of a passphrase slot
 _Static_assert(WRAPPED_LEN == 72, "format: sealed volume key");
 _Static_assert(crypto_aead_xchacha20poly1305_ietf_KEYBYTES == VOLUME_KEY_LEN, "slot key length");
 
-/* A slot, read. */
+/* A slot, parsed. */
 struct slot {
 	enum credential_kind kind;
 	uint64_t opslimit, memlimit; /* of a passphrase */
 	size_t salt_len;
 	uint8_t salt[SLOT_SALT_MAX];
 	uint8_t wrapped[WRAPPED_LEN]; /* nonce, ciphertext, tag */
-	struct text bound;	      /* the text up to the sealed part, its space included */
+	struct text bound;	      /* the text up to the sealed part, with the space before it */
 	struct text label;	      /* may be empty */
 };
 
@@ -54,7 +54,7 @@ static bool label_fits(struct text label)
 	return label.len <= SLOT_LABEL_MAX && text_printable(label);
 }
 
-/* The kind, then what only that kind has. */
+/* Parse the kind, then the fields that only this kind has. */
 static int read_kind(struct text *rest, struct slot *out)
 {
 	struct text ops, mem;
@@ -82,7 +82,7 @@ static int read_kind(struct text *rest, struct slot *out)
 	return 0;
 }
 
-/* A slot of a kind that is not known here is CREDENTIAL_NONE: no credential opens it. */
+/* A slot of a kind unknown to this program gets CREDENTIAL_NONE: no credential opens it. */
 static int slot_read(const char *slot, struct slot *out)
 {
 	struct text rest = text_of(slot, strlen(slot)), salt, wrapped;
@@ -102,14 +102,14 @@ static int slot_read(const char *slot, struct slot *out)
 	return 0;
 }
 
-/* The slot's own key, from the credential, into secret memory. */
+/* Derive the slot's own key from the credential, into secret memory. */
 static int slot_key(const struct slot *s, const struct credential *c, uint8_t *out)
 {
 	if (c->kind == CREDENTIAL_KEY_FILE) {
 		crypto_generichash(out, VOLUME_KEY_LEN, c->p, c->len, s->salt, s->salt_len);
 		return 0;
 	}
-	/* It fails only for want of memory: the cost was checked. */
+	/* Its only failure is a lack of memory: the cost was checked. */
 	if (crypto_pwhash(out, VOLUME_KEY_LEN, (const char *)c->p, c->len, s->salt, s->opslimit,
 			  (size_t)s->memlimit, crypto_pwhash_ALG_ARGON2ID13) != 0)
 		return err_say(-ENOMEM, "key slot: Argon2id needs %llu MiB of memory",
@@ -117,7 +117,7 @@ static int slot_key(const struct slot *s, const struct credential *c, uint8_t *o
 	return 0;
 }
 
-/* "embassyfs slot ID " and the slot's text up to the sealed part. */
+/* The associated data: "embassyfs slot ID " and the slot's text up to the sealed part. */
 static int bound_data(const uint8_t id[VOLUME_ID_LEN], struct text bound, struct buf *out)
 {
 	char id_text[VOLUME_ID_TEXT_LEN];
@@ -156,7 +156,7 @@ int slot_open(const char *slot, const uint8_t id[VOLUME_ID_LEN], const struct cr
 	return rc;
 }
 
-/* Choose salt and cost; write the text up to the sealed part. */
+/* Choose salt and cost, and write the text up to the sealed part. */
 static int begin_slot(struct slot *s, const struct slot_options *options, struct buf *out)
 {
 	int rc;
@@ -263,6 +263,6 @@ const char *slot_label(const char *slot)
 {
 	struct slot s;
 
-	/* The label ends the text, so that it has the text's NUL. */
+	/* The label is the end of the text, so the text's NUL terminates it. */
 	return slot_read(slot, &s) == 0 && s.label.len > 0 ? s.label.p : NULL;
 }

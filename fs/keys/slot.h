@@ -18,8 +18,8 @@ struct buf;
 struct slot_options;
 
 /*
- * slot_make(id, volume_key, c, options, out): append the text of a slot of volume ${id} that
- * opens with ${c}, and a NUL that out->len does not count.
+ * slot_make(id, volume_key, c, options, out): append the text of a slot of volume ${id} that ${c}
+ * opens, and a NUL that out->len does not count.
  * Returns 0; -EINVAL with a detail (label or cost); -ENOMEM.
  */
 MUST_CHECK int slot_make(const uint8_t id[VOLUME_ID_LEN], const uint8_t *volume_key,
@@ -27,8 +27,8 @@ MUST_CHECK int slot_make(const uint8_t id[VOLUME_ID_LEN], const uint8_t *volume_
 			 struct buf *out);
 
 /*
- * slot_open(slot, id, c, out_key): open the slot with ${c} into the 32 bytes of secret memory
- * ${out_key}.
+ * slot_open(slot, id, c, out_key): open the slot with ${c}, and write the volume key to the 32
+ * bytes of secret memory at ${out_key}.
  * Returns 0; -ERR_WRONG_KEY (no detail) if it is of another kind or does not open; -ERR_FORMAT
  * with a detail; -ENOMEM.
  */
@@ -41,7 +41,7 @@ MUST_CHECK int slot_open(const char *slot, const uint8_t id[VOLUME_ID_LEN],
  */
 MUST_CHECK int slot_describe(const char *slot, struct buf *out);
 
-/* slot_kind(slot): what opens it; CREDENTIAL_NONE if it can't be read here. */
+/* slot_kind(slot): the kind of its credential; CREDENTIAL_NONE if this program can't read it. */
 enum credential_kind slot_kind(const char *slot);
 
 /* slot_label(slot): its label, borrowed from ${slot}, or NULL. */

@@ -1,9 +1,9 @@
 /*
  * A passphrase from the controlling terminal.
  *
- * While echo is off, signals that would end or stop the program are blocked and watched through a
- * signalfd; when one comes the terminal is restored first and the signal then takes its effect,
- * so no shell is left without echo.
+ * While echo is off, signals that would end or stop the program are blocked and read from a
+ * signalfd.  When one comes, the terminal is restored first and the signal is then delivered, so a
+ * killed program never leaves the shell without echo.
  */
 
 #include "credential.h"
@@ -39,7 +39,7 @@ static int put_text(int fd, const char *text)
 	return 0;
 }
 
-/* One line, without its newline, or -EINTR as soon as a signal is pending at ${signals}. */
+/* Read one line, without its newline; -EINTR as soon as a signal is pending at ${signals}. */
 static ssize_t read_line(int fd, int signals, uint8_t *line, size_t cap)
 {
 	size_t len = 0;
@@ -87,15 +87,14 @@ static ssize_t ask(int fd, int signals, const char *prompt, uint8_t *line, size_
 		return -errno;
 	rc = put_text(fd, prompt);
 	n = rc < 0 ? rc : read_line(fd, signals, line, cap);
-	/* Flush what is left of an overlong line, so that it does not reach a shell. */
+	/* Discard the rest of an overlong line, so that no shell executes it. */
 	tcsetattr(fd, TCSAFLUSH, &before);
 	rc = put_text(fd, "\n");
 	return n < 0 || rc == 0 ? n : rc;
 }
 
 /*
- * Ask, and once more if ${confirm}; ${line} and ${again} have CREDENTIAL_PASSPHRASE_MAX + 1
- * bytes.
+ * Ask once, or twice if ${confirm}.  ${line} and ${again} have CREDENTIAL_PASSPHRASE_MAX + 1 bytes.
  */
 static int ask_all(int fd, int signals, const char *prompt, bool confirm, uint8_t *line,
 		   uint8_t *again, struct credential *out)
