@@ -1,6 +1,6 @@
 /*
- * Addresses of block servers, as users write them.  Key idea: decided from the text alone, without
- * asking a resolver, since plain text is allowed on the strength of the answer.
+ * Addresses of block servers, as users write them.  Key idea: every decision is made from the text
+ * alone, without a resolver, because plain text may be sent on the strength of the answer.
  */
 
 #include "address.h"
@@ -17,8 +17,9 @@
 #define UNIX_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
 
 /*
- * Split HOST:PORT or [HOST]:PORT.  Sets what lies before the last colon, brackets off; false if it
- * is not of that form.
+ * Split HOST:PORT or [HOST]:PORT.  ${*out_host} is the part before the last colon, without
+ * brackets.
+ * Returns false if the text has another form.
  */
 static bool split_host(const char *address, size_t len, const char **out_host, size_t *out_len)
 {
@@ -43,7 +44,7 @@ static bool split_host(const char *address, size_t len, const char **out_host, s
 		*out_host = address + 1;
 		*out_len -= 2;
 	} else if (memchr(address, ':', *out_len)) {
-		return false; /* an IPv6 address needs its brackets */
+		return false; /* an IPv6 address must be in brackets */
 	}
 	for (size_t i = 0; i < *out_len; i++) {
 		unsigned char ch = (unsigned char)(*out_host)[i];
@@ -69,7 +70,7 @@ int address_check(const char *text)
 		if (len < sizeof(host)) {
 			memcpy(host, p, len);
 			host[len] = '\0';
-			host[strcspn(host, "%")] = '\0'; /* an interface may follow */
+			host[strcspn(host, "%")] = '\0'; /* drop the interface, if given */
 			if (inet_pton(AF_INET6, host, &v6) == 1)
 				return 0;
 		}

@@ -1,7 +1,7 @@
 #ifndef ADDRESS_H_
 #define ADDRESS_H_
 
-/* Addresses of block servers, as users write them.  Decided from the text alone: no resolver is asked. */
+/* Addresses of block servers, as users write them.  Judged from the text; no resolver is asked. */
 
 #include "compiler.h"
 #include "format.h"
@@ -12,7 +12,7 @@
 /*
  * address_parse_target(text, address, volume): split "HOST:PORT/VOLUME-ID" or "unix:PATH/VOLUME-ID"
  * (id: 32 hex digits). The caller frees ${*address}.
- * Returns 0, -ERR_FORMAT if it is not of that form, or -ENOMEM.
+ * Returns 0, -ERR_FORMAT if the text has another form, or -ENOMEM.
  */
 MUST_CHECK int address_parse_target(const char *text, char **out_address,
 				   uint8_t out_volume[VOLUME_ID_LEN]);
@@ -25,8 +25,8 @@ MUST_CHECK int address_parse_target(const char *text, char **out_address,
 MUST_CHECK int address_check(const char *text);
 
 /*
- * address_is_loopback(address): whether plain text is allowed to it: a Unix socket, 127.0.0.0/8,
- * [::1] or localhost.
+ * address_is_loopback(address): may plain text be sent to it?  True for a Unix socket, 127.0.0.0/8,
+ * [::1] and localhost.
  */
 bool address_is_loopback(const char *address);
 

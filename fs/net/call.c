@@ -1,18 +1,18 @@
 /*
- * Calls of the client: questions, reads and streams.
+ * The client's calls: questions, reads and streams.
  *
- * Key idea: every call, of one answer or of many, is one struct call with at most four operations
+ * Key idea: every call, with one answer or many, is one struct call with at most four operations
  * under way: the start, a receive, a send, and the status.  Each operation is the tag of its own
- * batch.  The completion queue's thread runs an operation's function; when the status has come and
- * nothing is under way any more, the call ends, once.
+ * batch.  The completion queue's thread runs an operation's function.  When the status has arrived
+ * and no operation is under way any more, the call ends, once.
  *
  * Invariants:
- *  1. Batches of one call are started under its mutex, since gRPC wants them serial.
- *  2. call->n_under_way counts operations between their start and their function; a call ends at 0
- *     after its status.
- *  3. Callbacks run on the queue's thread without a lock; ended is the last of a call.
+ *  1. Batches of one call are started under its mutex, since gRPC wants them serialized.
+ *  2. call->n_under_way counts operations from their start to the end of their function; after the
+ *     status, a call ends when this reaches 0.
+ *  3. Callbacks run on the queue's thread without a lock; ended is the last one of a call.
  *  4. A call is in its client's list from its start until it is released, so client_abort() reaches
- *     every one.
+ *     every call.
  *
  * Lock order: client->mu before call->mu; neither is held in a callback.
  */
@@ -40,7 +40,7 @@ struct call {
 	void *ctx;
 	grpc_call *call;
 	struct op start, receive, send, status;
-	/* Written by gRPC; read after the operation that it belongs to. */
+	/* Written by gRPC; read after the operation that fills it has completed. */
 	grpc_metadata_array initial, trailing;
 	grpc_byte_buffer *received;
 	grpc_status_code code;
@@ -68,7 +68,7 @@ static int rc_of_status(const struct call *k, grpc_status_code code)
 {
 	switch (code) {
 	case GRPC_STATUS_CANCELLED:
-		/* Also what a server says that is being stopped. */
+		/* A server that shuts down answers with this code too. */
 		return atomic_load(&k->client->stop) ? -ECANCELED : -ERR_UNREACHABLE;
 	case GRPC_STATUS_PERMISSION_DENIED:
 	case GRPC_STATUS_UNAUTHENTICATED:
@@ -82,7 +82,7 @@ static int rc_of_status(const struct call *k, grpc_status_code code)
 	}
 }
 
-/* The server's words, made fit for a message: printable, one line. */
+/* Put the server's words into a message: printable, on one line. */
 static void describe(const struct call *k, int rc, char out[DETAIL_LEN])
 {
 	const uint8_t *p = GRPC_SLICE_START_PTR(k->details);
@@ -101,7 +101,7 @@ static void describe(const struct call *k, int rc, char out[DETAIL_LEN])
 
 /* ---- calls ---- */
 
-/* An operation's function has run.  Ends the call if it was the last. */
+/* An operation's function has returned.  Ends the call if it was the last one. */
 static void op_finish(struct call *k)
 {
 	char detail[DETAIL_LEN];
@@ -121,15 +121,15 @@ static void op_finish(struct call *k)
 	k->ended = true;
 	pthread_cond_signal(&k->over);
 	/*
-	 * Who waits frees the call as soon as the mutex is free: nothing of it is touched after
-	 * that.
+	 * A waiting thread frees the call as soon as it gets the mutex, so nothing of the call is
+	 * touched after the unlock.
 	 */
 	pthread_mutex_unlock(&k->mu);
 }
 
 /*
- * Start a batch whose tag is ${op}.  False if gRPC refuses it or the call has ended; nothing
- * follows then.
+ * Start a batch whose tag is ${op}.  Returns false if gRPC refuses it or the call has ended; the
+ * operation's function then never runs.
  */
 static bool op_start(struct call *k, struct op *op, const grpc_op *ops, size_t n)
 {
@@ -147,7 +147,7 @@ static bool op_start(struct call *k, struct op *op, const grpc_op *ops, size_t n
 
 static void start_done(struct op *op, bool ok)
 {
-	(void)ok; /* the status tells */
+	(void)ok; /* failure shows in the status */
 	op_finish(op->call);
 }
 
@@ -184,7 +184,7 @@ static void status_done(struct op *op, bool ok)
 {
 	struct call *k = op->call;
 
-	assert(ok); /* gRPC's promise for this operation */
+	assert(ok); /* gRPC promises this for the status operation */
 	pthread_mutex_lock(&k->mu);
 	k->has_status = true;
 	pthread_mutex_unlock(&k->mu);
@@ -209,7 +209,7 @@ static void call_release(struct call *k)
 	pthread_mutex_destroy(&k->mu);
 }
 
-/* Make the call and put it into the list.  Returns 0 or -ECANCELED. */
+/* Create the call and put it into the client's list.  Returns 0 or -ECANCELED. */
 static int call_init(struct call *k, struct client *c, int channel, const char *method,
 		     gpr_timespec deadline, const struct client_stream_ops *ops, void *ctx)
 {
@@ -237,7 +237,8 @@ static int call_init(struct call *k, struct client *c, int channel, const char *
 }
 
 /*
- * Begin: the status first, so that the call ends whatever comes.  ${request} is NULL for a stream.
+ * Start the call's operations, the status first, so that the call ends whatever else fails.
+ * ${request} is NULL for a stream.
  */
 static void call_begin(struct call *k, grpc_byte_buffer *request)
 {
@@ -256,12 +257,12 @@ static void call_begin(struct call *k, grpc_byte_buffer *request)
 	start[2].data.send_message.send_message = request;
 
 	/*
-	 * One operation more than there is, so that the call cannot end before all have been
-	 * started.
+	 * Count one operation more than are started, so that the call cannot end before all of
+	 * them have been started.
 	 */
 	k->n_under_way = 1;
 	if (!op_start(k, &k->status, &status, 1))
-		abort(); /* a first batch is refused only for a mistake of ours */
+		abort(); /* gRPC refuses a first batch only for a mistake of ours */
 	(void)op_start(k, &k->start, start, request ? 4 : 2);
 	receive_start(k);
 	op_finish(k);
@@ -281,16 +282,16 @@ static gpr_timespec deadline_in(int timeout_ms)
 			    gpr_time_from_millis(timeout_ms, GPR_TIMESPAN));
 }
 
-/* What a waiting caller gathers. */
+/* The answer, as a waiting caller collects it. */
 struct gathering {
 	struct call *call;
 	int rc;
-	bool bad; /* the server sent what it may not; the call was cancelled for it */
+	bool bad; /* the server broke the protocol; the call was cancelled for it */
 	char detail[DETAIL_LEN];
-	/* client_call */
+	/* Used by client_call(). */
 	const ProtobufCMessageDescriptor *type;
 	ProtobufCMessage *message;
-	/* client_read */
+	/* Used by client_read(). */
 	uint8_t *out;
 	size_t len, got;
 };
@@ -308,7 +309,7 @@ static void gather_end(void *ctx, int rc, const char *detail)
 	snprintf(g->detail, sizeof(g->detail), "%s", detail);
 }
 
-/* Nothing more is taken of a server that breaks the rules: its answer might have no end. */
+/* Cancel: an answer from a server that breaks the protocol might never end. */
 static void gather_bad(struct gathering *g)
 {
 	if (!g->bad)
@@ -316,7 +317,7 @@ static void gather_bad(struct gathering *g)
 	g->bad = true;
 }
 
-/* Ask, wait, and say how it ended. */
+/* Send the question, wait for the call's end, and return its result. */
 static int ask(struct client *c, int channel, const char *method, const ProtobufCMessage *request,
 	       int timeout_ms, const struct client_stream_ops *ops, struct gathering *g)
 {
@@ -369,7 +370,7 @@ int client_call(struct client *c, const char *method, const ProtobufCMessage *re
 	return 0;
 }
 
-/* Straight from the transport's memory to where it is wanted. */
+/* Copy straight from the transport's memory to the caller's. */
 static void read_message(void *ctx, grpc_byte_buffer *bb)
 {
 	struct gathering *g = ctx;
@@ -416,7 +417,7 @@ int client_stream_open(struct client *c, const char *method, const struct client
 		free(s);
 		return rc;
 	}
-	/* Set before the first report can come: ops may use it. */
+	/* Set before call_begin(): the first callback may use it. */
 	*out = s;
 	call_begin(&s->call, NULL);
 	return 0;

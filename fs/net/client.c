@@ -2,8 +2,7 @@
  * The client's channels and its completion queue.
  *
  * Key idea: one queue and one thread serve every call; an operation's tag knows what to do.
- * Connections are made anew on request rather than waited for, so that whoever retries also decides
- * when.
+ * Connections are re-made on request, not waited for, so the code that retries also decides when.
  *
  * Invariant: the queue is shut down only after the last call was released, so every tag comes back
  * before the thread ends.
@@ -51,9 +50,9 @@ static void *queue_thread(void *arg)
 	}
 
 /*
- * The common settings, with shorter times: whoever waits here is a person or a backlog.  A ping on
- * the bulk channel may stand behind megabytes on a thin line, so it is given long; there a stream
- * that owes something is watched by its owner.
+ * The common settings with shorter times, because a person or a backlog waits here.  On the bulk
+ * channel a ping may queue behind megabytes on a slow line, so its time-out is long there.  A stall
+ * of a bulk stream is noticed by the stream's owner instead.
  */
 static grpc_channel *channel_new(struct client *c, int which)
 {
@@ -83,14 +82,14 @@ static grpc_channel *channel_new(struct client *c, int which)
 	return grpc_channel_create(c->address, c->creds, &args);
 }
 
-/* Take renewed TLS files; true if there are any. */
+/* Load TLS files that have been renewed; true if there were any. */
 static bool renew_creds_locked(struct client *c)
 {
 	grpc_channel_credentials *creds;
 
 	if (!c->tls_dir)
 		return false;
-	/* What is half written, or wrong, is passed over: what is in use may do for long. */
+	/* Ignore files that are half written or wrong: those in use may be valid for long. */
 	if (wire_client_tls(c->tls_dir, &c->tls_seen, &creds) < 0 || !creds)
 		return false;
 	grpc_channel_credentials_release(c->creds);

@@ -18,13 +18,13 @@ struct client {
 	char *address, *tls_dir;
 	grpc_channel_credentials *creds; /* Guarded by mu. */
 	struct wire_tls_seen tls_seen;	 /* Guarded by mu. */
-	atomic_bool stop;		 /* aborted; for diagnose() */
+	atomic_bool stop;		 /* client_abort() was called; also ends diagnose() */
 	grpc_completion_queue *cq;
 	pthread_t thread;
 	bool has_thread;
 	/*
-	 * Goes up before a tag is given to gRPC and is read after one comes back: the queue orders
-	 * the two already, but race detectors cannot see into gRPC.
+	 * Incremented before a tag is given to gRPC and read after one comes back.  The queue
+	 * orders the two already, but race detectors cannot see into gRPC.
 	 */
 	atomic_uint n_handed;
 	pthread_mutex_t mu;
@@ -34,7 +34,7 @@ struct client {
 	bool aborted;
 };
 
-/* An operation under way: the tag of its batch. */
+/* An operation under way; it is the tag of its batch. */
 struct op {
 	void (*done)(struct op *op, bool ok);
 	struct call *call;

@@ -1,12 +1,12 @@
 /*
  * Why a server cannot be reached.
  *
- * Key idea: do by hand what gRPC does on its way to a connection (resolve, connect, shake hands) and
- * keep the first thing that fails.  Only asked after a call has failed, and nothing of it is relied
- * on: the connection is thrown away.
+ * Key idea: repeat by hand what gRPC does to connect (resolve, connect, shake hands) and report the
+ * first step that fails.  This runs only after a call has failed, and its result is only reported:
+ * the connection is closed.
  *
  * With TLS 1.3 a server judges the client's certificate after the client thinks that the handshake
- * is over, so its refusal is found by reading once.
+ * is over, so a refusal is found by reading once.
  */
 
 #include "diagnose.h"
@@ -28,7 +28,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define SLICE_MS 100	/* how often to look whether to stop */
+#define SLICE_MS 100	/* how often a stop is looked for */
 #define VERDICT_MS 1000 /* how long a server may take to refuse our certificate */
 #define HOST_MAX 256u
 
@@ -42,7 +42,7 @@ struct probe {
 	size_t size;
 };
 
-/* Wait for ${events} until ${end_ns}.  1; 0: too late, or to be stopped. */
+/* Wait for ${events} until ${end_ns}.  Returns 1; or 0 after a time-out or a stop. */
 static int wait_for(struct probe *p, short events, uint64_t end_ns)
 {
 	struct pollfd pfd = {.fd = p->fd, .events = events};
@@ -75,7 +75,7 @@ static bool split(struct probe *p)
 	return true;
 }
 
-/* Connect p->fd, which is non-blocking.  0 or an errno. */
+/* Connect p->fd, which is non-blocking.  Returns 0 or an errno. */
 static int connect_to(struct probe *p, const struct sockaddr *sa, socklen_t len)
 {
 	socklen_t err_len = sizeof(int);
@@ -102,7 +102,7 @@ static int open_unix(struct probe *p)
 	return p->fd < 0 ? errno : connect_to(p, (struct sockaddr *)&sa, sizeof(sa));
 }
 
-/* To any of the host's addresses; the last one's failure counts. */
+/* Connect to any of the host's addresses; the last address's failure is reported. */
 static int open_inet(struct probe *p, const struct addrinfo *list)
 {
 	int err = EHOSTUNREACH;
@@ -133,7 +133,7 @@ static bool say_connect(struct probe *p, int err)
 	return true;
 }
 
-/* The host has no address, as far as is known: true if that was said. */
+/* The look-up gave no address.  Returns true if the cause could be told. */
 static bool say_lookup(struct probe *p, int err, bool late)
 {
 	if (late && atomic_load(p->stop))
@@ -148,7 +148,7 @@ static bool say_lookup(struct probe *p, int err, bool late)
 	return true;
 }
 
-/* True: it could not be opened, and why was said, if known. */
+/* Open the connection.  True if that fails; ${*out_known}: the cause is known and has been told. */
 static bool open_fails(struct probe *p, bool *out_known)
 {
 	struct addrinfo *list;
@@ -206,7 +206,7 @@ static bool say_verify(struct probe *p, long verdict)
 	}
 }
 
-/* Servers that end a connection without an alert, as gRPC's do, leave it to us to find out why. */
+/* gRPC servers end a connection without an alert, so find out whether our certificate expired. */
 static bool say_expired(struct probe *p)
 {
 	int64_t expiry_s;
@@ -249,13 +249,13 @@ static bool say_alert(struct probe *p)
 		return true;
 	default:
 		snprintf(p->out, p->size, "TLS fails: %s", what ? what : "for no reason given");
-		return what != NULL;
+		return what;
 	}
 }
 
 /*
- * One step of SSL, tried again until it is done or ${end_ns}.  1: done; 0: too late, or to be
- * stopped; -1: failed.
+ * Repeat one step of SSL until it is done or ${end_ns}.  Returns 1 when done; 0 after a time-out or
+ * a stop; -1 on failure.
  */
 static int step(struct probe *p, SSL *ssl, int (*fn)(SSL *ssl), uint64_t end_ns)
 {
@@ -284,7 +284,7 @@ static int set_up(struct probe *p, SSL_CTX *ctx)
 	char ca[4096], cert[4096], key[4096];
 
 	if (!p->tls_dir)
-		return 1; /* only whether the server speaks TLS is asked */
+		return 1; /* the question is only whether the server speaks TLS */
 	snprintf(ca, sizeof(ca), "%s/ca.pem", p->tls_dir);
 	snprintf(cert, sizeof(cert), "%s/cert.pem", p->tls_dir);
 	snprintf(key, sizeof(key), "%s/key.pem", p->tls_dir);
@@ -316,7 +316,7 @@ static bool shake_hands(struct probe *p, SSL *ssl)
 		return false;
 	rc = step(p, ssl, SSL_connect, p->end_ns);
 	if (!p->tls_dir) {
-		/* A hello that is answered, if only by asking for a certificate, is TLS. */
+		/* A server that answers the hello, if only to ask for a certificate, speaks TLS. */
 		if (SSL_version(ssl) == 0 || !SSL_get0_peer_certificate(ssl))
 			return false;
 		snprintf(p->out, p->size,

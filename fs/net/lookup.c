@@ -1,8 +1,8 @@
 /*
- * Names to addresses.
+ * From names to addresses.
  *
- * Key idea: a thread of its own asks, and who wants to know waits for it, or leaves it: then the
- * thread frees what it has when its answer comes.
+ * Key idea: a thread of its own calls getaddrinfo(), and the caller waits for it.  If the caller
+ * gives up, that thread frees the question when the answer comes.
  */
 
 #include "lookup.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define SLICE_NS (UINT64_C(100) * 1000 * 1000) /* how often to look whether to stop */
+#define SLICE_NS (UINT64_C(100) * 1000 * 1000) /* how often a stop is looked for */
 
 struct question {
 	char *host, *port;
@@ -50,7 +50,7 @@ static void *ask(void *arg)
 	q->done = true;
 	left = q->left;
 	pthread_cond_signal(&q->answered);
-	/* Who waits frees the question as soon as the mutex is free. */
+	/* The waiting caller frees the question as soon as it gets the mutex. */
 	pthread_mutex_unlock(&q->mu);
 	if (!left)
 		return NULL;

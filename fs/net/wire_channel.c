@@ -1,9 +1,9 @@
 /*
  * Settings of gRPC, and statuses.
  *
- * Key idea: both ends are ours, so both take the same measured settings: no copies through freshly
- * mapped memory, flow control that keeps up with bandwidth x delay, keepalive in both directions so
- * that a dead peer is noticed within half a minute, no compression (all bulk is sealed), and no
+ * Key idea: both ends are ours, so both use the same measured settings: no copies through newly
+ * mapped memory; flow control for the product of bandwidth and delay; keepalive in both directions,
+ * which detects a dead peer within half a minute; no compression (all bulk data is sealed); no
  * proxy from the environment.
  *
  * Invariant: a server's and a client's largest message agree.
@@ -19,9 +19,9 @@
 
 #define KEEPALIVE_TIME_MS 20000
 #define KEEPALIVE_TIMEOUT_MS 10000
-#define PING_INTERVAL_MIN_MS 5000 /* more often from a peer is abuse */
-#define HANDSHAKE_MS 15000	  /* from a connection's beginning to HTTP/2's settings */
-#define STREAMS_MAX 128		  /* calls at once on one connection */
+#define PING_INTERVAL_MIN_MS 5000 /* a peer that pings more often is disconnected */
+#define HANDSHAKE_MS 15000	  /* from the connection's start to HTTP/2's settings */
+#define STREAMS_MAX 128		  /* concurrent calls on one connection */
 #define METADATA_MAX (16 << 10)
 
 #define EXPERIMENTS                                                                                \
@@ -36,8 +36,8 @@
 void wire_setup(void)
 {
 	/*
-	 * Buffers of a message's size come from the heap and stay there: mapping them anew costs
-	 * more than the copy.
+	 * Message-sized buffers come from the heap and stay there: mapping new pages for each would
+	 * cost more than the copy.
 	 */
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);

@@ -1,14 +1,14 @@
 /*
  * Messages to and from gRPC's byte buffers.
  *
- * Key idea: control messages go through protobuf-c; the two that carry bulk are encoded by hand, as
- * a few header bytes in one slice and the payload, untouched, in another, and decoded as views of
- * the slices they arrived in.
+ * Key idea: control messages go through protobuf-c.  The two that carry bulk data are encoded by
+ * hand, as a few header bytes in one slice and the payload, not copied, in another.  They are
+ * decoded as views of the slices that they arrived in.
  *
- * Invariants: a decoder reads nothing outside the buffer's slices, whatever they hold; unknown
- * fields are skipped, as protobuf demands; of a field given twice the last counts.  The memory that
- * a message unpacks to is bounded by its length: protobuf-c allocates some 80 bytes for each
- * unknown field, of which two bytes are enough on the wire.
+ * Invariants: a decoder reads nothing outside the buffer's slices, whatever they contain.  Unknown
+ * fields are skipped, as protobuf demands; of a repeated scalar field the last value counts.  The
+ * memory for an unpacked message is bounded by its length: protobuf-c allocates some 80 bytes for
+ * each unknown field, which may take only two bytes on the wire.
  */
 
 #include "wire.h"
@@ -44,12 +44,12 @@ int wire_pack(const ProtobufCMessage *m, grpc_byte_buffer **out)
 	return *out ? 0 : -ENOMEM;
 }
 
-/* A place in a buffer's slices. */
+/* A position in a buffer's slices. */
 struct cursor {
 	const grpc_slice *slices;
 	size_t n_slices;
-	size_t skip; /* in slices[0] */
-	size_t left; /* over all slices */
+	size_t skip; /* bytes of slices[0] already passed */
+	size_t left; /* bytes left in all slices */
 };
 
 static int cursor_init(struct cursor *c, const grpc_byte_buffer *bb)
@@ -63,7 +63,7 @@ static int cursor_init(struct cursor *c, const grpc_byte_buffer *bb)
 	return 0;
 }
 
-/* Move past ${len} <= c->left bytes, copying them to ${out} unless NULL. */
+/* Advance by ${len} <= c->left bytes and, unless ${out} is NULL, copy them to it. */
 static void cursor_move(struct cursor *c, size_t len, uint8_t *out)
 {
 	c->left -= len;
@@ -106,8 +106,8 @@ static bool cursor_varint(struct cursor *c, uint64_t *out)
 }
 
 /*
- * One field: its number and type, and its value (varint) or its bytes as a view.  The cursor ends
- * after it.
+ * One field: its number and type, and its value (varint) or its bytes as a view.  Decoding one
+ * leaves the cursor after it.
  */
 struct field {
 	uint64_t number;
@@ -159,8 +159,8 @@ void wire_bytes_copy(const struct wire_bytes *b, size_t off, size_t len, void *o
 }
 
 /*
- * An allocator for one unpacking, which gives out so many bytes in all.  What it gives is freed
- * with free(), as the caller's protobuf_c_message_free_unpacked() does.
+ * An allocator for one unpacking, with a limit on its total.  Its memory is freed with free(), as
+ * the caller's protobuf_c_message_free_unpacked() does.
  */
 struct budget {
 	size_t left;
@@ -217,7 +217,7 @@ int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_byte_buffer *
 	if (rc < 0)
 		return rc;
 	len = c.left;
-	/* In one piece: no copy at all. */
+	/* One slice: unpack in place, without a copy. */
 	if (c.n_slices == 1)
 		return unpack_flat(type, GRPC_SLICE_START_PTR(c.slices[0]), len, out);
 	if (len > sizeof(small))
@@ -239,7 +239,7 @@ static uint8_t *put_varint(uint8_t *p, uint64_t v)
 	return p;
 }
 
-/* A buffer of ${header} and, in a slice of its own, ${data}. */
+/* Make a buffer of ${header} and, in a slice of its own, ${data}. */
 static grpc_byte_buffer *two_slices(const uint8_t *header, size_t header_len, const void *data,
 				    size_t len, void (*release)(void *arg), void *arg)
 {

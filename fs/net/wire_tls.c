@@ -1,9 +1,9 @@
 /*
  * TLS from a folder of PEM files.
  *
- * Key idea: files are compared by their contents.  They are a few KiB, and read when a connection
- * is made; so a renewed certificate is taken without a restart, and nobody has to tell.  What
- * cannot be used (half of a renewal, say) is told once, and what was read before stays in use.
+ * Key idea: files are compared by contents.  They are a few KiB, and are read when a connection is
+ * made.  So a renewed certificate is used without a restart or a signal.  Unusable files (half of a
+ * renewal, say) are logged once, and those read before stay in use.
  */
 
 #include "wire.h"
@@ -62,8 +62,8 @@ static void tls_files_release(struct tls_files *f)
 }
 
 /*
- * The key lies in plain memory for a moment, since gRPC takes and keeps a copy of its own in any
- * case.
+ * The key lies in ordinary memory for a moment.  That is no loss: gRPC keeps an ordinary copy of
+ * its own in any case.
  */
 static int tls_files_read(const char *dir, struct tls_files *f)
 {
@@ -77,7 +77,7 @@ static int tls_files_read(const char *dir, struct tls_files *f)
 		rc = read_pem(dir, "key.pem", &f->key, &f->key_len);
 	if (rc < 0)
 		return rc;
-	/* gRPC would take it, and then refuse everybody. */
+	/* gRPC would accept an empty list, and then refuse every peer. */
 	rc = cert_list(f->ca, f->ca_len);
 	if (rc == -ERR_FORMAT)
 		return err_say(rc,
@@ -165,7 +165,7 @@ release:
 
 /* ---- the server's ---- */
 
-/* tls_files_read() for a server. */
+/* As tls_files_read(), for a server. */
 static int server_files_read(const char *dir, struct tls_files *f)
 {
 	int rc = tls_files_read(dir, f);
@@ -183,8 +183,8 @@ struct wire_tls_source {
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
 	bool any;
-	uint8_t hash[32]; /* of what gRPC was given last */
-	char said[1024];  /* the trouble that was last told; or empty */
+	uint8_t hash[32]; /* of the files last given to gRPC */
+	char said[1024];  /* the problem last logged; empty if none */
 };
 
 static void tell_locked(struct wire_tls_source *s, int rc) REQUIRES(s->mu);
@@ -215,7 +215,7 @@ void wire_tls_source_free(struct wire_tls_source *s)
 	free(s);
 }
 
-/* Say what is wrong, or that it is right again, once. */
+/* Log once that the files are bad, and once that they are good again. */
 static void tell_locked(struct wire_tls_source *s, int rc)
 {
 	char text[sizeof(s->said)] = "";
@@ -231,8 +231,8 @@ static void tell_locked(struct wire_tls_source *s, int rc)
 }
 
 /*
- * The files, if they are others than gRPC has: 1 and ${out}, 0, or what is wrong with them, which
- * has been told.
+ * Read the files.  Returns 1 and ${*out} if they differ from those that gRPC has; 0 if not; or
+ * their error, which has been logged.
  */
 static int read_news_locked(struct wire_tls_source *s, grpc_ssl_server_certificate_config **out)
 {
@@ -262,7 +262,7 @@ release:
 	return rc;
 }
 
-/* gRPC asks before each handshake. */
+/* gRPC calls this before each handshake. */
 static grpc_ssl_certificate_config_reload_status fetch_config(
 	void *arg, grpc_ssl_server_certificate_config **out)
 {
