@@ -2,9 +2,10 @@
 #define FIGURES_H_
 
 /*
- * Where things stand: figures with a name, a unit and words, listed in figure_list.h.  Whoever knows a
- * figure sets it in a struct figures, under its own lock, so that what belongs together is of one
- * moment; three writers make JSON, text and OpenMetrics of that.  How to add one: tools/doc/extending.md.
+ * Where things stand: figures with a name, a unit and words, listed in figure_list.h.  Whoever knows
+ * figures copies them under its own lock, so that what belongs together is of one moment, and sets them
+ * in a struct figures; three writers make JSON, text and OpenMetrics of that.  How to add one:
+ * tools/doc/extending.md.
  *
  * What only grows is counted where it happens, in a figure_counter or figure_histogram there: any
  * thread, no lock.  A struct figures is one thread's.

@@ -221,19 +221,21 @@ const char *replicator_address(const struct replicator *r)
 	return r->address;
 }
 
-static void set_warning(const struct replicator *r, struct figures *f)
+#define WARNING_LEN (LOSS_TEXT_LEN + 2 * sizeof(((struct replicator *)0)->tls_warning) + 4)
+
+static void warning_locked(const struct replicator *r, char out[WARNING_LEN]) REQUIRES(r->mu);
+
+static void warning_locked(const struct replicator *r, char out[WARNING_LEN])
 {
-	char loss[LOSS_TEXT_LEN],
-		warning[LOSS_TEXT_LEN + sizeof(r->conf_warning) + sizeof(r->tls_warning) + 4];
+	char loss[LOSS_TEXT_LEN];
 	const char *part[] = {loss, r->conf_warning, r->tls_warning};
 	size_t len = 0;
 
-	warning[0] = '\0';
+	out[0] = '\0';
 	loss_text(&r->loss, loss);
 	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
-		len += (size_t)snprintf(warning + len, sizeof(warning) - len, "%s%s",
+		len += (size_t)snprintf(out + len, WARNING_LEN - len, "%s%s",
 					len > 0 && part[i][0] ? "; " : "", part[i]);
-	figures_set_text(f, FIGURE_WARNING, warning);
 }
 
 /* What the embassy lacks, if it does. */
@@ -258,35 +260,39 @@ static void set_lag(const struct replicator *r, const struct head *newest,
 
 void replicator_figures(struct replicator *r, struct figures *f)
 {
+	char reason[sizeof(r->reason)], warning[WARNING_LEN];
 	enum replicator_state state;
 	struct step_head acked;
+	double lag, rate, heard;
 	struct head newest;
-	double lag, rate;
 	uint64_t now_ns;
 
-	figures_embassy(f, r->address);
 	r->cfg.newest(r->cfg.ctx, &newest);
+	/* Copies only: memory may have to wait for what is written to the mount, and that for us. */
 	pthread_mutex_lock(&r->mu);
 	now_ns = clock_mono_ns();
 	acked = r->acked;
 	state = r->state;
+	memcpy(reason, r->reason, sizeof(reason));
+	warning_locked(r, warning);
 	lag = lag_seconds(&r->lag, now_ns);
 	rate = rate_get(&r->rate, now_ns);
-	figures_set_text(f, FIGURE_EMBASSY_REASON, r->reason);
-	set_warning(r, f);
-	figures_set_seconds(f, FIGURE_HEARD_SECONDS,
-			    r->heard_ns ? (double)(now_ns - r->heard_ns) / 1e9 : NAN);
-	figures_set_counter(f, FIGURE_SENT_BYTES, &r->sent);
-	figures_set_counter(f, FIGURE_CONNECTIONS, &r->connections);
+	heard = r->heard_ns ? (double)(now_ns - r->heard_ns) / 1e9 : NAN;
 	pthread_mutex_unlock(&r->mu);
 
 	if (state == REPLICATOR_IDLE && newest.number != 0 && head_end(&newest) > acked.end)
 		state = REPLICATOR_STREAMING;
+	figures_embassy(f, r->address);
 	figures_set(f, FIGURE_STATE, state);
+	figures_set_text(f, FIGURE_EMBASSY_REASON, reason);
 	figures_set(f, FIGURE_ACKNOWLEDGED, acked.end);
 	figures_set(f, FIGURE_ACKNOWLEDGED_HEAD, acked.number);
 	figures_set_time(f, FIGURE_ACKNOWLEDGED_TIME, acked.time_ns);
 	figures_set(f, FIGURE_SENT_RATE, (uint64_t)fmin(round(rate), 1e18));
+	figures_set_seconds(f, FIGURE_HEARD_SECONDS, heard);
+	figures_set_counter(f, FIGURE_SENT_BYTES, &r->sent);
+	figures_set_counter(f, FIGURE_CONNECTIONS, &r->connections);
+	figures_set_text(f, FIGURE_WARNING, warning);
 	set_lag(r, &newest, &acked, lag, rate, f);
 }
 
