@@ -150,7 +150,8 @@ struct server {
 	const struct status *st;
 	unsigned n, n_failed;
 	int rc;		     /* of the first that failed */
-	struct figures *all; /* n - n_failed, for OpenMetrics, which lists figure by figure */
+	struct figures *all; /* n_all, for OpenMetrics, which lists figure by figure */
+	size_t n_all;
 };
 
 static int show_line(const struct figures *f)
@@ -172,15 +173,14 @@ static int show_line(const struct figures *f)
 /* Print it, or keep it.  Takes ${f}. */
 static int take_copy(struct server *s, struct figures *f)
 {
-	unsigned n = s->n - s->n_failed;
 	struct figures *all;
 	int rc;
 
 	if (f->no_memory || s->st->openmetrics) {
-		all = f->no_memory ? NULL : realloc(s->all, n * sizeof(*all));
+		all = f->no_memory ? NULL : realloc(s->all, (s->n_all + 1) * sizeof(*all));
 		if (all) {
 			s->all = all;
-			all[n - 1] = *f;
+			all[s->n_all++] = *f;
 			return 0;
 		}
 		rc = -ENOMEM;
@@ -215,17 +215,15 @@ static int show_server(const char *address, const struct status *st)
 	struct server s = {.address = address, .st = st};
 	const struct remote_config cfg = {.address = address, .tls_dir = st->tls_dir};
 	struct buf b = {0};
-	unsigned n;
 	int rc;
 
 	begin_screen(st);
 	rc = remote_list_volumes(&cfg, show_copy, &s);
-	n = s.n - s.n_failed;
 	if (rc == 0 && st->openmetrics)
-		rc = print_buf(figures_openmetrics(s.all, n, &b), &b);
+		rc = print_buf(figures_openmetrics(s.all, s.n_all, &b), &b);
 	else if (rc == 0 && s.n == 0 && !st->json)
 		printf("%s: no volumes yet\n", address);
-	for (unsigned i = 0; s.all && i < n; i++)
+	for (size_t i = 0; i < s.n_all; i++)
 		figures_release(&s.all[i]);
 	free(s.all);
 	if (rc == 0 && s.n_failed > 0)
