@@ -236,6 +236,17 @@ static int note_segment(struct repair *r, uint64_t number)
 	return 0;
 }
 
+/* Of a page that can't be read no part can be written.  What lies behind comes in its turn. */
+static int put_block(struct repair *r, const struct scan_block *b)
+{
+	int rc = store_write(r->store, b->pos, b->bytes, b->len, false);
+
+	if (rc != -EIO)
+		return rc;
+	rc = store_wipe(r->store, b->pos, b->len);
+	return rc < 0 ? rc : store_write(r->store, b->pos, b->bytes, b->len, false);
+}
+
 static int write_piece(struct repair *r, const struct piece *p)
 {
 	struct scan_block b;
@@ -263,13 +274,7 @@ static int write_piece(struct repair *r, const struct piece *p)
 	if (rc == 0)
 		rc = note_segment(r, segment_of(p->pos));
 	if (rc == 0)
-		rc = store_write(r->store, p->pos, b.bytes, b.len, false);
-	/* Of a page that can't be read no part can be written.  What lies behind comes in its turn. */
-	if (rc == -EIO) {
-		rc = store_wipe(r->store, p->pos, b.len);
-		if (rc == 0)
-			rc = store_write(r->store, p->pos, b.bytes, b.len, false);
-	}
+		rc = put_block(r, &b);
 	if (rc < 0)
 		return rc;
 	r->counts->blocks++;

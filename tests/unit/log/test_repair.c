@@ -265,6 +265,29 @@ Test(repair, what_could_not_be_synced_is_written_again)
 	expect_whole();
 }
 
+static int fail_rename(void *ctx, const char *op)
+{
+	(void)ctx;
+	return strcmp(op, "rename") == 0 ? -EIO : 0;
+}
+
+/* A disk that does not take the note is not one with a page that can't be read. */
+Test(repair, nothing_is_written_that_could_not_be_noted)
+{
+	struct repair_counts n;
+
+	flip(1, 700);
+	command("cp -r '%s' '%s-before'", mine, mine);
+	file_set_fault(fail_rename, NULL);
+	cr_expect_eq(repair(&n), -EIO);
+	file_set_fault(NULL, NULL);
+	cr_expect_eq(n.blocks, 0);
+	command("diff -r '%s/log' '%s-before/log'", mine, mine);
+	command("rm -r '%s-before'%s", mine, "");
+	cr_expect_eq(repair(&n), 0);
+	expect_whole();
+}
+
 Test(repair, missing_files_and_ends_come_back)
 {
 	char path[400];
