@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,7 @@ struct cursor {
 struct cursors {
 	struct catalog *catalog;
 	struct cursor *first;
+	bool lost; /* some could not be read */
 };
 
 static int take_cursor(void *ctx, const char *name)
@@ -149,6 +151,7 @@ static int take_cursor(void *ctx, const char *name)
 	memcpy(c->name, name, len);
 	c->len = sizeof(c->value);
 	if (catalog_get_cursor(all->catalog, name, c->value, &c->len) < 0) {
+		all->lost = true;
 		free(c);
 		return 0;
 	}
@@ -165,6 +168,7 @@ static int take_cursors(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
 
 	if (rc == 0) {
 		rc = catalog_cursors(all->catalog, "", take_cursor, all);
+		all->lost = all->lost || rc < 0;
 		catalog_close(all->catalog);
 	}
 	return rc == -ENOMEM ? rc : 0;
@@ -181,8 +185,10 @@ static int put_cursors(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
 	rc = catalog_open(volume_dir, id, CATALOG_WRITE, &to);
 	if (rc < 0)
 		return rc;
+	/* That none was ever lost is said no more where one is. */
 	for (const struct cursor *c = all->first; rc == 0 && c; c = c->next)
-		rc = catalog_put_cursor(to, c->name, c->value, c->len);
+		if (!all->lost || strcmp(c->name, CURSOR_BEGUN) != 0)
+			rc = catalog_put_cursor(to, c->name, c->value, c->len);
 	catalog_close(to);
 	return rc;
 }

@@ -166,6 +166,29 @@ Test(rebuild, carries_cursors_over)
 	}
 }
 
+/* A catalog that lost one does not say any more that it has them all. */
+Test(rebuild, a_cursor_that_can_t_be_read_is_missed)
+{
+	static const uint8_t too_long[1000];
+	uint8_t value[24];
+	size_t len = sizeof(value);
+	struct catalog *c;
+
+	synthetic_grow(s, 1, 1, 3);
+	cr_assert_eq(rebuild(), 0);
+	memset(value, 7, sizeof(value));
+	c = open_catalog();
+	cr_assert_eq(catalog_put_cursor(c, "embassy:host:1", value, sizeof(value)), 0);
+	cr_assert_eq(catalog_put_cursor(c, "embassy:host:2", too_long, sizeof(too_long)), 0);
+	cr_assert_eq(catalog_put_cursor(c, CURSOR_BEGUN, "", 0), 0);
+	catalog_close(c);
+	cr_assert_eq(rebuild(), 0);
+	expect_cursor("embassy:host:1", sizeof(value));
+	c = open_catalog();
+	cr_expect_eq(catalog_get_cursor(c, CURSOR_BEGUN, value, &len), -ERR_ABSENT);
+	catalog_close(c);
+}
+
 Test(rebuild, equals_the_original)
 {
 	struct answers *before = calloc(2, sizeof(*before)), *after = before + 1;
