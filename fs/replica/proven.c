@@ -10,7 +10,8 @@
  *     proven under an earlier anchor is under the present one.
  *  2. A header is in kept[] only after its proof was verified.
  *  3. A number is in one flight at most, or in wanted[]; whoever wants a header that flies waits for that
- *     flight, and asks by itself if it brought nothing.
+ *     flight.  If it brought nothing, one of those who wait asks alone, and so on; but all take it from one
+ *     who was patient that the server is away, since each would find that out only after as long again.
  *  4. Memory: HEADERS_KEPT headers of 124 bytes, touched as they come; HEADERS_ASKED numbers wanted.
  *
  * Lock order: mu is a leaf; no question is asked under it.
@@ -40,9 +41,12 @@ struct kept {
 	uint8_t block[SEGMENT_BLOCK_LEN];
 };
 
-/* Headers that are being asked for. */
+/* Headers that are being asked for.  Who counted himself in ${refs} may look at it after it has landed. */
 struct flight {
 	LIST_ENTRY(flight) entry;
+	unsigned refs;
+	bool landed, patient;
+	int rc;
 	size_t n;
 	uint64_t numbers[HEADERS_ASKED]; /* ascending */
 	uint8_t blocks[HEADERS_ASKED * SEGMENT_BLOCK_LEN];
@@ -171,7 +175,10 @@ static int fly(struct proven *p, struct flight *f, bool patient)
 /* ---- headers: keeping ---- */
 
 static const struct kept *kept_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
-static bool flies_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
+static struct flight *flies_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
+static struct flight *flight_new(bool patient);
+static void flight_put_locked(struct flight *f);
+static int await_locked(struct proven *p, struct flight *f) REQUIRES(p->mu);
 static void add_number(struct flight *f, uint64_t number);
 static void depart_locked(struct proven *p, struct flight *f) REQUIRES(p->mu);
 static void land_locked(struct proven *p, struct flight *f, int rc) REQUIRES(p->mu);
@@ -183,15 +190,45 @@ static const struct kept *kept_locked(struct proven *p, uint64_t number)
 	return k->number_1 == number + 1 ? k : NULL;
 }
 
-static bool flies_locked(struct proven *p, uint64_t number)
+static struct flight *flies_locked(struct proven *p, uint64_t number)
 {
 	struct flight *f;
 
 	LIST_FOREACH(f, &p->flights, entry)
 		for (size_t i = 0; i < f->n; i++)
 			if (f->numbers[i] == number)
-				return true;
-	return false;
+				return f;
+	return NULL;
+}
+
+static struct flight *flight_new(bool patient)
+{
+	struct flight *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return NULL;
+	f->refs = 1;
+	f->patient = patient;
+	return f;
+}
+
+static void flight_put_locked(struct flight *f)
+{
+	if (--f->refs == 0)
+		free(f);
+}
+
+/* Wait for another thread's flight.  Returns 0: look again; or -ERR_UNREACHABLE. */
+static int await_locked(struct proven *p, struct flight *f)
+{
+	int rc;
+
+	f->refs++;
+	while (!f->landed)
+		pthread_cond_wait(&p->landed, &p->mu);
+	rc = f->patient && f->rc == -ERR_UNREACHABLE ? f->rc : 0;
+	flight_put_locked(f);
+	return rc;
 }
 
 static bool is_wanted_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
@@ -231,6 +268,8 @@ static void depart_locked(struct proven *p, struct flight *f)
 static void land_locked(struct proven *p, struct flight *f, int rc)
 {
 	LIST_REMOVE(f, entry);
+	f->landed = true;
+	f->rc = rc;
 	for (size_t i = 0; rc == 0 && i < f->n; i++) {
 		struct kept *k = &p->kept[f->numbers[i] % HEADERS_KEPT];
 
@@ -241,16 +280,18 @@ static void land_locked(struct proven *p, struct flight *f, int rc)
 }
 
 /* The header of ${number}, alone if ${alone}, from the server. */
-static int fetch(struct proven *p, uint64_t number, bool alone, uint8_t out[SEGMENT_BLOCK_LEN])
+static int fetch_locked(struct proven *p, uint64_t number, bool alone,
+			uint8_t out[SEGMENT_BLOCK_LEN]) REQUIRES(p->mu);
+static int fetch_locked(struct proven *p, uint64_t number, bool alone,
+			uint8_t out[SEGMENT_BLOCK_LEN])
 {
-	struct flight *f = calloc(1, sizeof(*f));
+	struct flight *f = flight_new(true);
 	bool others;
 	int rc;
 
 	if (!f)
 		return -ENOMEM;
 	add_number(f, number);
-	pthread_mutex_lock(&p->mu);
 	if (alone)
 		LIST_INSERT_HEAD(&p->flights, f, entry);
 	else
@@ -260,26 +301,31 @@ static int fetch(struct proven *p, uint64_t number, bool alone, uint8_t out[SEGM
 	rc = fly(p, f, true);
 	pthread_mutex_lock(&p->mu);
 	land_locked(p, f, rc);
-	pthread_mutex_unlock(&p->mu);
 	for (size_t i = 0; rc == 0 && i < f->n; i++)
 		if (f->numbers[i] == number)
 			memcpy(out, f->blocks + i * SEGMENT_BLOCK_LEN, SEGMENT_BLOCK_LEN);
-	free(f);
-	/* Another's fault is not this one's. */
-	return rc < 0 && others ? fetch(p, number, true, out) : rc;
+	flight_put_locked(f);
+	/* Another's fault is not this one's; that the server is away is everybody's. */
+	return rc < 0 && rc != -ERR_UNREACHABLE && others ? fetch_locked(p, number, true, out) : rc;
 }
 
 int proven_header(struct proven *p, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	const struct kept *k;
+	struct flight *f;
+	int rc = 0;
 
 	pthread_mutex_lock(&p->mu);
-	while (!(k = kept_locked(p, number)) && flies_locked(p, number))
-		pthread_cond_wait(&p->landed, &p->mu);
-	if (k)
+	while (rc == 0 && !(k = kept_locked(p, number)) && (f = flies_locked(p, number)))
+		rc = await_locked(p, f);
+	if (rc < 0)
+		rc = err_say(rc, "%s: %s", p->cfg.address, err_text(rc));
+	else if (k)
 		memcpy(out, k->block, SEGMENT_BLOCK_LEN);
+	else
+		rc = fetch_locked(p, number, false, out);
 	pthread_mutex_unlock(&p->mu);
-	return k ? 0 : fetch(p, number, false, out);
+	return rc;
 }
 
 void proven_hint(struct proven *p, uint64_t number)
@@ -293,27 +339,31 @@ void proven_hint(struct proven *p, uint64_t number)
 	pthread_mutex_unlock(&p->mu);
 }
 
-/* Nobody waits for these: what fails is left to whoever needs it. */
+/* What fails here is left to whoever needs it. */
 static void *fetch_ahead(void *arg)
 {
 	struct proven *p = arg;
-	static const size_t blocks = offsetof(struct flight, blocks);
-	struct flight f;
 
 	pthread_mutex_lock(&p->mu);
 	while (!p->stopping) {
+		struct flight *f;
 		int rc;
 
 		if (p->n_wanted == 0) {
 			pthread_cond_wait(&p->work, &p->mu);
 			continue;
 		}
-		memset(&f, 0, blocks);
-		depart_locked(p, &f);
+		f = flight_new(false);
+		if (!f) {
+			p->n_wanted = 0;
+			continue;
+		}
+		depart_locked(p, f);
 		pthread_mutex_unlock(&p->mu);
-		rc = fly(p, &f, false);
+		rc = fly(p, f, false);
 		pthread_mutex_lock(&p->mu);
-		land_locked(p, &f, rc);
+		land_locked(p, f, rc);
+		flight_put_locked(f);
 	}
 	pthread_mutex_unlock(&p->mu);
 	return NULL;
