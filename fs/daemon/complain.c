@@ -1,6 +1,6 @@
 /*
- * Rate-limited warnings: a small table of subjects named lately, and a bucket of tokens for all
- * of them.
+ * Rate-limited warnings: a small table of the subjects warned about lately, and one token bucket
+ * for all of them.
  */
 
 #include "complain.h"
@@ -23,7 +23,7 @@ static struct {
 	uint64_t subject;
 	uint64_t at_ns;
 } named[SUBJECTS];				       /* Guarded by mu, like all below. */
-static uint64_t tokens_ns = COMPLAIN_BURST * NS_PER_S; /* what may be said, in time's worth */
+static uint64_t tokens_ns = COMPLAIN_BURST * NS_PER_S; /* one warning costs NS_PER_S */
 static uint64_t filled_ns;
 
 uint64_t complain_subject(uint64_t a, const char *text)

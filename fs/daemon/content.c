@@ -1,12 +1,12 @@
 /*
  * What is mounted.
  *
- * Opening goes: volume.conf, credential, keys, then either the volume and its replicators, or
- * source, blocks, nodes, view.  Closing goes the other way: replicators end before the log that
- * they read.
+ * A live mount is opened in this order: volume.conf, credential, keys, volume, replicators.  A
+ * view: volume.conf, credential, keys, source, blocks, nodes, view.  Closing goes backwards:
+ * replicators end before the log that they read.
  *
- * The volume reports heads from a thread of its own before its replicators are made and while
- * they end, so their list has a lock.
+ * The volume reports heads from a thread of its own, also before its replicators exist and while
+ * they end, so the list of replicators has a lock.
  */
 
 #include "content.h"
@@ -47,12 +47,12 @@ struct content {
 	struct heir *heir;
 	bool remote;
 
-	/* Live. */
+	/* A live mount. */
 	struct params params;
 	struct volume *volume;
-	struct store *store;			/* the replicators' own */
+	struct store *store;			/* for the replicators */
 	char *dir;				/* the volume's folder */
-	char *embassies[OPTIONS_EMBASSIES_MAX]; /* addresses of the replicators that were started */
+	char *embassies[OPTIONS_EMBASSIES_MAX]; /* addresses whose replicators were started */
 	size_t n_embassies;
 	pthread_mutex_t mu;
 	struct replicator *replicators[OPTIONS_EMBASSIES_MAX]; /* Guarded by mu. */
@@ -80,7 +80,7 @@ static void *secret_copy(const void *from, size_t len)
 	return p;
 }
 
-/* Keys that a process before this one unlocked. */
+/* Take the keys that an earlier process unlocked. */
 static int take_keys(struct content *c, const struct estate_keys *k)
 {
 	struct volume_keys *to = &c->keys;
@@ -147,7 +147,7 @@ static void stop_replicators(struct content *c)
 	memcpy(list, c->replicators, n * sizeof(*list));
 	c->n_replicators = 0;
 	pthread_mutex_unlock(&c->mu);
-	/* What is left uses neither the volume nor the store. */
+	/* A replicator that still runs uses neither the volume nor the store. */
 	if (replicator_stop_all(list, n, CONTENT_CLOSE_MS) > 0)
 		msg_warn("closing without waiting for it any longer");
 }
@@ -218,7 +218,7 @@ static int open_live(struct content *c, const struct options *o)
 	return rc ? rc : start_replicators(c, o);
 }
 
-/* A log that is not whole is an error, unless what is left of it was asked for in so many words. */
+/* Refuse an incomplete log, unless the mount's options ask for the part that is whole. */
 static int open_folder(const struct options *o, struct source **out)
 {
 	int rc = source_open_folder(o->target, out);
@@ -237,7 +237,7 @@ static int open_source(struct content *c, const struct options *o)
 	struct stat st;
 	int rc;
 
-	/* A folder is a folder, whatever its name looks like. */
+	/* A folder that exists is a folder, even if its name looks like an address. */
 	if (stat(o->target, &st) == 0 || address_parse_target(o->target, &address, id) < 0)
 		return open_folder(o, &c->source);
 	c->remote = true;
@@ -255,7 +255,9 @@ static int resolve(struct content *c, const struct options *o, struct head *out)
 	struct estate *e = c->heir->map.estate;
 	int rc = 0;
 
-	/* What "latest" meant, when it was mounted, it means to whoever takes over. */
+	/*
+	 * "latest" was resolved when the view was first mounted; a successor shows the same head.
+	 */
 	if (e && e->view_head)
 		when = (struct when){.kind = WHEN_HEAD, .head = e->view_head};
 	else
@@ -279,7 +281,7 @@ static int open_past(struct content *c, const struct options *o)
 	struct when when;
 	int rc;
 
-	/* A typing mistake in the time is found before the passphrase is asked for. */
+	/* Find a mistake in the time before asking for the passphrase. */
 	rc = o->at ? when_parse(o->at, clock_wall_ns(), &when) : 0;
 	if (rc == 0)
 		rc = open_source(c, o);
@@ -371,8 +373,8 @@ static void tell_backlog_of(const struct backlog_embassy *e)
 }
 
 /*
- * What is on this host alone from now on.  After the volume was closed, since that makes a head that
- * no embassy can have.
+ * Say which bytes are now on this host alone.  Called after the volume was closed, because closing
+ * makes a head that no embassy can have.
  */
 static void tell_backlog(const struct content *c)
 {
@@ -405,7 +407,7 @@ int content_close(struct content *c)
 
 	if (!c)
 		return 0;
-	/* Whoever wants to mount it next waits from here on. */
+	/* From now on another process that mounts the volume waits for this one to end. */
 	if (c->volume)
 		volume_closing(c->volume);
 	stop_replicators(c);

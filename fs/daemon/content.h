@@ -23,30 +23,30 @@ struct volume;
 #define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
 
 /*
- * content_settle(o): make ${o} the options of a read-only mount, with a warning on standard error,
- * where its target is the folder of an embassy's copy: written to, it would be another volume with
- * the same name and epoch.  To be called once, before anything is made of ${o}.
- * Returns 0, or -ERR_FORBIDDEN with a detail if it was asked to be writable, or to be sent to an
- * embassy.
+ * content_settle(o): if the target is the folder of an embassy's copy, make ${o} the options of a
+ * read-only mount and warn on standard error: a copy that is written to would become another volume
+ * with the same name and epoch.  The caller calls it once, before it uses ${o}.
+ * Returns 0, or -ERR_FORBIDDEN with a detail if ${o} asks for a writable mount, or for replication
+ * to an embassy.
  */
 MUST_CHECK int content_settle(struct options *o);
 
 /*
  * content_open(o, heir, out): find the volume, get its passphrase or key file, and open it as the
- * options say; if another process had it open and was killed, as ${heir} says, go on where it
- * stood.  A view says on standard error what its time resolved to.
+ * options say.  If ${heir} says that an earlier process had it open and was killed, continue where
+ * that process stood.  For a view, prints on standard error the head that its time resolved to.
  * Returns 0, or an error with a detail that names the thing and the reason.
  */
 MUST_CHECK int content_open(const struct options *o, struct heir *heir, struct content **out);
 
 /*
- * content_close(c): everything durable, all closed.  Waits at most CONTENT_CLOSE_MS for embassies; for
- * a process that is about to end, since a thread that waits for one may be left.  Frees ${c} whatever
- * it returns: 0 or the first error.  NULL is a no-op.
+ * content_close(c): make everything durable and close everything.  Waits at most CONTENT_CLOSE_MS
+ * for embassies.  The process must be about to end: a thread that still waits for an embassy may be
+ * left behind.  Frees ${c} whatever it returns: 0 or the first error.  NULL is a no-op.
  */
 MUST_CHECK int content_close(struct content *c);
 
-/* Its parts, borrowed.  content_volume(): NULL for a view. */
+/* The parts of it, borrowed.  content_volume(): NULL for a view. */
 struct volume *content_volume(struct content *c);
 struct view *content_view(struct content *c);
 const struct view_config *content_view_config(struct content *c);

@@ -1,9 +1,9 @@
 /*
  * From a command into the background.
  *
- * The child keeps the terminal, to ask for a passphrase and to say what is wrong, until it is
- * ready; one byte through a pipe is the parent's exit code.  No byte at all means that the child
- * died.
+ * The child keeps the terminal until it is ready, so that it can ask for a passphrase and print
+ * errors.  Then it sends one byte through a pipe: the parent's exit code.  If the pipe ends without
+ * a byte, the child has died.
  */
 
 #include "daemon.h"
@@ -31,7 +31,7 @@ static void wait_for_child(int fd, const char *mount_point)
 		msg_error("%s: the daemon ended unexpectedly; see the system log", mount_point);
 		_exit(1);
 	}
-	/* It answers, or it does not; either way this is the moment to know. */
+	/* Try the mount once: the user should learn now if it does not answer. */
 	if (code == 0 && stat(mount_point, &st) < 0 && errno != EACCES) {
 		msg_error("%s: %s; see the system log", mount_point, strerror(errno));
 		_exit(1);
@@ -55,7 +55,10 @@ int daemon_fork(const char *mount_point, struct daemon *out)
 		return rc;
 	}
 	if (pid > 0) {
-		/* An interrupt at the terminal reaches the child too, whose answer counts. */
+		/*
+		 * An interrupt at the terminal reaches the child too; the parent waits for its exit
+		 * code.
+		 */
 		signal(SIGINT, SIG_IGN);
 		close(fds[1]);
 		wait_for_child(fds[0], mount_point);
@@ -90,7 +93,7 @@ void daemon_leave(void)
 		if (null > STDERR_FILENO)
 			close(null);
 	}
-	/* A folder that is somebody's current one can't be unmounted. */
+	/* A process whose current folder is on a filesystem keeps it from being unmounted. */
 	if (chdir("/") < 0)
 		msg_warn("/: %s", strerror(errno));
 }

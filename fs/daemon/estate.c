@@ -1,8 +1,8 @@
 /*
  * Memory that a daemon and its successors share.
  *
- * Key idea: memfds, since they outlive any one process, can be mapped by a program that was
- * executed anew, and have no name that anybody could open.
+ * Key idea: memfds.  They outlive any one process, a newly executed program can map them, and they
+ * have no name that another process could open.
  */
 
 #include "estate.h"
@@ -38,7 +38,7 @@ static size_t total_bytes(bool live)
 	return slots_offset(live) + (live ? up(slots_bytes(), PAGE) : 0);
 }
 
-/* At a multiple of a huge page, for what is written directly. */
+/* Map it at a multiple of a huge page, so that the shared memory can consist of huge pages. */
 static int map_memory(int fd, size_t len, uint8_t **out)
 {
 	size_t room = len + HUGE_PAGE;
@@ -53,7 +53,9 @@ static int map_memory(int fd, size_t len, uint8_t **out)
 		munmap(p, room);
 		return rc;
 	}
-	/* Names and attributes are in it: no core file, no swap where that is allowed. */
+	/*
+	 * It contains names and attributes: keep it out of core files and, if permitted, of swap.
+	 */
 	(void)madvise(at, len, MADV_DONTDUMP);
 	*out = at;
 	return 0;
@@ -108,7 +110,7 @@ int estate_make(bool live, struct estate_map *out)
 	}
 	if (live) {
 		huge_shared(map.mem, LOG_RING_DEFAULT); /* the log's ring lies first */
-		/* No swap, where that is allowed. */
+		/* Keep it out of swap, if permitted. */
 		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
 	}
 	map.estate->magic = ESTATE_MAGIC;
@@ -141,9 +143,9 @@ int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
 
 void estate_occupy(struct estate_map *map)
 {
-	size_t len = total_bytes(map->slots != NULL);
+	size_t len = total_bytes(map->slots);
 
-	/* Best effort, each: a limit forbids it, or an old kernel (before 5.14) can't. */
+	/* Both are best effort: a limit may forbid them, and kernels before 5.14 lack the first. */
 	(void)madvise(map->mem, len, MADV_POPULATE_WRITE);
 	(void)madvise(map->mem, len, MADV_DONTFORK);
 	(void)madvise(map->keys, PAGE, MADV_DONTFORK);
@@ -153,17 +155,17 @@ void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys)
 {
 	memcpy(k->log_key, keys->log_key, sizeof(k->log_key));
 	memcpy(k->name_key, keys->name_key, sizeof(k->name_key));
-	k->has_writer = keys->writer_secret != NULL;
+	k->has_writer = keys->writer_secret ? 1 : 0;
 	if (k->has_writer)
 		memcpy(k->writer_secret, keys->writer_secret, sizeof(k->writer_secret));
-	/* They count last: whoever is killed before has left none. */
+	/* Set the flag last: a process killed before this line has left no keys. */
 	atomic_signal_fence(memory_order_seq_cst);
 	k->filled = 1;
 }
 
 static void wipe_keys(struct estate_keys *k)
 {
-	/* No successor takes half of them. */
+	/* Clear the flag first, so that no successor takes half-wiped keys. */
 	k->filled = 0;
 	atomic_signal_fence(memory_order_seq_cst);
 	secret_wipe(k, sizeof(*k));
@@ -190,7 +192,7 @@ void estate_wipe(struct estate_map *map)
 		wipe_keys(map->keys);
 	estate_drop_keys(map);
 	if (map->mem)
-		munmap(map->mem, total_bytes(map->slots != NULL));
+		munmap(map->mem, total_bytes(map->slots));
 	if (map->fd >= 0)
 		close(map->fd);
 	*map = (struct estate_map){.fd = -1, .keys_fd = -1};

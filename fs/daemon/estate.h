@@ -2,17 +2,17 @@
 #define ESTATE_H_
 
 /*
- * What a daemon leaves to its successor when it is killed: memory that both share.
+ * What a killed daemon leaves to its successor: memory that both share.
  *
  *	volume_keep_bytes()	the log's ring, and changes that are in no delta (a live mount)
  *	struct estate		the session with the kernel, requests under way
  *	slots_bytes()		which views of the past the kernel knows (a live mount)
  *
- * and, in memory of its own that is locked and mapped by the supervisor for good, by a daemon only
- * while it starts, the volume's keys.
+ * The volume's keys lie in locked memory of their own.  The supervisor keeps that mapped always, a
+ * daemon only while it starts.
  *
- * One process uses an estate at a time; it is made by the supervisor (supervisor.h), which looks at
- * none of it but the header.
+ * One process at a time uses the shared state.  The supervisor (supervisor.h) creates it and reads
+ * nothing of it but the header.
  */
 
 #include "compiler.h"
@@ -24,24 +24,25 @@
 
 #define ESTATE_MAGIC UINT64_C(0x6574617473657465)
 #define ESTATE_VERSION 2u
-#define ESTATE_INIT_MAX 512u /* bytes of the kernel's first request, and of our answer */
+#define ESTATE_INIT_MAX 512u /* bytes of the kernel's INIT request, and of our reply to it */
 
 struct estate {
 	uint64_t magic;
 	uint32_t version, live;
-	char program[32]; /* the version of the program that serves, or served last */
-	char failure[128]; /* why the newest upgrade did not come about; empty: it did, or none */
+	char program[32];  /* version of the program that serves, or served last */
+	char failure[128]; /* why the last upgrade failed; empty: it succeeded, or there was none */
 
 	uint32_t takeovers, upgrades; /* so far */
-	uint32_t upgrades_before;     /* when one was last asked for */
-	int64_t takeover_ns;	      /* when the newest was, since 1970 UTC */
+	uint32_t upgrades_before;     /* value of ${upgrades} when the last upgrade was requested */
+	int64_t takeover_ns;	      /* time of the last takeover, since 1970 UTC */
 
-	uint64_t device; /* the mount's number (mounted.h); 0: not known */
-	_Atomic uint32_t stopping; /* somebody asked for the mount's end: it is a successor's task too */
+	uint64_t device; /* the mount's device number (mounted.h); 0: unknown */
+	/* The mount is to end.  A successor must end it too. */
+	_Atomic uint32_t stopping;
 
-	uint64_t view_head; /* what a view shows; 0: not yet */
+	uint64_t view_head; /* the head that a view shows; 0: not resolved yet */
 
-	/* The first request of the session and what was answered; lengths 0: not yet. */
+	/* The session's first request and our reply, for a successor; lengths 0: not yet. */
 	uint32_t init_len, reply_len;
 	uint8_t init[ESTATE_INIT_MAX], reply[ESTATE_INIT_MAX];
 
@@ -50,51 +51,53 @@ struct estate {
 
 struct volume_keys;
 
-/* The volume's keys, as a mount needs them. */
+/* The keys that a mount needs. */
 struct estate_keys {
 	uint32_t filled, has_writer;
 	uint8_t log_key[32], name_key[16], writer_secret[64];
 };
 
-/* An estate as a process has it mapped. */
+/* The shared state as mapped by one process. */
 struct estate_map {
 	int fd, keys_fd; /* memfds */
 	uint8_t *mem;	 /* estate_bytes(live) bytes, aligned to 2 MiB */
 	struct estate *estate;
-	void *slots; /* NULL: a view */
-	struct estate_keys *keys; /* NULL: let go of */
+	void *slots;		  /* NULL: a view */
+	struct estate_keys *keys; /* NULL: unmapped */
 };
 
-/* estate_make(live, out): a new one, empty.  Returns 0 or -errno. */
+/* estate_make(live, out): create an empty one.  Returns 0 or -errno. */
 MUST_CHECK int estate_make(bool live, struct estate_map *out);
 
 /*
- * estate_attach(fd, keys_fd, live, out): map one that was made by another process.  Takes the
- * descriptors.  Returns 0; -errno; or -ERR_VERSION with a detail: it is another program's.
+ * estate_attach(fd, keys_fd, live, out): map one that another process created.  Takes the
+ * descriptors.  Returns 0; -errno; or -ERR_VERSION with a detail if another version's layout is
+ * found.
  */
 MUST_CHECK int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out);
 
 /*
- * estate_occupy(map): have all of it present in memory, so that nothing that serves the mount waits
- * for memory there, which may be full of what is to be written to the mount.  A process that is
- * forked from here on has none of it mapped.
+ * estate_occupy(map): allocate all its pages now.  Later the machine's memory may be full of pages
+ * dirty for this very mount, and the daemon that must write them must not wait for a page.
+ * Processes forked after this do not have it mapped.
  */
 void estate_occupy(struct estate_map *map);
 
 /*
- * estate_leave_keys(k, keys): leave the volume's keys to successors.  A process that is killed meanwhile
- * leaves none: k->filled is 0 then.
+ * estate_leave_keys(k, keys): leave the volume's keys to successors.  A process killed in the
+ * middle leaves none: k->filled is still 0.
  */
 void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys);
 
 /*
- * estate_unmap_keys(map): whoever else has them mapped keeps them; the descriptor stays.
- * estate_drop_keys(map): and that goes too.
+ * estate_unmap_keys(map): unmap the keys; other processes keep their mappings, and the descriptor
+ * stays open.
+ * estate_drop_keys(map): close the descriptor as well.
  */
 void estate_unmap_keys(struct estate_map *map);
 void estate_drop_keys(struct estate_map *map);
 
-/* estate_wipe(map): nothing is left of the keys, in any process.  Unmaps and closes all. */
+/* estate_wipe(map): erase the keys for all processes that map them; unmap and close everything. */
 void estate_wipe(struct estate_map *map);
 
 #endif /* !ESTATE_H_ */

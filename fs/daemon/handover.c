@@ -1,7 +1,7 @@
 /*
  * Messages between processes that hand a mount over.
  *
- * A message says which of its places for descriptors are used, since none can be sent for "none".
+ * SCM_RIGHTS cannot carry an absent descriptor, so a message says which of its places are filled.
  */
 
 #include "handover.h"
@@ -20,12 +20,12 @@
 #define CHILD_FD 3
 
 struct message {
-	uint32_t kind, places; /* bit i: fds[i] is given */
+	uint32_t kind, places; /* bit i: fds[i] is present */
 	struct handover_start start;
 };
 
 union control {
-	struct cmsghdr head; /* for its alignment */
+	struct cmsghdr head; /* gives the buffer its alignment */
 	char buf[CMSG_SPACE(HANDOVER_FDS_MAX * sizeof(int))];
 };
 

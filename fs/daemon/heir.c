@@ -1,9 +1,10 @@
 /*
- * What a daemon has of its supervisor, and how it gets another one.
+ * The daemon's side of its supervisor, and how a daemon gets a new one.
  *
- * A thread waits for the supervisor's end, which the socket shows.  The new supervisor is this very
- * program, executed anew from what the kernel keeps of its file: whatever stands at that path by now
- * may be another version.  It is given what the old one had, with a pidfd of this process.
+ * A thread waits for the supervisor's death, which ends the socket's stream.  The new supervisor is
+ * this same program, executed from the file that the kernel holds open for this process: the file
+ * at that path may be another version by now.  It is given what the old supervisor had, and a pidfd
+ * of this process.
  *
  * Lock order: asking, then fd_mu.
  */
@@ -33,7 +34,7 @@ static struct {
 	struct heir *heir;
 	const struct options *options;
 	pthread_mutex_t asking; /* held while an upgrade is under way */
-	pthread_mutex_t fd_mu;	/* heir->fd is that of the supervisor that there is */
+	pthread_mutex_t fd_mu;	/* covers replacing heir->fd by the next supervisor's */
 	bool ready, ending, ended;	/* Guarded by fd_mu. */
 } watched = {.asking = PTHREAD_MUTEX_INITIALIZER, .fd_mu = PTHREAD_MUTEX_INITIALIZER};
 
@@ -47,7 +48,7 @@ static int tell(struct heir *h, enum handover_kind kind, const int *fds, unsigne
 	return rc;
 }
 
-/* Execute this program to be the supervisor; ${*out_fd} is to it.  0 or -errno. */
+/* Execute this program as the supervisor; ${*out_fd} is a socket to it.  Returns 0 or -errno. */
 static int new_supervisor(struct heir *h, pid_t *out_pid, int *out_fd)
 {
 	const struct options *o = watched.options;
@@ -80,14 +81,14 @@ close_me:
 	return rc;
 }
 
-/* Until there is another one, or this process is to end. */
+/* Retry until there is a new supervisor, or this process is to end. */
 static void replace(struct heir *h, pid_t *child)
 {
 	const char *mount_point = watched.options->mount_point;
 	int fd, rc, pause_ms = AGAIN_MS;
 	bool ending = false;
 
-	/* An upgrade that was asked for ends here too: its answer does not come any more. */
+	/* A requested upgrade ends here too: its answer can no longer come. */
 	pthread_mutex_lock(&watched.asking);
 	while (!ending && (rc = new_supervisor(h, child, &fd)) < 0) {
 		msg_event(MSG_ERROR, "supervisor-failed",
@@ -105,7 +106,9 @@ static void replace(struct heir *h, pid_t *child)
 		close(h->fd);
 		h->fd = fd;
 		atomic_store(&h->supervised, true);
-		/* It did not hear of it: this process was about to end. */
+		/*
+		 * Repeat what the old supervisor may have been told: the new one did not hear it.
+		 */
 		if (watched.ending)
 			(void)!handover_send(fd, HANDOVER_ENDING, NULL, 0, NULL);
 		if (watched.ended)
@@ -125,7 +128,7 @@ static void *watch(void *arg)
 	bool ready, ending;
 
 	for (;;) {
-		/* Only that it is hung up: messages are for whoever waits for them. */
+		/* Wait for POLLHUP only: messages are for the threads that wait for them. */
 		struct pollfd pfd = {.fd = h->fd};
 
 		if (poll(&pfd, 1, -1) < 0 || !(pfd.revents & POLLHUP))
@@ -171,7 +174,7 @@ void heir_ready(struct heir *h, int device_fd, int lock_fd)
 	if (!h->map.estate)
 		return;
 	snprintf(h->map.estate->program, sizeof(h->map.estate->program), EMBASSYFS_VERSION);
-	/* Successors need the keys; this process has its own copies. */
+	/* The shared keys stay for successors; this process has copies of its own. */
 	estate_unmap_keys(&h->map);
 	if (h->take_over) {
 		fds[0] = fds[1] = -1;
@@ -182,7 +185,10 @@ void heir_ready(struct heir *h, int device_fd, int lock_fd)
 	pthread_mutex_lock(&watched.fd_mu);
 	watched.ready = true;
 	pthread_mutex_unlock(&watched.fd_mu);
-	/* Nobody knows that it serves, and whoever waits for the supervisor's word forks another. */
+	/*
+	 * A supervisor that does not hear of this daemon would fork another beside it: end this
+	 * one.
+	 */
 	if (tell(h, HANDOVER_READY, fds, 2) < 0)
 		kill(getpid(), SIGKILL);
 }
@@ -194,7 +200,7 @@ void heir_ending(struct heir *h)
 	pthread_mutex_lock(&watched.fd_mu);
 	watched.ending = true;
 	pthread_mutex_unlock(&watched.fd_mu);
-	/* Without a supervisor nobody wants to know. */
+	/* If the supervisor is dead, nobody needs to know. */
 	(void)!tell(h, HANDOVER_ENDING, NULL, 0);
 }
 
@@ -217,7 +223,7 @@ int heir_upgrade(struct heir *h)
 		return -ENOTSUP;
 	if (pthread_mutex_trylock(&watched.asking) != 0)
 		return -EBUSY;
-	/* The answer, if one comes, is that it failed; else this process is killed here. */
+	/* An answer comes only if the upgrade failed; on success this process is killed here. */
 	rc = tell(h, HANDOVER_UPGRADE, NULL, 0);
 	if (rc == 0)
 		rc = handover_wait(h->fd, -1, &kind);

@@ -1,12 +1,13 @@
 /*
  * Requests that were read and not yet answered.
  *
- * A table without order: a request is noted at the first free entry from the one that its number
- * says, and sought from there on.  Nearly always that is the first looked at, since numbers follow
- * each other and requests are soon answered.
+ * An unordered table.  A request's number gives the first entry to try; it is noted at the first
+ * free entry from there on, and looked up from there on.  That is nearly always the first one
+ * tried, since numbers are consecutive and requests are soon answered.
  *
- * What is answered a moment before its process is killed may stay noted.  The kernel never uses a
- * number again, so it does no harm but to take up an entry, for a number of takeovers.
+ * A request that was answered a moment before the process was killed may stay noted.  The kernel
+ * never uses a number again, so such a note is harmless; it takes up an entry for a number of
+ * takeovers.
  */
 
 #include "inflight.h"
@@ -18,7 +19,7 @@ static uint32_t takeovers;
 
 static unsigned home(uint64_t unique)
 {
-	/* The lowest bit is the kernel's for another use. */
+	/* The lowest bit has another meaning to the kernel. */
 	return (unsigned)(unique >> 1) & (INFLIGHT_MAX - 1);
 }
 
@@ -35,7 +36,7 @@ static struct inflight_entry *find(uint64_t unique)
 
 static void release(struct inflight_entry *e)
 {
-	/* Entries are taken by their number alone: the rest is right for the next one already. */
+	/* An entry is free once its number is 0, so the other fields must be reset before that. */
 	atomic_store(&e->note.state, 0);
 	atomic_store(&e->note.made, 0);
 	atomic_store(&e->note.tag, 0);

@@ -2,10 +2,10 @@
  * Finding a mounted filesystem by its device number.
  *
  * The kernel lists the mounts of a process' namespace in /proc/PID/mountinfo, each with its device
- * number and with the path that it has now.  Where that path leads to another mount, which lies on
- * top, a child with a mount namespace of its own takes away there what covers ours.  A filesystem
- * that is mounted nowhere, or elsewhere only, lives on by what processes have open, which /proc
- * shows.  Whatever is opened is compared by its number before it is used.
+ * number and its present path.  If another mount covers that path, a child with a mount namespace
+ * of its own unmounts what covers ours there.  A filesystem that is mounted nowhere, or only in
+ * other namespaces, lives on through the files that processes have open, which /proc shows.
+ * Everything that is opened has its device number checked before it is used.
  */
 
 #include "mounted.h"
@@ -31,7 +31,7 @@
 
 extern char **environ;
 
-/* Which filesystem something lies on, by what the kernel knows without asking whoever serves it. */
+/* Does it lie on ${dev}?  Answered from the kernel's caches, without a request to the daemon. */
 static bool is_on(int at, const char *path, int flags, dev_t dev, unsigned *out_type)
 {
 	struct statx st;
@@ -44,7 +44,7 @@ static bool is_on(int at, const char *path, int flags, dev_t dev, unsigned *out_
 	return true;
 }
 
-/* Where /proc tells; else it is believed. */
+/* Without /proc the mount is assumed to be ours. */
 static bool is_no_mount_of_ours(dev_t dev)
 {
 	struct mountinfo r;
@@ -94,7 +94,7 @@ static int checked(int fd, dev_t dev)
 	return -ENOENT;
 }
 
-/* A file or a folder, where the kernel looks it up without following what it is. */
+/* Open a file or a folder. */
 static int open_any(const char *path, dev_t dev)
 {
 	int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -103,8 +103,8 @@ static int open_any(const char *path, dev_t dev)
 }
 
 /*
- * Through a detached copy of the mount, which the kernel allows to the privileged only: the mount
- * itself can be unmounted meanwhile.
+ * Open through a detached copy of the mount, so that the mount itself can be unmounted in the
+ * meantime.  The kernel lets only privileged processes do this.
  */
 static int open_path(const char *path, dev_t dev, bool may_hold)
 {
@@ -136,7 +136,7 @@ static bool is_above(const char *path, const char *below)
 	       (below[len] == '\0' || below[len] == '/' || (len == 1 && path[0] == '/'));
 }
 
-/* Whether ${a} is ${b} or one of the mounts that it lies on. */
+/* Is ${a} the mount ${b}, or one of those that ${b} lies on? */
 static bool carries(const struct mountinfo *r, const struct mountinfo_row *a,
 		    const struct mountinfo_row *b)
 {
@@ -158,8 +158,8 @@ static bool carries(const struct mountinfo *r, const struct mountinfo_row *a,
 }
 
 /*
- * In a namespace that nobody else is in: take away what covers the mounts of ${dev}.  Mounts are listed
- * parents first.
+ * In a mount namespace that no other process shares: unmount what covers the mounts of ${dev}.
+ * mountinfo lists parents first, so the loop goes from the end.
  */
 static int uncover(dev_t dev)
 {
@@ -176,7 +176,7 @@ static int uncover(dev_t dev)
 			if (is_above(r.row[j].path, r.row[i].path) &&
 			    !carries(&r, &r.row[j], &r.row[i]) &&
 			    umount2(r.row[j].path, MNT_DETACH | UMOUNT_NOFOLLOW) < 0)
-				continue; /* it went with the one that it lay on */
+				continue; /* it was unmounted along with its parent */
 		fd = open_any(r.row[i].path, dev);
 	}
 	mountinfo_release(&r);
@@ -184,7 +184,7 @@ static int uncover(dev_t dev)
 }
 
 union one_fd {
-	struct cmsghdr head; /* for its alignment */
+	struct cmsghdr head; /* gives the buffer its alignment */
 	char buf[CMSG_SPACE(sizeof(int))];
 };
 
@@ -202,7 +202,7 @@ static void send_fd(int to, int fd)
 	control.head.cmsg_type = SCM_RIGHTS;
 	control.head.cmsg_len = CMSG_LEN(sizeof(int));
 	memcpy(CMSG_DATA(CMSG_FIRSTHDR(&h)), &fd, sizeof(int));
-	/* Without it nothing was found. */
+	/* If sending fails, the parent receives nothing and takes the filesystem as not found. */
 	if (sendmsg(to, &h, MSG_NOSIGNAL) < 0)
 		return;
 }
@@ -234,7 +234,7 @@ static void wait_for(pid_t pid)
 		;
 }
 
-/* Under what was mounted over it, or over a folder above it. */
+/* Open it where another mount covers it, or covers a folder above it. */
 static int open_covered(dev_t dev)
 {
 	int fds[2], fd;
@@ -266,7 +266,7 @@ static int open_if_on(const char *path, dev_t dev)
 	return open_any(path, dev);
 }
 
-/* What a process has open, by the names in a folder of links. */
+/* Open it through a file that a process has open; ${dir} is a folder of links to such files. */
 static int open_linked(const char *dir, dev_t dev)
 {
 	char path[PATH_MAX];
@@ -276,7 +276,7 @@ static int open_linked(const char *dir, dev_t dev)
 
 	if (!d)
 		return -ENOENT;
-	while (fd < 0 && (e = readdir(d)) != NULL) {
+	while (fd < 0 && (e = readdir(d))) {
 		if (e->d_name[0] == '.')
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
@@ -286,7 +286,7 @@ static int open_linked(const char *dir, dev_t dev)
 	return fd;
 }
 
-/* Where it is mounted in the namespace of a process. */
+/* Open it where it is mounted in another process' namespace. */
 static int open_elsewhere(const char *proc, dev_t dev)
 {
 	char path[2 * PATH_MAX];
@@ -343,7 +343,7 @@ static int open_of_others(dev_t dev)
 
 	if (!d)
 		return -ENOENT;
-	while (fd < 0 && (e = readdir(d)) != NULL) {
+	while (fd < 0 && (e = readdir(d))) {
 		if (!isdigit((unsigned char)e->d_name[0]))
 			continue;
 		snprintf(proc, sizeof(proc), "/proc/%.20s", e->d_name);
@@ -396,7 +396,7 @@ static bool run_fusermount(const char *path, bool lazily)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
-/* Not what lies on top of it. */
+/* Unmount ${path}, unless another mount lies on top there. */
 static bool umount_if_on(const char *path, dev_t dev, bool lazily)
 {
 	if (!is_on(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, dev, NULL))
@@ -411,10 +411,10 @@ int mounted_umount(const struct mounted *m, bool lazily)
 	struct mountinfo r;
 	int left = 0;
 
-	/* Without /proc there is the path. */
+	/* Without /proc only the remembered path can be tried. */
 	if (mountinfo_read(MOUNTINFO_OWN, &r) < 0)
 		return umount_if_on(m->path, m->dev, lazily) ? 0 : 1;
-	/* Parents are listed first: from the end. */
+	/* Parents are listed first, so start from the end. */
 	for (size_t i = r.n; i-- > 0;)
 		if (r.row[i].dev == m->dev && !umount_if_on(r.row[i].path, m->dev, lazily))
 			left++;

@@ -1,5 +1,5 @@
 /*
- * Whether a folder can be mounted on.
+ * May a folder be mounted on?
  */
 
 #include "mountpoint.h"
@@ -22,7 +22,7 @@ static bool same(const struct stat *a, const struct stat *b)
 	return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* Whether a folder is ${top} or lies in it. */
+/* Is ${folder} the folder ${top}, or inside it? */
 static bool lies_in(const char *folder, const struct stat *top)
 {
 	struct stat st, above;
@@ -38,7 +38,7 @@ static bool lies_in(const char *folder, const struct stat *top)
 		close(fd);
 		fd = up;
 		if (fstat(fd, &above) < 0 || same(&st, &above))
-			break; /* the root */
+			break; /* at the root */
 	}
 	close(fd);
 	return found;
@@ -65,10 +65,10 @@ static int check_empty(const char *path)
 	DIR *d = opendir(path);
 	bool empty = true;
 
-	/* Whoever may not read it may mount on it all the same. */
+	/* A user who may not read the folder may still mount on it. */
 	if (!d)
 		return 0;
-	while (empty && (e = readdir(d)) != NULL)
+	while (empty && (e = readdir(d)))
 		empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
 	closedir(d);
 	return empty ? 0
@@ -85,7 +85,10 @@ int mountpoint_check(const struct options *o)
 	struct stat st;
 	int rc;
 
-	/* Of a dead mount the kernel may know the attributes still. */
+	/*
+	 * The kernel may still have attributes of a dead mount cached, so ask for the filesystem
+	 * too.
+	 */
 	if (stat(path, &st) < 0 || statfs(path, &fs) < 0) {
 		if (errno == ENOTCONN)
 			return err_say(-ENOTCONN,

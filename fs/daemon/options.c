@@ -1,12 +1,12 @@
 /*
  * embassyfs's command line.
  *
- * Two positional words and -o lists.  The lists also carry what mount(8) and fstab add for
- * itself; a table says what becomes of each word.  What the table does not know is an error, so
- * that a typing mistake in an option never goes unnoticed.
+ * Two positional words and -o lists.  The lists also carry words that mount(8) and fstab add for
+ * themselves; a table says how each word is handled.  A word that is not in the table is an error,
+ * so that a mistyped option never goes unnoticed.
  */
 
-#include "options.h"
+#include "options_internal.h"
 
 #include "address.h"
 #include "err.h"
@@ -82,30 +82,9 @@ int options_size(const char *text, uint64_t *out)
 	return 0;
 }
 
-/* What an option's value is. */
-enum value {
-	VALUE_NONE,
-	VALUE_ACCESS, /* ro or rw: the last one counts */
-	VALUE_TEXT,
-	VALUE_PATH,
-	VALUE_SECONDS,
-	VALUE_SIZE,
-	VALUE_EMBASSY,
-	VALUE_HISTORY, /* owner or users */
-	VALUE_ANY
-};
-
-struct spec {
-	const char *name;
-	enum value value;
-	size_t field; /* offset in struct options, or IGNORED */
-	bool flag;    /* VALUE_NONE: what the field becomes */
-};
-
-#define IGNORED SIZE_MAX
 #define AT(field) offsetof(struct options, field)
 
-static const struct spec specs[] = {
+const struct option_spec option_specs[] = {
 	{"passphrase-file", VALUE_PATH, AT(passphrase_file), false},
 	{"key-file", VALUE_PATH, AT(key_file), false},
 	{"embassy", VALUE_EMBASSY, AT(embassies), false},
@@ -136,7 +115,7 @@ static const struct spec specs[] = {
 	{"nosuid", VALUE_NONE, AT(suid), false},
 	{"exec", VALUE_NONE, AT(noexec), false},
 	{"noexec", VALUE_NONE, AT(noexec), true},
-	/* for mount(8) itself, or what is so anyway */
+	/* Words for mount(8) itself, and words that state our normal behaviour. */
 	{"defaults", VALUE_NONE, IGNORED, false},
 	{"auto", VALUE_NONE, IGNORED, false},
 	{"noauto", VALUE_NONE, IGNORED, false},
@@ -151,11 +130,12 @@ static const struct spec specs[] = {
 	{"norelatime", VALUE_NONE, IGNORED, false},
 	{"default_permissions", VALUE_NONE, IGNORED, false},
 	{"comment", VALUE_ANY, IGNORED, false},
-	/* mount -o remount, which also gives what the kernel says of the mount */
+	/* mount -o remount, which also passes the kernel's own words for the mount. */
 	{"remount", VALUE_NONE, AT(remount), true},
 	{"user_id", VALUE_ANY, IGNORED, false},
 	{"group_id", VALUE_ANY, IGNORED, false},
 };
+const size_t n_option_specs = sizeof(option_specs) / sizeof(*option_specs);
 
 static int refuse(const char *name, const char *reason)
 {
@@ -172,8 +152,8 @@ static int set_text(char **field, char *owned)
 }
 
 /*
- * An absolute form, since a daemon leaves its folder.  What does not exist is left for its opener
- * to report.
+ * The absolute path, because the daemon changes its current folder.  A path that does not exist is
+ * left as it is; the code that opens it will report it.
  */
 static char *absolute(const char *path)
 {
@@ -231,7 +211,7 @@ static int set_history(const char *value, bool *out_users)
 							 : refuse("history", "is owner or users");
 }
 
-static int apply(struct options *o, const struct spec *sp, const char *value)
+static int apply(struct options *o, const struct option_spec *sp, const char *value)
 {
 	void *field = sp->field == IGNORED ? NULL : (char *)o + sp->field;
 
@@ -275,13 +255,13 @@ static int apply_word(struct options *o, char *word)
 		return 0;
 	if (value)
 		*value++ = '\0';
-	for (size_t i = 0; i < sizeof(specs) / sizeof(*specs); i++)
-		if (strcmp(specs[i].name, word) == 0)
-			return apply(o, &specs[i], value);
+	for (size_t i = 0; i < n_option_specs; i++)
+		if (strcmp(option_specs[i].name, word) == 0)
+			return apply(o, &option_specs[i], value);
 	return refuse(word, "unknown");
 }
 
-/* Comma-separated words; a backslash takes the next character's meaning away. */
+/* Parse comma-separated words; a backslash quotes the next character. */
 static int apply_list(struct options *o, const char *list)
 {
 	char *copy = strdup(list), *from, *to, *word;
@@ -311,15 +291,15 @@ static int apply_list(struct options *o, const char *list)
 }
 
 /*
- * mount(8) puts "rw" before everything that was not asked to be "ro", and "dev" and "suid" behind it
- * for root: what it says for itself is not what a person asked for.
+ * mount(8) puts "rw" in front unless "ro" was asked for, and for root adds "dev" and "suid" behind
+ * it.  An "rw" in that company is mount(8)'s own word, not the user's.
  */
 static bool rw_is_mounts(const struct options *o)
 {
 	return o->dev && o->suid;
 }
 
-/* A folder is a folder, whatever its name looks like. */
+/* A folder that exists is a folder, even if its name looks like an address. */
 static bool is_remote(const struct options *o)
 {
 	uint8_t volume[VOLUME_ID_LEN];
@@ -333,7 +313,7 @@ static bool is_remote(const struct options *o)
 
 static int check(struct options *o)
 {
-	/* What fstab says of the mount comes along, and was judged when it was made. */
+	/* A remount repeats the words of fstab, which were judged when the mount was made. */
 	if (o->remount)
 		return 0;
 	if (rw_is_mounts(o))
@@ -360,7 +340,7 @@ int options_parse(int argc, char *const argv[], struct options *out)
 	static const struct option longs[] = {
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
-		/* From one supervisor to the next only. */
+		/* Internal: passed from one supervisor to the next. */
 		{"handover", required_argument, NULL, 'H'},
 		{0}};
 	struct options o = {.handover_fd = -1};
@@ -412,108 +392,4 @@ void options_release(struct options *o)
 	for (size_t i = 0; i < o->n_embassies; i++)
 		free(o->embassies[i]);
 	*o = (struct options){0};
-}
-
-/* "NAME=VALUE" or "NAME" as a word of a list, with what could end it taken its meaning. */
-static int add_word(char **list, const char *name, const char *value)
-{
-	size_t len = *list ? strlen(*list) : 0;
-	char *p = realloc(*list, len + strlen(name) + 2 * (value ? strlen(value) : 0) + 3);
-
-	if (!p)
-		return -ENOMEM;
-	*list = p;
-	p += len;
-	if (len > 0)
-		*p++ = ',';
-	p = stpcpy(p, name);
-	if (value)
-		*p++ = '=';
-	for (; value && *value; value++) {
-		if (*value == ',' || *value == '\\')
-			*p++ = '\\';
-		*p++ = *value;
-	}
-	*p = '\0';
-	return 0;
-}
-
-static int format_spec(const struct options *o, const struct spec *sp, char **list)
-{
-	const void *field;
-	char number[24];
-	int rc = 0;
-
-	if (sp->field == IGNORED)
-		return 0;
-	field = (const char *)o + sp->field;
-	switch (sp->value) {
-	case VALUE_ACCESS:
-		return (sp->flag ? o->read_only : o->read_write) ? add_word(list, sp->name, NULL)
-								 : 0;
-	case VALUE_NONE:
-		return sp->flag && *(const bool *)field ? add_word(list, sp->name, NULL) : 0;
-	case VALUE_HISTORY:
-		return *(const bool *)field ? add_word(list, sp->name, "users") : 0;
-	case VALUE_TEXT:
-	case VALUE_PATH:
-		return *(char *const *)field ? add_word(list, sp->name, *(char *const *)field) : 0;
-	case VALUE_SECONDS:
-		snprintf(number, sizeof(number), "%u", *(const unsigned *)field);
-		return *(const unsigned *)field ? add_word(list, sp->name, number) : 0;
-	case VALUE_SIZE:
-		snprintf(number, sizeof(number), "%llu",
-			 (unsigned long long)*(const uint64_t *)field);
-		return *(const uint64_t *)field ? add_word(list, sp->name, number) : 0;
-	default:
-		for (size_t i = 0; rc == 0 && i < o->n_embassies; i++)
-			rc = add_word(list, sp->name, o->embassies[i]);
-		return rc;
-	}
-}
-
-#define FORMAT_WORDS 8u /* at most, with the NULL */
-
-int options_format(const struct options *o, const char *program, int handover_fd, char ***out_argv)
-{
-	char **argv = calloc(FORMAT_WORDS, sizeof(*argv));
-	char *list = NULL;
-	unsigned n = 0;
-	int rc = argv ? 0 : -ENOMEM;
-
-	for (size_t i = 0; rc == 0 && i < sizeof(specs) / sizeof(*specs); i++)
-		rc = format_spec(o, &specs[i], &list);
-	if (rc == 0) {
-		argv[n++] = strdup(program);
-		argv[n++] = strdup(o->target);
-		argv[n++] = strdup(o->mount_point);
-		if (asprintf(&argv[n++], "--handover=%d", handover_fd) < 0)
-			argv[n - 1] = NULL;
-		if (o->foreground)
-			argv[n++] = strdup("-f");
-		if (list) {
-			argv[n++] = strdup("-o");
-			argv[n++] = list;
-			list = NULL;
-		}
-		for (unsigned i = 0; i < n; i++)
-			if (!argv[i])
-				rc = -ENOMEM;
-	}
-	free(list);
-	if (rc < 0) {
-		for (unsigned i = 0; argv && i < n; i++)
-			free(argv[i]);
-		free(argv);
-		return rc;
-	}
-	*out_argv = argv;
-	return 0;
-}
-
-void options_format_free(char **argv)
-{
-	for (char **p = argv; *p; p++)
-		free(*p);
-	free(argv);
 }

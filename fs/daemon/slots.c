@@ -1,106 +1,51 @@
 /*
- * Views of the past by slot.
+ * Slots of views of the past.
  *
- * A table of small records (head, tag, references), and a list of open views, newest use first.
- * The list is cut from its old end whenever its views cost more than the bound or are too many,
- * sparing those in use and the newest few.
+ * A table of small records: head, tag, references.
  *
  * A slot is in use while it has references (the kernel's) or pins (requests under way).  Slots in
- * use are on a list by their last use, and those with a tag are found by it and their head through
- * a hash table; slots that are not in use are on a list of free ones.  So every step costs the same
- * however many there are.
+ * use are on a list ordered by last use.  Those with a tag are found, by tag and head, through a
+ * hash table.  Slots not in use are on a free list.  So every step costs the same, however many
+ * slots there are.
  *
  * Invariants:
- *  - a slot in use keeps its head and its number; it is on the list by use, and with a tag in the
- *    hash table
- *  - a slot that is not in use is on the free list, or was never used
- *  - at most one view of a head is open or opening
- *  - a view is closed only when nobody uses it, and with mu released
+ *  - a slot in use keeps its head and its number; it is on the list of slots in use and, if it has
+ *    a tag, in the hash table
+ *  - a slot not in use is on the free list, or was never used
  *
- * Where the table outlives the process, a reference is counted before the kernel has the answer
- * that gives it: after a kill in between a slot has too many, never too few, and is at worst not
- * used again.
+ * In a table that outlives the process, a reference is counted before the kernel gets the answer
+ * that hands it out.  A process killed in between leaves a slot with too many references, never too
+ * few; at worst that slot is not used again.
  */
 
-#include "slots.h"
+#include "slots_internal.h"
 
-#include "locks.h"
 #include "view.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #define NONE UINT32_MAX
 #define BUCKETS 65536u		    /* a power of two */
-#define OWN_TAG (UINT64_C(1) << 63) /* a file's own: the rest is its inode */
+#define OWN_TAG (UINT64_C(1) << 63) /* a slot of one file; the other bits are its inode */
 #define GENERATION_MAX 0xffffffu
-
-struct slot {
-	uint64_t refs : 40;	  /* 0: free */
-	uint64_t generation : 24; /* of its nodes, made of its head; 0: an older program's */
-	uint64_t head;
-	uint64_t tag; /* 0: retired */
-};
-
-/* What this process alone knows of a slot. */
-struct note {
-	uint32_t pins;
-	uint32_t next; /* in its bucket, or on the free list */
-	uint32_t newer, older;
-	bool offered; /* as one to be forgotten, and not used since */
-};
-
-struct open_view {
-	TAILQ_ENTRY(open_view) entry;
-	uint64_t head;
-	struct view *view; /* NULL while it opens */
-	size_t bytes;
-	uint32_t users;
-};
-
-struct slots {
-	struct slots_config cfg;
-	pthread_mutex_t mu;
-	pthread_cond_t opened;
-	struct slot *table; /* Guarded by mu, like all below.  SLOTS_MAX. */
-	struct note *notes; /* SLOTS_MAX */
-	uint32_t *buckets;
-	uint32_t *n, own_n; /* slots ever used; where the table is */
-	uint32_t n_used, free, newest_used, oldest_used;
-	TAILQ_HEAD(open_views, open_view) views; /* newest use first */
-	uint32_t n_open;
-	size_t bytes;
-};
 
 static void use_unlink_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void use_link_newest_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void enter_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void leave_bucket_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void push_free_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
-static void leave_if_unused_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag) REQUIRES(s->mu);
-static struct open_view *surplus_locked(struct slots *s) REQUIRES(s->mu);
-static struct open_view *find_locked(struct slots *s, uint64_t head) REQUIRES(s->mu);
-static int open_locked(struct slots *s, uint64_t head, struct open_view **out) REQUIRES(s->mu);
-static bool in_use(const struct slots *s, uint32_t i) REQUIRES(s->mu);
 
-/* Before the table in memory that outlives the process. */
+/* The bytes in front of a table that outlives the process. */
 #define HEAD_BYTES 64u
 
 size_t slots_bytes(void)
 {
 	return HEAD_BYTES + SLOTS_MAX * sizeof(struct slot);
-}
-
-static bool in_use(const struct slots *s, uint32_t i)
-{
-	return s->table[i].refs != 0 || s->notes[i].pins != 0;
 }
 
 static uint32_t *bucket_of(struct slots *s, uint64_t head, uint64_t tag)
@@ -112,7 +57,7 @@ static uint32_t *bucket_of(struct slots *s, uint64_t head, uint64_t tag)
 
 static void use_unlink_locked(struct slots *s, uint32_t i)
 {
-	struct note *note = &s->notes[i];
+	struct slot_note *note = &s->notes[i];
 
 	*(note->newer != NONE ? &s->notes[note->newer].older : &s->newest_used) = note->older;
 	*(note->older != NONE ? &s->notes[note->older].newer : &s->oldest_used) = note->newer;
@@ -120,7 +65,7 @@ static void use_unlink_locked(struct slots *s, uint32_t i)
 
 static void use_link_newest_locked(struct slots *s, uint32_t i)
 {
-	struct note *note = &s->notes[i];
+	struct slot_note *note = &s->notes[i];
 
 	note->newer = NONE;
 	note->older = s->newest_used;
@@ -129,7 +74,13 @@ static void use_link_newest_locked(struct slots *s, uint32_t i)
 	note->offered = false;
 }
 
-/* A slot whose head and tag are set comes into use. */
+void slots_use_locked(struct slots *s, uint32_t i)
+{
+	use_unlink_locked(s, i);
+	use_link_newest_locked(s, i);
+}
+
+/* A slot, with head and tag set, comes into use. */
 static void enter_locked(struct slots *s, uint32_t i)
 {
 	uint32_t *bucket = bucket_of(s, s->table[i].head, s->table[i].tag);
@@ -163,10 +114,9 @@ static void push_free_locked(struct slots *s, uint32_t i)
 	s->free = i;
 }
 
-/* After a reference or a pin has gone. */
-static void leave_if_unused_locked(struct slots *s, uint32_t i)
+void slots_leave_if_unused_locked(struct slots *s, uint32_t i)
 {
-	if (in_use(s, i))
+	if (slots_in_use(s, i))
 		return;
 	leave_bucket_locked(s, i);
 	use_unlink_locked(s, i);
@@ -175,14 +125,14 @@ static void leave_if_unused_locked(struct slots *s, uint32_t i)
 	push_free_locked(s, i);
 }
 
-/* What a process before this one left in the table. */
+/* Take over the table that an earlier process left. */
 static void adopt(struct slots *s)
 {
 	pthread_mutex_lock(&s->mu);
 	if (*s->n > SLOTS_MAX)
 		*s->n = SLOTS_MAX;
 	for (uint32_t i = *s->n; i-- > 0;) {
-		if (in_use(s, i))
+		if (slots_in_use(s, i))
 			enter_locked(s, i);
 		else
 			push_free_locked(s, i);
@@ -232,7 +182,7 @@ void slots_free(struct slots *s)
 
 	if (!s)
 		return;
-	while ((ov = TAILQ_FIRST(&s->views)) != NULL) {
+	while ((ov = TAILQ_FIRST(&s->views))) {
 		assert(ov->users == 0);
 		TAILQ_REMOVE(&s->views, ov, entry);
 		s->cfg.close(ov->view);
@@ -248,8 +198,8 @@ void slots_free(struct slots *s)
 }
 
 /*
- * References of the kernel: a slot with one must be whole.  The process may be killed at any store, so the
- * compiler must not put what the slot is of behind this.
+ * Add references of the kernel.  A killed process may leave the table between any two stores, and a
+ * slot with references must be complete.  So the compiler must not move earlier stores behind this.
  */
 static void add_refs(struct slot *slot, uint64_t n)
 {
@@ -257,7 +207,7 @@ static void add_refs(struct slot *slot, uint64_t n)
 	slot->refs += n;
 }
 
-/* A slot that is not in use, for ${head} and ${tag}; NONE: there is none. */
+/* A free slot, for ${head} and ${tag}; NONE if all are in use. */
 static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
 {
 	uint32_t i = s->free;
@@ -272,7 +222,7 @@ static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
 		.generation = head % GENERATION_MAX + 1, .head = head, .tag = tag};
 	if (i == *s->n)
 		++*s->n;
-	s->notes[i] = (struct note){.next = NONE};
+	s->notes[i] = (struct slot_note){.next = NONE};
 	enter_locked(s, i);
 	return i;
 }
@@ -290,8 +240,7 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 		i = new_slot_locked(s, head, tag);
 	if (i != NONE) {
 		add_refs(&s->table[i], 1);
-		use_unlink_locked(s, i);
-		use_link_newest_locked(s, i);
+		slots_use_locked(s, i);
 		*out_slot = i;
 	}
 	pthread_mutex_unlock(&s->mu);
@@ -303,7 +252,7 @@ int slots_take_own(struct slots *s, uint32_t slot, uint64_t ino, uint32_t *out_s
 	uint32_t i = NONE;
 
 	pthread_mutex_lock(&s->mu);
-	assert(slot < *s->n && in_use(s, slot));
+	assert(slot < *s->n && slots_in_use(s, slot));
 	if (s->n_used < SLOTS_MAX - SLOTS_RESERVE)
 		i = new_slot_locked(s, s->table[slot].head, OWN_TAG | ino);
 	if (i != NONE) {
@@ -319,7 +268,7 @@ void slots_retire(struct slots *s, uint64_t tag)
 	assert(tag != 0);
 	pthread_mutex_lock(&s->mu);
 	for (uint32_t i = 0; i < *s->n; i++)
-		if (in_use(s, i) && s->table[i].tag == tag) {
+		if (slots_in_use(s, i) && s->table[i].tag == tag) {
 			leave_bucket_locked(s, i);
 			s->table[i].tag = 0;
 		}
@@ -334,15 +283,14 @@ unsigned slots_surplus(struct slots *s, uint32_t *out, unsigned max)
 	for (uint32_t i = s->oldest_used; i != NONE && n < max && s->n_used - n > SLOTS_KEPT;
 	     i = s->notes[i].newer) {
 		if (s->notes[i].offered)
-			break; /* so are all that were used since */
+			break; /* so were all those used later */
 		if (s->notes[i].pins != 0)
 			continue;
 		out[n++] = i;
 	}
 	for (unsigned k = 0; k < n; k++) {
-		/* Where it does not help the next ones are tried: behind all others from now on. */
-		use_unlink_locked(s, out[k]);
-		use_link_newest_locked(s, out[k]);
+		/* Move it to the end: if the kernel keeps it, the next call offers others. */
+		slots_use_locked(s, out[k]);
 		s->notes[out[k]].offered = true;
 	}
 	pthread_mutex_unlock(&s->mu);
@@ -375,7 +323,7 @@ uint32_t slots_generation(struct slots *s, uint32_t slot)
 	uint32_t g;
 
 	pthread_mutex_lock(&s->mu);
-	assert(slot < *s->n && in_use(s, slot));
+	assert(slot < *s->n && slots_in_use(s, slot));
 	g = s->table[slot].generation;
 	pthread_mutex_unlock(&s->mu);
 	return g + 1;
@@ -387,7 +335,7 @@ bool slots_of_older(struct slots *s)
 
 	pthread_mutex_lock(&s->mu);
 	for (uint32_t i = 0; i < *s->n && !found; i++)
-		found = in_use(s, i) && s->table[i].generation == 0;
+		found = slots_in_use(s, i) && s->table[i].generation == 0;
 	pthread_mutex_unlock(&s->mu);
 	return found;
 }
@@ -395,7 +343,7 @@ bool slots_of_older(struct slots *s)
 void slots_add(struct slots *s, uint32_t slot, uint64_t n)
 {
 	pthread_mutex_lock(&s->mu);
-	assert(slot < *s->n && in_use(s, slot));
+	assert(slot < *s->n && slots_in_use(s, slot));
 	add_refs(&s->table[slot], n);
 	pthread_mutex_unlock(&s->mu);
 }
@@ -405,125 +353,7 @@ void slots_drop(struct slots *s, uint32_t slot, uint64_t n)
 	pthread_mutex_lock(&s->mu);
 	if (slot < *s->n && s->table[slot].refs != 0) {
 		s->table[slot].refs -= n < s->table[slot].refs ? n : s->table[slot].refs;
-		leave_if_unused_locked(s, slot);
+		slots_leave_if_unused_locked(s, slot);
 	}
-	pthread_mutex_unlock(&s->mu);
-}
-
-/* The oldest view that has to go for the bound, taken out of the list, or NULL. */
-static struct open_view *surplus_locked(struct slots *s)
-{
-	struct open_view *ov;
-
-	if ((s->bytes <= s->cfg.bytes_max && s->n_open <= SLOTS_VIEWS_MAX) ||
-	    s->n_open <= SLOTS_VIEWS_MIN)
-		return NULL;
-	TAILQ_FOREACH_REVERSE(ov, &s->views, open_views, entry)
-		if (ov->users == 0)
-			break;
-	if (ov) {
-		TAILQ_REMOVE(&s->views, ov, entry);
-		s->n_open--;
-		s->bytes -= ov->bytes;
-	}
-	return ov;
-}
-
-static struct open_view *find_locked(struct slots *s, uint64_t head)
-{
-	struct open_view *ov;
-
-	TAILQ_FOREACH(ov, &s->views, entry)
-		if (ov->head == head)
-			break;
-	return ov;
-}
-
-/* Open the view of ${head}, with the lock released; others see that it opens, and wait. */
-static int open_locked(struct slots *s, uint64_t head, struct open_view **out)
-{
-	struct open_view *ov = calloc(1, sizeof(*ov));
-	struct view *v = NULL;
-	int rc;
-
-	if (!ov)
-		return -ENOMEM;
-	ov->head = head;
-	ov->users = 1;
-	TAILQ_INSERT_HEAD(&s->views, ov, entry);
-	s->n_open++;
-
-	pthread_mutex_unlock(&s->mu);
-	rc = s->cfg.open(s->cfg.ctx, head, &v);
-	pthread_mutex_lock(&s->mu);
-
-	ov->users--;
-	pthread_cond_broadcast(&s->opened);
-	if (rc < 0) {
-		TAILQ_REMOVE(&s->views, ov, entry);
-		s->n_open--;
-		free(ov);
-		return rc;
-	}
-	ov->view = v;
-	ov->bytes = s->cfg.bytes(v);
-	s->bytes += ov->bytes;
-	*out = ov;
-	return 0;
-}
-
-int slots_view(struct slots *s, uint32_t slot, struct view **out)
-{
-	struct open_view *ov = NULL, *old;
-	int rc = 0;
-
-	pthread_mutex_lock(&s->mu);
-	if (slot >= *s->n || !in_use(s, slot)) {
-		pthread_mutex_unlock(&s->mu);
-		return -ESTALE;
-	}
-	/* Pinned while the lock is released: the kernel may forget the slot's last node. */
-	s->notes[slot].pins++;
-	/*
-	 * Looked up anew after each wait: the one waited for may have failed to open, and be
-	 * gone.
-	 */
-	while ((ov = find_locked(s, s->table[slot].head)) && !ov->view)
-		pthread_cond_wait(&s->opened, &s->mu);
-	if (!ov)
-		rc = open_locked(s, s->table[slot].head, &ov);
-	if (rc == 0) {
-		ov->users++;
-		TAILQ_REMOVE(&s->views, ov, entry);
-		TAILQ_INSERT_HEAD(&s->views, ov, entry);
-		*out = ov->view;
-		use_unlink_locked(s, slot);
-		use_link_newest_locked(s, slot);
-	} else {
-		s->notes[slot].pins--;
-		leave_if_unused_locked(s, slot);
-	}
-	while ((old = surplus_locked(s))) {
-		pthread_mutex_unlock(&s->mu);
-		s->cfg.close(old->view);
-		free(old);
-		pthread_mutex_lock(&s->mu);
-	}
-	pthread_mutex_unlock(&s->mu);
-	return rc;
-}
-
-void slots_view_put(struct slots *s, uint32_t slot, struct view *v)
-{
-	struct open_view *ov;
-
-	pthread_mutex_lock(&s->mu);
-	TAILQ_FOREACH(ov, &s->views, entry)
-		if (ov->view == v)
-			break;
-	assert(ov && ov->users > 0 && s->notes[slot].pins > 0 && ov->head == s->table[slot].head);
-	ov->users--;
-	s->notes[slot].pins--;
-	leave_if_unused_locked(s, slot);
 	pthread_mutex_unlock(&s->mu);
 }

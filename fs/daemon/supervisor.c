@@ -1,9 +1,10 @@
 /*
  * The process that keeps a mount alive.
  *
- * One loop waits for three things: a message of the child, a signal, the child's end.  The child
- * is a daemon, or, during and after an upgrade with -f, the supervisor of another program.  A daemon
- * whose own supervisor was killed is no child of its next one, which knows its end by a pidfd.
+ * One loop waits for three events: a message from the child, a signal, the child's end.  The child
+ * is a daemon, or, during and after an upgrade with -f, the supervisor of another program.  A
+ * daemon whose supervisor was killed is not a child of its next supervisor, which learns of its end
+ * by a pidfd.
  */
 
 #include "supervisor_internal.h"
@@ -41,7 +42,7 @@ static int catch_signals(struct supervisor *s)
 	handover_signals(&set);
 	if (sigprocmask(SIG_BLOCK, &set, &s->mask_before) < 0)
 		return -errno;
-	/* This program was begun with them blocked. */
+	/* The old supervisor executed this program with these signals blocked. */
 	if (s->o->handover_fd >= 0)
 		for (int sig = 1; sig < NSIG; sig++)
 			if (sigismember(&set, sig) == 1)
@@ -75,7 +76,7 @@ static void be_daemon(struct supervisor *s, int fd, struct heir *out)
 	prctl(PR_SET_NAME, "embassyfs");
 }
 
-/* Fork a daemon.  1: this is it. */
+/* Fork a daemon.  Returns 1 in the daemon. */
 static int start_daemon(struct supervisor *s, struct heir *out)
 {
 	int fds[2];
@@ -155,24 +156,24 @@ static void take_ready(struct supervisor *s, const struct handover *m)
 		s->parent_fd = -1;
 	}
 	daemon_ready(s->d);
-	/* It may have come too late for the daemon to see it as it began. */
+	/* A request to end that came while the daemon started, too late for it to see. */
 	if (s->map.estate->stopping)
 		supervisor_signal_child(s, SIGTERM);
 }
 
-/* The child's end, if it has ended.  Returns whether. */
+/* Has the child ended?  If so, reap it. */
 bool supervisor_reap(struct supervisor *s, int *out_status)
 {
 	struct pollfd pfd = {.fd = s->child_fd, .events = POLLIN};
 	pid_t pid;
 
-	/* Others may have become ours: daemons of a new program that ended before they served. */
+	/* Reap adopted processes too: daemons of a new program that ended before they served. */
 	while ((pid = waitpid(-1, out_status, WNOHANG)) > 0)
 		if (pid == s->child && s->child_fd < 0)
 			return true;
 	if (s->child_fd < 0 || poll(&pfd, 1, 0) <= 0)
 		return false;
-	/* Only its parent is told how. */
+	/* The kernel tells the exit status only to the parent. */
 	*out_status = 0;
 	return true;
 }
@@ -183,8 +184,10 @@ static bool asks_for_end(int sig)
 }
 
 /*
- * A daemon that does not serve yet would die of the signal, and another take its place: it finds in
- * the estate that the mount is to end.  Before there is a mount, its death is right.
+ * A daemon that takes over but does not serve yet would die of the signal, and another would
+ * replace it.  So it is not sent the signal, and finds the request in the shared state once it
+ * serves.  Before there is a mount the daemon is sent the signal, because its death is the right
+ * answer.
  */
 void supervisor_forward_signals(struct supervisor *s)
 {
@@ -205,7 +208,7 @@ static void sleep_ms(unsigned ms)
 	poll(NULL, 0, (int)ms);
 }
 
-/* Whether there may be another daemon after one that died; says so if not. */
+/* After a daemon's death: may another be started?  Logs the reason if not. */
 static bool may_go_on(struct supervisor *s)
 {
 	uint64_t now = clock_mono_ns();
@@ -243,20 +246,20 @@ static void say_death(const struct supervisor *s, int status)
 			  s->o->mount_point, WEXITSTATUS(status));
 }
 
-/* Whether it came as far as its end; how one ended that is no child nobody but itself tells. */
+/* Did it shut down normally?  For a daemon that is not a child, its own message must say so. */
 static bool ended_by_itself(const struct supervisor *s, int status)
 {
 	return s->ending && (s->child_fd >= 0 ? s->ended : WIFEXITED(status));
 }
 
-/* The daemon has ended.  Returns if there is to be another. */
+/* The daemon has ended.  Returns if another is to be started. */
 static void bury(struct supervisor *s, int status)
 {
 	drop_fd(s);
 	s->child = 0;
 	if (s->device_fd < 0 || ended_by_itself(s, status))
 		end(s, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
-	/* A signal that came before it could catch any. */
+	/* A signal that came before the daemon could catch it asked for the mount's end. */
 	if (WIFSIGNALED(status) && asks_for_end(WTERMSIG(status)))
 		s->map.estate->stopping = 1;
 	if (!may_go_on(s))
@@ -275,7 +278,7 @@ static void take_message(struct supervisor *s)
 	struct handover m;
 
 	if (handover_receive(s->fd, &m) < 0) {
-		/* It has ended or is about to: the signal says when. */
+		/* The daemon has ended or is about to; SIGCHLD or the pidfd says when. */
 		drop_fd(s);
 		return;
 	}
@@ -299,7 +302,7 @@ static void take_message(struct supervisor *s)
 	}
 }
 
-/* Until there is no daemon any more. */
+/* Serve the child until it has ended. */
 static void watch(struct supervisor *s)
 {
 	int status;
@@ -314,7 +317,7 @@ static void watch(struct supervisor *s)
 			take_message(s);
 		supervisor_forward_signals(s);
 		if (s->child > 0 && supervisor_reap(s, &status)) {
-			/* What it said before it ended counts. */
+			/* Read the messages that it sent before it ended. */
 			while (s->child > 0 && s->fd >= 0)
 				take_message(s);
 			if (s->child > 0)
@@ -323,7 +326,7 @@ static void watch(struct supervisor *s)
 	}
 }
 
-/* As a new program: what the running supervisor gives. */
+/* In a new program: receive what the running supervisor hands over. */
 static int receive_start(struct supervisor *s)
 {
 	struct handover m;
@@ -366,11 +369,14 @@ static int prepare(struct supervisor *s)
 		rc = catch_signals(s);
 	if (rc < 0)
 		return rc;
-	/* What a new program leaves behind when it fails is waited for. */
+	/* Adopt what a failed new program leaves behind, so that its end can be waited for. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (s->o->handover_fd >= 0)
 		return receive_start(s);
-	/* A successor goes by this, since the path may lead elsewhere by then; it may be no folder. */
+	/*
+	 * A successor opens the volume by this descriptor, because the path may lead elsewhere
+	 * later.
+	 */
 	s->folder_fd = open(s->o->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return estate_make(!s->o->read_only && !s->o->at, &s->map);
 }

@@ -2,26 +2,26 @@
 #define SUPERVISOR_H_
 
 /*
- * The process that keeps a mount alive.  It forks the daemon that serves it; when that is killed
- * or crashes it forks another, which takes over; it ends when the daemon ends in the normal way.
- * It holds what a successor needs: the descriptor of the session with the kernel, the volume's
- * lock, the memory of estate.h.  It is small: no thread, no library's state, no secret but the
- * keys in the estate.
+ * The process that keeps a mount alive.  It forks the daemon that serves the mount.  When that
+ * daemon is killed or crashes, it forks another, which takes over.  It ends when the daemon ends
+ * normally.  It holds what a successor needs: the descriptor of the session with the kernel, the
+ * volume's lock, the memory of estate.h.  It is small: no thread, no library's state, no secret but
+ * the keys in the shared state.
  *
  *	starting --READY--> serving --killed--> starting again (taking over) ...
  *	starting --ended--> ends with its exit code
- *	serving --ENDING, ended--> ends with its exit code; of one that is no child: with 0, and only
- *				   if it said ENDED
+ *	serving --ENDING, ended--> ends with its exit code; if it is not a child: with 0, and
+ *				   only if it said ENDED
  *
- * An upgrade: the supervisor executes the program's file anew, as a child; the new program says
- * HELLO when it understands what it is given; then the daemon is killed, and the new program, told
- * GO, is the supervisor, and forks a daemon that takes over.  If it ends before that daemon
- * serves, the old supervisor goes on with a daemon of its own code.
+ * An upgrade: the supervisor executes the program's file anew, as a child.  The new program says
+ * HELLO when it understands what it was given.  Then the daemon is killed, and the new program is
+ * told GO: it is the supervisor now, and forks a daemon that takes over.  If it ends before that
+ * daemon serves, the old supervisor continues with a daemon of its own code.
  *
- * A daemon whose supervisor is killed goes on, and executes its own program anew to be the supervisor
- * of the daemon that there is; in between a death of the daemon is the mount's.
+ * A daemon whose supervisor is killed keeps serving, and executes its own program anew as its next
+ * supervisor.  If the daemon dies before that is done, the mount dies with it.
  *
- * A signal that asks for the end is kept in the estate until there is a daemon to do it.
+ * A signal that asks for the mount's end is noted in the shared state until a daemon acts on it.
  */
 
 #include "compiler.h"
@@ -34,40 +34,41 @@
 struct daemon;
 struct options;
 
-/* Daemons that may end one after the other before the mount is let go. */
+/* So many daemons may die within as many seconds before the supervisor gives the mount up. */
 #define SUPERVISOR_DEATHS_MAX 10u
 #define SUPERVISOR_DEATHS_S 10u
 #define SUPERVISOR_HELLO_MS 20000
 
-/* What a daemon has of its supervisor. */
+/* The daemon's side of its supervisor. */
 struct heir {
-	struct estate_map map; /* map.estate NULL: there is no supervisor */
+	struct estate_map map; /* map.estate NULL: unsupervised */
 	bool take_over;
-	int device_fd, lock_fd; /* take_over: of the dead daemon; lock_fd -1: a view */
-	int folder_fd;		/* the volume's, wherever it is by now; -1: it is no folder */
-	int fd;			/* to the supervisor */
-	atomic_bool supervised; /* there is one */
+	int device_fd, lock_fd; /* take_over: the dead daemon's; lock_fd -1: a view */
+	int folder_fd;		/* the volume's folder, wherever it was moved; -1: not a folder */
+	int fd;			/* socket to the supervisor */
+	atomic_bool supervised; /* a supervisor is alive */
 };
 
 /*
- * supervisor_start(o, argc, argv, d, out): go on in a child process, now and, as the next daemon,
- * whenever one has died; the parent is the supervisor and never returns.  ${argv} is main's: in the
- * supervisor its memory says another title.  ${d} is answered when the mount can be used.  Before
- * any thread is made.  Returns 0 in a daemon, or -errno: there is no supervisor.
+ * supervisor_start(o, argc, argv, d, out): fork.  The parent becomes the supervisor and never
+ * returns.  The function returns in the child, which is the first daemon, and again in each later
+ * daemon, forked when the one before has died.  ${argv} is main's: the supervisor writes its own
+ * title over it.  The supervisor answers ${d} when the mount is usable.  Call it before any thread
+ * is created.  Returns 0 in a daemon, or -errno: there is no supervisor.
  */
 MUST_CHECK int supervisor_start(const struct options *o, int argc, char **argv, struct daemon *d,
 				struct heir *out);
 
 /*
- * For a daemon; each does nothing if there never was a supervisor.
- * heir_watch(h, o): from now on this process ends with its supervisor until heir_ready(), so that
- * there are never two, and gets a new one after that.  Starts a thread.  Returns 0 or -errno.
- * heir_ready(h, device_fd, lock_fd): the mount can be used; the supervisor keeps copies of both
+ * For a daemon; each does nothing in an unsupervised one.
+ * heir_watch(h, o): until heir_ready(), this process ends with its supervisor, so that there are
+ * never two daemons; after that, it gets a new supervisor.  Starts a thread.  Returns 0 or -errno.
+ * heir_ready(h, device_fd, lock_fd): the mount is usable; the supervisor keeps copies of both
  * (lock_fd -1: none).  Borrows them until the end of this process.
- * heir_ending(h): it is no mount any more; what is left is to close the volume.
- * heir_ended(h): that is done, and its end a normal one.
- * heir_upgrade(h): ask for an upgrade.  Returns only if there is none: -ENOTSUP without a
- * supervisor, -EBUSY while one is under way, else -ECANCELED, and estate.failure says why.
+ * heir_ending(h): it is unmounted; the volume is yet to be closed.
+ * heir_ended(h): the volume is closed; the end that follows is a normal one.
+ * heir_upgrade(h): request an upgrade.  Returns only if it fails: -ENOTSUP without a supervisor,
+ * -EBUSY while another is under way, else -ECANCELED, and estate.failure says why.
  */
 MUST_CHECK int heir_watch(struct heir *h, const struct options *o);
 void heir_ready(struct heir *h, int device_fd, int lock_fd);

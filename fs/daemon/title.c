@@ -1,5 +1,5 @@
 /*
- * What ps(1) shows of a process.
+ * The process title that ps(1) shows.
  */
 
 #include "title.h"
@@ -18,7 +18,7 @@ int title_save(int argc, char **argv)
 {
 	char *end = argv[0];
 
-	/* The kernel lays them out one behind the other; getopt() may have changed their order. */
+	/* The kernel lays the strings out one after the other; getopt() may have reordered argv. */
 	area.at = argv[0];
 	for (int i = 0; i < argc; i++) {
 		if (argv[i] < area.at)
@@ -52,7 +52,7 @@ void title_restore(void)
 
 int title_program(char *out, size_t size)
 {
-	/* What the kernel adds to the name of a file that is gone. */
+	/* The kernel appends this to the name of a file that was removed. */
 	static const char deleted[] = " (deleted)";
 	const size_t len = sizeof(deleted) - 1;
 	ssize_t n = readlink("/proc/self/exe", out, size);

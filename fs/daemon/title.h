@@ -2,8 +2,8 @@
 #define TITLE_H_
 
 /*
- * What ps(1) shows of a process: main's arguments, in their own memory.  Whoever looks for the
- * daemon of a mount by its command line must not find the supervisor.
+ * The process title that ps(1) shows: main's arguments, overwritten in place.  A search for a
+ * mount's daemon by its command line must not find the supervisor.
  */
 
 #include "compiler.h"
@@ -11,16 +11,17 @@
 #include <stddef.h>
 
 /*
- * title_save(argc, argv): main's.  Nobody uses the strings after title_set().  Returns 0 or
- * -ENOMEM.  title_set(text): shown from now on, cut to what fits.  title_restore(): as it was.
+ * title_save(argc, argv): remember main's arguments.  After title_set() nobody may use the strings.
+ * Returns 0 or -ENOMEM.  title_set(text): show ${text}, cut to what fits.  title_restore(): show
+ * the arguments again.
  */
 MUST_CHECK int title_save(int argc, char **argv);
 void title_set(const char *text);
 void title_restore(void);
 
 /*
- * title_program(out, size): the path of the file that this process was executed from, also if another
- * one stands there by now.  Returns 0; -ENAMETOOLONG; -errno.
+ * title_program(out, size): the path of the file that this process executes, even if another file
+ * replaced it.  Returns 0; -ENAMETOOLONG; -errno.
  */
 MUST_CHECK int title_program(char *out, size_t size);
 

@@ -1,6 +1,6 @@
 /*
- * A supervisor gives its place to another program, which becomes the supervisor of a daemon that takes
- * over.  Until that daemon serves this one can go on by itself.
+ * A supervisor hands over to another program, which becomes the supervisor of a daemon that takes
+ * over.  Until that daemon serves, the old supervisor can continue by itself.
  */
 
 #include "supervisor_internal.h"
@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* With -f: whoever waits for this process waits for the mount.  A new program has it now. */
+/* With -f the mount's user waits for this process, so it stays until the new program ends. */
 static void stand_by(struct supervisor *s)
 {
 	struct pollfd pfd = {.fd = s->signals, .events = POLLIN};
@@ -41,7 +41,7 @@ static void stand_by(struct supervisor *s)
 	}
 }
 
-/* A daemon's, which has no descriptor of the mount and touches none of our memory. */
+/* A write-back helper is no danger: it has no descriptor of the mount and none of our memory. */
 static bool is_writeback_helper(pid_t pid)
 {
 	char path[64], name[32] = "";
@@ -57,7 +57,7 @@ static bool is_writeback_helper(pid_t pid)
 	return strcmp(name, WRITEBACK_NAME "\n") == 0;
 }
 
-/* Kill our children, and see of which the end is to be waited for.  0: of none. */
+/* Kill our children.  Returns one whose end must be waited for, or 0. */
 static pid_t kill_children(void)
 {
 	char path[64];
@@ -78,9 +78,9 @@ static pid_t kill_children(void)
 }
 
 /*
- * Kill all that a new program has left to us, whatever it has become by now, and wait until nothing
- * of it lives: else there might be two daemons.  Not for helpers: one may wait for the mount, where
- * SIGKILL does not reach it, and that waits for the daemon that is yet to come.
+ * Kill everything that a failed new program has left behind, and wait until it is dead: otherwise
+ * two daemons might run.  Write-back helpers are not waited for: a helper may wait for the mount,
+ * where SIGKILL does not reach it, until the next daemon serves.
  */
 static void end_all(void)
 {
@@ -119,13 +119,13 @@ static void end_daemon(struct supervisor *s)
 	supervisor_forget_child(s);
 }
 
-/* The new program has it all: it is the supervisor from here on. */
+/* The new program has everything: from here on it is the supervisor. */
 static void let_go(struct supervisor *s, pid_t pid, int fd)
 {
 	close(fd);
 	s->child = pid;
 	supervisor_forward_signals(s);
-	/* Whatever came since the daemon was killed, for whoever's successor it is. */
+	/* Requests to end that came after the daemon was killed; a successor must act on them. */
 	if (s->map.estate->stopping)
 		kill(pid, SIGTERM);
 	if (!s->o->foreground)
@@ -133,7 +133,9 @@ static void let_go(struct supervisor *s, pid_t pid, int fd)
 	stand_by(s);
 }
 
-/* Execute the program's file.  Returns 0 once it says that it can go on with what this one has. */
+/*
+ * Execute the program's file.  Returns 0 once it says that it can continue with what it was given.
+ */
 static int start_new(struct supervisor *s, pid_t *out_pid, int *out_fd)
 {
 	struct handover_start start = {.background = !s->o->foreground,
@@ -160,10 +162,7 @@ static int start_new(struct supervisor *s, pid_t *out_pid, int *out_fd)
 	return -ECANCELED;
 }
 
-/*
- * Hand over to the program's file as it is now.  Returns if that failed; the daemon may have been
- * killed then.
- */
+/* The daemon may have been killed by the time this fails. */
 void supervisor_upgrade(struct supervisor *s)
 {
 	enum handover_kind kind;

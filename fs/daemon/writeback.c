@@ -1,10 +1,11 @@
 /*
  * The write-back helper.
  *
- * A socket pair ties it to the daemon: one message starts it, each further one asks for something, all
- * are answered, the end of the stream ends it.  It finds the mount by its device number
- * (mounted.h), and, for each round and each file, by a descriptor that does not hold the mount, so
- * that this can be unmounted at any moment.  Without the privilege for that it only waits to unmount.
+ * A socket pair ties it to the daemon.  The first message starts it, each further one is a request,
+ * all are answered, and the end of the stream ends it.  It finds the mount by its device number
+ * (mounted.h).  For each round and each file it uses a descriptor that does not hold the mount, so
+ * that the mount can be unmounted at any moment.  Without the privilege for that, it does nothing
+ * but wait to unmount.
  */
 
 #include "writeback.h"
@@ -48,15 +49,15 @@ enum kind {
 struct question {
 	uint32_t kind;
 	uint32_t interval_s; /* BEGIN */
-	uint64_t device;     /* BEGIN; 0: what is there */
-	uint64_t node;	     /* FLUSH: which file */
+	uint64_t device;     /* BEGIN; 0: what is mounted at the path */
+	uint64_t node;	     /* FLUSH: the file's node id */
 	uint64_t generation;
 	char mount_point[PATH_MAX]; /* BEGIN */
 };
 
 struct answer {
 	int32_t rc;
-	uint32_t left;	 /* LEAVE: mounts */
+	uint32_t left;	 /* LEAVE: mounts left */
 	uint64_t device; /* BEGIN */
 };
 
@@ -75,7 +76,7 @@ static void write_text(const char *path, const char *text)
 
 	if (fd < 0)
 		return;
-	/* Best effort: an old kernel may not have it. */
+	/* Best effort: an old kernel may lack the file. */
 	if (file_write_at(fd, text, strlen(text), 0) < 0)
 		(void)0;
 	file_close(fd);
@@ -99,7 +100,7 @@ static bool is_for_good(int rc)
 	return rc == -EPERM || rc == -ENOSYS;
 }
 
-/* One round.  0 or -errno. */
+/* Do one round of write-back.  Returns 0 or -errno. */
 static int sync_all(struct mounted *m)
 {
 	int fd = mounted_open(m, MOUNTED_CHEAPLY, false);
@@ -107,12 +108,12 @@ static int sync_all(struct mounted *m)
 	if (fd < 0)
 		return fd;
 	if (syncfs(fd) < 0)
-		errno = 0; /* whoever syncs next is told */
+		errno = 0; /* the program that syncs next gets the error */
 	close(fd);
 	return 0;
 }
 
-/* How the kernel's FUSE spells a file without its name. */
+/* A file handle as the kernel's FUSE encodes one without a parent. */
 struct node_handle {
 	struct file_handle head;
 	uint32_t node_high, node_low, generation;
@@ -126,8 +127,8 @@ static bool send_answer(int fd, const struct answer *a)
 }
 
 /*
- * Write one file back and answer.  The answer comes before the file is closed: closing may want
- * the file's lock, which whoever waits for the answer holds.
+ * Write one file back and answer.  The answer comes before the file is closed: closing may need the
+ * file's lock, which the thread that waits for the answer holds.
  */
 static bool sync_one(struct mounted *m, int reply_fd, const struct question *q)
 {
@@ -157,8 +158,8 @@ static bool sync_one(struct mounted *m, int reply_fd, const struct question *q)
 }
 
 /*
- * From syncfs() on the writes are on their way, and the daemon serves what is on its way before it
- * ends; the kernel (since 6.16) waits for none of them.
+ * When syncfs() returns, the writes have been sent, and the daemon serves all that was sent before
+ * it ends.  Since 6.16 the kernel does not wait for them.
  */
 static void leave(struct mounted *m, struct answer *out)
 {
@@ -172,7 +173,7 @@ static void leave(struct mounted *m, struct answer *out)
 	out->left = (uint32_t)mounted_umount(m, true);
 }
 
-/* Returns false if nobody waits for an answer. */
+/* Returns false if nobody waits for the answer any more. */
 static bool do_it(struct mounted *m, int fd, const struct question *q)
 {
 	struct answer a = {0};
@@ -192,7 +193,7 @@ static bool do_it(struct mounted *m, int fd, const struct question *q)
 	return send_answer(fd, &a);
 }
 
-/* How long to wait for a question before the next round, in ms. */
+/* How long, in ms, to wait for a request before the next round. */
 static int until_round(uint64_t due_ns)
 {
 	uint64_t now = clock_mono_ns();
@@ -251,7 +252,7 @@ static void be_helper(int fd)
 {
 	sigset_t none;
 
-	/* A terminal's interrupt is for the daemon, which ends this. */
+	/* A terminal's interrupt is meant for the daemon, which ends this process. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -261,7 +262,7 @@ static void be_helper(int fd)
 	prctl(PR_SET_NAME, WRITEBACK_NAME);
 	if (chdir("/") < 0 || dup2(fd, 3) != 3)
 		_exit(1);
-	/* Whoever waits for the daemon's standard output to end must not wait for this. */
+	/* A process that waits for the end of the daemon's output must not wait for this one. */
 	close_range(4, UINT_MAX, 0);
 	close_range(0, 2, 0);
 	run(3);
@@ -288,7 +289,7 @@ static int fork_helper(struct writeback *w)
 	w->pid = pid;
 	pthread_mutex_lock(&w->fd_mu);
 	w->fd = fds[0];
-	/* Whoever cancelled meanwhile found none. */
+	/* writeback_cancel() may have run while there was no socket to shut down. */
 	if (atomic_load(&w->cancelled))
 		(void)!shutdown(w->fd, SHUT_RDWR);
 	pthread_mutex_unlock(&w->fd_mu);
@@ -303,7 +304,7 @@ int writeback_fork(struct writeback *out)
 	return fork_helper(out);
 }
 
-/* The next answer.  0, or -EPIPE at the stream's end. */
+/* Receive the next answer.  Returns 0, or -EPIPE at the stream's end. */
 static int receive(struct writeback *w, struct answer *out)
 {
 	ssize_t n;
@@ -325,8 +326,8 @@ static void take_begun(struct writeback *w)
 }
 
 /*
- * Whoever is told that the mount is ready may unmount it at once, which would fail while the helper
- * looks at it: so its answer is waited for.
+ * Wait for the helper's first answer.  A program that is told that the mount is ready may unmount
+ * it at once, which would fail while the helper looks at it.
  */
 static void begin(struct writeback *w)
 {
@@ -370,7 +371,7 @@ static void reap(struct writeback *w)
 	w->pid = 0;
 }
 
-/* It was killed.  The next one makes system calls only, so it may be forked beside threads. */
+/* The helper was killed.  A new one can be forked beside threads: it only makes system calls. */
 static int start_again(struct writeback *w)
 {
 	int rc;
@@ -384,12 +385,12 @@ static int start_again(struct writeback *w)
 	return rc;
 }
 
-/* One question and its answer.  -EPIPE: the helper has ended. */
+/* Send one request and wait for its answer.  -EPIPE: the helper has ended. */
 static int ask_once(struct writeback *w, const struct question *q, struct answer *out)
 {
 	if (send(w->fd, q, sizeof(*q), MSG_NOSIGNAL) < 0)
 		return -errno;
-	/* It was too slow for begin(): the first answer is that it has begun. */
+	/* If the helper was too slow for begin(), its first answer is that it has begun. */
 	take_begun(w);
 	return receive(w, out);
 }
@@ -438,10 +439,10 @@ int writeback_leave(struct writeback *w, unsigned *out_left)
 
 void writeback_cancel(struct writeback *w)
 {
-	/* Not under mu: whoever has that waits for the answer. */
+	/* Without mu: the thread that holds it waits for the answer. */
 	pthread_mutex_lock(&w->fd_mu);
 	atomic_store(&w->cancelled, true);
-	/* If it has ended already there is nothing to cancel. */
+	/* If the helper has already ended there is nothing to cancel. */
 	if (w->fd >= 0)
 		(void)!shutdown(w->fd, SHUT_RDWR);
 	pthread_mutex_unlock(&w->fd_mu);
@@ -456,8 +457,8 @@ void writeback_end(struct writeback *w)
 	pthread_mutex_lock(&w->mu);
 	hang_up(w);
 	/*
-	 * It may wait for the mount, which nobody serves any more, until the kernel hears that: when the
-	 * last process ends that has /dev/fuse open, which is the supervisor.
+	 * The helper may wait for the mount, which nobody serves any more.  The kernel ends that
+	 * wait when the last process that has /dev/fuse open has ended, and that is the supervisor.
 	 */
 	pfd.fd = (int)syscall(SYS_pidfd_open, w->pid, 0);
 	if (pfd.fd < 0 || poll(&pfd, 1, END_MS_MAX) > 0)
