@@ -1,5 +1,5 @@
 /*
- * Deltas and checkpoints as stored bytes.  proto/FORMAT.md, "Delta" and "Checkpoint".
+ * Deltas and checkpoints as stored bytes: proto/FORMAT.md, "Delta" and "Checkpoint".
  */
 
 #include "delta.h"

@@ -4,10 +4,10 @@
 /*
  * The plaintext of BLOCK_DELTA and BLOCK_CHECKPOINT blocks.
  *
- * A delta covers the sequence numbers first..last of the flushes whose net effect it holds: one
- * flush, or, where a head rolls up many small ones, a run of them.  A checkpoint's tree holds every
- * flush up to covers_seq; heads after from_head list all deltas that it may lack.  Laying a delta
- * over a state that has part of it already is harmless.
+ * A delta covers the flushes with sequence numbers first..last and holds their net effect.  That is
+ * one flush, or, where a head rolls up many small ones, several in a row.  A checkpoint's tree
+ * holds every flush up to covers_seq; heads after from_head list all deltas that it may lack.
+ * Applying a delta to a state that already has part of it is harmless.
  */
 
 #include "compiler.h"
@@ -19,9 +19,9 @@
 struct buf;
 struct blocks;
 
-/* What deltas and checkpoints carry besides items: as it stands after them. */
+/* What deltas and checkpoints state besides items, as of their end. */
 struct volume_counts {
-	uint64_t next_ino; /* the lowest number never used */
+	uint64_t next_ino; /* the lowest inode number never used */
 	uint64_t inodes;
 	uint64_t bytes;
 };

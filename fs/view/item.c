@@ -1,6 +1,6 @@
 /*
- * Items: their keys and values as stored bytes.  Decoders check every length and range, since a
- * tree may come from a damaged disk or from a writer that was not ours.
+ * The keys and values of items as stored bytes.  Decoders check every length and range, because a
+ * tree may come from a damaged disk or from a foreign writer.
  */
 
 #include "item.h"

@@ -2,10 +2,10 @@
 #define ITEM_H_
 
 /*
- * The items of the tree: keys and values of inodes, entries, extents, attributes, snapshots. A key
- * is inode u64 BE, type u8, then what the type says; so all of an inode's items are neighbours, and
- * a folder's entries and a file's extents lie in order.  Inode 0 holds what belongs to no file.
- * proto/FORMAT.md, "Items".
+ * The items of the tree: keys and values of inodes, entries, extents, attributes, snapshots.  A key
+ * is inode u64 BE, type u8, then what the type demands.  So all items of an inode are neighbours,
+ * and a folder's entries and a file's extents are in order.  Inode 0 holds items that belong to no
+ * file. proto/FORMAT.md, "Items".
  */
 
 #include "view.h"
@@ -13,7 +13,7 @@
 #include "format.h"
 #include "overlay.h"
 
-/* What follows inode and type in the key, and the value. */
+/* For each type, what follows inode and type in the key, and the value. */
 enum item_type {
 	ITEM_INODE = 1,	   /* - : attributes, 104 bytes */
 	ITEM_XATTR = 2,	   /* name : u8 0 + bytes, or u8 1 + block_ptr of a BLOCK_DATA */
@@ -38,7 +38,8 @@ struct item_key {
 };
 
 /*
- * The key of an inode's item of ${type}; with a number (hash, offset, inode), or a name, after it.
+ * The key of an inode's item of ${type}; item_key_num() and item_key_name() append a number (hash,
+ * offset, inode) or a name.
  */
 void item_key(struct item_key *k, uint64_t ino, enum item_type type);
 void item_key_num(struct item_key *k, uint64_t ino, enum item_type type, uint64_t num);
@@ -46,23 +47,23 @@ void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const 
 		   size_t len);
 
 /*
- * item_key_decode(key, len, ino, type): the first ITEM_PREFIX_LEN bytes, checked.  Returns 0 or
- * -ERR_DAMAGED.
- * item_key_is_of(k, key, len): whether ${key} is of the inode and the type of ${k}.
- * item_key_number(key): what a key of ITEM_KEY_NUM_LEN bytes ends in.
+ * item_key_decode(key, len, ino, type): decode and check the first ITEM_PREFIX_LEN bytes.  Returns
+ * 0 or -ERR_DAMAGED.
+ * item_key_is_of(k, key, len): has ${key} the inode and the type of ${k}?
+ * item_key_number(key): the number at the end of a key of ITEM_KEY_NUM_LEN bytes.
  */
 bool item_key_is_of(const struct item_key *k, const uint8_t *key, size_t len);
 uint64_t item_key_number(const uint8_t *key);
 MUST_CHECK int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino,
 			       enum item_type *out_type);
 
-/* Attributes (ino is the key's).  decode: 0 or -ERR_DAMAGED. */
+/* Attributes; ${ino} comes from the key.  Decoding returns 0 or -ERR_DAMAGED. */
 void item_inode_encode(const struct attr *a, uint8_t out[ITEM_INODE_LEN]);
 MUST_CHECK int item_inode_decode(const uint8_t *value, size_t len, uint64_t ino, struct attr *out);
 
 /* A run of file bytes inside one block's plaintext. */
 struct extent {
-	uint64_t off; /* in the file: the key's */
+	uint64_t off; /* in the file; from the key */
 	struct block_ptr ptr;
 	uint32_t block_off, len;
 };
@@ -71,10 +72,10 @@ MUST_CHECK int item_extent_decode(const uint8_t *value, size_t len, uint64_t off
 				  struct extent *out);
 
 /*
- * Entries of one hash: each is inode u64 LE, type u8 (mode's S_IFMT >> 12), name_len u8, name.
- * Nearly always one.
+ * The entries of one hash, nearly always one.  Each is inode u64 LE, type u8 (mode's S_IFMT >> 12),
+ * name_len u8, name.
  * item_entry_hash(name_key, name, len): SipHash-2-4 shifted to 62 bits, never below 3, so that it
- * serves as the cookie of readdir.
+ * can serve as readdir's cookie.
  */
 struct entry {
 	uint64_t ino;
@@ -82,11 +83,11 @@ struct entry {
 	const char *name; /* borrowed, no NUL */
 	size_t name_len;
 };
-#define ENTRIES_MAX (TREE_VALUE_MAX / 11u) /* that fit in an item */
+#define ENTRIES_MAX (TREE_VALUE_MAX / 11u) /* the most that fit in an item */
 uint64_t item_entry_hash(const uint8_t name_key[16], const char *name, size_t len);
 /*
- * item_entry_next(value, len, at, out): the entry at offset ${*at}, which moves on.  0; -ENOENT at
- * the end; -ERR_DAMAGED.
+ * item_entry_next(value, len, at, out): decode the entry at offset ${*at}, and advance ${*at}.
+ * Returns 0; -ENOENT at the end; -ERR_DAMAGED.
  */
 MUST_CHECK int item_entry_next(const uint8_t *value, size_t len, size_t *at, struct entry *out);
 /* item_entry_encode(e, out): ${out} has ENTRY_LEN_MAX bytes; returns the length. */

@@ -1,23 +1,23 @@
 /*
- * Operations, attempt by attempt.
+ * The restart loop of operations.
  *
- * An operation reads the map under the view's lock, where no I/O is done.  Where a node of the tree
- * is not in memory the attempt gives up with ERR_NEED_NODE; the lock is dropped, the node is loaded,
- * and the next attempt starts from nothing, since everything may have changed meanwhile.  This file
- * owns that loop:
+ * An operation reads the map under the view's lock and does no I/O there.  If a node of the tree is
+ * not in memory, the attempt ends with ERR_NEED_NODE.  The lock is released, the node is loaded,
+ * and the next attempt starts from nothing, because everything may have changed meanwhile.  This
+ * file owns that loop:
  *
  *  1. What an attempt found does not survive it: its input is const, and its output is overwritten
- *     before the next attempt.  The one exception, struct cut, finds out by itself when what it knows
- *     is no longer true.
- *  2. Nodes that were loaded are held until the operation ends.  So no attempt asks for a node again
- *     that an earlier one asked for, and an operation that reads a bounded number of nodes ends,
- *     however small the cache and however many threads share it.  (A checkpoint puts new nodes in the
- *     place of old ones; it comes once in many seconds.)
+ *     before the next attempt.  The one exception, struct cut, detects by itself when its contents
+ *     have become invalid.
+ *  2. Loaded nodes are held until the operation ends.  So no attempt misses a node that an earlier
+ *     one loaded, and an operation that reads a bounded number of nodes ends, however small the
+ *     cache and however many threads share it.  (A checkpoint replaces old nodes by new ones; there
+ *     is one in many seconds.)
  *  3. An attempt that returns an error has changed nothing.
  *
- * Built with -DEMBASSYFS_RESTART=N, for tests, one attempt in N gives up at a random look-up though
- * nothing is missing, so that every suite runs through the states that only a cold cache and a second
- * thread would make.
+ * Built with -DEMBASSYFS_RESTART=N, for tests, one attempt in N gives up at a random look-up
+ * although no node is missing.  So every suite passes through states that otherwise need a cold
+ * cache and a second thread.
  */
 
 #include "restart.h"
@@ -31,12 +31,12 @@
 #include <sched.h>
 #endif
 
-#define FORGOTTEN 0xa5 /* what an attempt found is overwritten with */
-#define PLAYED_MAX 8u  /* restarts played in one operation at most */
+#define FORGOTTEN 0xa5 /* overwrites what an attempt found */
+#define PLAYED_MAX 8u  /* forced restarts per operation, at most */
 #define PLAY_BITS_MAX 11u
 
 #ifdef EMBASSYFS_RESTART
-/* Choose the look-up that gives up, if any: most operations have few, some have thousands. */
+/* Choose the look-up that gives up, if any; most operations have few look-ups, some thousands. */
 static void choose_play(struct restarts *r)
 {
 	uint16_t random[3];
@@ -55,7 +55,7 @@ void restarts_begin(struct restarts *r)
 	choose_play(r);
 }
 
-/* Nothing was missing: let others in before the next attempt. */
+/* Was the restart forced?  Then let other threads run before the next attempt. */
 static bool was_played(struct restarts *r)
 {
 	bool played = r->need.ptr.pos == 0;
@@ -80,8 +80,8 @@ static inline bool was_played(struct restarts *r)
 #endif
 
 /*
- * A node can't be read.  What was looked for may be of an inode newer than the whole tree, which was
- * looked for in the last leaf: then there is something to try.
+ * A node can't be read.  If the inode looked for is newer than the whole tree, the look-up failed
+ * only because it ended in the tree's damaged last leaf: then another attempt can avoid the tree.
  */
 static bool try_past_damage(struct view *v)
 {

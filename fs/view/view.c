@@ -1,8 +1,8 @@
 /*
- * Views: opening a namespace at a head, and finding the head that a time means.
+ * Views: opening a namespace at a head, and resolving a time to a head.
  *
- * A view is a checkpoint's tree with the deltas of the heads after it laid over it.  Opening costs
- * one checkpoint and a bounded roll-forward, whatever the length of history: the writer takes
+ * A view is a checkpoint's tree with the deltas of the heads after it applied.  Opening costs one
+ * checkpoint and a bounded roll-forward, however long the history, because the writer takes
  * checkpoints often enough.
  */
 
@@ -20,8 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FUTURE_NS_MAX (60 * NS_PER_S) /* by so much clocks may differ */
-#define HEADS_PER_CALL 1024u /* with as many heads there is a new checkpoint */
+#define FUTURE_NS_MAX (60 * NS_PER_S) /* the most that two clocks may differ */
+#define HEADS_PER_CALL 1024u /* the writer takes a checkpoint after as many heads */
 #define FIRST_INO (INO_ROOT + 1)
 
 int view_init(struct view *v, const struct view_config *cfg)
@@ -47,7 +47,7 @@ void view_release(struct view *v)
 	pthread_rwlock_destroy(&v->mu);
 }
 
-/* Read a delta; the caller frees ${*out_plain}, which ${out} points into. */
+/* Read a delta.  ${out} points into ${*out_plain}, which the caller frees. */
 static int read_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out_plain,
 		      struct delta *out)
 {
@@ -71,12 +71,12 @@ static int read_delta(struct view *v, const struct block_ptr *ptr, uint8_t **out
 	return 0;
 }
 
-/* Lay a delta over the view, unless the map has all of it. */
+/* Apply a delta to the view, unless the map contains all of it. */
 static int apply(struct view *v, const struct block_ptr *ptr, const struct delta *d)
 {
 	int rc;
 
-	/* Pieces of one rollup share their numbers; what the map has already does no harm. */
+	/* Pieces of one rollup share their numbers; applying one twice does no harm. */
 	if (d->last_seq < v->seq)
 		return 0;
 	rc = overlay_apply(v->map.live, d->records, d->records_len);
@@ -113,8 +113,9 @@ int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq, 
 	if (rc < 0)
 		return rc;
 	/*
-	 * A piece of a rollup whose head was never made, perhaps without the pieces after it.  What
-	 * it rolled up lies before it, each delta by itself.
+	 * A piece of a rollup whose head was never made, because the writer was killed; later
+	 * pieces may be missing.  Its contents also lie before it, as the single deltas that it
+	 * rolled up.
 	 */
 	if (d.first_seq < d.last_seq || d.last_seq <= *seq) {
 		free(plain);
@@ -131,7 +132,7 @@ int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq, 
 }
 
 /*
- * Lay over the view what heads from_head + 1 to last list.  The heads come in a few calls, since
+ * Apply the deltas that heads from_head + 1 to last list.  Heads are fetched in few calls, because
  * each may be a round trip.
  */
 static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
@@ -287,7 +288,7 @@ static int snapshot_head(const struct view_config *cfg, const char *name, struct
 	return rc < 0 ? rc : one_head(cfg->source, s.head, out);
 }
 
-/* A time in whole seconds means that second's end, so that what was done within it is seen. */
+/* A time in whole seconds means the end of that second, so that changes within it are visible. */
 static int64_t end_of_second(int64_t time_ns)
 {
 	return time_ns % NS_PER_S == 0 && time_ns <= INT64_MAX - NS_PER_S ? time_ns + NS_PER_S - 1
@@ -295,8 +296,8 @@ static int64_t end_of_second(int64_t time_ns)
 }
 
 /*
- * A time that lies behind both the newest head and this clock is a local time without its offset, or
- * a slip of the hand; the newest state would be shown for it.
+ * Refuse a time after both the newest head and this clock.  It is a local time without its offset,
+ * or a typing mistake, and would silently show the newest state.
  */
 static int refuse_future(int64_t time_ns, const struct head *newest)
 {

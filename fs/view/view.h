@@ -2,13 +2,13 @@
 #define VIEW_H_
 
 /*
- * A view: a namespace at a head, read-only; and, with a writer behind it (volume.h), the live one.
+ * A view: a namespace at a head, read-only; or, with a writer behind it (volume.h), the live one.
  * The same code reads both: view -> map -> node cache -> blocks -> source.
  *
- * Every function here may be called by any thread, does its own locking, and does no I/O while it
- * holds the lock. Errors are -errno as POSIX gives them (-ENOENT, -ENOTDIR, ...), or, for bytes
- * that can't be had: -ERR_DAMAGED, -ERR_ABSENT, -ERR_UNREACHABLE, each with a detail.  Inode
- * numbers are below INO_MAX; the root is INO_ROOT.
+ * Any thread may call any function here.  Each does its own locking and no I/O while it holds the
+ * lock.  Errors are -errno as POSIX defines them (-ENOENT, -ENOTDIR, ...), or, for bytes that can't
+ * be read, -ERR_DAMAGED, -ERR_ABSENT or -ERR_UNREACHABLE, each with a detail.  Inode numbers are
+ * below INO_MAX; the root is INO_ROOT.
  */
 
 #include "compiler.h"
@@ -40,7 +40,7 @@ struct attr {
 	uint64_t rdev;	 /* devices */
 	uint64_t size;	 /* files: bytes; symlinks: length; folders: entries */
 	uint64_t bytes;	 /* file bytes that are not holes */
-	uint64_t parent; /* folders: the folder that holds it; else 0 */
+	uint64_t parent; /* folders: the parent folder; else 0 */
 	struct timespec atime, mtime, ctime, btime;
 };
 
@@ -52,8 +52,8 @@ struct view_config {
 };
 
 /*
- * view_open(cfg, head, out): the namespace as it stood at ${head}: loads its checkpoint, rolls
- * forward through the deltas of the heads after it.
+ * view_open(cfg, head, out): the namespace as it was at ${head}.  Loads the head's checkpoint and
+ * applies the deltas of the heads after it.
  * Returns 0; -ERR_DAMAGED, -ERR_ABSENT, -ERR_UNREACHABLE, -ERR_TAMPERED; -ENOMEM.  view_close(NULL)
  * is a no-op.
  */
@@ -61,8 +61,8 @@ MUST_CHECK int view_open(const struct view_config *cfg, const struct head *head,
 void view_close(struct view *v);
 
 /*
- * view_head(v): the head that a read-only view stands at, borrowed.  view_bytes(v): memory held
- * besides the node cache.
+ * view_head(v): the head of a read-only view, borrowed.  view_bytes(v): memory used, not counting
+ * the node cache.
  */
 const struct head *view_head(const struct view *v);
 size_t view_bytes(const struct view *v);
@@ -70,7 +70,7 @@ size_t view_bytes(const struct view *v);
 /*
  * view_resolve(cfg, when, out): the head that ${when} means: the newest not after a time (a time in
  * whole seconds means the end of that second); a head by number; a snapshot by name, as the newest
- * head knows it; the newest.
+ * head knows it; or the newest.
  * Returns 0; -ERR_TOO_EARLY (before the first head); -ERR_ABSENT (no such head, or none at all);
  * -ENOENT (no such snapshot); each with a detail; or as view_open().
  */
@@ -84,14 +84,14 @@ MUST_CHECK int view_getattr(struct view *v, uint64_t ino, struct attr *out);
 MUST_CHECK int view_readlink(struct view *v, uint64_t ino, char *out);
 
 /*
- * view_readdir(v, ino, cookie, attrs, fn, ctx): entries of a folder after ${cookie} (0: from the
- * start; "." and ".." first), in an order that stays the same while entries come and go.  fn gets
- * the cookie to go on after the entry, and, if ${attrs}, the attributes (NULL for "." and ".."); it
- * returns 0 to go on, 1 if it could not take the entry (the next call starts with it).  No lock is
- * held in fn.
+ * view_readdir(v, ino, cookie, attrs, fn, ctx): list a folder's entries after ${cookie} (0: from
+ * the start; "." and ".." come first), in an order that is stable while entries come and go.  fn
+ * gets the cookie from which to continue after the entry, and, if ${attrs}, the attributes (NULL
+ * for "." and "..").  It returns 0 to continue, or 1 if it had no room for the entry (the next call
+ * starts with it).  No lock is held in fn.
  */
 struct view_entry {
-	const char *name; /* with NUL */
+	const char *name; /* NUL-terminated */
 	uint64_t ino;
 	uint32_t type; /* mode & S_IFMT */
 	uint64_t cookie;
@@ -101,21 +101,21 @@ MUST_CHECK int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool 
 			    int (*fn)(void *ctx, const struct view_entry *e), void *ctx);
 
 /*
- * view_read(v, ino, off, len, out, out_len): up to ${len} (at most 4 MiB) file bytes; fewer at the
- * end; holes are zeros.
+ * view_read(v, ino, off, len, out, out_len): read up to ${len} (at most 4 MiB) file bytes; fewer at
+ * the file's end; holes read as zeros.
  */
 MUST_CHECK int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out,
 			 size_t *out_len);
 
 /*
- * view_seek(v, ino, off, hole, out): the next data (or, if ${hole}, the next hole; the end counts
- * as one) at or after ${off}.  -ENXIO past the end.
+ * view_seek(v, ino, off, hole, out): the next data (or, if ${hole}, the next hole; the file's end
+ * counts as one) at or after ${off}.  -ENXIO past the end.
  */
 MUST_CHECK int view_seek(struct view *v, uint64_t ino, uint64_t off, bool hole, uint64_t *out);
 
 /*
- * view_getxattr(): the value (cap 0: its length only) or -ENODATA, -ERANGE.  view_listxattr():
- * names, each with NUL.
+ * view_getxattr(): the value (cap 0: only its length), or -ENODATA, -ERANGE.  view_listxattr(): the
+ * names, each with its NUL.
  */
 MUST_CHECK int view_getxattr(struct view *v, uint64_t ino, const char *name, void *out, size_t cap,
 			     size_t *out_len);
@@ -124,11 +124,11 @@ MUST_CHECK int view_listxattr(struct view *v, uint64_t ino, char *out, size_t ca
 struct view_usage {
 	uint64_t inodes;   /* in use */
 	uint64_t bytes;	   /* file bytes that are not holes */
-	uint64_t next_ino; /* the lowest number never used */
+	uint64_t next_ino; /* the lowest inode number never used */
 };
 void view_usage(struct view *v, struct view_usage *out);
 
-/* A named head. */
+/* A head with a name. */
 struct snapshot {
 	char name[NAME_LEN_MAX + 1];
 	uint64_t head;
@@ -137,8 +137,8 @@ struct snapshot {
 };
 
 /*
- * view_snapshot(v, name, out): 0 or -ENOENT.  view_snapshots(v, fn, ctx): all, by name, until fn
- * returns non-zero (returned if negative).
+ * view_snapshot(v, name, out): 0 or -ENOENT.  view_snapshots(v, fn, ctx): give all to fn, by name,
+ * until it returns non-zero (returned if negative).
  */
 MUST_CHECK int view_snapshot(struct view *v, const char *name, struct snapshot *out);
 MUST_CHECK int view_snapshots(struct view *v, int (*fn)(void *ctx, const struct snapshot *s),

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NAMES_BATCH 16u /* names of attributes that are taken in one attempt */
+#define NAMES_BATCH 16u /* attribute names collected in one attempt */
 
 int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out)
 {
@@ -89,7 +89,7 @@ static int lookup_locked(struct view *v, struct need *need, const void *in, void
 	if (rc == 0)
 		rc = bucket_find(&b, p->name, &e);
 	if (rc == -ENOENT) {
-		/* Tell a missing name from a parent that is no folder. */
+		/* Distinguish a missing name from a parent that is not a folder. */
 		rc = view_folder_locked(v, p->parent, need, &dir);
 		return rc < 0 ? rc : -ENOENT;
 	}
@@ -161,7 +161,7 @@ int view_readlink(struct view *v, uint64_t ino, char *out)
 	return 0;
 }
 
-/* A value too long for an item lies in a block of its own. */
+/* Read a value that is too long for an item and so has a block of its own. */
 static int getxattr_block(struct view *v, const uint8_t *value, size_t len, void *out, size_t cap,
 			  size_t *out_len)
 {
@@ -209,15 +209,15 @@ int view_getxattr(struct view *v, uint64_t ino, const char *name, void *out, siz
 	return 0;
 }
 
-/* Names that were taken in one attempt, each with its NUL. */
+/* Attribute names collected in one attempt, each with its NUL. */
 struct names {
 	struct item_key last; /* the key of the last */
 	size_t n, len;
-	bool end; /* there are no more */
+	bool end; /* there are no further names */
 	char text[NAMES_BATCH * (NAME_LEN_MAX + 1)];
 };
 
-/* The names of attributes behind ${in}, the key of one. */
+/* Collect the attribute names after the key ${in}. */
 static int names_locked(struct view *v, struct need *need, const void *in, void *out)
 {
 	const struct item_key *after = in;
@@ -295,7 +295,7 @@ struct named {
 	struct snapshot s;
 };
 
-/* The first snapshot behind the key ${in}; -ENOENT if there is none. */
+/* The first snapshot after the key ${in}; -ENOENT if there is none. */
 static int next_snapshot_locked(struct view *v, struct need *need, const void *in, void *out)
 {
 	const struct item_key *after = in;

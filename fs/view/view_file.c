@@ -1,6 +1,7 @@
 /*
- * Reading files.  The extents are taken under the lock, the bytes fetched without it: positions
- * never change meaning, so what was found stays readable whatever is written meanwhile.
+ * Reading files.  Extents are collected under the lock, and their bytes are read without it: a log
+ * position never changes its contents, so what was found stays readable whatever is written
+ * meanwhile.
  */
 
 #include "view_state.h"
@@ -14,19 +15,19 @@
 #include <sys/stat.h>
 
 #define SLICES_MAX 256u
-#define NEAR_MAX 32u /* extents before the one that is looked for that are passed one by one */
-#define SEEK_EXTENTS_MAX 1024u /* looked at in one attempt */
+#define NEAR_MAX 32u	       /* extents passed one by one before the one looked for */
+#define SEEK_EXTENTS_MAX 1024u /* extents examined in one attempt */
 
-/* A stretch of a file as slices of blocks, in order; the gaps between them are holes. */
+/* A range of a file as slices of blocks, in order; gaps between the slices are holes. */
 struct stretch {
 	uint64_t end; /* file offset up to which the slices are complete */
-	bool more;    /* it ends for want of places */
+	bool more;    /* it ends because there is no room for more slices */
 	size_t n;
 	struct block_slice slice[SLICES_MAX];
 	uint64_t off[SLICES_MAX]; /* of each slice in the file */
 };
 
-/* What the cursor stands at.  Arithmetic with extents trusts what is checked here. */
+/* Decode the extent at the cursor, with the checks that arithmetic with extents relies on. */
 static int walk_item(struct extent_walk *w, struct extent *out)
 {
 	const struct map_cursor *mc = &w->mc;
@@ -49,8 +50,8 @@ static int walk_item(struct extent_walk *w, struct extent *out)
 }
 
 /*
- * From the seek's key to the first extent that ends after ${off}.  ${*n}: extents before it.  1: there
- * are more than NEAR_MAX.
+ * From the seek's key to the first extent that ends after ${off}.  ${*n}: extents passed.  Returns
+ * 1 if there are more than NEAR_MAX before it.
  */
 static int walk_to(struct extent_walk *w, uint64_t off, struct extent *out, unsigned *n)
 {
@@ -69,9 +70,9 @@ static int walk_to(struct extent_walk *w, uint64_t off, struct extent *out, unsi
 }
 
 /*
- * An extent is at most EXTENT_MAX long: what reaches ${off} begins less than that before.  Where many
- * begin there, the last one is found by halving: none begins within ${near} of ${off}, many do within
- * ${far}.
+ * An extent is at most EXTENT_MAX long, so one that reaches ${off} begins less than that before it.
+ * Where many extents begin there, a binary search finds the last of them: none begins within
+ * ${near} of ${off}, many do within ${far}.
  */
 int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
 		 struct need *need, struct extent *out)
@@ -106,7 +107,7 @@ void extent_walk_end(struct extent_walk *w)
 	map_cursor_release(&w->mc);
 }
 
-/* Read [off, end), or what is there of it, to where ${out} leads. */
+/* A read of [off, end), or what the file has of it, into ${out}. */
 struct reading {
 	uint64_t ino, off, end;
 	uint8_t *out;
@@ -224,7 +225,7 @@ struct sought {
 };
 
 /*
- * From ${in}, which lies in data or a hole, to the next of the other kind, or as far as
+ * From ${in}, which lies in data or a hole, go to the next of the other kind, or as far as
  * SEEK_EXTENTS_MAX extents reach.
  */
 static int seek_locked(struct view *v, struct need *need, const void *in, void *out)
@@ -274,7 +275,7 @@ int view_seek(struct view *v, uint64_t ino, uint64_t off, bool hole, uint64_t *o
 
 	do {
 		rc = view_run(v, seek_locked, &s, &found, sizeof(found));
-		/* The file ends now where data was seen a moment ago: that end is a hole. */
+		/* The file was cut where data was seen a moment ago: its new end is a hole. */
 		if (rc == -ENXIO && s.at > off)
 			break;
 		if (rc < 0)

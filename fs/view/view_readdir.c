@@ -1,14 +1,15 @@
 /*
  * Reading folders.
  *
- * The entries of a folder lie in the order of their names' hashes, and a cookie is the hash of the
- * entry that was given last, so a listing goes on at the right place whatever was made or removed
- * meanwhile.  Two names of one hash are met once in a folder of a thousand million; the cookie after
+ * The entries of a folder are ordered by their names' hashes, and a cookie is the hash of the last
+ * entry returned.  So a listing continues at the right place whatever was created or removed
+ * meanwhile.  Two names of one hash occur once in a folder of a thousand million; the cookie after
  * the first of them has COOKIE_FIRST set.  More than two can only be damage or malice: they are
  * listed, but a listing that is interrupted between the second and the last ends with an error.
  *
- * Entries are taken in batches, each in an attempt of its own, and given out without the lock.  Where
- * many entries were removed since the checkpoint, a batch ends after so many of them, found or not.
+ * Entries are collected in batches, each in an attempt of its own, and returned without the lock.
+ * Where many entries were removed since the checkpoint, a batch ends after PATIENCE of them, found
+ * or not.
  */
 
 #include "view_state.h"
@@ -22,24 +23,24 @@
 #include <sys/stat.h>
 
 #define BATCH_ENTRIES 128u
-#define PATIENCE 4096u /* removed entries that are passed in one attempt */
+#define PATIENCE 4096u /* removed entries passed in one attempt */
 #define COOKIE_DOT 1u
 #define COOKIE_DOTDOT 2u
-#define COOKIE_FIRST (UINT64_C(1) << 62) /* behind the first of several names of one hash */
-#define COOKIE_TORN (COOKIE_FIRST | 1)	 /* no listing can go on from here; 1 is no hash */
-#define COOKIE_END (UINT64_C(1) << 63)	 /* no cookie is as high */
+#define COOKIE_FIRST (UINT64_C(1) << 62) /* after the first of several names of one hash */
+#define COOKIE_TORN (COOKIE_FIRST | 1)	 /* no listing can continue here; 1 is not a hash */
+#define COOKIE_END (UINT64_C(1) << 63)	 /* above all cookies */
 
 /* Where a batch begins. */
 struct listing {
 	uint64_t ino, cookie;
 	bool attrs;
-	size_t cap; /* entries that a batch has room for */
+	size_t cap; /* entries that fit in a batch */
 };
 
 struct batch {
 	size_t n;
-	bool end;      /* the folder ends with them */
-	bool full;     /* the first hash has more entries than there is room for */
+	bool end;      /* they are the folder's last */
+	bool full;     /* the first hash has more entries than fit in a batch */
 	uint64_t next; /* the cookie after the last */
 	struct {
 		uint64_t ino, cookie;
@@ -74,7 +75,10 @@ static int batch_add(struct view *v, struct need *need, const struct listing *l,
 	return rc;
 }
 
-/* Set the cookies of the entries of one hash, the last ones of the batch.  ${skipped}: of them all. */
+/*
+ * Set the cookies of a hash's entries, the batch's last ones; ${skipped} of its entries came
+ * before.
+ */
 static void set_cookies(struct batch *b, size_t first, size_t skipped, uint64_t hash)
 {
 	for (size_t i = first; i < b->n; i++) {
@@ -86,8 +90,8 @@ static void set_cookies(struct batch *b, size_t first, size_t skipped, uint64_t 
 }
 
 /*
- * Add the entries of one hash: all of them, or none where they don't fit (1).  ${skip}: without the
- * first, which was given.
+ * Add the entries of one hash: all of them, or none and return 1 if they don't fit.  ${skip}:
+ * without the first, which was returned before.
  */
 static int batch_add_bucket(struct view *v, struct need *need, const struct listing *l,
 			    struct batch *b, const struct map_cursor *mc)
@@ -123,8 +127,8 @@ static int batch_add_bucket(struct view *v, struct need *need, const struct list
 }
 
 /*
- * Nothing shows of the folder with the key ${from} below this hash, where the cursor gave up; 0: it is
- * not known; COOKIE_END: nor behind it.
+ * The hash up to which nothing of the folder with the key ${from} is visible, where the cursor gave
+ * up. 0: unknown; COOKIE_END: nor is anything above it.
  */
 static uint64_t passed_to(const struct map_cursor *mc, const struct item_key *from)
 {
@@ -138,11 +142,11 @@ static uint64_t passed_to(const struct map_cursor *mc, const struct item_key *fr
 	if (mc->passed_len < ITEM_KEY_NUM_LEN)
 		return 0;
 	hash = item_key_number(mc->passed);
-	/* No entry has one as high. */
+	/* All entries' hashes are below COOKIE_FIRST. */
 	return hash < COOKIE_FIRST ? hash : COOKIE_END;
 }
 
-/* The batch may end where the cursor gave up.  Is it further than ${l} was? */
+/* End the batch where the cursor gave up.  Returns whether that is further than ${l} was. */
 static bool batch_end_at(struct batch *b, const struct listing *l, uint64_t hash)
 {
 	if (hash == 0)
@@ -154,8 +158,8 @@ static bool batch_end_at(struct batch *b, const struct listing *l, uint64_t hash
 }
 
 /*
- * What was found before a missing node is a batch of its own: the next one begins with the node
- * there.  So each node that is missing costs one attempt that found nothing, however many there are.
+ * Entries found before a missing node are a batch of their own; the next batch begins at that node.
+ * So each missing node costs one attempt that found nothing, however many there are.
  */
 static int fill_batch_locked(struct view *v, struct need *need, const void *in, void *out)
 {
@@ -190,7 +194,7 @@ static int fill_batch_locked(struct view *v, struct need *need, const void *in, 
 	return rc > 0 ? 0 : rc;
 }
 
-/* A folder is looked through for an entry, from a hash on, in one attempt. */
+/* A search of a folder, from a hash on, for any entry, in one attempt. */
 struct looking {
 	uint64_t ino, from;
 };
@@ -269,7 +273,7 @@ static int give_dots(struct view *v, uint64_t ino, uint64_t *cookie,
 	return 0;
 }
 
-/* 1: fn took not all. */
+/* Give the entries to fn.  Returns 1 if fn did not take all. */
 static int give_batch(const struct batch *b, const struct listing *l,
 		      int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
 {
@@ -289,8 +293,8 @@ static int give_batch(const struct batch *b, const struct listing *l,
 }
 
 /*
- * Fill ${*b}, made larger where one hash needs it.  If attributes can't be had, the names are given
- * without: one inode's damage is not the folder's.
+ * Fill ${*b}, enlarged if one hash needs it.  If attributes can't be read, the names are returned
+ * without them: one damaged inode must not make the folder unreadable.
  */
 static int fill_batch(struct view *v, struct listing *l, struct batch **b)
 {

@@ -2,8 +2,8 @@
 #define VIEW_STATE_H_
 
 /*
- * What a view consists of: for view*.c, for the live volume, which changes one, and for the check, which
- * walks one.  Everybody else uses view.h.
+ * The structure of a view, for view*.c, for the live volume, which changes one, and for the check,
+ * which walks one.  Other code uses view.h.
  */
 
 #include "cache.h"
@@ -22,31 +22,31 @@ struct view {
 	pthread_rwlock_t mu;	     /* covers all below */
 	struct map map;		     /* Guarded by mu. */
 	struct volume_counts counts; /* Guarded by mu. */
-	uint64_t seq;		     /* newest flush that the map holds.  Guarded by mu. */
-	uint64_t base_end; /* the lowest inode that the map's base has nothing of.  Guarded by mu. */
+	uint64_t seq;		     /* the newest flush in the map.  Guarded by mu. */
+	uint64_t base_end; /* all inodes of the map's base are below it.  Guarded by mu. */
 };
 
 /*
- * view_init(v, cfg): an empty namespace with an empty live overlay.  view_release(): what
- * view_init() made, and the overlays.
+ * view_init(v, cfg): an empty namespace with an empty live overlay.  view_release(): releases that,
+ * and the overlays.
  */
 MUST_CHECK int view_init(struct view *v, const struct view_config *cfg);
 void view_release(struct view *v);
 
 /*
- * view_load(v, checkpoint, head): make ${v} (fresh from view_init) the state of ${head}: load
- * ${checkpoint} (pos 0: begin empty), apply the deltas of the heads after it.  ${out_checkpoint}
- * tells what the checkpoint said.  No other thread sees ${v} yet.
+ * view_load(v, checkpoint, head, out_checkpoint): make ${v} (fresh from view_init) the state of
+ * ${head}: load ${checkpoint} (pos 0: start empty) and apply the deltas of the heads after it.
+ * ${*out_checkpoint} is the decoded checkpoint.  No other thread sees ${v} yet.
  */
 MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint,
 			 const struct head *head, struct checkpoint *out_checkpoint);
 
 /*
- * view_apply_tail(v, ptr, seq, out_plain): lay over ${v} the delta at ${ptr}, which lies above the
- * newest head and which no head lists, unless the deltas before it say all that it does.
- * ${*seq}: number of the newest such delta so far (0: none); kept up to date.  ${*out_plain}: the
- * plaintext, the caller's to free, or NULL: the delta says nothing new, and no head is to list it.
- * No other thread sees ${v} yet.  Returns 0, -ERR_DAMAGED, -ERR_VERSION, -ENOMEM or as
+ * view_apply_tail(v, ptr, seq, out_plain): apply to ${v} the delta at ${ptr}, which lies above the
+ * newest head and is listed by none, unless the deltas before it contain all of it.
+ * ${*seq}: number of the newest such delta so far (0: none); updated.  ${*out_plain}: the
+ * plaintext, which the caller frees; or NULL if the delta adds nothing, and then no head may list
+ * it.  No other thread sees ${v} yet.  Returns 0, -ERR_DAMAGED, -ERR_VERSION, -ENOMEM or as
  * blocks_read().
  */
 MUST_CHECK int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq,
@@ -57,8 +57,8 @@ static inline void view_wrlock(struct view *v) ACQUIRES(v->mu);
 static inline void view_unlock(struct view *v) RELEASES_EITHER(v->mu);
 
 /*
- * view_base_ends(v): from now on the base is not asked for inodes that it has nothing of.  A sound one
- * says so by itself; in one whose last leaf can't be read no new file could be used otherwise.
+ * view_base_ends(v): from now on, look up no inode in the base that is above all of the base's own.
+ * A sound base would answer by itself; one with an unreadable last leaf would fail every new file.
  */
 void view_base_ends(struct view *v) REQUIRES(v->mu);
 
@@ -79,18 +79,18 @@ static inline void view_unlock(struct view *v)
 
 /*
  * view_run(v, attempt, in, out, out_len): read ${v}: call ${attempt} under the shared lock until it
- * returns anything but -ERR_NEED_NODE; between attempts the lock is dropped and the node loaded that
- * was missing.  An attempt starts from nothing: it takes ${in} and fills the ${out_len} bytes
- * ${out}, which are overwritten before each further attempt, so that none can rely on what an earlier
- * one found there.  ${attempt} calls nothing that takes a lock or does I/O, and should read a bounded
- * number of nodes: what scans more is cut into several runs (restart.c).
- * Returns what the last attempt did, or as node_cache_load().
+ * returns anything but -ERR_NEED_NODE.  Between attempts the lock is released and the missing node
+ * is loaded.  An attempt starts from nothing: it reads ${in} and fills the ${out_len} bytes ${out},
+ * which are overwritten before each further attempt, so that none can rely on an earlier one's
+ * findings.  ${attempt} must not take a lock or do I/O, and should read a bounded number of nodes;
+ * a longer scan is cut into several runs (restart.c).
+ * Returns the last attempt's result, or as node_cache_load().
  */
 typedef int view_attempt(struct view *v, struct need *need, const void *in, void *out);
 MUST_CHECK int view_run(struct view *v, view_attempt *attempt, const void *in, void *out,
 			size_t out_len);
 
-/* A folder's entries of one hash, as a value that can be changed and put back. */
+/* The entries of one hash in a folder, as a value that can be changed and stored again. */
 struct bucket {
 	struct item_key key;
 	uint8_t value[TREE_VALUE_MAX];
@@ -103,31 +103,31 @@ MUST_CHECK int view_inode_locked(struct view *v, uint64_t ino, struct need *need
 /* -ENOENT, -ENOTDIR */
 MUST_CHECK int view_folder_locked(struct view *v, uint64_t ino, struct need *need,
 				  struct attr *out);
-/* The bucket that ${name} belongs to; empty if there is none. */
+/* The bucket that ${name} belongs to; empty if the folder has none. */
 MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *name,
 				  struct need *need, struct bucket *out);
 
 /*
- * view_folder_empty(v, ino): look through a folder that states no entries, however many were removed
- * lately.  No lock is held.  What was looked through stays without entries while the folder states
- * none: whoever adds one states it.  0; -ENOTEMPTY, it states some; -ERR_DAMAGED, it has some; -ENOENT;
- * -ENOTDIR; or as map_seek().
+ * view_folder_empty(v, ino): search a folder that states no entries, however many were removed
+ * lately.  The caller holds no lock.  The searched part stays empty while the folder states no
+ * entries, because a change that adds one states it.  Returns 0; -ENOTEMPTY if it states some;
+ * -ERR_DAMAGED if it has some; -ENOENT; -ENOTDIR; or as map_seek().
  */
 MUST_CHECK int view_folder_empty(struct view *v, uint64_t ino);
 
 /*
- * A walk over a file's extents in order, each verified to lie within FILE_SIZE_MAX and not to overlap
- * the one before it.
+ * A walk over a file's extents in order.  Each is checked to lie within FILE_SIZE_MAX and not to
+ * overlap the one before it.
  *
  * extent_first(w, v, ino, off, need, out): the first extent that ends after ${off}.  extent_next():
- * the one after; not after an error.  extent_walk_end(): also after an error.
- * REQUIRES(v->mu).  Return 0; -ENOENT, there is none; -ERR_DAMAGED with a detail; -ERR_NEED_NODE; or
- * as map_seek().
+ * the next one; not after an error.  extent_walk_end(): always, also after an error.
+ * REQUIRES(v->mu).  Return 0; -ENOENT if there is none; -ERR_DAMAGED with a detail; -ERR_NEED_NODE;
+ * or as map_seek().
  */
 struct extent_walk {
 	struct map_cursor mc;
 	struct item_key key; /* of the inode's extents */
-	uint64_t end;	     /* of the newest extent */
+	uint64_t end;	     /* of the last extent */
 };
 MUST_CHECK int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
 			    struct need *need, struct extent *out);
