@@ -1,8 +1,8 @@
 /*
- * Check: the order of things, and how problems are told.
+ * Check: the order of the parts, and the reporting of problems.
  *
- * The log comes first, since the namespace is read from it.  Findings are reported as they come;
- * the worst one is the result.  Nothing here trusts what it reads, and nothing but the catalog is
+ * The log is checked first, since the namespace is read from it.  Findings are reported at once;
+ * the worst one is the result.  Nothing that is read is trusted, and nothing but the catalog is
  * written.
  */
 
@@ -31,7 +31,7 @@ void check_bad(struct check *c, int rc, const char *fmt, ...)
 	char text[REPORT_LEN];
 	va_list ap;
 
-	/* Tampering is graver than damage: it can't come from a disk. */
+	/* Tampering is worse than damage: a failing disk cannot cause it. */
 	if (c->worst == 0 || rc == -ERR_TAMPERED)
 		c->worst = rc == -ERR_TAMPERED ? rc : -ERR_DAMAGED;
 	if (++c->counts->problems > CHECK_REPORTS_MAX) {
@@ -89,7 +89,9 @@ void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to)
 		c->hurts[c->n_hurts++] = (struct hurt){.ino = ino, .from = from, .to = to};
 }
 
-/* The namespace needs: a source, blocks, a node cache, a view, in this order. */
+/*
+ * Open what the namespace is read through: a source, blocks, a node cache, a view, in this order.
+ */
 static int names_of_head(struct check *c, struct source *src)
 {
 	struct view_config vc = {.source = src, .name_key = c->cfg->keys->name_key};
@@ -133,7 +135,7 @@ static int check_namespace(struct check *c)
 	struct source *src;
 	int rc;
 
-	/* Damage at the end has been told. */
+	/* Damage at the log's end was reported before. */
 	rc = source_open_folder_partial(c->cfg->dir, &src);
 	if (rc == 0) {
 		rc = names_of_head(c, src);
@@ -179,7 +181,7 @@ int volume_check(const struct check_config *cfg, struct check_counts *out)
 	store_close(c.store);
 unlock:
 	file_close(lock);
-	/* Changes are a writer's, who takes the lock himself. */
+	/* The repair opens the volume as a writer, which takes the lock itself. */
 	if (rc == -ERR_DAMAGED && (c.fixes.n > 0 || c.fixes.wrong_totals)) {
 		int fix_rc = log_is_sound ? check_recount(&c) : 0;
 

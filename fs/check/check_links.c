@@ -1,13 +1,13 @@
 /*
- * Check, part 3, continued: what binds inodes to each other.
+ * Check, part 3, continued: relations between inodes.
  *
  *   names    Every inode but the root and orphans is named as often as its link count says, by
- *            entries of its type.  Entries come in the order of the folder, not of the inode, so
- *            they are counted in an array over a window of LINKS_WINDOW inode numbers, and a bigger
+ *            entries of its type.  Entries are in the order of the folder, not of the inode, so
+ *            they are counted in an array over a window of LINKS_WINDOW inode numbers; a bigger
  *            volume takes several passes.  Memory stays the same.
- *   parents  A folder is named once, by the folder that its attributes call its parent (that is
- *            compared in check_names.c).  Going up from each folder, in the order of their numbers,
- *            ends at the root or at a folder already found good, since a parent is nearly always
+ *   parents  A folder is named once, by the folder that its attributes call its parent (which
+ *            check_names.c compares).  A walk up from each folder, in the order of their numbers,
+ *            must end at the root or at a folder already found good; a parent is nearly always
  *            older than its child.  Brent's method finds a cycle in constant memory.
  */
 
@@ -19,7 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define LINKS_WINDOW (UINT64_C(16) << 20) /* inodes counted in one pass: 64 MiB */
+#define LINKS_WINDOW (UINT64_C(16) << 20) /* inodes counted in one pass, in 64 MiB */
 #define LINK_COUNT_MASK UINT32_C(0x07ffffff)
 #define LINK_MIXED UINT32_C(0x08000000) /* entries of different types */
 #define LINK_TYPE_SHIFT 28
@@ -27,10 +27,10 @@
 struct links {
 	struct check *c;
 	struct view *v;
-	uint32_t *count; /* owned: per inode of [lo, hi): type, flags, number of names */
+	uint32_t *count; /* owned: for each inode of [lo, hi): type, flags, number of names */
 	uint64_t lo, hi;
-	uint64_t next;		 /* the first inode there is from hi on */
-	uint64_t names, counted; /* all; and those of inodes that there may be */
+	uint64_t next;		 /* the first existing inode from hi on */
+	uint64_t names, counted; /* all names; and those of inode numbers that may exist */
 };
 
 static int count_links(void *ctx, const uint8_t *key, size_t key_len, const uint8_t *value,
@@ -65,7 +65,9 @@ static int count_links(void *ctx, const uint8_t *key, size_t key_len, const uint
 	return 0;
 }
 
-/* From ${ino} up: the root, or a folder with a lower number, which was found good before. */
+/*
+ * Walk up from ${ino}, to the root or to a folder with a lower number, which was found good before.
+ */
 static int check_way_up(struct links *l, uint64_t ino)
 {
 	uint64_t hare = ino, tortoise = ino, steps = 0, limit = 1;
@@ -133,7 +135,10 @@ static int compare_links(void *ctx, const uint8_t *key, size_t key_len, const ui
 	if (count != a.nlink)
 		check_bad_inode(l->c, ino, "its link count is %u, and it has %u names", a.nlink,
 				count);
-	/* Without a name it stays as it is: no link may be its last.  Nor may one that can't be read. */
+	/*
+	 * Don't repair the count of an inode without a name: its last link must not be dropped.
+	 * Nor a count that an unreadable entry may explain.
+	 */
 	if (count != a.nlink && count != 0 && count != LINK_COUNT_MASK && a.nlink != 0 &&
 	    (count > a.nlink || !l->c->names_unsure))
 		check_fix(l->c, ino, FIX_LINKS, a.nlink, count);
@@ -152,7 +157,9 @@ int check_links(struct check *c, struct view *v)
 	if (!l->count)
 		return -ENOMEM;
 	item_key(&start, INO_ROOT, ITEM_INODE);
-	/* Where there are no inodes there is nothing to compare, however many numbers were used. */
+	/*
+	 * Skip ranges without inodes: nothing is there to compare, however many numbers were used.
+	 */
 	for (l->lo = 0; rc == 0 && l->lo < end; l->lo = l->next) {
 		l->next = end;
 		l->hi = end - l->lo < width ? end : l->lo + width;

@@ -1,13 +1,13 @@
 /*
  * Check, parts 1 and 2: the log from its first byte to its end, and the catalog against it.
  *
- * One sequential pass.  The chain of heads is judged as everywhere else (history.h).  Where it
- * breaks, the pass goes on with frames and seals only, so that all damage is found and not just the
+ * One sequential pass.  The chain of heads is judged as everywhere else (history.h).  After a break
+ * in it, the pass still checks frames and seals, so that it finds all damage and not just the
  * first.
  *
- * The tail is special: after the newest head, in the last segment, what is no block may be what a
- * crash leaves, and is cut off by the next mount.  It is no damage.  Whether it can be that is
- * tail_judge()'s to say, here as at a mount.
+ * The tail is special.  After the newest head, in the last segment, bytes that are not a block may
+ * be what a crash left, and the next mount cuts them off: they are no damage.  tail_judge() decides
+ * whether they can be that, here as at a mount.
  */
 
 #include "check_internal.h"
@@ -36,21 +36,21 @@
 struct log_pass {
 	struct check *c;
 	struct history history;
-	bool broken;  /* the chain of heads is */
-	uint64_t end; /* of the last block seen */
+	bool broken;  /* the chain of heads is broken */
+	uint64_t end; /* of the last block found */
 	uint64_t last_segment;
 	uint64_t told;		 /* position of the last progress report */
-	struct segment_key *key; /* of the segment at hand; NULL: none */
+	struct segment_key *key; /* of the current segment; NULL: none */
 	uint8_t *plain;		 /* BLOCK_PLAIN_MAX + tag bytes */
 	uint64_t random;
 
 	struct catalog *catalog; /* NULL: missing or damaged */
-	struct head_ref known;	 /* the catalog's newest; number 0: none */
-	struct head noted;	 /* that of newest-head; likewise */
+	struct head_ref known;	 /* the catalog's newest head; number 0: none */
+	struct head noted;	 /* the head in newest-head; likewise */
 	bool catalog_wrong, catalog_whole;
 };
 
-/* Where a position is, for people: the file and the offset in it. */
+/* A position in words for people: the segment's file and the offset in it. */
 #define AT_FMT "segment %" PRIu64 " offset %" PRIu64
 #define AT(pos) segment_of(pos), (pos)-segment_start(segment_of(pos))
 
@@ -81,7 +81,7 @@ static int take_segment(struct log_pass *p, const struct scan_block *b)
 	return 0;
 }
 
-/* xorshift64*: a sample needs no more. */
+/* xorshift64*: good enough for sampling. */
 static bool in_sample(struct log_pass *p)
 {
 	p->random ^= p->random >> 12;
@@ -104,7 +104,7 @@ static int open_sealed(struct log_pass *p, const struct scan_block *b)
 		return 0;
 	rc = seal_open(p->key, b->pos, &b->frame, b->bytes, p->plain);
 	if (rc == -ERR_DAMAGED) {
-		/* Whether it is damage or a torn tail is known at the end of the log. */
+		/* The end of the log decides whether this is damage or a torn tail. */
 		if (c->n_blocks < CHECK_BLOCKS_MAX)
 			c->blocks[c->n_blocks++] = b->pos;
 		return 0;
@@ -116,7 +116,7 @@ static int open_sealed(struct log_pass *p, const struct scan_block *b)
 	return rc;
 }
 
-/* The catalog may end early, but must not disagree. */
+/* The catalog may lack the newest heads, but it must not contradict the log. */
 static void compare_head(struct log_pass *p, const struct head *h)
 {
 	struct head_ref ref;
@@ -140,27 +140,30 @@ static void compare_head(struct log_pass *p, const struct head *h)
 	}
 }
 
-/* A root that does not fit is a lie only if every block below is as its writer sealed it. */
+/*
+ * A wrong root is a forgery only if every block below is as its writer sealed it; else it is
+ * damage.
+ */
 static bool all_seals_fit(const struct log_pass *p)
 {
 	return p->c->n_blocks == 0 && p->c->cfg->keys && p->c->cfg->read_percent == 100;
 }
 
-/* Every byte below has been stated by a head that is known. */
+/* Every byte below this position is stated by a known head. */
 static uint64_t stated_end(const struct log_pass *p)
 {
 	uint64_t known = p->known.number > 0 ? p->known.pos + p->known.stored_len : 0;
 	uint64_t found = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
 
-	/* A head that is missing stated all below it, whatever lies there now. */
+	/* A head that is missing from the log stated all below it, whatever is there now. */
 	if (p->noted.number > p->history.head.number && head_end(&p->noted) > known)
 		known = head_end(&p->noted);
 	return known > found ? known : found;
 }
 
 /*
- * tail_judge() on a log that ends at ${pos}.  ${rc} (0: none): why the block there was refused.
- * Returns 0, or -ERR_DAMAGED with a detail.
+ * tail_judge() for a log that ends at ${pos}.  ${rc}: why the block there was refused; 0: no block
+ * is there.  Returns 0, or -ERR_DAMAGED with a detail.
  */
 static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out_torn)
 {
@@ -179,7 +182,7 @@ static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out
 	return rc;
 }
 
-/* Whether the block at ${pos}, which was refused with ${rc}, can be what a crash left. */
+/* Can the block at ${pos}, which was refused with ${rc}, be what a crash left? */
 static bool is_torn_at(struct log_pass *p, uint64_t pos, int rc)
 {
 	char why[200];
@@ -217,7 +220,7 @@ static int judge(struct log_pass *p, const struct scan_block *b)
 		break_chain(p, rc, b->pos);
 		return SCAN_GO;
 	}
-	/* Nothing is put into a catalog here, so no leaf needs to be kept. */
+	/* No catalog is filled here, so no leaves need be kept. */
 	if (is_head) {
 		p->c->counts->heads++;
 		history_forget_leaves(&p->history);
@@ -253,7 +256,7 @@ static int on_block(void *ctx, const struct scan_block *b)
 	return SCAN_GO;
 }
 
-/* Scan, and scan on after a segment that is damaged. */
+/* Scan the log, and after a damaged segment scan on in the next one. */
 static int scan_all(struct log_pass *p, struct scan_result *res)
 {
 	uint64_t from = 0, next;
@@ -277,7 +280,7 @@ static int scan_all(struct log_pass *p, struct scan_result *res)
 	}
 }
 
-/* Blocks whose seal did not fit: of the last segment, behind all heads, they may be the tail. */
+/* Blocks with wrong seals in the last segment, after all heads, may belong to the torn tail. */
 static int judge_seals(struct log_pass *p, bool *out_torn)
 {
 	struct check *c = p->c;
@@ -289,7 +292,7 @@ static int judge_seals(struct log_pass *p, bool *out_torn)
 		uint64_t pos = c->blocks[i];
 
 		rc = -ERR_DAMAGED;
-		/* The first one ends the log, and what lies behind it is judged with it. */
+		/* The first one ends the log; what follows it is judged with it. */
 		if (*out_torn)
 			continue;
 		if (pos >= stated_end(p) && segment_of(pos) == p->last_segment)
@@ -308,7 +311,7 @@ static int judge_seals(struct log_pass *p, bool *out_torn)
 	return 0;
 }
 
-/* Where the log ends: is what lies behind a torn tail, and is what the catalog has seen there? */
+/* Judge the log's end: can the rest be a torn tail, and is all that the catalog has seen there? */
 static int judge_end(struct log_pass *p, const struct scan_result *res)
 {
 	struct check *c = p->c;
@@ -328,10 +331,10 @@ static int judge_end(struct log_pass *p, const struct scan_result *res)
 		break_chain(p, rc, res->end);
 		return 0;
 	}
-	/* Behind a torn block a mount does not look. */
+	/* A mount does not look past a torn block. */
 	if (!torn)
 		rc = judge_tail_at(p, res->end, 0, &bytes);
-	/* A mount stops at it, though it be behind all blocks. */
+	/* A mount stops at a page that the disk can't read, even if no block follows it. */
 	if (rc == 0 && store_met_unreadable(c->store))
 		rc = err_say(-ERR_DAMAGED,
 			     "the log ends here, and some of what lies behind can't be read; where "
@@ -343,7 +346,7 @@ static int judge_end(struct log_pass *p, const struct scan_result *res)
 	return rc == -ERR_DAMAGED ? 0 : rc;
 }
 
-/* Whether this user, on this medium, can put a catalog in place. */
+/* May this user put a catalog there, and is the medium writable? */
 static bool can_rebuild(const char *dir)
 {
 	char path[4096];
@@ -389,7 +392,7 @@ static int open_catalog(struct log_pass *p)
 
 	if (rc < 0) {
 		p->catalog = NULL;
-		/* Nor does a reader need it. */
+		/* Reading needs no catalog either. */
 		return rc == -ERR_ABSENT || rc == -ERR_DAMAGED || rc == -EACCES ? 0 : rc;
 	}
 	p->catalog_whole = catalog_is_whole(p->catalog) > 0;
@@ -415,7 +418,7 @@ int check_log(struct check *c)
 	random_bytes(&p->random, sizeof(p->random));
 	p->random |= 1;
 	p->plain = secret_alloc(BLOCK_PLAIN_MAX);
-	/* First, lest a writer goes on meanwhile. */
+	/* Read this first: a writer may append meanwhile. */
 	newest_known(&c->params, store_storage(c->store), &p->noted);
 	rc = p->plain ? store_last(c->store, &p->last_segment) : -ENOMEM;
 	if (rc == -ERR_ABSENT)

@@ -1,22 +1,19 @@
 /*
  * Check, part 3: the namespace at the newest head.
  *
- * All of an inode's items are neighbours, so one pass in key order judges each inode by itself:
- * attributes, entries, extents, and the sums that the attributes state.  What binds inodes to each
- * other is in check_links.c.
+ * All items of an inode are neighbours, so one pass in key order judges each inode by itself:
+ * attributes, entries, extents, and the sums that the attributes state.  check_contents.c
+ * checks what leads to data blocks, and check_links.c the relations between inodes.
  *
- * Where nodes of the tree are damaged, the walk below them is impossible: the damage is told with
- * the inodes that it may touch, and the rest of part 3 is left out.
+ * If nodes of the tree are damaged, nothing below them can be walked: the damage is reported with
+ * the inodes that it may affect, and the rest of part 3 is skipped.
  *
  * The view belongs to this thread alone, so its lock is not taken.
  */
 
-#include "check_internal.h"
+#include "check_names_internal.h"
 
-#include "bytes.h"
-#include "frame.h"
 #include "source.h"
-#include "store.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -25,27 +22,6 @@
 #include <sys/stat.h>
 
 #define PROGRESS_ITEMS 65536u
-
-/* One inode's items, as far as they were seen. */
-struct group {
-	uint64_t ino;
-	bool have; /* attributes */
-	struct attr attr;
-	bool target; /* a symbolic link's */
-	uint64_t entries, folders;
-	uint64_t bytes, end; /* of its extents */
-	bool unsure;	     /* an item is malformed or overlaps: nothing can be counted */
-};
-
-struct names {
-	struct check *c;
-	struct view *v;
-	struct group g;
-	uint64_t n_items;
-	uint64_t inodes, bytes; /* sums of what inodes state */
-	uint64_t next_ino;	/* above all of them */
-	uint64_t known_block;	/* position of the last block whose frame was compared */
-};
 
 int check_walk(struct view *v, const struct item_key *from, check_item_fn *fn, void *ctx)
 {
@@ -72,8 +48,6 @@ static int get_inode(struct names *n, uint64_t ino, struct attr *out)
 {
 	return view_inode_locked(n->v, ino, NULL, out);
 }
-
-#define bad_inode(n, ...) check_bad_inode((n)->c, __VA_ARGS__)
 
 static int check_orphan(struct names *n, uint64_t ino)
 {
@@ -107,24 +81,6 @@ static void end_folder(struct names *n, const struct group *g)
 		bad_inode(n, g->ino, "a folder has file extents");
 }
 
-static void end_extents(struct names *n, const struct group *g)
-{
-	bool behind = S_ISREG(g->attr.mode) && g->end > g->attr.size;
-
-	if (behind)
-		bad_inode(n, g->ino, "the file has %" PRIu64 " bytes and extents up to %" PRIu64,
-			  g->attr.size, g->end);
-	if (g->bytes != g->attr.bytes)
-		bad_inode(n, g->ino, "it states %" PRIu64 " bytes of data and has %" PRIu64,
-			  g->attr.bytes, g->bytes);
-	if (g->unsure)
-		return;
-	if (behind && g->attr.size == 0)
-		check_fix(n->c, g->ino, FIX_CUT, g->attr.bytes, 0);
-	else if (g->bytes != g->attr.bytes)
-		check_fix(n->c, g->ino, FIX_BYTES, g->attr.bytes, g->bytes);
-}
-
 static int end_group(struct names *n)
 {
 	const struct group *g = &n->g;
@@ -144,7 +100,7 @@ static int end_group(struct names *n)
 		bad_inode(n, g->ino, "it has entries and is no folder");
 	if (S_ISLNK(g->attr.mode) && !g->target)
 		bad_inode(n, g->ino, "the symbolic link has no target");
-	end_extents(n, g);
+	check_contents_end(n, g);
 	return g->attr.nlink == 0 ? check_orphan(n, g->ino) : 0;
 }
 
@@ -168,106 +124,21 @@ static void take_inode(struct names *n, size_t key_len, const uint8_t *value, si
 		bad_inode(n, g->ino, "the root is not a folder that holds itself");
 }
 
-/*
- * Does a pointer of an item lead to a data block?  Extents come in runs of one block, so
- * remember the last.
- */
-static int check_pointer(struct names *n, uint64_t ino, const struct block_ptr *ptr)
-{
-	const struct head *head = view_head(n->v);
-	uint8_t bytes[FRAME_LEN];
-	struct frame f;
-	int rc;
-
-	if (ptr->pos == n->known_block)
-		return 0;
-	if (ptr->pos >= head->pos) {
-		bad_inode(n, ino, "it points at position %" PRIu64 ", above its head", ptr->pos);
-		return 0;
-	}
-	if (SEGMENT_SIZE - ptr->pos % SEGMENT_SIZE < FRAME_LEN)
-		rc = -ERR_DAMAGED;
-	else
-		rc = store_read(n->c->store, ptr->pos, FRAME_LEN, bytes);
-	if (rc == 0)
-		rc = frame_decode(bytes, ptr->pos, &f);
-	if (rc == 0 && (f.kind != BLOCK_DATA || f.body_len + FRAME_LEN != ptr->stored_len))
-		rc = -ERR_DAMAGED;
-	if (rc == -ERR_DAMAGED || rc == -ERR_ABSENT) {
-		bad_inode(n, ino, "position %" PRIu64 " does not hold the block that it points at",
-			  ptr->pos);
-		return 0;
-	}
-	n->known_block = ptr->pos;
-	return rc;
-}
-
-static int take_extent(struct names *n, const uint8_t *key, size_t key_len, const uint8_t *value,
-		       size_t len)
-{
-	struct group *g = &n->g;
-	struct extent e;
-
-	if (key_len != ITEM_KEY_NUM_LEN ||
-	    item_extent_decode(value, len, item_key_number(key), &e) < 0) {
-		bad_inode(n, g->ino, "an extent is malformed");
-		g->unsure = true;
-		return 0;
-	}
-	n->c->counts->extents++;
-	if (e.off < g->end) {
-		bad_inode(n, g->ino,
-			  "extents overlap at byte %" PRIu64
-			  "; its bytes can't be brought back from here",
-			  e.off);
-		g->unsure = true;
-	}
-	g->end = e.off + e.len;
-	g->bytes += e.len;
-	if (check_block_is_damaged(n->c, e.ptr.pos))
-		check_hurt(n->c, g->ino, e.off, e.off + e.len);
-	return check_pointer(n, g->ino, &e.ptr);
-}
-
-static int take_xattr(struct names *n, size_t key_len, const uint8_t *value, size_t len)
-{
-	struct reader r = reader_of(value, len);
-	uint8_t how = reader_u8(&r);
-	struct block_ptr ptr;
-
-	if (key_len <= ITEM_PREFIX_LEN || r.bad || how > 1) {
-		bad_inode(n, n->g.ino, "an extended attribute is malformed");
-		return 0;
-	}
-	if (how == 0)
-		return 0;
-	ptr.pos = reader_le64(&r);
-	ptr.stored_len = reader_le32(&r);
-	ptr.plain_len = reader_le32(&r);
-	if (r.bad || r.left != 0 || ptr.plain_len > XATTR_VALUE_MAX) {
-		bad_inode(n, n->g.ino, "an extended attribute is malformed");
-		return 0;
-	}
-	if (check_block_is_damaged(n->c, ptr.pos))
-		check_hurt(n->c, n->g.ino, 0, 0);
-	return check_pointer(n, n->g.ino, &ptr);
-}
-
 static bool name_is_good(const struct entry *e)
 {
 	if (e->name_len <= 2 && memcmp(e->name, "..", e->name_len) == 0)
 		return false;
-	return memchr(e->name, '/', e->name_len) == NULL &&
-	       memchr(e->name, '\0', e->name_len) == NULL && e->type != 0;
+	return !memchr(e->name, '/', e->name_len) && !memchr(e->name, '\0', e->name_len) &&
+	       e->type != 0;
 }
 
-/* The folder named by an entry must call the folder of the entry its parent. */
+/* The folder that an entry names must state the entry's folder as its parent. */
 static int check_parent(struct names *n, const struct entry *e)
 {
 	struct attr a;
 	int rc = get_inode(n, e->ino, &a);
 
-	/* An inode that is not there is found by the count of names. */
+	/* A missing inode is reported when names are counted. */
 	if (rc == -ENOENT || rc == -ERR_DAMAGED)
 		return 0;
 	if (rc == 0 && a.parent != n->g.ino)
@@ -394,7 +265,7 @@ static int take_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_
 		take_inode(n, key_len, value, len);
 		return 0;
 	case ITEM_XATTR:
-		return take_xattr(n, key_len, value, len);
+		return check_contents_xattr(n, key_len, value, len);
 	case ITEM_SYMLINK:
 		n->g.target = true;
 		if (!n->g.have || !S_ISLNK(n->g.attr.mode) || len != n->g.attr.size)
@@ -403,7 +274,7 @@ static int take_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_
 	case ITEM_ENTRY:
 		return take_entries(n, key, key_len, value, len);
 	case ITEM_EXTENT:
-		return take_extent(n, key, key_len, value, len);
+		return check_contents_extent(n, key, key_len, value, len);
 	case ITEM_ORPHAN:
 		return take_orphan(n, key, key_len);
 	case ITEM_SNAPSHOT:
@@ -437,7 +308,9 @@ static void check_sums(struct names *n)
 	n->c->fixes.totals.next_ino = n->next_ino;
 }
 
-/* The tree's own shape.  Damaged nodes are told here, with what may lie below them. */
+/*
+ * The tree's structure.  Damaged nodes are reported here, with the inodes that may lie below them.
+ */
 struct shape {
 	struct check *c;
 	uint64_t damaged;

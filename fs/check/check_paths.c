@@ -2,8 +2,8 @@
  * Check: from damaged inodes to paths.
  *
  * An inode does not know its names, so one pass over all entries finds a folder and a name for each
- * of the (few) inodes that are hurt.  Folders know their parents; their names are looked up on the
- * way to the root.  The pass works on a damaged tree too: it reads what can be read.
+ * of the (few) damaged inodes.  Folders know their parents; their names are looked up on the way to
+ * the root.  The pass works on a damaged tree too: it reads what is readable.
  */
 
 #include "check_internal.h"
@@ -17,7 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define PATH_DEPTH_MAX 256u /* names told of one path; a deeper one begins with "..." */
+#define PATH_DEPTH_MAX 256u /* names shown of a path; a deeper path begins with "..." */
 
 struct named {
 	uint64_t ino, parent;
@@ -70,7 +70,7 @@ static int on_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_t 
 	return 0;
 }
 
-/* What lies over the tree: the deltas after the checkpoint. */
+/* Walk what lies over the tree: the deltas after the checkpoint. */
 static int walk_overlay(struct paths *p)
 {
 	struct map top = {.cache = p->v->map.cache, .live = p->v->map.live};
@@ -99,7 +99,7 @@ static int is_it(void *ctx, const struct view_entry *e)
 	return 1;
 }
 
-/* Write the path of ${folder}/${name}, from its end to its beginning, into the end of ${out}. */
+/* Write the path of ${folder}/${name} backwards, so that it ends at the end of ${out}. */
 static const char *path_of(struct paths *p, const struct named *named, char *out, size_t cap)
 {
 	struct search s = {.ino = named->parent};

@@ -1,12 +1,13 @@
 /*
- * Check: numbers that are wrong are set right.
+ * Check: repair of wrong numbers.
  *
- * What an inode states of itself can be counted anew from what there is: bytes from extents, entries
- * and links from names; and what the volume states, from its inodes.  Only such numbers are changed,
- * never what they count, but for extents in files of no length, which nobody could read.
+ * What an inode states about itself can be recounted: bytes from extents, entries and links from
+ * names.  So can what the volume states, from its inodes.  Only such numbers are changed, never
+ * what they count.  The one exception is extents in files of length 0, which nobody could read.
  *
- * The volume is opened for it (recount.h).  Nobody held it for a moment, and opening it drops orphans: so
- * each number is changed only where it still is what the check saw, and the volume's sums by differences.
+ * The volume is opened for this (recount.h).  For a moment nobody held its lock, and opening it
+ * drops orphans.  So each number is changed only if it is still what the check saw, and the
+ * volume's sums are changed by differences.
  */
 
 #include "check_internal.h"
@@ -27,7 +28,7 @@ void check_fix(struct check *c, uint64_t ino, enum fix_kind kind, uint64_t was, 
 		size_t cap = f->cap ? 2 * f->cap : FIXES_FIRST;
 		struct fix *p = realloc(f->p, cap * sizeof(*p));
 
-		/* What can't be remembered now is found again by the next check. */
+		/* A repair that can't be remembered now is found by the next check. */
 		if (!p)
 			return;
 		f->p = p;
