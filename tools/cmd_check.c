@@ -1,6 +1,6 @@
 /*
- * embassy check: verify a volume that is not mounted, and heal it from an embassy.  The work is
- * fs/check/check.h's and fs/store/repair.h's; here it is told.
+ * embassy check: verify a volume that is not mounted, and repair it from an embassy.  The work is
+ * done by fs/check/check.h and fs/store/repair.h; this file reports it.
  */
 
 #include "cmd.h"
@@ -30,7 +30,7 @@ struct checking {
 	struct cmd_credential credential;
 	uint64_t read_percent;
 	bool log_only, repair;
-	bool recount; /* --repair without another copy */
+	bool recount; /* --repair without another copy was given */
 	bool cut;
 	uint64_t cut_pos;
 	const char *from, *to, *tls_dir;
@@ -64,7 +64,7 @@ static void heal_progress(void *ctx, uint64_t done, uint64_t total)
 	progress(ctx, "against the other copy", done, total);
 }
 
-/* The copy that is named; an address alone means the volume of ${p}. */
+/* Find the copy that was named; an address without a volume means the volume of ${p}. */
 static int find_other(const char *words, const struct params *p, struct target *out)
 {
 	char id[VOLUME_ID_TEXT_LEN], *text;
@@ -94,7 +94,7 @@ static int open_other(const struct checking *c, const struct params *p, struct s
 	return rc;
 }
 
-/* volume.conf is read, or healed: then ${out} is what the other copy has. */
+/* Read volume.conf, repaired if need be: then ${out} is the other copy's. */
 static int heal_params(const struct checking *c, const char *dir, struct params *out,
 		       struct source **out_other)
 {
@@ -157,7 +157,7 @@ unlock:
 	return rc;
 }
 
-/* Give up what lies behind the position that the person named. */
+/* Cut off what lies after the position that the user named. */
 static int cut(const struct checking *c, const char *dir)
 {
 	struct log_cut_config cfg = {.dir = dir, .pos = c->cut_pos, .report = healed};
@@ -227,7 +227,7 @@ static int repair_there(const struct checking *c, const char *dir, const struct 
 	return 0;
 }
 
-/* What this copy, which is sound, has and the embassy's has not. */
+/* Send to the embassy what this sound copy has and the embassy lacks. */
 static int heal_there(const struct checking *c, const char *dir)
 {
 	struct params params;
@@ -257,7 +257,7 @@ static void summary(const struct check_counts *n, bool unlocked)
 		printf("names: not checked\n");
 }
 
-/* Check, and, where counts are set right, check again what that leaves. */
+/* Check; and where counts were repaired, check again to find what is left. */
 static int check_and_recount(struct check_config *cfg, struct check_counts *n)
 {
 	int rc = volume_check(cfg, n);

@@ -1,8 +1,8 @@
 /*
  * embassy drain: wait until every embassy holds, durably, all that was written before the call.
  *
- * syncfs() brings the kernel's dirty pages to the mount; fsync() of MOUNT/.embassy then makes a
- * signed head that states them.  What an embassy has acknowledged is compared with that head.
+ * syncfs() writes the kernel's dirty pages to the mount.  fsync() of MOUNT/.embassy then makes a
+ * signed head that states them.  That head is compared with what each embassy has acknowledged.
  */
 
 #include "cmd.h"
@@ -32,9 +32,9 @@ enum { OPT_TIMEOUT = 1, OPT_ACCEPT_LOSS };
 struct drain {
 	const char *mount;
 	uint64_t begin_ns, deadline_ns; /* UINT64_MAX: none */
-	double elapsed_seconds;		/* from begin_ns until the newest status was asked for */
-	uint64_t head;			/* number that all must reach */
-	uint64_t end;			/* position after its block */
+	double elapsed_seconds;		/* from begin_ns to the last request for the status */
+	uint64_t head;			/* the head number that all must reach */
+	uint64_t end;			/* position after that head's block */
 };
 
 static int sync_mount(const char *mount)
@@ -67,7 +67,7 @@ static int read_status(struct drain *d, json_t **out)
 	return target_read_status(d->mount, out);
 }
 
-/* What must be acknowledged: the newest head, which the sync has made. */
+/* Set the goal: the newest head, which the sync has made. */
 static int set_goal(struct drain *d)
 {
 	const json_t *head;
@@ -93,8 +93,9 @@ static int set_goal(struct drain *d)
 }
 
 /*
- * An acknowledged position always ends a head's block.  What was acknowledged once is believed only
- * of an embassy that is connected, and has said since we began that it holds it.
+ * An acknowledged position is always the end of a head's block.  An earlier acknowledgement counts
+ * only if the embassy is connected and has said, since this command began, that it still holds
+ * that.
  */
 static bool has_arrived(const struct drain *d, const json_t *embassy)
 {
@@ -151,7 +152,7 @@ static void tell_missing(const struct drain *d, const json_t *embassies)
 	}
 }
 
-/* What a person should look at, though everything has arrived. */
+/* Print what a person should look at although everything has arrived. */
 static void tell_warnings(const json_t *embassies)
 {
 	const json_t *e;
@@ -177,7 +178,10 @@ static void show_progress(const struct tally *t)
 		     t->n - t->missing, t->n);
 }
 
-/* What a status that lists ${embassies} means: 1 to wait on, 0 if all has arrived, or an error. */
+/*
+ * Judge a status that lists ${embassies}: 1 to wait longer, 0 if everything has arrived, or an
+ * error.
+ */
 static int judge(const struct drain *d, const json_t *embassies)
 {
 	struct tally t;

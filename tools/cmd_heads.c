@@ -1,7 +1,7 @@
 /*
  * embassy heads: list the signed heads of a volume, that is, the times at which it can be mounted.
  *
- * Heads are in the clear, so no key is needed, unless a snapshot's name is to be resolved.
+ * Heads are not encrypted, so no key is needed, unless a snapshot's name must be resolved.
  */
 
 #include "cmd.h"
@@ -25,7 +25,7 @@
 enum { OPT_JSON = 1, OPT_FROM, OPT_TO, OPT_TLS };
 
 struct heads {
-	const char *from, *to; /* as given; NULL: from the first, to the newest */
+	const char *from, *to; /* as given; NULL: the first, the newest */
 	const char *tls_dir;
 	bool json;
 	struct cmd_credential credential;
@@ -45,8 +45,8 @@ static int resolve_snapshot(const struct heads *h, struct source *src, const str
 }
 
 /*
- * The number that ${text} means: of the newest head not after it, or, for the lower bound
- * (${next}), of the first head not before it.
+ * Resolve ${text} to the number of the newest head not after it, or, for the lower bound (${next}),
+ * of the first head not before it.
  */
 static int resolve(const struct heads *h, struct source *src, const char *text, bool next,
 		   uint64_t *out)

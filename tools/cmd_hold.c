@@ -1,6 +1,6 @@
 /*
- * embassy hold, embassy release: hold a snapshot, so that its name can't be taken away, or take the
- * hold off again.
+ * embassy hold, embassy release: hold a snapshot, so that its name can't be removed, or end the
+ * hold.
  */
 
 #include "cmd.h"

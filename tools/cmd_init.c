@@ -1,8 +1,8 @@
 /*
  * embassy init: make a volume.
  *
- * The folder is made, then volume.conf, then the log's first segment.  What fails on the way is
- * undone, so that a folder is a whole volume or none.
+ * The folder is created, then volume.conf, then the log's first segment.  If a step fails, those
+ * before it are undone, so that a folder holds a complete volume or none.
  */
 
 #include "cmd.h"
@@ -33,7 +33,7 @@ struct init {
 	struct cmd_credential from;
 	struct volume_options options;
 	bool made_dir;
-	bool weak; /* a short passphrase will do */
+	bool weak; /* a short passphrase is accepted */
 };
 
 static int is_not_empty(void *ctx, const char *name)
@@ -43,12 +43,12 @@ static int is_not_empty(void *ctx, const char *name)
 	return -ENOTEMPTY;
 }
 
-/* The folder's name, durable: also of one that was there, since who made it may have died before. */
+/* Make the folder's name durable, even if it existed: its creator may have died before a sync. */
 static int sync_name(const struct init *in)
 {
 	int rc = file_sync_parent(AT_FDCWD, in->dir);
 
-	/* What lies in a folder that this user may not read was made by another. */
+	/* If this user may not read the parent folder, another user's existing folder was used. */
 	return rc == -EACCES && !in->made_dir ? 0 : rc;
 }
 
@@ -68,7 +68,7 @@ static int make_dir(struct init *in)
 	return rc < 0 ? err_say(rc, "%s: %s", in->dir, strerror(-rc)) : 0;
 }
 
-/* The folder held nothing before, so all that is in it now is ours. */
+/* The folder was empty before, so everything in it now is ours. */
 static void undo(const struct init *in)
 {
 	int dir = file_open(AT_FDCWD, in->dir, O_RDONLY | O_DIRECTORY, 0);
@@ -111,7 +111,7 @@ release:
 	return rc;
 }
 
-/* Refuse what is certain to fail before a passphrase is asked for. */
+/* Refuse what is certain to fail, before a passphrase is asked for. */
 static int check_dir(const struct init *in)
 {
 	int rc = target_check_folder(in->dir);

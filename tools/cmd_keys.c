@@ -2,7 +2,7 @@
  * embassy keys: who can open a volume.
  *
  * Each passphrase or key file has a slot in volume.conf.  A change is made in memory, signed, and
- * put in place of the old file at once.  The data stay as they are.
+ * replaces the old file atomically.  The data stay as they are.
  */
 
 #include "cmd.h"
@@ -32,7 +32,7 @@ struct change {
 	struct cmd_credential old, new;
 	struct slot_options options;
 	enum { LIST, ADD, REMOVE, ROTATE } what;
-	bool weak; /* a short passphrase will do */
+	bool weak; /* a short passphrase is accepted */
 	uint64_t slot;
 };
 
@@ -67,7 +67,7 @@ static int list(const struct params *p)
 	struct buf text = {0};
 	int rc = keys_list_slots(p, &text);
 
-	/* A label was given by whoever made the slot; it has no newline. */
+	/* A label is free text of the slot's creator; it contains no newline. */
 	for (char *line = (char *)text.p, *end; rc == 0 && line && (end = strchr(line, '\n'));
 	     line = end + 1) {
 		*end = '\0';
@@ -90,8 +90,8 @@ static int show(const char *dir)
 }
 
 /*
- * One change at a time: each is made on what the one before left.  Waits for another 'embassy keys'
- * that is at work, perhaps at its prompt.  Returns a descriptor that holds the lock, or -errno.
+ * One change at a time: each builds on the one before.  Waits for another 'embassy keys' that is
+ * running, perhaps at its prompt.  Returns a descriptor that holds the lock, or -errno.
  */
 static int lock_conf(const char *dir)
 {
@@ -115,8 +115,8 @@ static int lock_conf(const char *dir)
 }
 
 /*
- * Go on from the highest serial that this volume has had: embassies take nothing that is not above
- * what they hold.
+ * Continue from the highest serial that this volume ever had: an embassy accepts only a serial
+ * above the one that it holds.
  */
 static int pass_newest_serial(const char *dir, struct params *params)
 {
@@ -147,7 +147,9 @@ static int make_change(const struct change *ch, struct params *params)
 	rc = pass_newest_serial(ch->dir, params);
 	if (rc == 0)
 		rc = change(ch, params, &keys);
-	/* Noted first: a serial that is too high does no harm. */
+	/*
+	 * Noted before it is used: after a crash in between, a serial noted too high does no harm.
+	 */
 	if (rc == 0)
 		rc = serial_note(ch->dir, params->serial);
 	if (rc == 0)

@@ -1,9 +1,8 @@
 /*
- * embassy snapshot: name the state of now.
+ * embassy snapshot: give the present state a name.
  *
- * A snapshot is taken by making a folder in MOUNT/.embassy/snapshots; before that syncfs() brings
- * in what the kernel has not written yet, so the snapshot holds all that was written before the
- * call.
+ * A snapshot is taken by creating a folder in MOUNT/.embassy/snapshots.  Before that, syncfs()
+ * writes the kernel's dirty pages, so the snapshot contains everything written before the call.
  */
 
 #include "cmd.h"
@@ -22,7 +21,7 @@
 
 enum { OPT_HOLD = 1 };
 
-/* The kernel tells only a number; say what it means here. */
+/* The kernel returns only a number; say what it means here. */
 static int explain(int rc, const char *mount, const char *name)
 {
 	switch (rc) {
@@ -30,7 +29,7 @@ static int explain(int rc, const char *mount, const char *name)
 		return err_say(rc, "%s: there is a snapshot '%s' already; choose another name",
 			       mount, name);
 	case -EROFS:
-	case -ENOENT: /* a view has no folder of snapshots */
+	case -ENOENT: /* a view has no snapshots folder */
 		return err_say(
 			rc, "%s: it is a view of the past; snapshots are taken in the live mount",
 			mount);
@@ -72,7 +71,7 @@ static bool name_is_good(const char *name)
 {
 	size_t len = strlen(name);
 
-	return len > 0 && len <= 255 && strchr(name, '/') == NULL && strcmp(name, ".") != 0 &&
+	return len > 0 && len <= 255 && !strchr(name, '/') && strcmp(name, ".") != 0 &&
 	       strcmp(name, "..") != 0;
 }
 

@@ -1,9 +1,9 @@
 /*
  * embassy snapshots: list the named states of a volume.
  *
- * Names are sealed, so a copy (a folder, a server) needs the volume's key.  A mount has it already
- * and lists the names in MOUNT/.embassy/snapshots; with a key given, its volume is read like a
- * copy, which tells times and holds as well.
+ * Names are encrypted, so reading them from a copy (a folder, a server) needs the volume's key.  A
+ * mount has the key already and lists the names in MOUNT/.embassy/snapshots.  If a key is given, a
+ * mount's volume is read like a copy, which also gives times and holds.
  */
 
 #include "cmd.h"
@@ -31,7 +31,7 @@ struct listing {
 	uint64_t n;
 };
 
-/* Takes ${rest}, what is known besides the name. */
+/* Takes ${rest}, the fields besides the name. */
 static int print_named(const char *name, json_t *rest)
 {
 	json_t *line = json_object();
@@ -126,7 +126,7 @@ static int list_mount(const struct target *t, struct listing *l)
 
 static bool key_is_given(const struct cmd_credential *c)
 {
-	return c->passphrase_file || c->key_file || getenv("EMBASSY_PASSPHRASE_FILE") != NULL;
+	return c->passphrase_file || c->key_file || getenv("EMBASSY_PASSPHRASE_FILE");
 }
 
 static int run(const struct command *cmd, int argc, char **argv)

@@ -1,9 +1,9 @@
 /*
- * embassy tls: a certificate authority and certificates to start with.
+ * embassy tls: a first certificate authority with its certificates.
  *
- * Three ends: the server, the home (which writes) and an embassy's mount (which reads).  Each gets
- * a folder with ca.pem, cert.pem and key.pem, which is what embassyd --tls and embassyfs -o tls=
- * take.  ca.key signs more of them and belongs away from all three.
+ * There are three ends: the server, the home (which writes) and an embassy's mount (which reads).
+ * Each gets a folder with ca.pem, cert.pem and key.pem, as embassyd --tls and embassyfs -o tls=
+ * expect. ca.key signs further certificates and should be kept away from all three.
  */
 
 #include "cmd.h"
@@ -34,7 +34,7 @@ enum { OPT_HOST = 1 };
 
 struct tls {
 	const char *dir;
-	int fd; /* of ${dir} */
+	int fd; /* of the folder ${dir} */
 	const char *hosts[HOSTS_MAX];
 	size_t n_hosts;
 	EVP_PKEY *ca_key;
@@ -74,7 +74,7 @@ static bool set_serial(X509 *cert)
 	random_bytes(bytes, sizeof(bytes));
 	bytes[0] = (bytes[0] & 0x7f) | 1;
 	n = BN_bin2bn(bytes, sizeof(bytes), NULL);
-	ok = n && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert)) != NULL;
+	ok = n && BN_to_ASN1_INTEGER(n, X509_get_serialNumber(cert));
 	BN_free(n);
 	return ok;
 }
@@ -89,8 +89,8 @@ static int new_cert(const char *name, EVP_PKEY *key, const X509 *issuer, long da
 		return -ENOMEM;
 	subject = X509_get_subject_name(cert);
 	if (!X509_set_version(cert, X509_VERSION_3) || !set_serial(cert) ||
-	    X509_gmtime_adj(X509_getm_notBefore(cert), -3600) == NULL ||
-	    X509_gmtime_adj(X509_getm_notAfter(cert), days * SECONDS_PER_DAY) == NULL ||
+	    !X509_gmtime_adj(X509_getm_notBefore(cert), -3600) ||
+	    !X509_gmtime_adj(X509_getm_notAfter(cert), days * SECONDS_PER_DAY) ||
 	    !X509_NAME_add_entry_by_txt(subject, "O", MBSTRING_UTF8,
 					(const unsigned char *)"EmbassyFS", -1, -1, 0) ||
 	    !X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_UTF8, (const unsigned char *)name,
@@ -131,7 +131,7 @@ static bool is_ip(const char *host)
 	return inet_pton(AF_INET, host, addr) == 1 || inet_pton(AF_INET6, host, addr) == 1;
 }
 
-/* "DNS:localhost,IP:127.0.0.1,...": hosts were checked for their characters. */
+/* "DNS:localhost,IP:127.0.0.1,..."; the characters of the hosts were checked. */
 static void host_names(const struct tls *t, char *out, size_t cap)
 {
 	size_t n = (size_t)snprintf(out, cap, "DNS:localhost,IP:127.0.0.1,IP:::1");
@@ -172,7 +172,7 @@ static int make_cert(const struct tls *t, const char *name, bool server, EVP_PKE
 	return 0;
 }
 
-/* Write what ${bio} holds, durably; never over a file that is there. */
+/* Write the contents of ${bio} durably; never over an existing file. */
 static int write_bio(const struct tls *t, const char *path, BIO *bio, mode_t mode)
 {
 	char *data;
@@ -195,7 +195,7 @@ static int write_bio(const struct tls *t, const char *path, BIO *bio, mode_t mod
 
 static int write_pem(const struct tls *t, const char *path, const X509 *cert, EVP_PKEY *key)
 {
-	/* Memory that libcrypto wipes when it is freed: it may hold a private key. */
+	/* libcrypto wipes this memory when it is freed: it may contain a private key. */
 	BIO *bio = BIO_new(BIO_s_secmem());
 	int ok, rc;
 
@@ -208,7 +208,7 @@ static int write_pem(const struct tls *t, const char *path, const X509 *cert, EV
 	return rc;
 }
 
-/* DIR/NAME with its own key and certificate. */
+/* Make the folder DIR/NAME with a key and a certificate. */
 static int make_end(const struct tls *t, const char *name, bool server)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -289,8 +289,8 @@ static int make_all(struct tls *t)
 }
 
 /*
- * Names go into a list with commas and colons, so nothing but a host's characters may be in
- * them.
+ * Host names go into a list separated by commas and colons, so they must not contain any other
+ * characters than host names may.
  */
 static bool host_is_good(const char *host)
 {

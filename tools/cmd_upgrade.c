@@ -1,9 +1,10 @@
 /*
- * embassy upgrade: a mount goes on in the program that is installed now.
+ * embassy upgrade: a mount continues in the program that is installed now.
  *
  * The request is an fsync of MOUNT/.embassy/control/upgrade.  The daemon that reads it ends without
- * an answer; the kernel gives the request to its successor, which answers.  A kernel before 6.9
- * does not, and the request fails with EIO: then the status tells.
+ * an answer; the kernel sends the request again to the successor, which answers.  A kernel before
+ * 6.9 does not, and the request fails with EIO: the status then shows whether the upgrade
+ * succeeded.
  */
 
 #include "cmd.h"
@@ -39,7 +40,7 @@ static int read_state(const char *mount, struct state *out)
 	return 0;
 }
 
-/* The kernel tells only a number; say what it means here. */
+/* The kernel returns only a number; say what it means here. */
 static int explain(int rc, const char *mount, const struct state *now)
 {
 	switch (rc) {

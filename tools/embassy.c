@@ -1,5 +1,5 @@
 /*
- * embassy: the admin's command.  Finds the command named first and hands over to it.
+ * embassy: the administrator's command.  Finds the command named first and calls it.
  */
 
 #include "cmd.h"
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 	int rc;
 
 	msg_init("embassy");
-	/* Keys must not end up in a core file. */
+	/* Keys must not be written to a core file. */
 	setrlimit(RLIMIT_CORE, &none);
 	rc = secret_init();
 	if (rc < 0)

@@ -1,9 +1,9 @@
 /*
- * Finding what a command is about.
+ * Finding out what a command's argument names.
  *
- * A name with the form HOST:PORT/ID is a server's volume, unless a folder of that name exists.  A
- * folder with .embassy/status in it is a mount; one with a volume.conf is a volume.  What is
- * mounted at a mount point, the kernel's table says.
+ * A name of the form HOST:PORT/ID is a server's volume, unless a folder of that name exists.  A
+ * folder with .embassy/status in it is a mount; one with a volume.conf is a volume.  The kernel's
+ * mount table says what is mounted at a mount point.
  */
 
 #include "target.h"
@@ -33,7 +33,7 @@
 #define NODE_CACHE_BYTES ((size_t)32 << 20)
 #define LOG_CACHE_BYTES (UINT64_C(256) << 20)
 
-/* Does DIR/NAME exist?  0, -ENOENT, or why that can't be told.  Answers the lookup only. */
+/* Does DIR/NAME exist?  Returns 0, -ENOENT, or why that is unknown.  Does only a look-up. */
 static int holds(const char *dir, const char *name)
 {
 	struct stat st;
@@ -47,7 +47,7 @@ static int holds(const char *dir, const char *name)
 	return rc == -ENOTDIR ? -ENOENT : rc;
 }
 
-/* Why ${text} cannot even be looked at, which says nothing of what it is. */
+/* Report why ${text} cannot be looked at; it remains unknown what it is. */
 static int look_failed(const char *text, int err)
 {
 	if (err == ENOTCONN)
@@ -70,7 +70,9 @@ int target_not_yours(const char *mount)
 		       mount);
 }
 
-/* Is an EmbassyFS mounted at ${text}?  0, -ENOENT, or why that can't be told, with a detail. */
+/*
+ * Is an EmbassyFS mounted at ${text}?  Returns 0, -ENOENT, or why that is unknown, with a detail.
+ */
 static int find_status(const char *text)
 {
 	int rc = holds(text, ".embassy/status");
@@ -83,7 +85,7 @@ static int find_status(const char *text)
 	return rc == 0 || rc == -ENOENT ? rc : look_failed(text, -rc);
 }
 
-/* Of a volume's folder. */
+/* Check a volume's folder. */
 static int check_readable(const char *text)
 {
 	char *path;
@@ -136,7 +138,7 @@ int target_find_mount(const char *text)
 		       text, text);
 }
 
-/* What it is; not out->text. */
+/* Find out what it is; sets all but out->text. */
 static int look(const char *text, struct target *out)
 {
 	struct stat st;
@@ -159,7 +161,7 @@ static int look(const char *text, struct target *out)
 	if (rc != -ENOENT)
 		return rc;
 	out->kind = TARGET_FOLDER;
-	/* Without the one, who reads the other says what is missing. */
+	/* If one of the two is missing, the code that reads it reports that. */
 	if (holds(text, "volume.conf") == 0 || holds(text, "log") == 0)
 		return check_readable(text);
 	if (access(text, R_OK | X_OK) < 0)
@@ -198,7 +200,7 @@ void target_release(struct target *t)
 	t->address = t->text = NULL;
 }
 
-/* What is mounted on the device that ${path} lies on; the caller frees it. */
+/* The source of the mount on the device that ${path} lies on; the caller frees it. */
 static int mounted_source(const char *path, char **out)
 {
 	struct mountinfo mounts;
@@ -262,7 +264,10 @@ int target_source(const struct target *t, const char *tls_dir, struct source **o
 	case TARGET_MOUNT:
 		return mount_source(t->text, tls_dir, out);
 	case TARGET_FOLDER:
-		/* A damaged end is check's and the mount's to tell; what is whole is listed and healed from. */
+		/*
+		 * Check and mount report a damaged end; here the whole part is enough to list and
+		 * repair from.
+		 */
 		return source_open_folder_partial(t->text, out);
 	case TARGET_REMOTE:
 		return open_remote(t->address, t->volume, tls_dir, out);
