@@ -141,10 +141,12 @@ int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_
 			goto fail;
 	}
 	clockwork_space_tried(v, 0);
-	figure_count(&v->written, len);
 	if (!(how & WRITE_KEEP_TIMES))
 		w.now = change_stamp(v);
-	return change_run(v, c, write_locked, &w, NULL, 0);
+	rc = change_run(v, c, write_locked, &w, NULL, 0);
+	if (rc == 0)
+		figure_count(&v->written, len);
+	return rc;
 
 fail:
 	clockwork_space_tried(v, rc);

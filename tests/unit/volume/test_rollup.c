@@ -36,7 +36,7 @@ static const struct caller me = {0};
 /* What becomes of a roll-up's pieces. */
 static enum { KEEP, END_AT_SECOND, REFUSE_SECOND, END_AFTER_FOREIGN } mode;
 static atomic_uint pieces, kept_pieces, nodes;
-static atomic_bool no_checkpoint, no_head;
+static atomic_bool no_checkpoint, no_head, no_delta;
 static atomic_uint head_tries;
 
 int __real_log_append(struct log *, enum block_kind, const void *, size_t, int, struct block_ptr *);
@@ -94,7 +94,7 @@ int __wrap_log_append(struct log *log, enum block_kind kind, const void *plain, 
 			return -ENOSPC;
 		atomic_fetch_add(&kept_pieces, 1);
 	}
-	if (kind == BLOCK_CHECKPOINT && no_checkpoint)
+	if ((kind == BLOCK_CHECKPOINT && no_checkpoint) || (kind == BLOCK_DELTA && no_delta))
 		return err_say(-EIO, "refused by the test");
 	if (kind == BLOCK_NODE)
 		atomic_fetch_add(&nodes, 1);
@@ -389,6 +389,32 @@ Test(rollup, blocks_without_a_head_are_few_enough_for_an_embassy, .timeout = 300
 	while (rc == -ENOSPC) /* the clock makes one, or this does, a second after the newest try */
 		rc = volume_write(v, NULL, a.ino, 0, 1, "x", false);
 	cr_assert_eq(rc, 0);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&f);
+}
+
+/* What failed is neither written nor a time that a sync takes. */
+Test(rollup, what_came_about_is_counted)
+{
+	const struct figure_row *r;
+	struct fixture f;
+	struct volume *v;
+	struct attr a;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	cr_assert_eq(volume_make_node(v, &me, INO_ROOT, "f", S_IFREG | 0600, 0, NULL, &a), 0);
+	cr_assert_eq(volume_write(v, NULL, a.ino, 0, 3, "abc", 0), 0);
+	cr_assert_eq(volume_sync(v), 0);
+	no_delta = true;
+	cr_assert_eq(volume_write(v, NULL, a.ino, 0, 2, "de", 0), 0);
+	cr_assert_eq(volume_write(v, NULL, a.ino + 1, 0, 2, "fg", 0), -ENOENT);
+	cr_assert_eq(volume_sync(v), -EIO);
+	no_delta = false;
+	cr_assert_eq(volume_sync(v), 0);
+	r = fixture_look(v);
+	cr_expect_eq(figure_n(r, FIGURE_WRITTEN_BYTES), 5);
+	cr_expect_eq(r->value[FIGURE_SYNC_SECONDS].spread->le[FIGURE_BUCKETS - 1], 2);
 	cr_assert_eq(volume_close(v), 0);
 	fixture_remove(&f);
 }
