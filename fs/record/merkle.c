@@ -36,7 +36,7 @@ void merkle_add_run(struct merkle *m, const uint8_t root[HASH_LEN], unsigned hei
 	unsigned i;
 
 	/* Every block has at least one byte of a 64-bit position, so this many cannot be. */
-	assert(height < 64 && m->n <= LEAVES_MAX - n && m->n % n == 0);
+	assert(height < 64 && m->n <= LEAVES_MAX - n && (m->n & (n - 1)) == 0);
 	memcpy(node, root, HASH_LEN);
 	for (i = height; m->n >> i & 1; i++)
 		merkle_node(m->peak[i], node, node);
