@@ -362,8 +362,7 @@ static int compare_head(void *ctx, const struct head *mine)
 	rc = their_head(f, mine->number, &theirs);
 	if (rc < 0)
 		return rc;
-	if (theirs->pos == mine->pos && theirs->time_ns == mine->time_ns &&
-	    memcmp(theirs->root, mine->root, HASH_LEN) == 0)
+	if (head_is_same(mine, theirs))
 		return 0;
 	return err_say(-ERR_FORKED,
 		       "head %" PRIu64 " at position %" PRIu64 " of this copy is not the other "

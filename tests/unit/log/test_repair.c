@@ -309,8 +309,8 @@ Test(repair, missing_files_and_ends_come_back)
 	expect_whole();
 }
 
-/* The same volume went on differently in the copy that is to be healed.  diverge_end() frees ${other}. */
-static struct synthetic_log *diverge(void)
+/* The writer of the copy that is to be healed.  diverge_end() frees it. */
+static struct synthetic_log *diverge_begin(void)
 {
 	struct synthetic_log *other = calloc(1, sizeof(*other));
 
@@ -318,6 +318,14 @@ static struct synthetic_log *diverge(void)
 	*other = *s;
 	other->bytes = malloc(BLOCK_STORED_MAX);
 	cr_assert_eq(store_open(mine, STORE_WRITABLE, &other->store), 0);
+	return other;
+}
+
+/* The same volume went on differently in that copy. */
+static struct synthetic_log *diverge(void)
+{
+	struct synthetic_log *other = diverge_begin();
+
 	synthetic_data(other, 77);
 	synthetic_head(other);
 	synthetic_data(s, 99);
@@ -344,6 +352,26 @@ Test(repair, another_history_is_refused)
 	/* The flip is still there: nothing was written. */
 	command("! cmp -s '%s/log/0000000000000000.seg' '%s/log/0000000000000000.seg'", s->dir,
 		mine);
+	diverge_end(other);
+}
+
+/* All that a head states must be the same, not its place, time and root alone. */
+Test(repair, a_head_that_states_something_else_is_another_history)
+{
+	struct synthetic_log *other = diverge_begin();
+	struct head h = synthetic_next_head(s), lists_one = h;
+	struct repair_counts n;
+
+	lists_one.deltas[lists_one.n_deltas++] = (struct block_ptr){300, 100, 50};
+	synthetic_make_head(s, &h, s->writer_secret[s->epoch - 1]);
+	synthetic_take(s);
+	synthetic_make_head(other, &lists_one, s->writer_secret[s->epoch - 1]);
+	synthetic_take(other);
+	command("cp -r '%s' '%s-before'", mine, mine);
+	cr_expect_eq(repair(&n), -ERR_FORKED);
+	cr_expect_eq(n.blocks, 0);
+	command("diff -r '%s/log' '%s-before/log'", mine, mine);
+	command("rm -r '%s-before'%s", mine, "");
 	diverge_end(other);
 }
 
