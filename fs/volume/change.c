@@ -76,7 +76,14 @@ static bool same_counts(const struct volume_counts *a, const struct volume_count
 int change_run(struct volume *v, const struct caller *c, change_attempt *attempt, const void *in,
 	       void *out, size_t out_len)
 {
+	return change_run_late(v, c, attempt, in, out, out_len, false);
+}
+
+int change_run_late(struct volume *v, const struct caller *c, change_attempt *attempt,
+		    const void *in, void *out, size_t out_len, bool late)
+{
 	struct view *view = &v->view;
+	struct change_stamp later;
 	struct restarts r;
 	int rc;
 
@@ -85,14 +92,20 @@ int change_run(struct volume *v, const struct caller *c, change_attempt *attempt
 		struct volume_counts counts;
 		uint64_t changes;
 
+		if (late)
+			later = change_stamp(v);
 		change_lock(v);
+		v->later = late ? &later : NULL;
 		counts = view->counts;
 		changes = overlay_changes(view->map.live);
 		rc = attempt(v, &r.need, in, out);
 		if (rc < 0)
 			assert(overlay_changes(view->map.live) == changes &&
 			       same_counts(&counts, &view->counts));
+		v->later = NULL;
 		change_unlock(v, c);
+		/* To load a node may have taken long. */
+		late = true;
 	} while (restarts_again(view, &r, out, out_len, &rc));
 	restarts_end(view, &r);
 	return change_end(v, rc);
@@ -167,6 +180,8 @@ struct timespec change_time(struct volume *v, const struct change_stamp *s)
 {
 	uint64_t n = atomic_load_explicit(&v->n_times, memory_order_relaxed);
 
+	if (v->later)
+		s = v->later;
 	assert(s->seen <= n);
 	if (s->seen < n && is_before(&s->at, &v->newest_time))
 		return v->newest_time;

@@ -63,13 +63,15 @@ int change_run_looking(struct volume *v, const struct caller *c, change_attempt 
 		       const void *in, uint64_t *looked)
 {
 	uint64_t look;
+	bool late = false;
 	int rc;
 
-	while ((rc = change_run(v, c, attempt, in, &look, sizeof(look))) == LOOK_FIRST) {
+	while ((rc = change_run_late(v, c, attempt, in, &look, sizeof(look), late)) == LOOK_FIRST) {
 		rc = view_folder_empty(&v->view, look);
 		if (rc < 0)
 			break;
 		*looked = look;
+		late = true;
 	}
 	return rc;
 }
@@ -115,7 +117,9 @@ static void fill_attr(struct volume *v, const struct making *m, const struct att
 	*a = (struct attr){
 		.ino = v->view.counts.next_ino,
 		.mode = m->mode,
-		.nlink = !m->name ? 0 : S_ISDIR(m->mode) ? 2 : 1,
+		.nlink = !m->name	    ? 0
+			 : S_ISDIR(m->mode) ? 2
+					    : 1,
 		.uid = m->caller->uid,
 		.gid = m->caller->gid,
 		.rdev = m->rdev,

@@ -42,6 +42,7 @@ _Static_assert(ROLLUP_FROM <= HEAD_DELTAS_MAX, "what is not rolled up is listed"
 #define EXTENT_CHANGES 1024u
 
 struct orphans;
+struct change_stamp;
 
 /*
  * Deltas appended since the newest head: the next head lists them, or, if they are many, their net
@@ -81,6 +82,8 @@ struct volume {
 	uint64_t next_ino;	/* as of its newest entry.  Guarded by view.mu. */
 	struct timespec newest_time; /* of a change.  Guarded by view.mu. */
 	_Atomic uint64_t n_times;    /* times that were the newest.  Set under view.mu. */
+	/* counts instead of the one that an operation came with, or NULL.  Guarded by view.mu. */
+	const struct change_stamp *later;
 	/*
 	 * How often the extents of a file were changed, from 1 on, by inode; many share a place.
 	 * Guarded by view.mu.
@@ -257,6 +260,7 @@ MUST_CHECK int orphans_adopt(struct volume *v);
  * change_run(v, c, attempt, in, out, out_len): view_run() under the exclusive lock, after
  * change_begin().  What an attempt changed is one operation, of ${c}'s request (NULL: of none); one
  * that returns an error has changed nothing (asserted).
+ * change_run_late(..., late): the same; ${late}: since change_stamp() it was waited for something.
  * change_end(v, rc): after a change of one's own under change_lock(): sees that a delta is made of
  * many; returns ${rc}.  change_run() calls it.
  */
@@ -264,6 +268,8 @@ MUST_CHECK int change_begin(struct volume *v);
 typedef int change_attempt(struct volume *v, struct need *need, const void *in, void *out);
 MUST_CHECK int change_run(struct volume *v, const struct caller *c, change_attempt *attempt,
 			  const void *in, void *out, size_t out_len);
+MUST_CHECK int change_run_late(struct volume *v, const struct caller *c, change_attempt *attempt,
+			       const void *in, void *out, size_t out_len, bool late);
 int change_end(struct volume *v, int rc);
 /*
  * The exclusive lock of an operation; on unlocking its changes, all of one operation, are put into
@@ -289,6 +295,8 @@ void bucket_erase(struct bucket *b, const char *name);
  * The time of a change.  Asking the kernel for it takes system calls, so that is done before the lock
  * is taken; and since others may take the lock meanwhile, with a later time, what counts is decided
  * under the lock: changes have times in the order in which they are made, unless the clock is set back.
+ * An attempt that follows upon a wait, for a node from the disk say, has a later time: a head may have
+ * been made meanwhile, and what it lacks must not look older than it is.
  *
  * change_stamp(v): the time now, for an operation that begins.  No lock is held.
  * change_time(v, s): the time of the change that is being made.  REQUIRES(view.mu, exclusive).

@@ -2,17 +2,22 @@
 
 #include "fixture.h"
 
+#include "cache.h"
+#include "clock.h"
 #include "volume_internal.h"
 
 #include <criterion/criterion.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 static const struct caller user = {.uid = 1000, .gid = 100};
 static struct fixture f;
 static struct volume *v;
 static unsigned stamps, stamps_under_lock;
+static time_t load_s; /* how long it takes to load a node */
+static time_t waited_s;
 
 struct timespec __real_clock_stamp(void);
 struct timespec __wrap_clock_stamp(void);
@@ -30,10 +35,23 @@ static bool lock_is_free(struct view *view)
 
 struct timespec __wrap_clock_stamp(void)
 {
+	struct timespec stamp;
+
 	if (v && !lock_is_free(&v->view))
 		stamps_under_lock++;
 	stamps++;
-	return __real_clock_stamp();
+	stamp = __real_clock_stamp();
+	stamp.tv_sec += waited_s;
+	return stamp;
+}
+
+int __real_node_cache_load(struct node_cache *c, const struct need *need, struct node **out);
+int __wrap_node_cache_load(struct node_cache *c, const struct need *need, struct node **out);
+
+int __wrap_node_cache_load(struct node_cache *c, const struct need *need, struct node **out)
+{
+	waited_s += load_s;
+	return __real_node_cache_load(c, need, out);
 }
 
 static void setup(void)
@@ -100,6 +118,29 @@ Test(times, the_kernel_is_not_asked_for_nothing)
 	cr_assert_eq(a.mtime.tv_sec, 7);
 	cr_assert_eq(a.ctime.tv_sec, 8);
 	cr_assert_eq(stamps, 0);
+}
+
+/* A head that is made while a change waits for the disk must not be newer than the change. */
+Test(times, a_change_that_waited_is_not_older)
+{
+	struct attr a, want = {.mode = 0640};
+	uint64_t file = 0;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "file%u", i);
+		file = make(name, S_IFREG | 0600);
+	}
+	cr_assert_eq(volume_close(v), 0);
+	v = NULL;
+	v = fixture_open(&f);
+	load_s = 1000;
+	waited_s = 0;
+	cr_assert_eq(volume_setattr(v, &user, file - 1000, SET_MODE, &want, &a), 0);
+	cr_assert_geq(waited_s, load_s, "nothing was waited for");
+	cr_expect_geq(a.ctime.tv_sec, clock_stamp().tv_sec - 500, "%lld s old",
+		      (long long)(clock_stamp().tv_sec - a.ctime.tv_sec));
 }
 
 static struct timespec time_of(const struct change_stamp *s)
