@@ -69,6 +69,9 @@ int remote_head_check(const struct head_known *known, const Embassyfs__V1__Head 
 
 	if (h->note.len > HEAD_NOTE_MAX || h->stored_len != FRAME_LEN + h->note.len)
 		return err_say(-ERR_TAMPERED, "a head's lengths do not fit");
+	/* No head lies there, and head_judge() would take it for "wherever the note says". */
+	if (h->position == HEAD_ANYWHERE)
+		return err_say(-ERR_TAMPERED, "a head's position is none");
 	k.params_may_be_old = true;
 	k.is_note = true;
 	k.pos = h->position;

@@ -1,10 +1,12 @@
 /* A source over a server that serves a made-up log, and lies on demand. */
 
 #include "client.h"
+#include "embassy.pb-c.h"
 #include "err.h"
 #include "fake_server.h"
 #include "frame.h"
 #include "remote.h"
+#include "remote_head.h"
 #include "source.h"
 #include "synth.h"
 
@@ -256,6 +258,28 @@ Test(source_remote, lies_about_heads_are_noticed)
 }
 
 /* A head that is signed and older than it need be is a lie too. */
+/* The leaf of a head is made of the position that the server gives. */
+Test(source_remote, a_head_lies_where_its_note_says)
+{
+	struct scene *sc = scene_new(1000, 1);
+	const struct head *newest = &sc->log.newest;
+	const struct head_known k = {.params = &sc->log.params};
+	Embassyfs__V1__Head h = EMBASSYFS__V1__HEAD__INIT;
+	uint8_t block[HEAD_BLOCK_MAX];
+	struct head out;
+
+	cr_assert_eq(store_read(sc->log.store, newest->pos, newest->stored_len, block), 0);
+	h.position = newest->pos;
+	h.stored_len = newest->stored_len;
+	h.note = (ProtobufCBinaryData){newest->stored_len - FRAME_LEN, block + FRAME_LEN};
+	cr_assert_eq(remote_head_check(&k, &h, &out), 0);
+	h.position++;
+	cr_expect_eq(remote_head_check(&k, &h, &out), -ERR_TAMPERED);
+	h.position = UINT64_MAX;
+	cr_expect_eq(remote_head_check(&k, &h, &out), -ERR_TAMPERED);
+	scene_free(sc);
+}
+
 Test(source_remote, an_older_head_than_was_asked_for_is_noticed)
 {
 	struct scene *sc = scene_new(10000, 10);
