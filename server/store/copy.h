@@ -104,8 +104,8 @@ MUST_CHECK int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t
 /*
  * copy_prove(c, n, index, k, out): append the proof that blocks index[0] < index[1] < ... are among the
  * first ${n} (proof.h).  Any thread.
- * Returns 0; -ERR_ABSENT, with a detail, if no head here states ${n}; -EINVAL; -ENOMEM; -ERR_DAMAGED;
- * -EIO.
+ * Returns 0; -ERR_ABSENT, with a detail, if no head here states ${n}; -ERR_LOCKED, as copy_heads();
+ * -EINVAL; -ENOMEM; -ERR_DAMAGED; -EIO.
  *
  * copy_segments(c, known, numbers, n, headers, proof): append the header's block of each of these
  * segments, at most COPY_SEGMENTS_MAX, their numbers ascending, and the proof that they are among the
@@ -136,7 +136,8 @@ struct copy_head {
  * (returned if negative).
  * copy_head_at(c, time_ns, fn, ctx): the newest head not after ${time_ns}; fn is not called if
  * there is none.  Any thread.
- * Each returns 0; fn's error; -ERR_DAMAGED, with a detail, if catalog and log do not agree; -errno.
+ * Each returns 0; fn's error; -ERR_DAMAGED, with a detail, if catalog and log do not agree; -ERR_LOCKED,
+ * with a detail, if the copy is being recovered, and that takes long; -errno.
  */
 typedef int copy_head_fn(void *ctx, const struct copy_head *h);
 MUST_CHECK int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx);

@@ -62,6 +62,8 @@ struct copy {
 	/* what lies after the end, or the catalog, is not as it should be */
 	bool must_recover;
 	uint64_t revived_ns; /* when copy_revive() last tried; 0: never */
+	uint64_t
+		recovering_ns; /* since when somebody recovers it, which holds the gate; 0: nobody */
 };
 
 /*
@@ -149,6 +151,14 @@ MUST_CHECK int copy_recover_if_needed(struct copy *c);
  */
 #define COPY_REVIVE_MS 5000
 void copy_revive(struct copy *c);
+
+/*
+ * copy_await_recovery(c): before copy_enter(): wait while another thread recovers the copy, until that has
+ * taken COPY_WAIT_MS: a server has few threads, and all would soon wait for one volume's gate.
+ * Returns 0; -ERR_LOCKED, with a detail, if it takes longer.
+ */
+#define COPY_WAIT_MS 2000
+MUST_CHECK int copy_await_recovery(struct copy *c);
 
 /*
  * copy_enter(c): hold the gate for reading until copy_leave(c), whatever is returned: 0, or -EIO, with a

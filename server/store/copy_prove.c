@@ -24,8 +24,11 @@ typedef unsigned long long ull;
 
 int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k, struct buf *out)
 {
-	int rc = copy_enter(c);
+	int rc = copy_await_recovery(c);
 
+	if (rc < 0)
+		return rc;
+	rc = copy_enter(c);
 	if (rc == 0)
 		rc = catalog_prove(c->catalog, n, index, k, out);
 	copy_leave(c);
@@ -37,8 +40,11 @@ int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k, stru
 /* The leaf hash of block ${index}, as it was verified. */
 static int verified_leaf(struct copy *c, uint64_t index, uint8_t out[HASH_LEN])
 {
-	int rc = copy_enter(c);
+	int rc = copy_await_recovery(c);
 
+	if (rc < 0)
+		return rc;
+	rc = copy_enter(c);
 	if (rc == 0)
 		rc = catalog_leaf(c->catalog, index, out);
 	copy_leave(c);

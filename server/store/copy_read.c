@@ -155,9 +155,12 @@ void copy_leave(struct copy *c)
 
 int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
 {
-	struct walk *w = walk_new(c, fn, ctx);
-	int rc;
+	struct walk *w;
+	int rc = copy_await_recovery(c);
 
+	if (rc < 0)
+		return rc;
+	w = walk_new(c, fn, ctx);
 	if (!w)
 		return -ENOMEM;
 	rc = copy_enter(c);
@@ -170,10 +173,13 @@ int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
 
 int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
 {
-	struct walk *w = walk_new(c, fn, ctx);
+	struct walk *w;
 	struct head_ref ref;
-	int rc;
+	int rc = copy_await_recovery(c);
 
+	if (rc < 0)
+		return rc;
+	w = walk_new(c, fn, ctx);
 	if (!w)
 		return -ENOMEM;
 	rc = copy_enter(c);

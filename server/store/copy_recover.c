@@ -425,6 +425,34 @@ static int take(struct copy *c)
 	return follow_conf(c);
 }
 
+/* Tell those who ask meanwhile, and who would wait for the gate. */
+static void set_recovering(struct copy *c, bool yes)
+{
+	pthread_mutex_lock(&c->mu);
+	c->recovering_ns = yes ? clock_mono_ns() : 0;
+	if (!yes)
+		pthread_cond_broadcast(&c->unlocked);
+	pthread_mutex_unlock(&c->mu);
+}
+
+int copy_await_recovery(struct copy *c)
+{
+	bool goes_on;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->mu);
+	while (c->recovering_ns != 0 && rc == 0)
+		rc = clock_wait(&c->unlocked, &c->mu, c->recovering_ns + NS_PER_MS * COPY_WAIT_MS);
+	goes_on = c->recovering_ns != 0;
+	pthread_mutex_unlock(&c->mu);
+	if (!goes_on)
+		return 0;
+	return err_say(-ERR_LOCKED,
+		       "%s: the server is recovering this volume, which may take long; come back "
+		       "later",
+		       c->name);
+}
+
 static int recover(struct copy *c)
 {
 	struct conf *conf;
@@ -434,6 +462,7 @@ static int recover(struct copy *c)
 	if (rc < 0)
 		return rc;
 	conf = copy_conf(c);
+	set_recovering(c, true);
 	pthread_rwlock_wrlock(&c->gate);
 	catalog_close(c->catalog);
 	c->catalog = NULL;
@@ -445,6 +474,7 @@ static int recover(struct copy *c)
 		c->catalog = NULL;
 	}
 	pthread_rwlock_unlock(&c->gate);
+	set_recovering(c, false);
 	conf_put(conf);
 	return rc;
 }

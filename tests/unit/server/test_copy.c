@@ -2,6 +2,7 @@
 
 #include "vault_fixture.h"
 
+#include "buf.h"
 #include "catalog.h"
 #include "copy_internal.h"
 #include "err.h"
@@ -750,4 +751,38 @@ Test(copy, questions_do_not_each_recover_what_cannot_be_recovered)
 	fix_append_all();
 	cr_expect_eq(copy_heads(copy, 1, take_none, NULL), 0);
 	fix_expect_holds(1);
+}
+
+static int take_any(void *ctx, const struct copy_head *h)
+{
+	(void)ctx, (void)h;
+	return 0;
+}
+
+static int ask_beside_a_recovery(void *ctx, const struct copy_head *h)
+{
+	struct buf proof = {0};
+	uint64_t first = 0;
+
+	(void)let_it_be_recovered(ctx, h);
+	/* Whoever waited for the gate here would wait for as long as the recovery does. */
+	cr_expect_eq(copy_heads(copy, 1, take_any, NULL), -ERR_LOCKED);
+	cr_expect(strstr(err_detail(-ERR_LOCKED), "recovering this volume"));
+	cr_expect_eq(copy_head_at(copy, INT64_MAX, take_any, NULL), -ERR_LOCKED);
+	cr_expect_eq(copy_prove(copy, 1, &first, 1, &proof), -ERR_LOCKED);
+	return 1;
+}
+
+/* A recovery may make the catalog anew, for hours, and a server has few threads. */
+Test(copy, a_recovery_does_not_hold_who_asks)
+{
+	pthread_t recoverer;
+
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	cr_expect_eq(copy_heads(copy, 1, ask_beside_a_recovery, &recoverer), 0);
+	pthread_join(recoverer, NULL);
+	fix_expect_holds(1);
+	cr_expect_eq(copy_heads(copy, 1, take_any, NULL), 0);
 }
