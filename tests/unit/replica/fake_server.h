@@ -44,7 +44,7 @@ enum fake_lie {
 };
 
 struct fake_server {
-	struct synth *log;   /* what is served; borrowed */
+	_Atomic(struct synth *) log; /* what is served; borrowed */
 	struct synth *other; /* for FAKE_OTHER_VOLUME and FAKE_OTHER_HEADERS; borrowed */
 	char address[300];
 	_Atomic int lie; /* enum fake_lie */
