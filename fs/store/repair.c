@@ -9,7 +9,8 @@
  * Invariants:
  *  1. Nothing is written before the whole stretch has verified, and each block is hashed
  *     again when it is written: a source that changes its mind writes nothing wrong.
- *  2. What is gone by the storage's table (holes.h) is neither damaged nor filled again.
+ *  2. What is gone by the storage's table (holes.h) is neither damaged nor filled again; nor is it believed:
+ *     with what stands for it a stretch must verify.
  *  3. A folder that holds a signed head which the source does not have is another history:
  *     nothing is written at all.
  */
@@ -386,6 +387,25 @@ static int search_fork(struct repair *r, const struct head *newest)
 
 /* ---- from head to head ---- */
 
+/* What is gone was not written again, and what stands for it may be what was wrong. */
+static int check_holes(struct repair *r, const struct stood *before, const struct head *h)
+{
+	const struct holes *holes = store_storage(r->store)->holes;
+	int rc;
+
+	if (!holes || holes->n == 0)
+		return 0;
+	go_back(&r->history, before);
+	rc = walk_stretch(r, true, h);
+	if (!no_block(rc) && rc != -ERR_TAMPERED)
+		return rc;
+	report(r,
+	       "before head %" PRIu64 " what stands for blocks that are gone is wrong: that can't be "
+	       "healed",
+	       h->number);
+	return -ERR_DAMAGED;
+}
+
 static int heal_stretch(struct repair *r, const struct head *h)
 {
 	const struct stood before = stand(&r->history);
@@ -397,6 +417,8 @@ static int heal_stretch(struct repair *r, const struct head *h)
 	rc = walk_stretch(r, false, h);
 	if (rc == 0)
 		rc = write_stretch(r, before.end);
+	if (rc == 0)
+		rc = check_holes(r, &before, h);
 done:
 	history_forget_leaves(&r->history);
 	return rc;

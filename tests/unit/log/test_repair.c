@@ -604,6 +604,24 @@ Test(repair, what_is_gone_is_not_filled_again)
 	holes_release(&holes);
 }
 
+/* What is not written again is not called healed where the table lies. */
+Test(repair, what_stands_for_blocks_wrongly_is_told)
+{
+	struct repair_counts n;
+	struct gone gone;
+
+	gone_note(store_storage(s->store), &gone);
+	for (unsigned height = 0; height < 2; height++) {
+		gone_fill(&gone, height, 2, s->newest.pos, &holes);
+		gone_lose(&holes, lose_mine, NULL);
+		holes.hole[holes.n / 2].hash[0] ^= 1;
+		cr_expect_eq(repair(&n), 0);
+		cr_expect_eq(n.failed, 1, "runs of 2^%u", height);
+		holes_release(&holes);
+	}
+	gone_release(&gone);
+}
+
 /* The other way round: a copy with holes heals another with what it has, by the right numbers. */
 Test(repair, a_copy_with_holes_heals_another)
 {
