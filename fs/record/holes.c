@@ -25,6 +25,9 @@ static const char *fault_of(const struct holes *t, const struct hole *h)
 	const struct hole *last = t->n > 0 ? &t->hole[t->n - 1] : NULL;
 	struct frame f = {.kind = h->kind, .flags = h->flags};
 
+	/* So that the end of each is a position, too. */
+	if (segment_of(h->pos) > SEGMENT_NUMBER_MAX)
+		return "no segment has that number";
 	if (h->len == 0 || h->len > SEGMENT_SIZE - h->pos % SEGMENT_SIZE)
 		return "it leaves its segment";
 	if (h->pos % SEGMENT_SIZE < SEGMENT_BLOCK_LEN)

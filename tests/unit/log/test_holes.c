@@ -486,6 +486,7 @@ Test(holes, what_no_table_may_hold)
 	REFUSED(h.pos = segment_start(1));
 	REFUSED(h.pos = segment_start(1) + SEGMENT_BLOCK_LEN - 1);
 	REFUSED(h.pos = segment_start(1) - 99);
+	REFUSED(h.pos = segment_start(SEGMENT_NUMBER_MAX + 1) + 5000);
 	REFUSED(h.len = 0);
 	REFUSED(h.len = FRAME_LEN);
 	REFUSED(h.len = BLOCK_STORED_MAX + 1);
