@@ -106,7 +106,8 @@ static void adopt_orphan(void *ctx, uint64_t ino)
 
 /*
  * Word of the kernel's letting go may have died with the process.  What was made by a request that
- * is not answered yet is not known to the kernel, and still wanted.
+ * is not answered yet is not known to the kernel, and still wanted.  Nor is it known at once when the
+ * request is answered: whoever waits for the answer has to run first.
  */
 static void ask_about_orphan(void *ctx, uint64_t ino)
 {
@@ -116,14 +117,16 @@ static void ask_about_orphan(void *ctx, uint64_t ino)
 		unnamed_forget(m->unnamed, ino);
 }
 
+void mount_adopt(struct mount *m)
+{
+	/* Those that nobody was asked about take space until the next mount, which drops them. */
+	if (m->volume && volume_orphans(m->volume, ask_about_orphan, m) < 0)
+		msg_warn("no memory to ask the kernel which removed files are still in use");
+}
+
 void mount_adopted(struct mount *m)
 {
-	if (!m->volume || !m->heir->take_over)
-		return;
-	/* Those that nobody was asked about take space until the next mount, which drops them. */
-	if (volume_orphans(m->volume, ask_about_orphan, m) < 0)
-		msg_warn("no memory to ask the kernel which removed files are still in use");
-	if (slots_of_older(m->slots)) {
+	if (m->volume && slots_of_older(m->slots)) {
 		atomic_store(&m->names_of_older, true);
 		tell_views(m->tell);
 	}

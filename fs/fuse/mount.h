@@ -74,9 +74,12 @@ struct mount {
  * no request is under way.
  * mount_quiesce(m): no thread waits for the kernel from here on, but those that serve it, which go on:
  * whoever waited when they end would wait for ever.  The session is about to end.
- * mount_adopted(m): requests are served; after a takeover, see what nobody uses any more, and have
- * the kernel forget what an older program told it of the past.
+ * After a takeover:
+ * mount_adopt(m): before any request is read: see what nobody uses any more.
+ * mount_adopted(m): requests are served: have the kernel forget what an older program told it of the
+ * past.
  */
+void mount_adopt(struct mount *m);
 void mount_adopted(struct mount *m);
 MUST_CHECK int mount_init(struct mount *m);
 void mount_quiesce(struct mount *m);

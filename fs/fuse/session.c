@@ -381,6 +381,7 @@ int session_serve(struct mount *m, const struct options *o)
 		 */
 		(void)wire_new_epoch(m);
 		wire_resend(m);
+		mount_adopt(m);
 	}
 
 	for (rc = 0; rc == 0 && crew.n < m->n_threads && crew.n < SESSION_THREADS_MAX;) {
