@@ -64,7 +64,7 @@ struct stream {
 	bool replaced; /* and those that wait do not count */
 	bool sending;
 	bool has_next; /* an acknowledgement waits for the one that is being sent */
-	struct copy_stand next;
+	struct copy_committed next;
 };
 
 static bool want_message_locked(struct stream *s) REQUIRES(s->mu);
@@ -136,14 +136,14 @@ static void stream_cancel(void *ctx)
 	pthread_mutex_unlock(&s->mu);
 }
 
-static void send_stand(struct stream *s, const struct copy_stand *stand)
+static void send_committed(struct stream *s, const struct copy_committed *committed)
 {
 	Embassyfs__V1__AppendReply reply = EMBASSYFS__V1__APPEND_REPLY__INIT;
 	grpc_byte_buffer *bb;
 
-	reply.end = stand->end;
-	reply.head = stand->head;
-	reply.head_time_ns = stand->time_ns;
+	reply.end = committed->end;
+	reply.head = committed->head;
+	reply.head_time_ns = committed->time_ns;
 	/* If there is no memory for 30 bytes, the next acknowledgement says it all. */
 	if (wire_pack(&reply.base, &bb) < 0) {
 		call_cancel(s->call);
@@ -156,7 +156,7 @@ static void send_stand(struct stream *s, const struct copy_stand *stand)
 	call_send(s->call, bb);
 }
 
-static void acknowledge(struct stream *s, const struct copy_stand *stand)
+static void acknowledge(struct stream *s, const struct copy_committed *committed)
 {
 	bool now;
 
@@ -165,17 +165,17 @@ static void acknowledge(struct stream *s, const struct copy_stand *stand)
 	s->sending = true;
 	if (!now) {
 		s->has_next = true;
-		s->next = *stand;
+		s->next = *committed;
 	}
 	pthread_mutex_unlock(&s->mu);
 	if (now)
-		send_stand(s, stand);
+		send_committed(s, committed);
 }
 
 static void sent(struct call *call, bool ok)
 {
 	struct stream *s = call->state;
-	struct copy_stand next;
+	struct copy_committed next;
 	bool more;
 
 	pthread_mutex_lock(&s->mu);
@@ -186,7 +186,7 @@ static void sent(struct call *call, bool ok)
 	pthread_cond_broadcast(&s->change);
 	pthread_mutex_unlock(&s->mu);
 	if (more)
-		send_stand(s, &next);
+		send_committed(s, &next);
 }
 
 /* Wait until no reply is under way.  A client that does not take its replies is cut off. */
@@ -218,7 +218,7 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 		.cancel = stream_cancel,
 		.ctx = s,
 	};
-	struct copy_stand stand;
+	struct copy_committed committed;
 	int rc;
 
 	if (!m->has_open || m->has_data)
@@ -237,8 +237,8 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 	msg_event(MSG_INFO, "stream-opened", "%s: appends to volume %s from head %llu on",
 		  s->call->who, s->volume, (unsigned long long)m->open.head);
 	/* Tells the client that it was let in. */
-	copy_get_stand(s->copy, &stand);
-	acknowledge(s, &stand);
+	copy_get_committed(s->copy, &committed);
+	acknowledge(s, &committed);
 	return 0;
 }
 
@@ -272,11 +272,11 @@ static int take_message(struct stream *s, grpc_byte_buffer *bb)
 
 static int commit(struct stream *s)
 {
-	struct copy_stand stand;
-	int rc = appender_commit(s->appender, &stand);
+	struct copy_committed committed;
+	int rc = appender_commit(s->appender, &committed);
 
 	if (rc == 0)
-		acknowledge(s, &stand);
+		acknowledge(s, &committed);
 	return rc;
 }
 
@@ -328,22 +328,22 @@ static int judge_end(struct stream *s)
 static void tell_end(const struct stream *s, int rc, const char *detail)
 {
 	const char *volume = s->volume[0] ? s->volume : "unknown";
-	struct copy_stand stand;
+	struct copy_committed committed;
 
 	if (!s->appender) {
 		msg_event(MSG_WARN, "stream-refused", "%s: volume %s: %s", s->call->who, volume,
 			  detail);
 		return;
 	}
-	copy_get_stand(s->copy, &stand);
+	copy_get_committed(s->copy, &committed);
 	/* A newer stream took its place: a home that came back. */
 	if (rc == 0 || rc == -ERR_LOCKED)
 		msg_event(MSG_INFO, "stream-ended", "%s: volume %s stands at head %llu%s%s",
-			  s->call->who, volume, (unsigned long long)stand.head, rc ? "; " : "",
+			  s->call->who, volume, (unsigned long long)committed.head, rc ? "; " : "",
 			  detail);
 	else
 		msg_event(MSG_WARN, "stream-failed", "%s: volume %s stands at head %llu: %s",
-			  s->call->who, volume, (unsigned long long)stand.head, detail);
+			  s->call->who, volume, (unsigned long long)committed.head, detail);
 }
 
 static void *append_main(void *arg)

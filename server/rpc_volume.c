@@ -282,7 +282,7 @@ static int answer_put_volume(struct call *call, const grpc_byte_buffer *request,
 	return rc;
 }
 
-static int answer_mend(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out)
+static int answer_repair(struct call *call, const grpc_byte_buffer *request, grpc_byte_buffer **out)
 {
 	Embassyfs__V1__MendReply reply = EMBASSYFS__V1__MEND_REPLY__INIT;
 	Embassyfs__V1__MendRequest *m;
@@ -296,8 +296,8 @@ static int answer_mend(struct call *call, const grpc_byte_buffer *request, grpc_
 	m = (Embassyfs__V1__MendRequest *)base;
 	rc = find_copy(call, &m->volume, &copy);
 	if (rc == 0) {
-		rc = copy_mend(copy, call->who, m->position, m->leaf, m->data.data, m->data.len,
-			       &reply.blocks);
+		rc = copy_repair(copy, call->who, m->position, m->leaf, m->data.data, m->data.len,
+				 &reply.blocks);
 		copy_unref(copy);
 	}
 	if (rc == 0)
@@ -356,7 +356,7 @@ const struct method put_volume_method = {.name = WIRE_SERVICE "PutVolume",
 					 .answer = answer_put_volume};
 const struct method mend_method = {.name = WIRE_SERVICE "Mend",
 				   .request_max = WIRE_REQUEST_MAX + WIRE_DATA_MAX,
-				   .answer = answer_mend};
+				   .answer = answer_repair};
 const struct method list_volumes_method = {.name = WIRE_SERVICE "ListVolumes",
 					   .request_max = WIRE_REQUEST_MAX,
 					   .answer = answer_list_volumes};

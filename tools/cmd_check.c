@@ -59,7 +59,7 @@ static void healed(void *ctx, const char *text)
 	fflush(stdout);
 }
 
-static void heal_progress(void *ctx, uint64_t done, uint64_t total)
+static void repair_progress(void *ctx, uint64_t done, uint64_t total)
 {
 	progress(ctx, "against the other copy", done, total);
 }
@@ -95,8 +95,8 @@ static int open_other(const struct checking *c, const struct params *p, struct s
 }
 
 /* Read volume.conf, repaired if need be: then ${out} is the other copy's. */
-static int heal_params(const struct checking *c, const char *dir, struct params *out,
-		       struct source **out_other)
+static int repair_params(const struct checking *c, const char *dir, struct params *out,
+			 struct source **out_other)
 {
 	int rc = params_load(dir, out), store_rc;
 
@@ -129,7 +129,7 @@ static int heal_params(const struct checking *c, const char *dir, struct params 
 
 static int repair(const struct checking *c, const char *dir)
 {
-	struct repair_config cfg = {.dir = dir, .report = healed, .progress = heal_progress};
+	struct repair_config cfg = {.dir = dir, .report = healed, .progress = repair_progress};
 	struct repair_counts n = {0};
 	char bytes[WORDS_LEN];
 	struct params params;
@@ -138,7 +138,7 @@ static int repair(const struct checking *c, const char *dir)
 	rc = volume_lock(dir, &lock);
 	if (rc < 0)
 		return rc;
-	rc = heal_params(c, dir, &params, &cfg.source);
+	rc = repair_params(c, dir, &params, &cfg.source);
 	if (rc < 0)
 		goto unlock;
 	cfg.params = &params;
@@ -190,7 +190,7 @@ static int mend(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_
 {
 	uint32_t blocks;
 
-	return remote_mend(ctx, pos, leaf, bytes, len, &blocks);
+	return remote_repair(ctx, pos, leaf, bytes, len, &blocks);
 }
 
 static int repair_there(const struct checking *c, const char *dir, const struct params *params)
@@ -228,7 +228,7 @@ static int repair_there(const struct checking *c, const char *dir, const struct 
 }
 
 /* Send to the embassy what this sound copy has and the embassy lacks. */
-static int heal_there(const struct checking *c, const char *dir)
+static int repair_copy_there(const struct checking *c, const char *dir)
 {
 	struct params params;
 	int rc = params_load(dir, &params);
@@ -273,11 +273,11 @@ static int check_and_recount(struct check_config *cfg, struct check_counts *n)
 static const char *advice(const struct checking *c)
 {
 	if (c->recount)
-		return "these are not counts, which --repair alone sets right: heal it with "
+		return "these are not counts, which --repair alone sets right: repair it with "
 		       "--repair "
 		       "--from HOST:PORT, or keep it as it is and mount an embassy's";
 	return c->repair ? "keep this copy as it is, and mount an embassy's"
-			 : "set wrong counts right with --repair, heal it with --repair --from "
+			 : "set wrong counts right with --repair, repair it with --repair --from "
 			   "HOST:PORT, or keep it as it is and mount an embassy's";
 }
 
@@ -391,7 +391,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (rc == 0)
 		rc = check(&c, argv[optind]);
 	if (rc == 0 && c.to)
-		rc = heal_there(&c, argv[optind]);
+		rc = repair_copy_there(&c, argv[optind]);
 	return rc < 0 ? cmd_fail(rc, argv[optind]) : 0;
 }
 
@@ -415,14 +415,17 @@ const struct command cmd_check = {
 		"                         has, HOST:PORT[/VOLUME-ID] or a folder; only bytes that "
 		"a\n"
 		"                         signed head vouches for are written\n"
-		"  --repair --to TO       after that, if all is sound, heal the copy of the "
+		"  --repair --to TO       after that, if all is sound, repair the copy of the "
 		"embassy TO\n"
 		"                         by this one; it takes only bytes that it had verified "
 		"before\n"
 		"  --repair --cut POSITION\n"
-		"                         give up, for good, all that lies behind the last whole block of\n"
-		"                         a damaged log, where no copy can heal it; any other position\n"
-		"                         changes nothing, and tells which it is and what would be lost\n"
+		"                         give up, for good, all that lies behind the last whole "
+		"block of\n"
+		"                         a damaged log, where no copy can repair it; any other "
+		"position\n"
+		"                         changes nothing, and tells which it is and what would be "
+		"lost\n"
 		"  --tls DIR              ca.pem, cert.pem and key.pem for FROM and TO\n"
 		"  --passphrase-file FILE, --key-file FILE\n"
 		"                         unlock the volume\n"

@@ -44,7 +44,7 @@
 
 struct content {
 	struct volume_keys keys;
-	struct heir *heir;
+	struct successor *successor;
 	bool remote;
 
 	/* A live mount. */
@@ -81,7 +81,7 @@ static void *secret_copy(const void *from, size_t len)
 }
 
 /* Take the keys that an earlier process unlocked. */
-static int take_keys(struct content *c, const struct estate_keys *k)
+static int take_keys(struct content *c, const struct shared_keys *k)
 {
 	struct volume_keys *to = &c->keys;
 
@@ -108,14 +108,14 @@ static int ask_and_unlock(struct content *c, const struct options *o, const stru
 
 static int unlock(struct content *c, const struct options *o, const struct params *params)
 {
-	struct estate_keys *kept = c->heir->map.keys;
+	struct shared_keys *kept = c->successor->map.keys;
 	int rc;
 
 	if (kept && kept->filled)
 		return take_keys(c, kept);
 	rc = ask_and_unlock(c, o, params);
 	if (rc == 0 && kept)
-		estate_leave_keys(kept, &c->keys);
+		shared_leave_keys(kept, &c->keys);
 	return rc;
 }
 
@@ -187,10 +187,10 @@ static int start_replicators(struct content *c, const struct options *o)
 
 static int open_live(struct content *c, const struct options *o)
 {
-	const struct volume_keep keep = {.mem = c->heir->map.mem,
-					 .take_over = c->heir->take_over,
-					 .lock_fd = c->heir->lock_fd,
-					 .note_of = inflight_note_of};
+	const struct volume_shm keep = {.mem = c->successor->map.mem,
+					.take_over = c->successor->take_over,
+					.lock_fd = c->successor->lock_fd,
+					.note_of = inflight_note_of};
 	struct volume_config cfg = {.dir = o->target,
 				    .params = &c->params,
 				    .keys = &c->keys,
@@ -198,7 +198,7 @@ static int open_live(struct content *c, const struct options *o)
 				    .memory_bytes = content_memory(o),
 				    .on_head = on_head,
 				    .ctx = c,
-				    .keep = keep.mem ? &keep : NULL};
+				    .shm = keep.mem ? &keep : NULL};
 	int rc;
 
 	if (o->local_bytes)
@@ -252,7 +252,7 @@ static int resolve(struct content *c, const struct options *o, struct head *out)
 {
 	char at[WHEN_TEXT_LEN];
 	struct when when;
-	struct estate *e = c->heir->map.estate;
+	struct shared_state *e = c->successor->map.state;
 	int rc = 0;
 
 	/*
@@ -303,7 +303,7 @@ static int open_past(struct content *c, const struct options *o)
 	return rc ? rc : view_open(&c->view_cfg, &h, &c->view);
 }
 
-int content_settle(struct options *o)
+int content_choose(struct options *o)
 {
 	if (o->read_only || o->at || store_folder_is_copy(o->target) <= 0)
 		return 0;
@@ -319,7 +319,7 @@ int content_settle(struct options *o)
 	return 0;
 }
 
-int content_open(const struct options *o, struct heir *heir, struct content **out)
+int content_open(const struct options *o, struct successor *successor, struct content **out)
 {
 	struct content *c = calloc(1, sizeof(*c));
 	struct stat st;
@@ -330,7 +330,7 @@ int content_open(const struct options *o, struct heir *heir, struct content **ou
 
 	if (!c)
 		return -ENOMEM;
-	c->heir = heir;
+	c->successor = successor;
 	pthread_mutex_init(&c->mu, NULL);
 	if (!past && stat(o->target, &st) < 0 &&
 	    address_parse_target(o->target, &address, id) == 0) {

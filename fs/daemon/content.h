@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 struct content;
-struct heir;
+struct successor;
 struct options;
 struct replicator;
 struct view;
@@ -23,21 +23,22 @@ struct volume;
 #define CONTENT_MEMORY_DEFAULT ((size_t)256 << 20)
 
 /*
- * content_settle(o): if the target is the folder of an embassy's copy, make ${o} the options of a
+ * content_choose(o): if the target is the folder of an embassy's copy, make ${o} the options of a
  * read-only mount and warn on standard error: a copy that is written to would become another volume
  * with the same name and epoch.  The caller calls it once, before it uses ${o}.
  * Returns 0, or -ERR_FORBIDDEN with a detail if ${o} asks for a writable mount, or for replication
  * to an embassy.
  */
-MUST_CHECK int content_settle(struct options *o);
+MUST_CHECK int content_choose(struct options *o);
 
 /*
- * content_open(o, heir, out): find the volume, get its passphrase or key file, and open it as the
- * options say.  If ${heir} says that an earlier process had it open and was killed, continue where
+ * content_open(o, successor, out): find the volume, get its passphrase or key file, and open it as the
+ * options say.  If ${successor} says that an earlier process had it open and was killed, continue where
  * that process stood.  For a view, prints on standard error the head that its time resolved to.
  * Returns 0, or an error with a detail that names the thing and the reason.
  */
-MUST_CHECK int content_open(const struct options *o, struct heir *heir, struct content **out);
+MUST_CHECK int content_open(const struct options *o, struct successor *successor,
+			    struct content **out);
 
 /*
  * content_close(c): make everything durable and close everything.  Waits at most CONTENT_CLOSE_MS

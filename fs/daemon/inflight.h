@@ -48,7 +48,7 @@ struct inflight_request {
 void inflight_begin(uint64_t unique, bool again, struct inflight_request *out);
 void inflight_end(uint64_t unique);
 
-/* inflight_note_of(ctx, unique): for volume_keep.note_of; tags are request numbers. */
+/* inflight_note_of(ctx, unique): for volume_shm.note_of; tags are request numbers. */
 struct change_note *inflight_note_of(void *ctx, uint64_t unique);
 
 /*

@@ -51,9 +51,9 @@ static int catch_signals(struct supervisor *s)
 	return s->signals < 0 ? -errno : 0;
 }
 
-static void be_daemon(struct supervisor *s, int fd, struct heir *out)
+static void be_daemon(struct supervisor *s, int fd, struct successor *out)
 {
-	*out = (struct heir){
+	*out = (struct successor){
 		.map = s->map,
 		.take_over = s->device_fd >= 0,
 		.device_fd = s->device_fd,
@@ -63,10 +63,10 @@ static void be_daemon(struct supervisor *s, int fd, struct heir *out)
 		.supervised = true,
 	};
 	if (out->take_over) {
-		s->map.estate->takeovers++;
-		s->map.estate->takeover_ns = clock_wall_ns();
+		s->map.state->takeovers++;
+		s->map.state->takeover_ns = clock_wall_ns();
 	}
-	estate_occupy(&out->map);
+	shared_occupy(&out->map);
 	daemon_drop(s->d);
 	close(s->signals);
 	if (s->parent_fd >= 0)
@@ -77,7 +77,7 @@ static void be_daemon(struct supervisor *s, int fd, struct heir *out)
 }
 
 /* Fork a daemon.  Returns 1 in the daemon. */
-static int start_daemon(struct supervisor *s, struct heir *out)
+static int start_daemon(struct supervisor *s, struct successor *out)
 {
 	int fds[2];
 
@@ -106,7 +106,7 @@ static int start_daemon(struct supervisor *s, struct heir *out)
 static void end(struct supervisor *s, int code)
 {
 	daemon_failed(s->d, code);
-	estate_wipe(&s->map);
+	shared_wipe(&s->map);
 	_exit(code);
 }
 
@@ -157,7 +157,7 @@ static void take_ready(struct supervisor *s, const struct handover *m)
 	}
 	daemon_ready(s->d);
 	/* A request to end that came while the daemon started, too late for it to see. */
-	if (s->map.estate->stopping)
+	if (s->map.state->stopping)
 		supervisor_signal_child(s, SIGTERM);
 }
 
@@ -197,7 +197,7 @@ void supervisor_forward_signals(struct supervisor *s)
 		if (!asks_for_end((int)si.ssi_signo))
 			continue;
 		if (s->device_fd >= 0)
-			s->map.estate->stopping = 1;
+			s->map.state->stopping = 1;
 		if (s->ready || s->device_fd < 0)
 			supervisor_signal_child(s, (int)si.ssi_signo);
 	}
@@ -261,7 +261,7 @@ static void bury(struct supervisor *s, int status)
 		end(s, WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 	/* A signal that came before the daemon could catch it asked for the mount's end. */
 	if (WIFSIGNALED(status) && asks_for_end(WTERMSIG(status)))
-		s->map.estate->stopping = 1;
+		s->map.state->stopping = 1;
 	if (!may_go_on(s))
 		end(s, 1);
 	say_death(s, status);
@@ -342,7 +342,7 @@ static int receive_start(struct supervisor *s)
 	s->folder_fd = m.fds[4];
 	if (m.start.serving && m.fds[5] < 0)
 		return -EPROTO;
-	rc = estate_attach(m.fds[0], m.fds[1], m.start.live, &s->map);
+	rc = shared_attach(m.fds[0], m.fds[1], m.start.live, &s->map);
 	if (rc < 0)
 		return rc;
 	if (m.start.background)
@@ -378,11 +378,11 @@ static int prepare(struct supervisor *s)
 	 * later.
 	 */
 	s->folder_fd = open(s->o->target, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return estate_make(!s->o->read_only && !s->o->at, &s->map);
+	return shared_make(!s->o->read_only && !s->o->at, &s->map);
 }
 
 int supervisor_start(const struct options *o, int argc, char **argv, struct daemon *d,
-		     struct heir *out)
+		     struct successor *out)
 {
 	static struct supervisor s;
 	int rc;

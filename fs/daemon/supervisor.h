@@ -5,7 +5,7 @@
  * The process that keeps a mount alive.  It forks the daemon that serves the mount.  When that
  * daemon is killed or crashes, it forks another, which takes over.  It ends when the daemon ends
  * normally.  It holds what a successor needs: the descriptor of the session with the kernel, the
- * volume's lock, the memory of estate.h.  It is small: no thread, no library's state, no secret but
+ * volume's lock, the memory of shared_state.h.  It is small: no thread, no library's state, no secret but
  * the keys in the shared state.
  *
  *	starting --READY--> serving --killed--> starting again (taking over) ...
@@ -25,7 +25,7 @@
  */
 
 #include "compiler.h"
-#include "estate.h"
+#include "shared_state.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -40,8 +40,8 @@ struct options;
 #define SUPERVISOR_HELLO_MS 20000
 
 /* The daemon's side of its supervisor. */
-struct heir {
-	struct estate_map map; /* map.estate NULL: unsupervised */
+struct successor {
+	struct shared_map map; /* map.state NULL: unsupervised */
 	bool take_over;
 	int device_fd, lock_fd; /* take_over: the dead daemon's; lock_fd -1: a view */
 	int folder_fd;		/* the volume's folder, wherever it was moved; -1: not a folder */
@@ -57,23 +57,23 @@ struct heir {
  * is created.  Returns 0 in a daemon, or -errno: there is no supervisor.
  */
 MUST_CHECK int supervisor_start(const struct options *o, int argc, char **argv, struct daemon *d,
-				struct heir *out);
+				struct successor *out);
 
 /*
  * For a daemon; each does nothing in an unsupervised one.
- * heir_watch(h, o): until heir_ready(), this process ends with its supervisor, so that there are
+ * successor_watch(h, o): until successor_ready(), this process ends with its supervisor, so that there are
  * never two daemons; after that, it gets a new supervisor.  Starts a thread.  Returns 0 or -errno.
- * heir_ready(h, device_fd, lock_fd): the mount is usable; the supervisor keeps copies of both
+ * successor_ready(h, device_fd, lock_fd): the mount is usable; the supervisor keeps copies of both
  * (lock_fd -1: none).  Borrows them until the end of this process.
- * heir_ending(h): it is unmounted; the volume is yet to be closed.
- * heir_ended(h): the volume is closed; the end that follows is a normal one.
- * heir_upgrade(h): request an upgrade.  Returns only if it fails: -ENOTSUP without a supervisor,
- * -EBUSY while another is under way, else -ECANCELED, and estate.failure says why.
+ * successor_ending(h): it is unmounted; the volume is yet to be closed.
+ * successor_ended(h): the volume is closed; the end that follows is a normal one.
+ * successor_upgrade(h): request an upgrade.  Returns only if it fails: -ENOTSUP without a supervisor,
+ * -EBUSY while another is under way, else -ECANCELED, and shared state.failure says why.
  */
-MUST_CHECK int heir_watch(struct heir *h, const struct options *o);
-void heir_ready(struct heir *h, int device_fd, int lock_fd);
-void heir_ending(struct heir *h);
-void heir_ended(struct heir *h);
-MUST_CHECK int heir_upgrade(struct heir *h);
+MUST_CHECK int successor_watch(struct successor *h, const struct options *o);
+void successor_ready(struct successor *h, int device_fd, int lock_fd);
+void successor_ending(struct successor *h);
+void successor_ended(struct successor *h);
+MUST_CHECK int successor_upgrade(struct successor *h);
 
 #endif /* !SUPERVISOR_H_ */

@@ -11,7 +11,7 @@
 struct supervisor {
 	const struct options *o;
 	struct daemon *d;
-	struct estate_map map;
+	struct shared_map map;
 	int device_fd, lock_fd; /* -1: not yet */
 	int folder_fd;		/* the volume's folder; -1: not a folder */
 	int signals;

@@ -31,7 +31,7 @@ static void stand_by(struct supervisor *s)
 		close(s->lock_fd);
 	if (s->folder_fd >= 0)
 		close(s->folder_fd);
-	estate_drop_keys(&s->map);
+	shared_drop_keys(&s->map);
 	s->ready = true;
 	for (;;) {
 		poll(&pfd, 1, -1);
@@ -93,7 +93,7 @@ static void end_all(void)
 
 static void fail_upgrade(struct supervisor *s, const char *why)
 {
-	snprintf(s->map.estate->failure, sizeof(s->map.estate->failure), "%s", why);
+	snprintf(s->map.state->failure, sizeof(s->map.state->failure), "%s", why);
 	msg_error("%s: no upgrade: %s; version " EMBASSYFS_VERSION " goes on", s->o->mount_point,
 		  why);
 }
@@ -126,7 +126,7 @@ static void let_go(struct supervisor *s, pid_t pid, int fd)
 	s->child = pid;
 	supervisor_forward_signals(s);
 	/* Requests to end that came after the daemon was killed; a successor must act on them. */
-	if (s->map.estate->stopping)
+	if (s->map.state->stopping)
 		kill(pid, SIGTERM);
 	if (!s->o->foreground)
 		_exit(0);
@@ -139,7 +139,7 @@ static void let_go(struct supervisor *s, pid_t pid, int fd)
 static int start_new(struct supervisor *s, pid_t *out_pid, int *out_fd)
 {
 	struct handover_start start = {.background = !s->o->foreground,
-				       .live = s->map.estate->live != 0};
+				       .live = s->map.state->live != 0};
 	const int fds[] = {s->map.fd, s->map.keys_fd, s->device_fd, s->lock_fd, s->folder_fd};
 	enum handover_kind kind;
 
@@ -150,7 +150,7 @@ static int start_new(struct supervisor *s, pid_t *out_pid, int *out_fd)
 	if (handover_send(*out_fd, HANDOVER_START, fds, 5, &start) == 0 &&
 	    handover_wait(*out_fd, SUPERVISOR_HELLO_MS, &kind) == 0 && kind == HANDOVER_HELLO) {
 		supervisor_forward_signals(s);
-		if (!s->map.estate->stopping)
+		if (!s->map.state->stopping)
 			return 0;
 		fail_upgrade(s, "it was asked to unmount meanwhile");
 	} else {
@@ -172,14 +172,14 @@ void supervisor_upgrade(struct supervisor *s)
 	if (start_new(s, &pid, &fd) < 0)
 		return;
 	end_daemon(s);
-	s->map.estate->failure[0] = '\0';
-	s->map.estate->upgrades++;
+	s->map.state->failure[0] = '\0';
+	s->map.state->upgrades++;
 	if (handover_send(fd, HANDOVER_GO, NULL, 0, NULL) == 0 &&
 	    handover_wait(fd, -1, &kind) == 0 && kind == HANDOVER_READY)
 		let_go(s, pid, fd);
 	close(fd);
 	kill(pid, SIGKILL);
 	end_all();
-	s->map.estate->upgrades--;
+	s->map.state->upgrades--;
 	fail_upgrade(s, "the new program did not come to serve the mount");
 }

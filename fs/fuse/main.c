@@ -106,7 +106,7 @@ static int fail(const char *thing, int rc)
 struct run {
 	const struct options *options;
 	struct daemon daemon;
-	struct heir heir;
+	struct successor successor;
 	struct writeback writeback;
 	struct mount *mount;
 };
@@ -116,7 +116,7 @@ static void ready(void *ctx)
 	struct run *run = ctx;
 	const struct options *o = run->options;
 
-	struct estate *e = run->heir.map.estate;
+	struct shared_state *e = run->successor.map.state;
 	struct volume *v = run->mount->volume;
 	unsigned interval_s = o->flush_s ? o->flush_s : FLUSH_S_DEFAULT;
 	uint64_t device = writeback_begin(&run->writeback, o->mount_point, e ? e->device : 0,
@@ -126,8 +126,8 @@ static void ready(void *ctx)
 		e->device = device;
 		if (!o->foreground)
 			daemon_leave();
-		heir_ready(&run->heir, fuse_session_fd(run->mount->session),
-			   v ? volume_lock_fd(v) : -1);
+		successor_ready(&run->successor, fuse_session_fd(run->mount->session),
+				v ? volume_lock_fd(v) : -1);
 	} else {
 		daemon_ready(&run->daemon);
 	}
@@ -145,7 +145,7 @@ static int serve(struct run *run, struct content *c)
 		.owner = getuid(),
 		.n_threads = content_is_remote(c) ? THREADS_REMOTE : THREADS_LOCAL,
 		.memory_bytes = content_memory(o),
-		.heir = &run->heir,
+		.successor = &run->successor,
 		.history_users = o->history_users,
 		.noatime = o->noatime && !o->strictatime,
 		.nodiratime = o->nodiratime,
@@ -164,7 +164,7 @@ static int serve(struct run *run, struct content *c)
 	if (rc == 0) {
 		rc = session_serve(&m, o);
 		if (rc == 0)
-			heir_ending(&run->heir);
+			successor_ending(&run->successor);
 		/* Whoever wants to mount it next, and is there already, waits from here on. */
 		if (rc == 0 && m.volume)
 			volume_closing(m.volume);
@@ -179,7 +179,8 @@ static int serve(struct run *run, struct content *c)
  * Whoever takes over finds the volume's folder by the descriptor that was kept of it: it may have
  * been renamed, or something mounted over it, this very mount even.
  */
-static struct options as_heir(const struct options *o, const struct heir *h, char path[FD_PATH_LEN])
+static struct options as_successor(const struct options *o, const struct successor *h,
+				   char path[FD_PATH_LEN])
 {
 	struct options own = *o;
 
@@ -194,18 +195,19 @@ static int run_mount(struct run *run)
 {
 	const struct options *o = run->options;
 	char path[FD_PATH_LEN];
-	struct options own = as_heir(o, &run->heir, path);
+	struct options own = as_successor(o, &run->successor, path);
 	struct content *c;
 	int rc, closed;
 
 	/* Who takes over knows it, and asking it would be asking ourselves. */
-	rc = run->heir.take_over ? 0 : mountpoint_check(o);
+	rc = run->successor.take_over ? 0 : mountpoint_check(o);
 	if (rc == 0)
 		rc = secret_init();
-	if (run->heir.map.estate)
-		inflight_use(&run->heir.map.estate->inflight, run->heir.map.estate->takeovers);
+	if (run->successor.map.state)
+		inflight_use(&run->successor.map.state->inflight,
+			     run->successor.map.state->takeovers);
 	if (rc == 0)
-		rc = content_open(&own, &run->heir, &c);
+		rc = content_open(&own, &run->successor, &c);
 	if (rc < 0)
 		return fail(o->target, rc);
 
@@ -216,14 +218,15 @@ static int run_mount(struct run *run)
 	if (closed < 0)
 		closed = fail(o->target, closed);
 	if (rc == 0)
-		heir_ended(&run->heir);
+		successor_ended(&run->successor);
 	return rc ? rc : closed;
 }
 
 int main(int argc, char *argv[])
 {
 	struct options o;
-	struct run run = {.options = &o, .daemon = {.fd = -1}, .heir = {.folder_fd = -1, .fd = -1}};
+	struct run run = {
+		.options = &o, .daemon = {.fd = -1}, .successor = {.folder_fd = -1, .fd = -1}};
 	int rc;
 
 	process_std_fds();
@@ -247,7 +250,7 @@ int main(int argc, char *argv[])
 	}
 
 	prepare_process();
-	rc = content_settle(&o);
+	rc = content_choose(&o);
 	if (rc < 0) {
 		rc = fail(o.target, rc);
 		options_release(&o);
@@ -255,11 +258,11 @@ int main(int argc, char *argv[])
 	}
 	rc = o.foreground || o.handover_fd >= 0 ? 0 : daemon_fork(o.mount_point, &run.daemon);
 	if (rc == 0 && !o.unsupervised)
-		rc = supervisor_start(&o, argc, argv, &run.daemon, &run.heir);
+		rc = supervisor_start(&o, argc, argv, &run.daemon, &run.successor);
 	if (rc == 0)
 		rc = writeback_fork(&run.writeback);
 	if (rc == 0)
-		rc = heir_watch(&run.heir, &o);
+		rc = successor_watch(&run.successor, &o);
 	rc = rc < 0 ? fail(o.mount_point, rc) : run_mount(&run);
 	writeback_end(&run.writeback);
 	daemon_failed(&run.daemon, rc);

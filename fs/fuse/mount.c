@@ -168,11 +168,11 @@ int mount_init(struct mount *m)
 				     .bytes = view_bytes,
 				     .ctx = m,
 				     .bytes_max = m->memory_bytes / 8,
-				     .mem = m->heir->map.slots};
+				     .mem = m->successor->map.slots};
 	struct unnamed_config unnamed = {.held = kernel_holds, .gone = drop_contents, .ctx = m};
 	struct tell_config tell = {
 		.attributes = forget_attributes, .views = forget_views, .ctx = m};
-	const struct estate *e = m->heir->map.estate;
+	const struct shared_state *e = m->successor->map.state;
 	struct seeks_config seeks = {
 		.flush = flush_file, .answer = answer_asked, .cancel = cancel_flush, .ctx = m};
 	int rc = embassy_dir_new(e ? e->takeovers : 0, &m->embassy);
@@ -186,16 +186,16 @@ int mount_init(struct mount *m)
 	if (rc == 0 && m->volume)
 		rc = seeks_new(&seeks, &m->seeks);
 	if (rc == 0 && m->volume)
-		rc = unwritten_new(m->heir->take_over, &m->unwritten);
+		rc = unwritten_new(m->successor->take_over, &m->unwritten);
 	if (rc == 0 && m->volume)
-		rc = relinked_new(m->heir->take_over ? clock_mono_ns() + RELINKED_NS : 0,
+		rc = relinked_new(m->successor->take_over ? clock_mono_ns() + RELINKED_NS : 0,
 				  &m->relinked);
 	if (rc == 0 && m->volume)
 		rc = tell_new(&tell, &m->tell);
 	if (rc == 0 && m->volume)
 		rc = unnamed_new(&unnamed, &m->unnamed);
 	/* Somebody may have them open still. */
-	if (rc == 0 && m->volume && m->heir->take_over)
+	if (rc == 0 && m->volume && m->successor->take_over)
 		rc = volume_orphans(m->volume, adopt_orphan, m);
 	if (rc < 0)
 		mount_release(m);

@@ -17,7 +17,7 @@
 #include <sys/types.h>
 
 struct embassy_dir;
-struct heir;
+struct successor;
 struct relinked;
 struct replicator;
 struct seeks;
@@ -44,7 +44,7 @@ struct mount {
 	bool history_users; /* others get at .embassy as well, and so at views */
 	unsigned n_threads;
 	size_t memory_bytes;
-	struct heir *heir; /* from the process before, and for the one after */
+	struct successor *successor; /* from the process before, and for the one after */
 	bool noatime, nodiratime, strictatime;
 
 	/* Made by mount_init(). */

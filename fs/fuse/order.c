@@ -75,7 +75,7 @@ int order_take(fuse_req_t req, struct mount *m, const char *name, const char *va
  */
 int order_upgrade(struct mount *m, const struct request *r)
 {
-	struct estate *e = m->heir->map.estate;
+	struct shared_state *e = m->successor->map.state;
 	struct head h;
 	int rc = 0;
 
@@ -88,7 +88,7 @@ int order_upgrade(struct mount *m, const struct request *r)
 		rc = volume_add_head(m->volume, &h);
 	if (r->caller.note)
 		note_mark(r->caller.note);
-	return rc < 0 ? rc : heir_upgrade(m->heir);
+	return rc < 0 ? rc : successor_upgrade(m->successor);
 }
 
 /* For 'embassy drain': a head that states all, and asking each embassy where it stands. */

@@ -29,7 +29,7 @@ bool order_allowed(fuse_req_t req, const struct mount *m);
  * Orders that are given by fsync of a folder in .embassy; who asks is allowed to.
  *
  * order_upgrade(m, r): have the program executed anew.  Does not return to who asked before the new
- * one serves.  Returns 0; -ECANCELED: none was begun; or as volume_add_head() and heir_upgrade().
+ * one serves.  Returns 0; -ECANCELED: none was begun; or as volume_add_head() and successor_upgrade().
  * order_drain(m): for 'embassy drain': a head that states all, and asking each embassy where it
  * stands.  Returns as volume_add_head().
  */

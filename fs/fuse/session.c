@@ -114,7 +114,7 @@ static int format_options(const struct mount *m, const struct options *o, char *
 /* Go on with a session that another process began. */
 static int adopt(struct mount *m, const struct options *o)
 {
-	int fd = fcntl(m->heir->device_fd, F_DUPFD_CLOEXEC, 3);
+	int fd = fcntl(m->successor->device_fd, F_DUPFD_CLOEXEC, 3);
 	int rc = fd < 0 ? -errno : wire_attach(m, fd);
 
 	if (rc == 0)
@@ -141,7 +141,7 @@ int session_open(struct mount *m, const struct options *o)
 	if (!m->session)
 		return err_say(-EIO, "%s: libfuse refuses the options", o->mount_point);
 
-	if (m->heir->take_over) {
+	if (m->successor->take_over) {
 		rc = adopt(m, o);
 		if (rc < 0)
 			goto destroy;
@@ -211,7 +211,7 @@ struct crew {
  * that know nothing of signals.
  */
 static sem_t stop_wanted;
-static _Atomic uint32_t *stopping; /* of the estate: a successor is to stop too; NULL: none */
+static _Atomic uint32_t *stopping; /* of the shared state: a successor is to stop too; NULL: none */
 
 static void want_stop(int sig)
 {
@@ -369,12 +369,12 @@ int session_serve(struct mount *m, const struct options *o)
 
 	sem_init(&stop_wanted, 0, 0);
 	sem_init(&crew.ended, 0, 0);
-	stopping = m->heir->map.estate ? &m->heir->map.estate->stopping : NULL;
+	stopping = m->successor->map.state ? &m->successor->map.state->stopping : NULL;
 	catch_signals();
 	if (stopping && atomic_load(stopping))
 		sem_post(&stop_wanted);
 	/* Before anything is read, else what we read ourselves would come again. */
-	if (m->heir->take_over) {
+	if (m->successor->take_over) {
 		/*
 		 * Whoever waited may be gone when his request is answered: then the kernel keeps
 		 * that there is no such name, where one was made.
@@ -394,7 +394,7 @@ int session_serve(struct mount *m, const struct options *o)
 	}
 	if (crew.n == 0)
 		goto no_thread;
-	if (m->heir->take_over) {
+	if (m->successor->take_over) {
 		m->ready(m->ready_ctx);
 		mount_adopted(m);
 	}

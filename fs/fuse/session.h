@@ -10,7 +10,7 @@ struct options;
 #define SESSION_THREADS_MAX 32u
 
 /*
- * session_open(m, o): mount it, by the options, or, as m->heir says, take over a mount whose daemon
+ * session_open(m, o): mount it, by the options, or, as m->successor says, take over a mount whose daemon
  * was killed; nothing is served yet.
  * Returns 0, or -EIO with a detail; libfuse has said why; or as wire_adopt().
  */

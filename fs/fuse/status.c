@@ -13,11 +13,11 @@
 
 static void set_process(const struct mount *m, struct figures *f)
 {
-	static const struct estate none;
-	const struct estate *e = m->heir->map.estate ? m->heir->map.estate : &none;
+	static const struct shared_state none;
+	const struct shared_state *e = m->successor->map.state ? m->successor->map.state : &none;
 
 	figures_set_text(f, FIGURE_VERSION, EMBASSYFS_VERSION);
-	figures_set(f, FIGURE_SUPERVISED, e != &none && atomic_load(&m->heir->supervised));
+	figures_set(f, FIGURE_SUPERVISED, e != &none && atomic_load(&m->successor->supervised));
 	figures_set(f, FIGURE_TAKEOVERS, e->takeovers);
 	figures_set_time(f, FIGURE_TAKEOVER_TIME, e->takeover_ns);
 	figures_set(f, FIGURE_UPGRADES, e->upgrades);

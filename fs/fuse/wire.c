@@ -145,7 +145,7 @@ static void look_at_init(struct mount *m, const void *buf, size_t len)
 {
 	const struct fuse_in_header *in = buf;
 	const struct fuse_init_in *arg = (const struct fuse_init_in *)(in + 1);
-	struct estate *e = m->heir->map.estate;
+	struct shared_state *e = m->successor->map.state;
 
 	first.unique = in->unique;
 	first.pending = true;
@@ -330,7 +330,7 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *ctx)
 }
 
 /* What a successor's answer must be like, since the kernel goes by it. */
-static void keep_reply(struct estate *e, const struct iovec *iov, int count)
+static void keep_reply(struct shared_state *e, const struct iovec *iov, int count)
 {
 	size_t len = 0;
 
@@ -343,7 +343,7 @@ static void keep_reply(struct estate *e, const struct iovec *iov, int count)
 	e->reply_len = (uint32_t)len;
 }
 
-static bool reply_is(const struct estate *e, const struct iovec *iov, int count)
+static bool reply_is(const struct shared_state *e, const struct iovec *iov, int count)
 {
 	size_t len = 0;
 
@@ -359,7 +359,7 @@ static bool reply_is(const struct estate *e, const struct iovec *iov, int count)
 /* The answer to the first request, or what would have been. */
 static ssize_t give_first(struct mount *m, int fd, const struct iovec *iov, int count)
 {
-	struct estate *e = m->heir->map.estate;
+	struct shared_state *e = m->successor->map.state;
 	ssize_t n = 0;
 
 	if (first.adopting) {
@@ -412,8 +412,8 @@ int wire_attach(struct mount *m, int fd)
 
 int wire_adopt(struct mount *m)
 {
-	struct estate *e = m->heir->map.estate;
-	uint8_t init[ESTATE_INIT_MAX];
+	struct shared_state *e = m->successor->map.state;
+	uint8_t init[SHARED_INIT_MAX];
 	struct fuse_buf buf = {.mem = init, .size = e->init_len};
 
 	if (e->init_len < sizeof(struct fuse_in_header) || e->init_len > sizeof(init))
@@ -442,7 +442,7 @@ static void fail_request(void *ctx, uint64_t unique)
 
 void wire_resend(struct mount *m)
 {
-	const struct estate *e = m->heir->map.estate;
+	const struct shared_state *e = m->successor->map.state;
 	const struct fuse_init_in *init =
 		(const struct fuse_init_in *)(e->init + sizeof(struct fuse_in_header));
 	struct fuse_out_header out = {.len = sizeof(out), .error = NOTIFY_RESEND};

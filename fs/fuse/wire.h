@@ -9,7 +9,7 @@
  *  - the bit of a write request that says so
  *  - FUSE_TMPFILE
  *  - FUSE_STATX, for birth times
- *  - FUSE_NOTIFY_RESEND: a session goes on in another process (estate.h)
+ *  - FUSE_NOTIFY_RESEND: a session goes on in another process (shared_state.h)
  *  - FUSE_NOTIFY_INC_EPOCH, FUSE_NOTIFY_PRUNE: the kernel asks again, or forgets
  */
 

@@ -47,7 +47,7 @@ static void chain_head(struct log *log, struct head *h)
  * Take the place of a head, which fixes pos, n_blocks and stored_len.  The key of its segment
  * lives until its slot is done.
  */
-static int reserve_head(struct log *log, struct head *h, struct keep_slot **out_slot,
+static int reserve_head(struct log *log, struct head *h, struct shm_slot **out_slot,
 			const struct segment_key **out_key)
 {
 	struct buf text = {0};
@@ -120,7 +120,7 @@ static int build_filler(const struct segment_key *key, const struct head *h,
 static void place_block(struct log *log, const struct head *h, const uint8_t *block)
 {
 	memcpy(ring_at(&log->ring, h->pos), block, h->stored_len);
-	ring_settle(&log->ring, h->pos, h->stored_len);
+	ring_wrap(&log->ring, h->pos, h->stored_len);
 }
 
 /*
@@ -215,7 +215,7 @@ int log_add_head(struct log *log, struct head *h)
 {
 	uint8_t block[HEAD_BLOCK_MAX], leaf[HASH_LEN];
 	const struct segment_key *key;
-	struct keep_slot *slot;
+	struct shm_slot *slot;
 	bool signed_head;
 	int rc, filler;
 

@@ -86,7 +86,7 @@ static int log_init(struct log *log, const struct log_config *cfg)
 	size_t ring_bytes = cfg->ring_bytes ? cfg->ring_bytes : LOG_RING_DEFAULT;
 	int rc = 0;
 
-	assert(!cfg->keep || cfg->keep->ring_bytes == ring_bytes);
+	assert(!cfg->shm || cfg->shm->ring_bytes == ring_bytes);
 	log->params = cfg->params;
 	log->volume_dir = strdup(cfg->volume_dir);
 	log->epoch = params_epoch(cfg->params);
@@ -99,9 +99,9 @@ static int log_init(struct log *log, const struct log_config *cfg)
 		return -ENOMEM;
 	memset(log->zeros, 0, LOG_ZERO_AHEAD);
 	log->tail = log->zeros + LOG_ZERO_AHEAD;
-	log->keep = cfg->keep ? cfg->keep : &log->own_keep;
-	if (cfg->keep)
-		ring_borrow(&log->ring, (uint8_t *)cfg->keep - cfg->keep->ring_offset, ring_bytes);
+	log->shm = cfg->shm ? cfg->shm : &log->own_shm;
+	if (cfg->shm)
+		ring_borrow(&log->ring, (uint8_t *)cfg->shm - cfg->shm->ring_offset, ring_bytes);
 	else
 		rc = ring_init(&log->ring, ring_bytes);
 	if (rc < 0)
@@ -161,9 +161,9 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 	}
 
 	/* All that it held is durable now, and the ring is free for what comes. */
-	log_keep_reset(log->keep);
+	log_shm_reset(log->shm);
 	log->newest = log->hist.head;
-	log->blocks_before = log->hist.merkle.n - atomic_load(&log->keep->pushed);
+	log->blocks_before = log->hist.merkle.n - atomic_load(&log->shm->pushed);
 	log->reserved = log->durable = log->written = log->filled = tail.end;
 	*out = log;
 	*out_tail = tail;
@@ -185,7 +185,7 @@ int log_close(struct log *log)
 		int cut = store_truncate(log->store, log->segment, log->reserved - start);
 
 		rc = rc < 0 ? rc : cut;
-		log_keep_reset(log->keep);
+		log_shm_reset(log->shm);
 	}
 	/* On a full disk the cut has made the room for this. */
 	if (rc == 0 && log->pending.number)
@@ -210,7 +210,7 @@ static bool flush_wanted(const struct log *log)
 }
 
 /* Seal into the reserved place and count the block. */
-static int fill_slot(struct log *log, struct keep_slot *slot, const struct segment_key *key,
+static int fill_slot(struct log *log, struct shm_slot *slot, const struct segment_key *key,
 		     const struct frame *f, const void *body, size_t body_len)
 {
 	uint8_t *at = ring_at(&log->ring, slot->pos);
@@ -220,7 +220,7 @@ static int fill_slot(struct log *log, struct keep_slot *slot, const struct segme
 	rc = seal_block(key, slot->pos, f, body, body_len, at);
 	if (rc == 0) {
 		leaf_hash(slot->pos, at, slot->len, leaf);
-		ring_settle(&log->ring, slot->pos, slot->len);
+		ring_wrap(&log->ring, slot->pos, slot->len);
 	}
 	pthread_mutex_lock(&log->mu);
 	if (rc < 0) {
@@ -242,7 +242,7 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 	struct frame f = {.kind = (uint8_t)kind};
 	const struct segment_key *key = NULL;
 	const void *body = plain;
-	struct keep_slot *slot = NULL;
+	struct shm_slot *slot = NULL;
 	size_t body_len = len;
 	uint32_t stored_len;
 	int rc;
@@ -303,7 +303,7 @@ uint64_t log_bytes(struct log *log)
 
 uint64_t log_blocks_below_end(struct log *log)
 {
-	return log->blocks_before + atomic_load_explicit(&log->keep->pushed, memory_order_relaxed);
+	return log->blocks_before + atomic_load_explicit(&log->shm->pushed, memory_order_relaxed);
 }
 
 uint64_t log_durable_end(struct log *log)

@@ -17,7 +17,7 @@
 #include <stdbool.h>
 
 struct log;
-struct log_keep;
+struct log_shm;
 struct params;
 struct source;
 struct catalog;
@@ -34,8 +34,8 @@ struct log_config {
 	const uint8_t *writer_secret; /* 64 bytes Ed25519, copied into locked memory; its epoch
 					 is params_epoch() */
 	size_t ring_bytes;	      /* power of two, 4 to 64 MiB; 0: 16 MiB */
-	struct log_keep *keep;	      /* keep.h; NULL: none.  Its ring is the log's */
-	bool rescue;		      /* first write out what ${keep} holds */
+	struct log_shm *shm;	      /* log_shm.h; NULL: none.  Its ring is the log's */
+	bool rescue;		      /* first write out what ${shm} holds */
 };
 
 /* What recovery found after the newest head. */
@@ -53,7 +53,7 @@ struct log_tail {
 
 /*
  * log_open(cfg, out, out_tail): open the log in ${cfg->volume_dir} for writing.  The caller holds
- * the volume's lock.  With cfg->rescue first log_rescue(), whose errors it returns too; the keep is
+ * the volume's lock.  With cfg->rescue first log_rescue(), whose errors it returns too; the shared memory is
  * empty when it succeeds.  Recovers: resume at the catalog's newest head (a missing or damaged
  * catalog is rebuilt), walk the blocks after it, each opened with its key, up to the first that is
  * torn; cut the last segment there.  An empty VOLUME/log is a volume just made.

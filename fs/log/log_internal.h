@@ -35,8 +35,8 @@
 
 #include "format.h"
 #include "history.h"
-#include "keep.h"
 #include "locks.h"
+#include "log_shm.h"
 #include "newest.h"
 #include "ring.h"
 #include "source.h"
@@ -85,10 +85,10 @@ struct log {
 	uint8_t *writer_secret; /* secret */
 	uint64_t epoch;
 	struct ring ring;
-	struct log_keep *keep;	  /* the slots, and every mark that a successor needs */
-	struct log_keep own_keep; /* where nobody will: one without a ring */
+	struct log_shm *shm;	/* the slots, and every mark that a successor needs */
+	struct log_shm own_shm; /* where nobody will: one without a ring */
 	uint64_t batch;		/* write out when so many bytes wait */
-	uint64_t blocks_before;	/* blocks in the log when the keep's first slot was pushed */
+	uint64_t blocks_before; /* in the log when the first slot was pushed */
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
 	/* The I/O owner's (who set io_active). */
@@ -108,7 +108,7 @@ struct log {
 	uint64_t first; /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
 	uint64_t written, filled; /* by log_set_written(), log_set_filled() */
 	_Atomic uint64_t durable, reserved;
-	uint8_t slot_leaf[LOG_SLOTS][HASH_LEN]; /* of the keep's slots that are done */
+	uint8_t slot_leaf[LOG_SLOTS][HASH_LEN]; /* of the shared memory's slots that are done */
 	struct history hist;	 /* head: newest in the chain; merkle, leaves: of what is filled */
 	struct head newest;	 /* newest durable head in the catalog */
 	bool has_segment, rolling;
@@ -132,7 +132,7 @@ struct log {
 /* log_check_locked(log): the invariants above. */
 void log_check_locked(struct log *log) REQUIRES(log->mu);
 
-/* Marks that the keep has as well; see keep.h for the order. */
+/* Marks that the shared memory has as well; see log_shm.h for the order. */
 static inline void log_set_written(struct log *log, uint64_t pos) REQUIRES(log->mu);
 static inline void log_set_filled(struct log *log, uint64_t pos) REQUIRES(log->mu);
 static inline void log_set_old_end(struct log *log, uint64_t pos) REQUIRES(log->mu);
@@ -140,19 +140,19 @@ static inline void log_set_old_end(struct log *log, uint64_t pos) REQUIRES(log->
 static inline void log_set_written(struct log *log, uint64_t pos)
 {
 	log->written = pos;
-	atomic_store_explicit(&log->keep->written, pos, memory_order_release);
+	atomic_store_explicit(&log->shm->written, pos, memory_order_release);
 }
 
 static inline void log_set_filled(struct log *log, uint64_t pos)
 {
 	log->filled = pos;
-	atomic_store_explicit(&log->keep->filled, pos, memory_order_release);
+	atomic_store_explicit(&log->shm->filled, pos, memory_order_release);
 }
 
 static inline void log_set_old_end(struct log *log, uint64_t pos)
 {
 	log->old_end = pos;
-	atomic_store_explicit(&log->keep->old_end, pos, memory_order_release);
+	atomic_store_explicit(&log->shm->old_end, pos, memory_order_release);
 }
 
 static inline unsigned log_n_slots_locked(const struct log *log) REQUIRES(log->mu);
@@ -160,7 +160,7 @@ static inline unsigned log_n_slots_locked(const struct log *log) REQUIRES(log->m
 /* Blocks on their way into the ring. */
 static inline unsigned log_n_slots_locked(const struct log *log)
 {
-	const struct log_keep *k = log->keep;
+	const struct log_shm *k = log->shm;
 
 	return (unsigned)(atomic_load_explicit(&k->pushed, memory_order_relaxed) -
 			  atomic_load_explicit(&k->folded, memory_order_relaxed));
@@ -178,13 +178,13 @@ MUST_CHECK int log_reserve_locked(struct log *log, enum block_kind kind, uint32_
  * log_push_slot_locked(log, len): take the position, after log_reserve_locked() and before mu
  * is dropped.
  */
-struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len) REQUIRES(log->mu);
+struct shm_slot *log_push_slot_locked(struct log *log, uint32_t len) REQUIRES(log->mu);
 
 /*
  * log_slot_done_locked(log, slot, leaf): the block is in the ring; folds what has become
  * contiguous.
  */
-void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN])
+void log_slot_done_locked(struct log *log, struct shm_slot *slot, const uint8_t leaf[HASH_LEN])
 	REQUIRES(log->mu);
 
 /*

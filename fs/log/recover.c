@@ -190,7 +190,7 @@ static int rebuild_catalog(struct recovery *r)
 	int rc;
 
 	r->fresh = true;
-	rc = store_settle(r->store, 0);
+	rc = store_rewrite(r->store, 0);
 	if (rc < 0)
 		return rc;
 	catalog_close(r->catalog);
@@ -238,7 +238,7 @@ static int walk(struct recovery *r, struct log_tail *tail)
 		return tail_check_noted(store_storage(r->store), &r->noted, 0);
 	/* Heads that are found go into the catalog, which must not be newer than the disk. */
 	if (rc == 0)
-		rc = store_settle(r->store, r->hist->end);
+		rc = store_rewrite(r->store, r->hist->end);
 	if (rc == 0)
 		rc = scan_blocks(store_storage(r->store), r->hist->end, take_block, r, &result);
 	if (rc < 0)

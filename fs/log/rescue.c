@@ -11,7 +11,7 @@
  * filled and so is in no file.
  */
 
-#include "keep.h"
+#include "log_shm.h"
 
 #include "err.h"
 #include "format.h"
@@ -30,40 +30,40 @@
 struct rescue {
 	const struct log_config *cfg;
 	struct store *store;
-	struct log_keep *keep;
+	struct log_shm *shm;
 	struct ring ring;
 	uint64_t written, old_end;
 	uint64_t end; /* every block below is whole */
 };
 
 /* The ring comes first, so that both begin at a huge page. */
-static size_t keep_offset(size_t ring_bytes)
+static size_t shm_offset(size_t ring_bytes)
 {
 	return huge_up(ring_bytes_whole(ring_bytes));
 }
 
-size_t log_keep_bytes(size_t ring_bytes)
+size_t log_shm_bytes(size_t ring_bytes)
 {
-	return keep_offset(ring_bytes) + huge_up(sizeof(struct log_keep));
+	return shm_offset(ring_bytes) + huge_up(sizeof(struct log_shm));
 }
 
-struct log_keep *log_keep_at(void *mem, size_t ring_bytes)
+struct log_shm *log_shm_at(void *mem, size_t ring_bytes)
 {
-	return (struct log_keep *)((uint8_t *)mem + keep_offset(ring_bytes));
+	return (struct log_shm *)((uint8_t *)mem + shm_offset(ring_bytes));
 }
 
-struct log_keep *log_keep_init(void *mem, size_t ring_bytes)
+struct log_shm *log_shm_init(void *mem, size_t ring_bytes)
 {
-	struct log_keep *k = log_keep_at(mem, ring_bytes);
+	struct log_shm *k = log_shm_at(mem, ring_bytes);
 
 	memset(k, 0, sizeof(*k));
-	k->version = LOG_KEEP_VERSION;
-	k->ring_offset = (uint32_t)keep_offset(ring_bytes);
+	k->version = LOG_SHM_VERSION;
+	k->ring_offset = (uint32_t)shm_offset(ring_bytes);
 	k->ring_bytes = ring_bytes;
 	return k;
 }
 
-void log_keep_reset(struct log_keep *k)
+void log_shm_reset(struct log_shm *k)
 {
 	/*
 	 * No slots: the counts stay where they meet.  Then nothing filled, so that neither old_end nor
@@ -92,7 +92,7 @@ static int key_at(const struct rescue *r, uint64_t pos, struct segment_key **out
 	return rc < 0 ? rc : segment_key_new(r->cfg->log_key, &h, out);
 }
 
-static int seal_filler(struct rescue *r, const struct keep_slot *s)
+static int seal_filler(struct rescue *r, const struct shm_slot *s)
 {
 	uint32_t body_len = s->len - FRAME_LEN;
 	struct frame f = {
@@ -108,14 +108,14 @@ static int seal_filler(struct rescue *r, const struct keep_slot *s)
 				ring_at(&r->ring, s->pos))
 		   : -ENOMEM;
 	if (rc == 0)
-		ring_settle(&r->ring, s->pos, s->len);
+		ring_wrap(&r->ring, s->pos, s->len);
 	free(zeros);
 	segment_key_free(key);
 	return rc;
 }
 
 /* Whether a slot is one: what shared memory says is checked, lest it be of another layout. */
-static bool slot_ok(const struct rescue *r, const struct keep_slot *s)
+static bool slot_ok(const struct rescue *r, const struct shm_slot *s)
 {
 	return s->len > FRAME_LEN && s->len <= BLOCK_STORED_MAX && s->pos >= r->end &&
 	       s->pos + s->len - page_down(r->written) <= r->ring.size &&
@@ -125,16 +125,16 @@ static bool slot_ok(const struct rescue *r, const struct keep_slot *s)
 /* Go on from filled over the slots up to the last that is done, and fill the places between. */
 static int close_gaps(struct rescue *r)
 {
-	uint64_t from = atomic_load(&r->keep->folded), n = atomic_load(&r->keep->pushed);
+	uint64_t from = atomic_load(&r->shm->folded), n = atomic_load(&r->shm->pushed);
 	uint64_t last = from;
 
 	if (n - from > LOG_SLOTS)
 		return -ERR_DAMAGED;
 	for (uint64_t i = from; i < n; i++)
-		if (atomic_load(&r->keep->slots[i % LOG_SLOTS].done))
+		if (atomic_load(&r->shm->slots[i % LOG_SLOTS].done))
 			last = i + 1;
 	for (uint64_t i = from; i < last; i++) {
-		struct keep_slot *s = &r->keep->slots[i % LOG_SLOTS];
+		struct shm_slot *s = &r->shm->slots[i % LOG_SLOTS];
 		int rc = 0;
 
 		if (s->pos + s->len <= r->end)
@@ -180,7 +180,7 @@ static int finish_old(const struct rescue *r)
 
 	if (rc < 0 || r->end <= r->old_end)
 		return rc;
-	rc = store_settle_segment(r->store, number, 0);
+	rc = store_rewrite_segment(r->store, number, 0);
 	if (rc < 0)
 		return rc;
 	return store_truncate(r->store, number, r->old_end - segment_start(number));
@@ -204,11 +204,11 @@ static int write_newest(const struct rescue *r, uint64_t from)
 
 int log_rescue(const struct log_config *cfg, struct store *st)
 {
-	struct log_keep *k = cfg->keep;
-	struct rescue r = {.cfg = cfg, .store = st, .keep = k};
+	struct log_shm *k = cfg->shm;
+	struct rescue r = {.cfg = cfg, .store = st, .shm = k};
 	int rc;
 
-	if (k->version != LOG_KEEP_VERSION || k->ring_offset == 0)
+	if (k->version != LOG_SHM_VERSION || k->ring_offset == 0)
 		return err_say(-ERR_VERSION, "what the last daemon left is of another version");
 	ring_borrow(&r.ring, (uint8_t *)k - k->ring_offset, k->ring_bytes);
 	r.written = atomic_load(&k->written);

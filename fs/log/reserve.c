@@ -49,11 +49,11 @@ void log_check_locked(struct log *log)
 	assert(n_slots == 0 || log->hist.n_leaves + n_slots <= log->hist.cap_leaves);
 }
 
-struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len)
+struct shm_slot *log_push_slot_locked(struct log *log, uint32_t len)
 {
-	struct log_keep *k = log->keep;
+	struct log_shm *k = log->shm;
 	uint64_t n = atomic_load_explicit(&k->pushed, memory_order_relaxed);
-	struct keep_slot *s = &k->slots[n % LOG_SLOTS];
+	struct shm_slot *s = &k->slots[n % LOG_SLOTS];
 
 	assert(log_n_slots_locked(log) < LOG_SLOTS);
 	s->pos = log->reserved;
@@ -64,9 +64,9 @@ struct keep_slot *log_push_slot_locked(struct log *log, uint32_t len)
 	return s;
 }
 
-void log_slot_done_locked(struct log *log, struct keep_slot *slot, const uint8_t leaf[HASH_LEN])
+void log_slot_done_locked(struct log *log, struct shm_slot *slot, const uint8_t leaf[HASH_LEN])
 {
-	struct log_keep *k = log->keep;
+	struct log_shm *k = log->shm;
 	struct history *h = &log->hist;
 	bool grew = false;
 

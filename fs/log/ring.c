@@ -55,7 +55,7 @@ size_t ring_run(const struct ring *r, uint64_t pos)
 	return r->size - (size_t)(pos & (r->size - 1));
 }
 
-void ring_settle(struct ring *r, uint64_t pos, size_t len)
+void ring_wrap(struct ring *r, uint64_t pos, size_t len)
 {
 	size_t run = ring_run(r, pos);
 

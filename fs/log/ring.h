@@ -32,11 +32,11 @@ size_t ring_bytes_whole(size_t size);
 
 /*
  * ring_at(r, pos): where the bytes from ${pos} on lie.  A block of up to BLOCK_STORED_MAX bytes
- * can be built there in one piece, even past the ring's end; ring_settle() then copies what
+ * can be built there in one piece, even past the ring's end; ring_wrap() then copies what
  * lies past it to the ring's start.
  */
 uint8_t *ring_at(const struct ring *r, uint64_t pos);
-void ring_settle(struct ring *r, uint64_t pos, size_t len);
+void ring_wrap(struct ring *r, uint64_t pos, size_t len);
 
 /* ring_copy_out(r, pos, len, out): settled bytes from ${pos} on; ${len} is at most the size. */
 void ring_copy_out(const struct ring *r, uint64_t pos, size_t len, void *out);

@@ -197,7 +197,7 @@ void memory_sync_all(struct volume *v)
 {
 	for (size_t i = 0; i < v->n_segments; i++)
 		sectors_sync(&v->segments[i]->bytes);
-	v->mending = false;
+	v->repairing = false;
 }
 
 /* Each late write lands now, or never does. */

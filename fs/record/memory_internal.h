@@ -39,7 +39,7 @@ struct volume {
 	size_t n_segments, cap_segments;
 	struct storage_commit commit;
 	struct kv_memory *index;
-	bool mending; /* what a mend() wrote may not be durable */
+	bool repairing; /* what a repair() wrote may not be durable */
 	uint64_t epoch;
 	bool leased; /* by who has that epoch, and it has not run out */
 	struct late late[LATE_MAX];

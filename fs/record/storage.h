@@ -17,7 +17,7 @@
  *   index     keys and values made from the segments; may be lost, and is made again then
  *   leaves    of each segment of which bytes are gone: what stands for them
  *
- * How a writer uses it: take() the lease, settle() and read what is there, cut off what was not
+ * How a writer uses it: take() the lease, rewrite() and read what is there, cut off what was not
  * committed; then create() a segment, write() to its end, drain(), truncate() it to its length, and
  * so on.  Now and then a write() carries a commit: when that returns, the copy stands there, whatever
  * happens next.
@@ -116,7 +116,7 @@ struct storage_ops {
 
 	/*
 	 * take(st): become the one writer, with a new epoch that is greater than all before, durable.
-	 * What a mend() before it left is durable then.  Again by the holder: after any error of
+	 * What a repair() before it left is durable then.  Again by the holder: after any error of
 	 * create(), write(), drain(), truncate() or remove(), before it goes on.  The pool's renew() keeps
 	 * it.  Until it was called, nothing below may be.
 	 * Returns 0; -ERR_LOCKED, with a detail, if another holds the lease and renews it; -EIO.
@@ -131,11 +131,11 @@ struct storage_ops {
 	int (*newest)(struct storage *st, struct storage_commit *out);
 
 	/*
-	 * settle(st, from): make durable what readers see of the last segment from position ${from} on,
+	 * rewrite(st, from): make durable what readers see of the last segment from position ${from} on,
 	 * whatever went before: after a sync that failed, or a writer that died, they may see what is not
 	 * durable.  Returns 0, also where there is nothing; -ENOMEM; -errno.
 	 */
-	int (*settle)(struct storage *st, uint64_t from);
+	int (*rewrite)(struct storage *st, uint64_t from);
 
 	/*
 	 * create(st, number): an empty segment, which must not exist; durable in name.  All that was
@@ -188,14 +188,14 @@ struct storage_ops {
 			size_t new_len);
 
 	/*
-	 * mend(st, pieces, n): write bytes below the newest commit again where they are damaged or gone,
+	 * repair(st, pieces, n): write bytes below the newest commit again where they are damaged or gone,
 	 * durably; all ${n} pieces in one segment, which is made where it is missing.  The caller has
 	 * verified that they are what belongs there.
 	 * Returns 0; -errno: readers may see them, and a crash lose them: the caller serves nothing of
-	 * that segment until a later mend() has returned 0, which, also with ${n} 0, makes durable what
+	 * that segment until a later repair() has returned 0, which, also with ${n} 0, makes durable what
 	 * an earlier one left.
 	 */
-	int (*mend)(struct storage *st, const struct storage_piece *pieces, size_t n);
+	int (*repair)(struct storage *st, const struct storage_piece *pieces, size_t n);
 
 	/*
 	 * put_note(st, bytes, len): what is to be known of the newest head beside segments and index,
@@ -354,9 +354,9 @@ MUST_CHECK static inline int storage_newest(struct storage *st, struct storage_c
 	return st->ops->newest(st, out);
 }
 
-MUST_CHECK static inline int storage_settle(struct storage *st, uint64_t from)
+MUST_CHECK static inline int storage_rewrite(struct storage *st, uint64_t from)
 {
-	return st->ops->settle(st, from);
+	return st->ops->rewrite(st, from);
 }
 
 MUST_CHECK static inline int storage_create(struct storage *st, uint64_t number)
@@ -391,9 +391,9 @@ MUST_CHECK static inline int storage_put_conf(struct storage *st, const void *ol
 	return st->ops->put_conf(st, old, old_len, new, new_len);
 }
 
-MUST_CHECK static inline int storage_mend(struct storage *st, const struct storage_piece *pieces, size_t n)
+MUST_CHECK static inline int storage_repair(struct storage *st, const struct storage_piece *pieces, size_t n)
 {
-	return st->ops->mend(st, pieces, n);
+	return st->ops->repair(st, pieces, n);
 }
 
 MUST_CHECK static inline int storage_put_note(struct storage *st, const void *bytes, size_t len)

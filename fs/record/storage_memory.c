@@ -159,7 +159,7 @@ static int memory_take(struct storage *st)
 {
 	struct opened *o = opened_of(st);
 	struct volume *v = o->volume;
-	int rc = v->mending ? memory_fault(o->memory, "drain") : 0;
+	int rc = v->repairing ? memory_fault(o->memory, "drain") : 0;
 
 	if (rc == 0)
 		rc = enter(o, "take");
@@ -173,7 +173,7 @@ static int memory_take(struct storage *st)
 		memory_finish_late(o->memory, v);
 		if (o->epoch != v->epoch)
 			kv_memory_let_go(v->index, false);
-		if (v->mending)
+		if (v->repairing)
 			memory_sync_all(v);
 		o->epoch = ++v->epoch;
 		v->leased = true;
@@ -224,7 +224,7 @@ static int memory_drain(struct storage *st)
 	return 0;
 }
 
-static int memory_settle(struct storage *st, uint64_t from)
+static int memory_rewrite(struct storage *st, uint64_t from)
 {
 	(void)from;
 	return memory_drain(st);
@@ -344,7 +344,7 @@ static int memory_put_conf(struct storage *st, const void *old, size_t old_len, 
 	return rc;
 }
 
-static int mend_piece(struct volume *v, const struct storage_piece *p)
+static int repair_piece(struct volume *v, const struct storage_piece *p)
 {
 	struct segment *s = memory_segment(v, segment_of(p->pos));
 	int rc = s ? 0 : memory_segment_new(v, segment_of(p->pos), &s);
@@ -352,16 +352,16 @@ static int mend_piece(struct volume *v, const struct storage_piece *p)
 	return rc < 0 ? rc : sectors_put(&s->bytes, p->pos % SEGMENT_SIZE, p->bytes, p->len);
 }
 
-static int memory_mend(struct storage *st, const struct storage_piece *pieces, size_t n)
+static int memory_repair(struct storage *st, const struct storage_piece *pieces, size_t n)
 {
 	struct opened *o = opened_of(st);
-	int rc = enter_writer(o, "mend");
+	int rc = enter_writer(o, "repair");
 
 	if (rc < 0)
 		return rc;
-	o->volume->mending = true;
+	o->volume->repairing = true;
 	for (size_t i = 0; rc == 0 && i < n; i++)
-		rc = mend_piece(o->volume, &pieces[i]);
+		rc = repair_piece(o->volume, &pieces[i]);
 	leave(o);
 	return rc < 0 ? rc : memory_drain(st);
 }
@@ -473,14 +473,14 @@ const struct storage_ops storage_memory_ops = {
 	.space = memory_space,
 	.take = memory_take,
 	.newest = memory_newest,
-	.settle = memory_settle,
+	.rewrite = memory_rewrite,
 	.create = memory_create,
 	.write = memory_write,
 	.drain = memory_drain,
 	.truncate = memory_truncate,
 	.remove = memory_remove,
 	.put_conf = memory_put_conf,
-	.mend = memory_mend,
+	.repair = memory_repair,
 	.put_note = memory_put_note,
 	.get_note = memory_get_note,
 	.put_leaves = memory_put_leaves,

@@ -191,8 +191,8 @@ int remote_list_volumes(const struct remote_config *cfg,
 	return rc;
 }
 
-int remote_mend(const struct remote_config *cfg, uint64_t pos, uint64_t leaf, const void *data,
-		size_t len, uint32_t *out_blocks)
+int remote_repair(const struct remote_config *cfg, uint64_t pos, uint64_t leaf, const void *data,
+		  size_t len, uint32_t *out_blocks)
 {
 	Embassyfs__V1__MendRequest request = EMBASSYFS__V1__MEND_REQUEST__INIT;
 	ProtobufCMessage *reply;

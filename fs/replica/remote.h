@@ -46,14 +46,14 @@ struct remote_status {
 MUST_CHECK int remote_volume_status(const struct remote_config *cfg, struct remote_status *out);
 
 /*
- * remote_mend(cfg, pos, leaf, data, len, out_blocks): send whole adjacent blocks once more, the
+ * remote_repair(cfg, pos, leaf, data, len, out_blocks): send whole adjacent blocks once more, the
  * first of which is block number ${leaf} of the log; the server writes those that it does not have
  * as it once verified them.
  * Returns 0; -ERR_FORBIDDEN (not ours, or not the bytes that it had verified); -ERR_ABSENT; as
  * source_open_remote().
  */
-MUST_CHECK int remote_mend(const struct remote_config *cfg, uint64_t pos, uint64_t leaf,
-			   const void *data, size_t len, uint32_t *out_blocks);
+MUST_CHECK int remote_repair(const struct remote_config *cfg, uint64_t pos, uint64_t leaf,
+			     const void *data, size_t len, uint32_t *out_blocks);
 
 /*
  * remote_list_volumes(cfg, fn, ctx): call fn for each volume that the server holds (cfg->volume is

@@ -1,7 +1,7 @@
 /*
  * The note of a segment that is written in place.
  *
- * Key idea: below the log's end bytes are written only to heal them.  Until they are synced, readers see
+ * Key idea: below the log's end bytes are written only to repair them.  Until they are synced, readers see
  * them, and they equal what belongs there, so that nobody would write them again; and after a sync that
  * failed no later one carries them over.  So the segment's number is on the disk before the first such
  * write, and goes after the sync that covers the last; whoever opens the log for writing, and finds it,
@@ -41,7 +41,7 @@ int store_unnote(struct store *st)
 	return rc < 0 ? rc : file_sync(st->dirfd);
 }
 
-int store_settle_noted(struct store *st)
+int store_rewrite_noted(struct store *st)
 {
 	uint64_t number;
 	void *text;

@@ -406,7 +406,7 @@ static int check_holes(struct repair *r, const struct stood *before, const struc
 	return -ERR_DAMAGED;
 }
 
-static int heal_stretch(struct repair *r, const struct head *h)
+static int repair_stretch(struct repair *r, const struct head *h)
 {
 	const struct stood before = stand(&r->history);
 	int rc = walk_stretch(r, true, h);
@@ -424,7 +424,7 @@ done:
 	return rc;
 }
 
-static int heal_all(struct repair *r, const struct head *newest)
+static int repair_all(struct repair *r, const struct head *newest)
 {
 	struct source *s = r->cfg->source;
 	struct head *heads = malloc(HEADS_PER_CALL * sizeof(*heads));
@@ -435,7 +435,7 @@ static int heal_all(struct repair *r, const struct head *newest)
 	while (rc == 0 && next <= newest->number) {
 		rc = s->ops->heads(s, next, HEADS_PER_CALL, heads, &n);
 		for (size_t i = 0; rc == 0 && i < n; i++, next++) {
-			rc = heal_stretch(r, &heads[i]);
+			rc = repair_stretch(r, &heads[i]);
 			if (rc == 0)
 				r->counts->heads++;
 		}
@@ -473,7 +473,7 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 	if (rc == 0)
 		rc = search_fork(&r, &newest);
 	if (rc == 0)
-		rc = heal_all(&r, &newest);
+		rc = repair_all(&r, &newest);
 	/* A stretch that could not be healed to its end left what was written of it to be synced. */
 	if (rc == 0 && r.noted)
 		rc = store_sync(r.store, r.noted_segment);
@@ -491,7 +491,7 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 
 struct comparison {
 	struct repair *r;
-	int (*mend)(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len);
+	int (*put)(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len);
 	void *ctx;
 	struct head newest; /* of the source */
 	uint64_t leaf;
@@ -508,7 +508,7 @@ static int compare_block(void *ctx, const struct scan_block *b)
 
 	if (b->pos > c->newest.pos)
 		return SCAN_STOP;
-	/* Here is nothing to heal it with. */
+	/* Here is nothing to repair it with. */
 	if (b->hole)
 		return SCAN_GO;
 	rc = read_source(r, b->pos, b->len, r->good);
@@ -516,7 +516,7 @@ static int compare_block(void *ctx, const struct scan_block *b)
 		return SCAN_GO;
 	if (rc < 0 && rc != -ERR_ABSENT && rc != -EIO && rc != -ERR_DAMAGED)
 		return rc;
-	rc = c->mend(c->ctx, b->pos, leaf, b->bytes, b->len);
+	rc = c->put(c->ctx, b->pos, leaf, b->bytes, b->len);
 	if (rc == -ERR_UNREACHABLE || rc == -ENOMEM)
 		return rc;
 	if (rc < 0) {
@@ -551,12 +551,12 @@ static int check_newest(struct repair *r, const struct head *newest)
 }
 
 int repair_other(const struct repair_config *cfg,
-		 int (*mend)(void *mend_ctx, uint64_t pos, uint64_t leaf, const void *bytes,
-			     size_t len),
-		 void *mend_ctx, struct repair_counts *out)
+		 int (*put)(void *put_ctx, uint64_t pos, uint64_t leaf, const void *bytes,
+			    size_t len),
+		 void *put_ctx, struct repair_counts *out)
 {
 	struct repair r = {.cfg = cfg, .counts = out};
-	struct comparison c = {.r = &r, .mend = mend, .ctx = mend_ctx};
+	struct comparison c = {.r = &r, .put = put, .ctx = put_ctx};
 	struct scan_result result;
 	int rc;
 

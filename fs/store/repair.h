@@ -47,16 +47,16 @@ struct repair_counts {
 MUST_CHECK int repair_log(const struct repair_config *cfg, struct repair_counts *out);
 
 /*
- * repair_other(cfg, mend, out): the other way round: what ${cfg->source} holds, up to its newest
+ * repair_other(cfg, put, out): the other way round: what ${cfg->source} holds, up to its newest
  * head, is compared with the folder's log, which check has found sound; each block that is not
- * the same there is given to mend(mend_ctx, pos, leaf, bytes, len), ${leaf} being its number in
+ * the same there is given to put(put_ctx, pos, leaf, bytes, len), ${leaf} being its number in
  * the log, which returns 0 or why it can't be healed (told, and counted as failed).
  * Returns 0; -ERR_FORKED if the source's newest head is not one of the folder's;
  * -ERR_UNREACHABLE; -ENOMEM; -errno.
  */
 MUST_CHECK int repair_other(const struct repair_config *cfg,
-			    int (*mend)(void *mend_ctx, uint64_t pos, uint64_t leaf,
-					const void *bytes, size_t len),
-			    void *mend_ctx, struct repair_counts *out);
+			    int (*put)(void *put_ctx, uint64_t pos, uint64_t leaf,
+				       const void *bytes, size_t len),
+			    void *put_ctx, struct repair_counts *out);
 
 #endif /* !REPAIR_H_ */

@@ -15,7 +15,7 @@ struct source;
  * damage, or a head that the catalog knows is gone: see tail.h); -ERR_TAMPERED; -errno.
  *
  * source_open_folder_partial(volume_dir, out): the same, but damage at the end only ends it: the
- * newest head is the newest that is whole.  For who has told of the damage, or is to heal it.
+ * newest head is the newest that is whole.  For who has told of the damage, or is to repair it.
  */
 MUST_CHECK int source_open_folder(const char *volume_dir, struct source **out);
 MUST_CHECK int source_open_folder_partial(const char *volume_dir, struct source **out);

@@ -69,9 +69,9 @@ static int door_newest(struct storage *s, struct storage_commit *out)
 	return -ERR_ABSENT;
 }
 
-static int door_settle(struct storage *s, uint64_t from)
+static int door_rewrite(struct storage *s, uint64_t from)
 {
-	return store_settle(store_of(s), from);
+	return store_rewrite(store_of(s), from);
 }
 
 static int door_create(struct storage *s, uint64_t number)
@@ -182,9 +182,9 @@ static int write_pieces(struct store *st, const struct storage_piece *pieces, si
 	return rc;
 }
 
-static int settle_noted(struct store *st)
+static int rewrite_noted(struct store *st)
 {
-	int rc = st->noted ? store_settle_noted(st) : 0;
+	int rc = st->noted ? store_rewrite_noted(st) : 0;
 
 	if (rc == 0)
 		st->noted = false;
@@ -195,13 +195,13 @@ static int settle_noted(struct store *st)
 static int door_take(struct storage *s)
 {
 	store_of(s)->unsynced = 0;
-	return settle_noted(store_of(s));
+	return rewrite_noted(store_of(s));
 }
 
-static int door_mend(struct storage *s, const struct storage_piece *pieces, size_t n)
+static int door_repair(struct storage *s, const struct storage_piece *pieces, size_t n)
 {
 	struct store *st = store_of(s);
-	int rc = settle_noted(st);
+	int rc = rewrite_noted(st);
 
 	if (rc < 0 || n == 0)
 		return rc;
@@ -293,14 +293,14 @@ const struct storage_ops storage_folder_ops = {
 	.space = door_space,
 	.take = door_take,
 	.newest = door_newest,
-	.settle = door_settle,
+	.rewrite = door_rewrite,
 	.create = door_create,
 	.write = door_write,
 	.drain = door_drain,
 	.truncate = door_truncate,
 	.remove = door_remove,
 	.put_conf = door_put_conf,
-	.mend = door_mend,
+	.repair = door_repair,
 	.put_note = door_put_note,
 	.get_note = door_get_note,
 	.put_leaves = door_put_leaves,

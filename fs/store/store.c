@@ -130,7 +130,7 @@ int store_open(const char *volume_dir, unsigned how, struct store **out)
 	if (rc == -ENOENT || rc == -ENOTDIR)
 		rc = err_say(-ERR_NO_VOLUME, "%s: has no log folder", volume_dir);
 	if (rc == 0 && st->writable)
-		rc = store_settle_noted(st);
+		rc = store_rewrite_noted(st);
 	if (rc < 0) {
 		store_close(st);
 		return rc;
@@ -521,7 +521,7 @@ static int write_again(int fd, uint64_t off, const uint8_t *buf, size_t len)
 }
 
 /* ${around}: what can't be read is passed over, as zeros are: it is healed, or given up. */
-static int settle_file(int fd, uint64_t number, uint64_t off, bool around)
+static int rewrite_file(int fd, uint64_t number, uint64_t off, bool around)
 {
 	uint8_t *buf = malloc(SETTLE_LEN);
 	int rc = buf ? 0 : -ENOMEM;
@@ -552,12 +552,12 @@ static int settle_segment(struct store *st, uint64_t number, uint64_t off, bool 
 	rc = acquire(st, number, false, &h);
 	if (rc < 0)
 		return rc;
-	rc = settle_file(h->fd, number, off, around);
+	rc = rewrite_file(h->fd, number, off, around);
 	release(st, h);
 	return rc;
 }
 
-int store_settle_segment(struct store *st, uint64_t number, uint64_t off)
+int store_rewrite_segment(struct store *st, uint64_t number, uint64_t off)
 {
 	return settle_segment(st, number, off, st->around);
 }
@@ -567,7 +567,7 @@ int store_settle_around(struct store *st, uint64_t number)
 	return settle_segment(st, number, 0, true);
 }
 
-int store_settle(struct store *st, uint64_t from)
+int store_rewrite(struct store *st, uint64_t from)
 {
 	uint64_t last, start;
 	int rc = store_last(st, &last);
@@ -575,7 +575,7 @@ int store_settle(struct store *st, uint64_t from)
 	if (rc < 0)
 		return rc == -ERR_ABSENT ? 0 : rc;
 	start = segment_start(last);
-	return store_settle_segment(st, last, from > start ? from - start : 0);
+	return store_rewrite_segment(st, last, from > start ? from - start : 0);
 }
 
 int store_truncate(struct store *st, uint64_t number, uint64_t len)

@@ -149,21 +149,21 @@ MUST_CHECK int store_write(struct store *st, uint64_t pos, const void *buf, size
 MUST_CHECK int store_sync(struct store *st, uint64_t number);
 
 /*
- * store_settle(st, from): make durable what readers see of the last segment from position ${from}
+ * store_rewrite(st, from): make durable what readers see of the last segment from position ${from}
  * on, whatever went before: it is written again, but for zeros, and synced.  After a sync that
  * failed, readers see bytes that are not on the disk, and the next sync may not write them, since
  * the kernel takes them for clean.  For a recovery, before it believes such bytes.  An earlier
  * segment was durable before the next was begun.
  * Returns 0, also where there is nothing; -ENOMEM; or -errno.
  */
-MUST_CHECK int store_settle(struct store *st, uint64_t from);
+MUST_CHECK int store_rewrite(struct store *st, uint64_t from);
 
 /*
- * store_settle_segment(st, number, off): the same for one segment, from offset ${off} of its file on: for
+ * store_rewrite_segment(st, number, off): the same for one segment, from offset ${off} of its file on: for
  * the one before the last, where a process died before it was finished.
  * Returns 0; -ERR_ABSENT; -ENOMEM; or -errno.
  */
-MUST_CHECK int store_settle_segment(struct store *st, uint64_t number, uint64_t off);
+MUST_CHECK int store_rewrite_segment(struct store *st, uint64_t number, uint64_t off);
 
 /*
  * For who heals a segment below the log's end, where nothing is written twice otherwise:
@@ -171,12 +171,12 @@ MUST_CHECK int store_settle_segment(struct store *st, uint64_t number, uint64_t 
  * store_note(st, number): before its first byte is written in place: note that, durably, in the place of
  * an earlier note, whose segment the caller has synced.  Until store_unnote(), which is called after the
  * sync that covers all that was written, each store_open() for writing writes the segment again.
- * store_settle_noted(st): does so.
+ * store_rewrite_noted(st): does so.
  * All return 0, also where there is nothing to do, or -errno.
  */
 MUST_CHECK int store_note(struct store *st, uint64_t number);
 MUST_CHECK int store_unnote(struct store *st);
-MUST_CHECK int store_settle_noted(struct store *st);
+MUST_CHECK int store_rewrite_noted(struct store *st);
 
 /*
  * store_truncate(st, number, len): cut or extend a segment's file and make that durable.

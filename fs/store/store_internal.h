@@ -41,7 +41,7 @@ struct store {
 	_Atomic bool no_direct; /* the filesystem refused O_DIRECT */
 	/* Of the one writer that storage.h speaks of. */
 	uint64_t unsynced; /* see storage_volume.c */
-	bool noted;	   /* a segment may be, see store_settle_noted() */
+	bool noted;	   /* a segment may be, see store_rewrite_noted() */
 	bool spare_shrunk; /* see store_shrink_spare() */
 
 	pthread_mutex_t mu;
@@ -67,7 +67,7 @@ void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
 bool store_segment_parse(const char *name, uint64_t *out);
 
 /*
- * store_settle_around(st, number): as store_settle_segment(), of the whole segment; but pages that can't be
+ * store_settle_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that can't be
  * read, and which nobody sees, are passed over, so that the volume opens, and they can be healed.
  */
 MUST_CHECK int store_settle_around(struct store *st, uint64_t number);

@@ -46,7 +46,7 @@ int change_begin(struct volume *v)
 			return rc;
 	}
 	rc = commit_heads_keep_up(v);
-	return rc < 0 ? rc : clockwork_admit(v);
+	return rc < 0 ? rc : scheduler_admit(v);
 }
 
 int change_end(struct volume *v, int rc)

@@ -161,7 +161,7 @@ int commit_flush_locked(struct volume *v, bool freeze)
 	if (rc == 0)
 		rc = append_unsent(v);
 	if (v->since.plain.len > SINCE_BYTES_MAX || v->since.n > SINCE_COUNT_MAX)
-		clockwork_want_head(v);
+		scheduler_want_head(v);
 	if (v->since.plain.len > SINCE_BYTES_FULL)
 		atomic_store(&v->since_full, true);
 	return rc;
@@ -330,7 +330,7 @@ static int add_head_locked(struct volume *v, struct head *out)
 	v->checkpoint_news = false;
 	atomic_store(&v->head_end, head_end(out));
 	atomic_store(&v->head_blocks, out->n_blocks);
-	clockwork_head_made(v, out->time_ns);
+	scheduler_head_made(v, out->time_ns);
 	return 1;
 }
 
@@ -355,9 +355,9 @@ int volume_add_head(struct volume *v, struct head *out)
 	uint64_t roll_forward = 0;
 	int rc = add_head(v, out, &roll_forward);
 
-	clockwork_head_tried(v, rc);
+	scheduler_head_tried(v, rc);
 	if (roll_forward >= HEADS_TO_CHECKPOINT)
-		clockwork_want_checkpoint(v);
+		scheduler_want_checkpoint(v);
 	if (rc == 1 && v->cfg.on_head)
 		v->cfg.on_head(v->cfg.ctx, out);
 	return rc < 0 ? rc : 0;
@@ -372,13 +372,13 @@ int commit_heads_keep_up(struct volume *v)
 
 	if (full || bytes > HEAD_LOG_FULL) {
 		/* Where the clock's tries fail, one each second is enough. */
-		rc = clockwork_head_failing(v);
+		rc = scheduler_head_failing(v);
 		if (rc == 0)
 			rc = volume_add_head(v, &head);
 		/* A full disk bounds the log by itself, and deleting has to go on there. */
 		return rc == -ENOSPC && !full ? 0 : rc;
 	}
 	if (bytes > HEAD_LOG_BYTES || blocks > HEAD_BLOCKS)
-		clockwork_want_head(v);
+		scheduler_want_head(v);
 	return 0;
 }

@@ -2,7 +2,7 @@
 #define NOTE_H_
 
 /*
- * Which changes of a request were made, in memory that outlives the process (struct volume_keep).
+ * Which changes of a request were made, in memory that outlives the process (struct volume_shm).
  *
  * The volume notes a change while it holds its exclusive lock, after the change is in the journal and
  * before a delta can take it from there.  A process that is killed between the two leaves the journal's

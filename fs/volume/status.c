@@ -63,6 +63,6 @@ void volume_figures(struct volume *v, struct figures *f)
 	pthread_mutex_unlock(&v->flush_mu);
 	figures_set_counter(f, FIGURE_WRITTEN_BYTES, &v->written);
 	figures_set_histogram(f, FIGURE_SYNC_SECONDS, &v->syncs);
-	figures_set(f, FIGURE_WRITABLE, !clockwork_reason(v, reason, sizeof(reason)));
+	figures_set(f, FIGURE_WRITABLE, !scheduler_reason(v, reason, sizeof(reason)));
 	figures_set_text(f, FIGURE_REASON, reason);
 }

@@ -14,22 +14,22 @@
 
 #include "volume_internal.h"
 
-#include "keep.h"
 #include "log.h"
+#include "log_shm.h"
 #include "msg.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
 /* The log's part of the shared memory comes first, then the journal. */
-size_t volume_keep_bytes(void)
+size_t volume_shm_bytes(void)
 {
-	return log_keep_bytes(LOG_RING_DEFAULT) + journal_bytes();
+	return log_shm_bytes(LOG_RING_DEFAULT) + journal_bytes();
 }
 
 void *volume_journal_mem(const struct volume *v)
 {
-	return (uint8_t *)v->keep.mem + log_keep_bytes(LOG_RING_DEFAULT);
+	return (uint8_t *)v->shm.mem + log_shm_bytes(LOG_RING_DEFAULT);
 }
 
 struct replay {
@@ -49,7 +49,7 @@ static int replay_entry(void *ctx, const struct journal_entry *e)
 		return rc == -ERR_FORMAT ? -ERR_DAMAGED : rc;
 	v->view.counts = e->counts;
 	r->n++;
-	note = e->tag != 0 && v->keep.note_of ? v->keep.note_of(v->keep.ctx, e->tag) : NULL;
+	note = e->tag != 0 && v->shm.note_of ? v->shm.note_of(v->shm.ctx, e->tag) : NULL;
 	if (note)
 		note_change(note, e->tag, e->number, made);
 	return 0;

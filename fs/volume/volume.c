@@ -2,7 +2,7 @@
  * A live volume's life: make, open, close, status.
  *
  * Opening: lock, let the log recover its tail, load the newest checkpoint, lay the deltas over it
- * (those that heads list, then those above the newest head), drop orphans, start the clockwork.
+ * (those that heads list, then those above the newest head), drop orphans, start the scheduler.
  * Closing: a last checkpoint and head, so that the next opening rolls nothing.
  */
 
@@ -12,9 +12,9 @@
 #include "catalog.h"
 #include "clock.h"
 #include "file.h"
-#include "keep.h"
 #include "keys.h"
 #include "log.h"
+#include "log_shm.h"
 #include "msg.h"
 #include "params.h"
 #include "source.h"
@@ -148,9 +148,9 @@ int volume_lock_to_read(const char *dir, int *out_fd)
  */
 static int lock_or_inherit(struct volume *v)
 {
-	if (!v->keep.take_over || v->keep.lock_fd < 0)
+	if (!v->shm.take_over || v->shm.lock_fd < 0)
 		return volume_lock(v->cfg.dir, &v->lock_fd);
-	v->lock_fd = fcntl(v->keep.lock_fd, F_DUPFD_CLOEXEC, 3);
+	v->lock_fd = fcntl(v->shm.lock_fd, F_DUPFD_CLOEXEC, 3);
 	if (v->lock_fd < 0)
 		return -errno;
 	lock_say(v->lock_fd, "open");
@@ -225,7 +225,7 @@ static int load(struct volume *v, const struct log_tail *tail)
 	v->checkpoint = *ptr;
 	v->checkpoint_head = c.from_head;
 	v->delta_end = tail->end;
-	clockwork_head_made(v, tail->head.time_ns);
+	scheduler_head_made(v, tail->head.time_ns);
 	if (tail->head.number != 0) {
 		atomic_store(&v->head_end, head_end(&tail->head));
 		atomic_store(&v->head_blocks, tail->head.n_blocks);
@@ -241,9 +241,9 @@ static int open_journal(struct volume *v)
 {
 	int rc = 0;
 
-	if (!v->keep.mem)
+	if (!v->shm.mem)
 		return 0;
-	if (v->keep.take_over)
+	if (v->shm.take_over)
 		rc = takeover_replay(v);
 	else
 		journal_init(&v->journal, volume_journal_mem(v), v->view.seq + 1);
@@ -259,11 +259,11 @@ static int open_log(struct volume *v, struct log_tail *tail)
 	struct block_io io;
 	int rc;
 
-	if (v->keep.mem) {
-		cfg.keep = log_keep_at(v->keep.mem, LOG_RING_DEFAULT);
-		cfg.rescue = v->keep.take_over;
-		if (!v->keep.take_over)
-			log_keep_init(v->keep.mem, LOG_RING_DEFAULT);
+	if (v->shm.mem) {
+		cfg.shm = log_shm_at(v->shm.mem, LOG_RING_DEFAULT);
+		cfg.rescue = v->shm.take_over;
+		if (!v->shm.take_over)
+			log_shm_init(v->shm.mem, LOG_RING_DEFAULT);
 	}
 	rc = log_open(&cfg, &v->log, tail);
 	if (rc < 0)
@@ -315,8 +315,8 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	if (!v)
 		return -ENOMEM;
 	v->cfg = *cfg;
-	if (cfg->keep)
-		v->keep = *cfg->keep;
+	if (cfg->shm)
+		v->shm = *cfg->shm;
 	if (v->cfg.memory_bytes == 0)
 		v->cfg.memory_bytes = MEMORY_DEFAULT;
 	if (v->cfg.memory_bytes < MEMORY_MIN)
@@ -332,14 +332,14 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	if (rc < 0)
 		goto destroy;
 	rc = open_log(v, &tail);
-	if (rc == 0 && v->keep.take_over)
+	if (rc == 0 && v->shm.take_over)
 		rc = orphans_adopt(v);
 	if (rc < 0)
 		goto close_log;
-	rc = clockwork_start(v);
+	rc = scheduler_start(v);
 	if (rc < 0)
 		goto close_log;
-	if (!v->keep.take_over)
+	if (!v->shm.take_over)
 		orphans_drop(v);
 	free(tail.deltas);
 	free(tail.checkpoints);
@@ -370,7 +370,7 @@ int volume_close(struct volume *v)
 	int rc, close_rc;
 
 	volume_closing(v);
-	clockwork_stop(v);
+	scheduler_stop(v);
 	orphans_drop_end(v);
 	/* Without a checkpoint the deltas still tell all; on a full disk there is none. */
 	rc = checkpoint_take(v);

@@ -2,7 +2,7 @@
 #define VOLUME_H_
 
 /*
- * A live volume: the one mutable view, its writer, and the clockwork that makes deltas durable,
+ * A live volume: the one mutable view, its writer, and the scheduler that makes deltas durable,
  * signs heads and takes checkpoints.
  *
  * An operation is whole or not at all, in memory and after any crash; it is durable after
@@ -25,8 +25,8 @@ struct log;
  * when it is killed: all that was done and is in no file yet, sealed as the log or, of changes to
  * names and attributes, in the clear: no core file and no swap should have it.
  */
-struct volume_keep {
-	void *mem;	/* volume_keep_bytes() bytes, shared, aligned to 2 MiB; NULL: none */
+struct volume_shm {
+	void *mem;	/* volume_shm_bytes() bytes, shared, aligned to 2 MiB; NULL: none */
 	bool take_over; /* it is a dead process's: its changes go on */
 	int lock_fd;	/* take_over: the dead process's lock, kept for it; copied */
 	/*
@@ -38,7 +38,7 @@ struct volume_keep {
 	void *ctx;
 };
 
-size_t volume_keep_bytes(void);
+size_t volume_shm_bytes(void);
 
 struct volume_config {
 	const char *dir;
@@ -49,7 +49,7 @@ struct volume_config {
 	/* after each durable head, from the volume's own thread; may be NULL */
 	void (*on_head)(void *ctx, const struct head *h);
 	void *ctx;
-	const struct volume_keep *keep; /* copied; NULL: none */
+	const struct volume_shm *shm; /* copied; NULL: none */
 };
 
 /*
@@ -77,7 +77,7 @@ MUST_CHECK int volume_make(const char *dir, const struct params *params,
 
 /*
  * volume_open(cfg, out): lock, recover, load the checkpoint, roll forward, drop what was unlinked
- * but open; start the clockwork. With keep->take_over what was unlinked but open stays
+ * but open; start the scheduler. With shm->take_over what was unlinked but open stays
  * (volume_orphans()), and every change that the dead process made is there.
  * Returns 0; -ERR_FORBIDDEN with a detail if the folder is an embassy's copy; -ERR_LOCKED with a
  * detail (as volume_lock()); -ERR_NO_VOLUME; -ERR_DAMAGED;

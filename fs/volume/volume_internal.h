@@ -77,7 +77,7 @@ struct volume {
 	struct volume_config cfg;
 	struct log *log;
 	struct node_cache *cache;
-	struct volume_keep keep;
+	struct volume_shm shm;
 	struct journal journal; /* Guarded by view.mu. */
 	uint64_t next_ino;	/* as of its newest entry.  Guarded by view.mu. */
 	struct timespec newest_time; /* of a change.  Guarded by view.mu. */
@@ -145,24 +145,23 @@ struct volume {
 	size_t overlay_empty; /* bytes of an overlay without changes */
 };
 
-/* clockwork_head_made(v, time_ns): the newest head says ${time_ns}, now. */
-void clockwork_head_made(struct volume *v, int64_t time_ns);
-/* clockwork_head_tried(v, rc): a head was made (not negative), or why it could not be. */
-void clockwork_head_tried(struct volume *v, int rc);
+/* scheduler_head_made(v, time_ns): the newest head says ${time_ns}, now. */
+void scheduler_head_made(struct volume *v, int64_t time_ns);
+/* scheduler_head_tried(v, rc): a head was made (not negative), or why it could not be. */
+void scheduler_head_tried(struct volume *v, int rc);
 /*
- * clockwork_space_tried(v, rc): contents were appended to the log, or ${rc} says why not.  Cheap, but
+ * scheduler_space_tried(v, rc): contents were appended to the log, or ${rc} says why not.  Cheap, but
  * where that changes.
  */
-void clockwork_space_tried(struct volume *v, int rc);
+void scheduler_space_tried(struct volume *v, int rc);
 
-/* clockwork_head_failing(v): why the newest try failed, if it is too early for another; or 0. */
-int clockwork_head_failing(struct volume *v);
+/* scheduler_head_failing(v): why the newest try failed, if it is too early for another; or 0. */
+int scheduler_head_failing(struct volume *v);
 /*
- * clockwork_reason(v, out, cap): what fails, and why; empty: nothing does.  Does it keep the volume from
+ * scheduler_reason(v, out, cap): what fails, and why; empty: nothing does.  Does it keep the volume from
  * being written to?
  */
-bool clockwork_reason(struct volume *v, char *out, size_t cap);
-
+bool scheduler_reason(struct volume *v, char *out, size_t cap);
 
 /* commit.c */
 
@@ -197,23 +196,23 @@ MUST_CHECK int commit_take_again(struct volume *v);
 void commit_release(struct volume *v);
 
 /*
- * takeover.c: takeover_replay(v): v->view holds what the log does; add what v->keep does.  0,
+ * takeover.c: takeover_replay(v): v->view holds what the log does; add what v->shm does.  0,
  * -ERR_DAMAGED, -ERR_VERSION or -ENOMEM.
  */
 MUST_CHECK int takeover_replay(struct volume *v);
-/* volume_journal_mem(v): where in v->keep the journal lies. */
+/* volume_journal_mem(v): where in v->shm the journal lies. */
 void *volume_journal_mem(const struct volume *v);
 
-/* clockwork.c */
-MUST_CHECK int clockwork_start(struct volume *v);
-void clockwork_stop(struct volume *v);
-void clockwork_want_head(struct volume *v);
-void clockwork_want_checkpoint(struct volume *v);
+/* scheduler.c */
+MUST_CHECK int scheduler_start(struct volume *v);
+void scheduler_stop(struct volume *v);
+void scheduler_want_head(struct volume *v);
+void scheduler_want_checkpoint(struct volume *v);
 /*
  * Wait until an overlay has room; asks for a checkpoint where it gets full.  0 or why the
  * checkpoint fails.
  */
-MUST_CHECK int clockwork_admit(struct volume *v);
+MUST_CHECK int scheduler_admit(struct volume *v);
 /* checkpoint_take(v): one checkpoint, in the calling thread; one at a time. */
 MUST_CHECK int checkpoint_take(struct volume *v);
 

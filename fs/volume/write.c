@@ -140,7 +140,7 @@ int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_
 		if (rc < 0)
 			goto fail;
 	}
-	clockwork_space_tried(v, 0);
+	scheduler_space_tried(v, 0);
 	if (!(how & WRITE_KEEP_TIMES))
 		w.now = change_stamp(v);
 	rc = change_run(v, c, write_locked, &w, NULL, 0);
@@ -149,7 +149,7 @@ int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_
 	return rc;
 
 fail:
-	clockwork_space_tried(v, rc);
+	scheduler_space_tried(v, rc);
 	return rc;
 }
 

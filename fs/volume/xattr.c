@@ -88,7 +88,7 @@ int volume_setxattr(struct volume *v, const struct caller *c, uint64_t ino, cons
 		return change(v, c, &x);
 	}
 	rc = log_append(v->log, BLOCK_DATA, value, len, v->cfg.params->compress, &ptr);
-	clockwork_space_tried(v, rc);
+	scheduler_space_tried(v, rc);
 	if (rc < 0)
 		return rc;
 	x.value[0] = 1;

@@ -9,7 +9,7 @@
  *   mem:    | base ............................ end |  free
  *           '- page-aligned position of mem[0]      '- position after the newest judged block
  *
- * Commit, in this order: bytes written, segment synced, heads into the catalog, stand published;
+ * Commit, in this order: bytes written, segment synced, heads into the catalog, committed state published;
  * the caller then acknowledges.  A crash before the catalog's write is repaired from the log, a
  * crash before the sync loses only what nobody was told of.
  *
@@ -19,7 +19,7 @@
  *     judged, none above.
  *  3. A segment is finished (written, synced, its file cut to its exact length) before the next is
  *     created, so only the last file of a log may end in anything but a whole block.
- *  4. Bytes, blocks, segments and heads after the stand are bounded by the APPENDER_* constants.
+ *  4. Bytes, blocks, segments and heads after the committed state are bounded by the APPENDER_* constants.
  *  5. Once failed, nothing more is judged; what failed on the disk is never committed.
  */
 
@@ -52,13 +52,13 @@ static int judge_epoch(const struct appender *a)
 
 static int judge_opening(struct appender *a, const struct appender_opening *o)
 {
-	struct copy_stand s;
+	struct copy_committed s;
 	int rc;
 
 	rc = judge_epoch(a);
 	if (rc < 0)
 		return rc;
-	copy_get_stand(a->copy, &s);
+	copy_get_committed(a->copy, &s);
 	if (o->position != s.end || o->head != s.head)
 		return err_say(-ERR_STALE,
 			       "head %llu at position %llu: this copy stands at head %llu and "
@@ -295,7 +295,7 @@ static int read_block(const struct appender *a, struct scan_block *b)
 
 static int take_block(struct appender *a)
 {
-	struct copy_stand ignored;
+	struct copy_committed ignored;
 	struct scan_block b;
 	bool is_head = false;
 	int rc;
@@ -359,12 +359,12 @@ static int cut_back(struct appender *a, uint64_t end)
 
 void appender_end(struct appender *a)
 {
-	struct copy_stand s;
+	struct copy_committed s;
 	int rc;
 
 	if (!a)
 		return;
-	copy_get_stand(a->copy, &s);
+	copy_get_committed(a->copy, &s);
 	rc = cut_back(a, s.end);
 	if (rc < 0) {
 		msg_event(MSG_WARN, "cut-failed",

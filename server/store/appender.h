@@ -78,7 +78,7 @@ bool appender_is_due(const struct appender *a);
  * Returns 0; -ENOSPC, -EIO, or -ERR_STALE (another server has taken the volume over), with a detail: the
  * copy stands where it stood.
  */
-MUST_CHECK int appender_commit(struct appender *a, struct copy_stand *out);
+MUST_CHECK int appender_commit(struct appender *a, struct copy_committed *out);
 
 /*
  * appender_end(a): cut off what no committed head covers, and let others append.  Frees ${a}.  NULL

@@ -164,7 +164,7 @@ static int make_durable(struct appender *a)
 	return 0;
 }
 
-int appender_commit(struct appender *a, struct copy_stand *out)
+int appender_commit(struct appender *a, struct copy_committed *out)
 {
 	const struct head *h;
 	int rc;
@@ -177,8 +177,8 @@ int appender_commit(struct appender *a, struct copy_stand *out)
 		if (rc < 0)
 			return rc;
 		h = &a->heads[a->n_heads - 1];
-		*out = (struct copy_stand){head_end(h), h->number, h->time_ns, h->pos,
-					   h->stored_len};
+		*out = (struct copy_committed){head_end(h), h->number, h->time_ns, h->pos,
+					       h->stored_len};
 		copy_publish(a->copy, out);
 		copy_note_newest(a->copy, &a->conf->params, out, false);
 		a->committed_end = head_end(h);
@@ -187,6 +187,6 @@ int appender_commit(struct appender *a, struct copy_stand *out)
 		a->n_heads = 0;
 		appender_check(a);
 	}
-	copy_get_stand(a->copy, out);
+	copy_get_committed(a->copy, out);
 	return 0;
 }

@@ -31,7 +31,7 @@ struct appender {
 	struct head *heads; /* verified, not committed; in order */
 	size_t n_heads;
 	uint64_t first_head_ns; /* when the first of them verified */
-	uint64_t committed_end; /* the stand's end */
+	uint64_t committed_end; /* the committed end */
 	uint64_t committed_blocks;
 	unsigned n_segments; /* begun since the commit */
 	bool failed;	     /* nothing more is judged */

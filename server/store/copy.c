@@ -2,10 +2,10 @@
  * The server's copy of one volume: its volume.conf, its owner, where it stands.
  *
  * Key idea: what keeps the bytes is a storage (storage.h), and nothing here knows how.  What is served
- * is decided by one small struct in memory, the stand, which only ever names verified durable bytes.
+ * is decided by one small struct in memory, the committed state, which only ever names verified durable bytes.
  *
  * Invariants:
- *  1. stand.end never goes back while the server runs, except that a copy found damaged is closed
+ *  1. committed.end never goes back while the server runs, except that a copy found damaged is closed
  *     as a whole.
  *  2. volume.conf's serial grows, and a grant once in it stays.
  *  3. The owner never changes.
@@ -128,17 +128,17 @@ const uint8_t *copy_id(const struct copy *c)
 	return c->id;
 }
 
-void copy_get_stand(struct copy *c, struct copy_stand *out)
+void copy_get_committed(struct copy *c, struct copy_committed *out)
 {
 	pthread_mutex_lock(&c->mu);
-	*out = c->stand;
+	*out = c->committed;
 	pthread_mutex_unlock(&c->mu);
 }
 
-void copy_publish(struct copy *c, const struct copy_stand *s)
+void copy_publish(struct copy *c, const struct copy_committed *s)
 {
 	pthread_mutex_lock(&c->mu);
-	c->stand = *s;
+	c->committed = *s;
 	pthread_mutex_unlock(&c->mu);
 }
 

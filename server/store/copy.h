@@ -21,7 +21,7 @@ struct copy;
 struct storage_pool;
 
 /* Where a copy stands: it holds everything below end, whose newest head is head. */
-struct copy_stand {
+struct copy_committed {
 	uint64_t end;
 	uint64_t head; /* its number; 0: none yet */
 	int64_t time_ns;
@@ -55,8 +55,8 @@ bool copy_is_idle(struct copy *c, uint64_t idle_ns);
 /* copy_id(c): the volume's id, borrowed. */
 const uint8_t *copy_id(const struct copy *c);
 
-/* copy_get_stand(c, out): where it stands now.  Any thread. */
-void copy_get_stand(struct copy *c, struct copy_stand *out);
+/* copy_get_committed(c, out): where it stands now.  Any thread. */
+void copy_get_committed(struct copy *c, struct copy_committed *out);
 
 /* copy_owned_by(c, who): whether ${who} may append to it and change its volume.conf. */
 bool copy_owned_by(const struct copy *c, const char *who);
@@ -90,7 +90,7 @@ MUST_CHECK int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *o
 MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
 
 /*
- * copy_mend(c, who, pos, leaf, data, len, out_blocks): ${data} is whole adjacent blocks of one
+ * copy_repair(c, who, pos, leaf, data, len, out_blocks): ${data} is whole adjacent blocks of one
  * segment that begin at ${pos}, the first being block number ${leaf} of the log: write those that
  * this copy does not have as it once verified them, durably.  Takes the appender's place meanwhile.
  * Any thread.
@@ -98,8 +98,8 @@ MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
  * were verified here); -ERR_ABSENT (beyond what is held, or no head states it); -EINVAL; as
  * appender_begin(); -ENOSPC, -EIO, -ENOMEM; each with a detail.
  */
-MUST_CHECK int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf,
-			 const void *data, size_t len, uint32_t *out_blocks);
+MUST_CHECK int copy_repair(struct copy *c, const char *who, uint64_t pos, uint64_t leaf,
+			   const void *data, size_t len, uint32_t *out_blocks);
 
 /*
  * copy_prove(c, n, index, k, out): append the proof that blocks index[0] < index[1] < ... are among the

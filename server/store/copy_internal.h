@@ -4,13 +4,13 @@
 /*
  * What copy*.c and appender*.c share.  They stand in one order, each using those before it:
  *
- *   copy           volume.conf in force, owner, stand
+ *   copy           volume.conf in force, owner, committed state
  *   copy_lock      the right to write
  *   copy_recover   what is true after a crash
  *   copy_open      opening
  *   copy_params    replacing volume.conf
  *   copy_read      what is served
- *   copy_prove, copy_mend, appender
+ *   copy_prove, copy_repair, appender
  */
 
 #include "copy.h"
@@ -54,7 +54,7 @@ struct copy {
 	pthread_mutex_t mu;
 	pthread_cond_t unlocked;
 	/* Guarded by mu. */
-	struct copy_stand stand;
+	struct copy_committed committed;
 	struct conf *conf;
 	struct copy_lock *lock; /* of the one who may write; NULL: nobody */
 	unsigned n_users;
@@ -85,7 +85,7 @@ struct conf *copy_conf(struct copy *c);
 void conf_put(struct conf *conf);
 
 /* copy_publish(c, s): from now on ${s} is served. */
-void copy_publish(struct copy *c, const struct copy_stand *s);
+void copy_publish(struct copy *c, const struct copy_committed *s);
 
 /* How long a newcomer waits for the holder to end. */
 #define COPY_LOCK_WAIT_MS 30000
@@ -117,7 +117,7 @@ void copy_unlock(struct copy *c, struct copy_lock *lock);
  * copy_note_newest(c, p, s, at_end): write newest-head if the head of ${s}, which is committed, is newer
  * and due; or, ${at_end}, if it is newer.  REQUIRES(the lock), as copy_recover().
  */
-void copy_note_newest(struct copy *c, const struct params *p, const struct copy_stand *s,
+void copy_note_newest(struct copy *c, const struct params *p, const struct copy_committed *s,
 		      bool at_end);
 
 /*

@@ -1,7 +1,7 @@
 /*
  * What is served of a copy: ranges of the log, and heads.
  *
- * Invariant: no byte at or after the stand's end, as it was when the call began, leaves here; so an
+ * Invariant: no byte at or after the committed end, as it was when the call began, leaves here; so an
  * appender may write and cut there at any time.
  */
 
@@ -20,10 +20,10 @@
 int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
 {
 	uint64_t number = segment_of(pos), size, limit;
-	struct copy_stand s;
+	struct copy_committed s;
 	int rc;
 
-	copy_get_stand(c, &s);
+	copy_get_committed(c, &s);
 	if (len == 0 || len > SEGMENT_SIZE - (pos - segment_start(number)))
 		return err_say(-EINVAL,
 			       "%llu bytes at position %llu: not a range inside one segment",
@@ -55,7 +55,7 @@ int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
 		return err_say(
 			-EIO,
 			"position %llu of volume folder %s: bytes that were healed there could "
-			"not be made durable; heal it again",
+			"not be made durable; repair it again",
 			(unsigned long long)pos, c->name);
 	rc = storage_read(c->storage, pos, len, out);
 	if (rc == 0 || rc == -ENOMEM)
@@ -97,7 +97,7 @@ static int visit(void *ctx, const struct head_ref *r)
 	struct head head;
 	int rc;
 
-	/* A head just put into the catalog is served once its stand is. */
+	/* A head just put into the catalog is served once its committed state is. */
 	if (r->pos >= w->end)
 		return 1;
 	rc = head_read(&k, head_from_storage, w->copy->storage, w->block, &head);
@@ -113,10 +113,10 @@ static int visit(void *ctx, const struct head_ref *r)
 static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
 {
 	struct walk *w = malloc(sizeof(*w));
-	struct copy_stand s;
+	struct copy_committed s;
 
 	if (w) {
-		copy_get_stand(c, &s);
+		copy_get_committed(c, &s);
 		w->copy = c;
 		w->conf = copy_conf(c);
 		w->end = s.end;

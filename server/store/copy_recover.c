@@ -155,7 +155,7 @@ static int complete(struct copy *c, const struct params *p, uint64_t from)
 	if (storage_last(c->storage, &last) == 0)
 		msg_event(MSG_NOTICE, "catalog-rebuilt",
 			  "%s: the catalog is not whole; making it from the log", c->name);
-	rc = storage_settle(c->storage, from);
+	rc = storage_rewrite(c->storage, from);
 	if (rc == 0)
 		rc = catalog_catch_up(c->catalog, p, c->storage, NULL, NULL);
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
@@ -192,7 +192,7 @@ static int resume(struct copy *c, const struct params *p, struct history *h)
 struct tail {
 	struct copy *copy;
 	struct history *history;
-	struct copy_stand stand;
+	struct copy_committed committed;
 	uint64_t limit;	  /* no block beyond this position counts */
 	char why[200];	  /* the walk stopped; empty: at what is no block */
 	uint64_t refused; /* the block for which it did */
@@ -204,7 +204,7 @@ static int take_head(struct tail *t, const struct scan_block *b)
 
 	if (rc < 0)
 		return rc;
-	t->stand = (struct copy_stand){
+	t->committed = (struct copy_committed){
 		.end = b->pos + b->len,
 		.head = t->history->head.number,
 		.time_ns = t->history->head.time_ns,
@@ -244,21 +244,22 @@ static uint64_t log_end(struct copy *c)
 }
 
 /* A recovery that found more than what the catalog's newest head covers gives a line. */
-static void tell_recovery(struct copy *c, const struct copy_stand *known, const struct tail *t,
+static void tell_recovery(struct copy *c, const struct copy_committed *known, const struct tail *t,
 			  uint64_t end)
 {
-	if (end <= known->end && t->stand.head == known->head)
+	if (end <= known->end && t->committed.head == known->head)
 		return;
 	msg_event(
 		MSG_NOTICE, "volume-recovered",
 		"%s: stands at head %llu, position %llu; %llu heads that its catalog did not have "
 		"were taken in, and %llu bytes that no head covers cut off",
-		c->name, (unsigned long long)t->stand.head, (unsigned long long)t->stand.end,
-		(unsigned long long)(t->stand.head - known->head),
-		(unsigned long long)(end > t->stand.end ? end - t->stand.end : 0));
+		c->name, (unsigned long long)t->committed.head,
+		(unsigned long long)t->committed.end,
+		(unsigned long long)(t->committed.head - known->head),
+		(unsigned long long)(end > t->committed.end ? end - t->committed.end : 0));
 }
 
-void copy_note_newest(struct copy *c, const struct params *p, const struct copy_stand *s,
+void copy_note_newest(struct copy *c, const struct params *p, const struct copy_committed *s,
 		      bool at_end)
 {
 	const struct head_ref ref = {s->head, s->head_pos, s->head_len, s->time_ns};
@@ -271,17 +272,17 @@ void copy_note_newest(struct copy *c, const struct params *p, const struct copy_
 }
 
 /* The stand of the catalog's newest head; all zeros: it has none. */
-static int stand_of_catalog(struct copy *c, struct copy_stand *out)
+static int committed_of_catalog(struct copy *c, struct copy_committed *out)
 {
 	struct head_ref ref;
 	int rc = catalog_newest(c->catalog, &ref);
 
-	*out = (struct copy_stand){0};
+	*out = (struct copy_committed){0};
 	if (rc == -ERR_ABSENT)
 		return 0;
 	if (rc == 0)
-		*out = (struct copy_stand){ref.pos + ref.stored_len, ref.number, ref.time_ns,
-					   ref.pos, ref.stored_len};
+		*out = (struct copy_committed){ref.pos + ref.stored_len, ref.number, ref.time_ns,
+					       ref.pos, ref.stored_len};
 	return rc;
 }
 
@@ -297,7 +298,7 @@ static int judge_log(struct copy *c, const struct params *p, const struct head *
 	 * Bytes of a killed server, or of one whose sync failed, may be in the page cache only: they
 	 * count when they are durable.
 	 */
-	rc = storage_settle(c->storage, h->end);
+	rc = storage_rewrite(c->storage, h->end);
 	if (rc < 0)
 		return rc;
 	rc = scan_blocks(c->storage, h->end, visit, t, &found);
@@ -308,7 +309,7 @@ static int judge_log(struct copy *c, const struct params *p, const struct head *
 	end.acknowledged = true;
 	rc = tail_judge(p, c->storage, &end);
 	if (rc == 0)
-		rc = tail_check_noted(c->storage, noted, t->stand.head);
+		rc = tail_check_noted(c->storage, noted, t->committed.head);
 	return rc == -ERR_DAMAGED ? err_say(rc, "%s: %s", c->name, err_detail(rc)) : rc;
 }
 
@@ -325,7 +326,7 @@ static int judge_commit(struct copy *c, const struct storage_commit *commit, str
 		snprintf(t->why, sizeof(t->why), "%s", err_detail(rc));
 	else if (rc < 0)
 		return rc;
-	if (rc == 0 && t->stand.end == commit->end && t->stand.head == commit->head)
+	if (rc == 0 && t->committed.end == commit->end && t->committed.head == commit->head)
 		return 0;
 	return err_say(
 		-ERR_DAMAGED,
@@ -352,7 +353,7 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 {
 	struct tail t = {.copy = c, .history = h, .limit = UINT64_MAX};
 	struct storage_commit commit;
-	struct copy_stand known;
+	struct copy_committed known;
 	struct head noted;
 	uint64_t end_pos;
 	int rc;
@@ -364,21 +365,21 @@ static int recover_with(struct copy *c, const struct params *p, struct history *
 	newest_known(p, c->storage, &noted);
 	rc = c->keeps_commits ? resume_below(c, p, h, commit.end) : resume(c, p, h);
 	if (rc == 0)
-		rc = stand_of_catalog(c, &t.stand);
-	known = t.stand;
+		rc = committed_of_catalog(c, &t.committed);
+	known = t.committed;
 	if (rc == 0)
 		rc = c->keeps_commits ? judge_commit(c, &commit, h, &t)
 				      : judge_log(c, p, &noted, h, &t);
 	if (rc < 0)
 		return rc;
 	end_pos = log_end(c);
-	rc = copy_cut(c, t.stand.end);
+	rc = copy_cut(c, t.committed.end);
 	if (rc < 0)
 		return rc;
 	tell_recovery(c, &known, &t, end_pos);
-	copy_publish(c, &t.stand);
+	copy_publish(c, &t.committed);
 	c->noted = newest_found(&noted);
-	copy_note_newest(c, p, &t.stand, true);
+	copy_note_newest(c, p, &t.committed, true);
 	return 0;
 }
 

@@ -155,10 +155,10 @@ static int find_slot(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct sl
 static void tell_opening(const struct vault *v, const struct slot *slot)
 {
 	char name[VOLUME_ID_TEXT_LEN];
-	struct copy_stand s;
+	struct copy_committed s;
 
 	volume_id_format(slot->id, name);
-	copy_get_stand(slot->copy, &s);
+	copy_get_committed(slot->copy, &s);
 	msg_event(MSG_INFO, "volume-opened", "%s/%s: opened at head %llu, position %llu",
 		  v->pool->name, name, (unsigned long long)s.head, (unsigned long long)s.end);
 }

@@ -412,7 +412,7 @@ static void retry_open_store(struct run *r, struct vault **v, struct copy **c)
 static void trial_server(struct run *r)
 {
 	uint64_t heads = r->shipped.heads;
-	struct copy_stand stand;
+	struct copy_committed committed;
 	struct vault *v;
 	struct copy *c;
 	int rc;
@@ -425,8 +425,8 @@ static void trial_server(struct run *r)
 		rc = shipped_send(&r->shipped, c, heads * part / 4, part, note_acked, r->told);
 		if (rc < 0)
 			require_cause(r, rc, "appending");
-		copy_get_stand(c, &stand);
-		REQUIRE(stand.head >= r->told->acked, "what was acknowledged is gone");
+		copy_get_committed(c, &committed);
+		REQUIRE(committed.head >= r->told->acked, "what was acknowledged is gone");
 		if (part == 2) {
 			vault_close(v);
 			retry_open_store(r, &v, &c);
@@ -444,7 +444,7 @@ static void judge_server(struct run *r, const char *dir, bool check)
 {
 	char id[VOLUME_ID_TEXT_LEN], folder[GROUND_PATH];
 	struct check_counts counts;
-	struct copy_stand stand;
+	struct copy_committed committed;
 	struct vault *v;
 	struct copy *c;
 	int rc;
@@ -453,9 +453,9 @@ static void judge_server(struct run *r, const char *dir, bool check)
 	if (rc == 0)
 		rc = vault_find(v, r->ground.params.id, &c);
 	REQUIRE(rc == 0, "the copy does not open afterwards: %s", err_detail(rc));
-	copy_get_stand(c, &stand);
-	REQUIRE(stand.head >= r->told->acked, "stands at head %llu, acknowledged %llu",
-		(unsigned long long)stand.head, (unsigned long long)r->told->acked);
+	copy_get_committed(c, &committed);
+	REQUIRE(committed.head >= r->told->acked, "stands at head %llu, acknowledged %llu",
+		(unsigned long long)committed.head, (unsigned long long)r->told->acked);
 	REQUIRE(shipped_holds(&r->shipped, c), "is no prefix of the home's log");
 	vault_close(v);
 	if (!check)

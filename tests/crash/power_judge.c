@@ -242,7 +242,7 @@ void power_judge_home(struct run *r, const char *dir, enum way way)
 
 struct server_found {
 	int rc;
-	struct copy_stand stand;
+	struct copy_committed committed;
 };
 
 static int find_server(struct run *r, const char *dir, void *shared)
@@ -255,7 +255,7 @@ static int find_server(struct run *r, const char *dir, void *shared)
 	if (f->rc == 0)
 		f->rc = vault_find(v, r->ground.params.id, &c);
 	if (f->rc == 0)
-		copy_get_stand(c, &f->stand);
+		copy_get_committed(c, &f->committed);
 	return 0;
 }
 
@@ -263,7 +263,7 @@ void power_judge_server(struct run *r, const char *dir, enum way way)
 {
 	const struct server_found *first = r->shared;
 	char id[VOLUME_ID_TEXT_LEN], folder[GROUND_PATH], below[GROUND_PATH];
-	struct copy_stand stand;
+	struct copy_committed committed;
 	struct params p;
 	struct vault *v;
 	struct copy *c;
@@ -293,13 +293,15 @@ void power_judge_server(struct run *r, const char *dir, enum way way)
 		exit(EXIT_REFUSED);
 	}
 	REQUIRE(rc == 0, "the copy does not open: %s", err_detail(rc));
-	copy_get_stand(c, &stand);
-	REQUIRE(stand.head >= r->mark[MARK_ACKED], "stands at head %llu, acknowledged %llu",
-		(unsigned long long)stand.head, (unsigned long long)r->mark[MARK_ACKED]);
+	copy_get_committed(c, &committed);
+	REQUIRE(committed.head >= r->mark[MARK_ACKED], "stands at head %llu, acknowledged %llu",
+		(unsigned long long)committed.head, (unsigned long long)r->mark[MARK_ACKED]);
 	if (first->rc == 0)
-		REQUIRE(stand.head == first->stand.head && stand.end == first->stand.end,
+		REQUIRE(committed.head == first->committed.head &&
+				committed.end == first->committed.end,
 			"stood at head %llu, and then at %llu",
-			(unsigned long long)first->stand.head, (unsigned long long)stand.head);
+			(unsigned long long)first->committed.head,
+			(unsigned long long)committed.head);
 	REQUIRE(shipped_holds(&r->shipped, c), "is no prefix of the home's log");
 	rc = params_load(folder, &p);
 	REQUIRE(rc == 0 && p.serial >= r->mark[MARK_SERIAL], "volume.conf is lost");
@@ -307,8 +309,8 @@ void power_judge_server(struct run *r, const char *dir, enum way way)
 	rc = shipped_send(&r->shipped, c, r->shipped.heads, 1, NULL, NULL);
 	REQUIRE(rc == 0, "does not go on: %s", err_detail(rc));
 	REQUIRE(shipped_holds(&r->shipped, c), "is not the home's log");
-	copy_get_stand(c, &stand);
-	REQUIRE(stand.head == r->shipped.heads, "did not take all");
+	copy_get_committed(c, &committed);
+	REQUIRE(committed.head == r->shipped.heads, "did not take all");
 	vault_close(v);
 	require_sound(r, folder, "after going on");
 }

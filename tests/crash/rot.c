@@ -333,7 +333,7 @@ static void judge_data(struct run *r, const struct victim *f, size_t off, unsign
 	}
 }
 
-static void heal_report(void *ctx, const char *text)
+static void repair_report(void *ctx, const char *text)
 {
 	(void)ctx;
 	(void)text;
@@ -343,7 +343,7 @@ static void heal_report(void *ctx, const char *text)
 static void judge_healing(struct run *r, const struct victim *f, size_t off)
 {
 	struct repair_config cfg = {
-		.dir = r->dir, .params = &r->ground.params, .report = heal_report};
+		.dir = r->dir, .params = &r->ground.params, .report = repair_report};
 	struct repair_counts counts;
 	void *bytes;
 	size_t len;

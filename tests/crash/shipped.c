@@ -93,7 +93,7 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 		 unsigned heads_per_commit, void (*acked)(void *ctx, uint64_t head), void *ctx)
 {
 	struct appender_opening o = {.epoch = 1, .cancel = no_cancel};
-	struct copy_stand stand;
+	struct copy_committed committed;
 	struct appender *a;
 	unsigned heads = 0;
 	uint64_t head;
@@ -104,9 +104,9 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 	 * A copy that recovers first may then stand elsewhere than it said: as a home, ask again.
 	 */
 	for (unsigned tries = 0;; tries++) {
-		copy_get_stand(copy, &stand);
-		o.position = stand.end;
-		o.head = head = stand.head;
+		copy_get_committed(copy, &committed);
+		o.position = committed.end;
+		o.head = head = committed.head;
 		rc = appender_begin(copy, GROUND_OWNER, &o, &a);
 		if (rc == 0)
 			break;
@@ -115,7 +115,7 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 	}
 	if (acked && head > 0)
 		acked(ctx, head);
-	while (i < s->n_blocks && s->blocks[i].pos < stand.end)
+	while (i < s->n_blocks && s->blocks[i].pos < committed.end)
 		i++;
 	while (rc == 0 && head < upto) {
 		rc = send_piece(s, a, &i);
@@ -125,9 +125,9 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 		}
 		if (rc == 0 && heads > 0 && (heads == heads_per_commit || head == upto)) {
 			heads = 0;
-			rc = appender_commit(a, &stand);
+			rc = appender_commit(a, &committed);
 			if (rc == 0 && acked)
-				acked(ctx, stand.head);
+				acked(ctx, committed.head);
 		}
 	}
 	appender_end(a);
@@ -136,12 +136,12 @@ int shipped_send(const struct shipped *s, struct copy *copy, uint64_t upto,
 
 bool shipped_holds(const struct shipped *s, struct copy *copy)
 {
-	struct copy_stand stand;
+	struct copy_committed committed;
 	uint64_t end = 0;
 	uint8_t *buf = malloc(BLOCK_STORED_MAX);
 
-	copy_get_stand(copy, &stand);
-	for (size_t i = 0; i < s->n_blocks && s->blocks[i].pos < stand.end; i++) {
+	copy_get_committed(copy, &committed);
+	for (size_t i = 0; i < s->n_blocks && s->blocks[i].pos < committed.end; i++) {
 		const struct shipped_block *b = &s->blocks[i];
 		int rc = copy_read(copy, b->pos, b->len, buf);
 
@@ -154,10 +154,10 @@ bool shipped_holds(const struct shipped *s, struct copy *copy)
 		end = b->pos + b->len;
 	}
 	free(buf);
-	if (end != stand.end)
+	if (end != committed.end)
 		fprintf(stderr, "the copy ends at %llu, which is no head's end\n",
-			(unsigned long long)stand.end);
-	return end == stand.end;
+			(unsigned long long)committed.end);
+	return end == committed.end;
 }
 
 bool shipped_folder_holds(const struct shipped *s, const char *dir, uint64_t upto)

@@ -136,7 +136,7 @@ static int restart(struct run *r, struct vault **v, struct copy **c)
 static bool send_all(struct run *r)
 {
 	uint64_t heads = r->shipped.heads, random = r->seed + r->nth;
-	struct copy_stand stand;
+	struct copy_committed committed;
 	struct vault *v = NULL;
 	struct copy *c;
 	unsigned failures = 0;
@@ -155,8 +155,8 @@ static bool send_all(struct run *r)
 		if (r->how == HOW_FULL && failures > 3)
 			memory_set_fault(r->memory, NULL, NULL);
 		if (v) {
-			copy_get_stand(c, &stand);
-			REQUIRE(stand.head >= r->acked, "what was acknowledged is gone");
+			copy_get_committed(c, &committed);
+			REQUIRE(committed.head >= r->acked, "what was acknowledged is gone");
 		}
 		if (r->dead || failures > 1) {
 			rc = restart(r, &v, &c);
@@ -166,9 +166,9 @@ static bool send_all(struct run *r)
 	memory_set_fault(r->memory, NULL, NULL);
 	memory_crash(r->memory, MEMORY_NONE);
 	REQUIRE(restart(r, &v, &c) == 0, "does not open at the end: %s", err_detail(-ERR_DAMAGED));
-	copy_get_stand(c, &stand);
-	REQUIRE(stand.head == heads, "stands at head %llu of %llu", (unsigned long long)stand.head,
-		(unsigned long long)heads);
+	copy_get_committed(c, &committed);
+	REQUIRE(committed.head == heads, "stands at head %llu of %llu",
+		(unsigned long long)committed.head, (unsigned long long)heads);
 	REQUIRE(shipped_holds(&r->shipped, c), "is not the home's log");
 	vault_close(v);
 	return true;

@@ -29,7 +29,7 @@ struct state {
 struct life {
 	const struct taken_over *t;
 	struct state *state;
-	struct volume_keep keep;
+	struct volume_shm shm;
 	uint64_t dice;
 };
 
@@ -98,7 +98,7 @@ static void live(struct life *l)
 	struct volume_config cfg = {.dir = t->dir,
 				    .params = &t->ground->params,
 				    .keys = &t->ground->keys,
-				    .keep = &l->keep};
+				    .shm = &l->shm};
 	unsigned ops = (unsigned)(model_random(&l->dice) % OPS_OF_A_LIFE) + 1;
 	bool fails = model_random(&l->dice) % 3 == 0;
 	struct volume *v;
@@ -173,7 +173,7 @@ int taken_over_work(const struct taken_over *t)
 {
 	struct life l = {.t = t,
 			 .state = share(sizeof(*l.state)),
-			 .keep = {.mem = share(volume_keep_bytes()), .lock_fd = -1},
+			 .shm = {.mem = share(volume_shm_bytes()), .lock_fd = -1},
 			 .dice = t->seed ^ 0x746b6e6f766572u};
 	bool closed = false;
 	int status = run(&l, true);
@@ -189,9 +189,9 @@ int taken_over_work(const struct taken_over *t)
 			return 1;
 		if (!closed && WTERMSIG(status) != SIGKILL)
 			return 1;
-		l.keep.take_over = !closed;
+		l.shm.take_over = !closed;
 		if (closed)
-			memset(l.keep.mem, 0, volume_keep_bytes());
+			memset(l.shm.mem, 0, volume_shm_bytes());
 	}
 	return 0;
 }

@@ -43,7 +43,7 @@ struct history {
 	atomic_bool opened;
 	struct ground g;
 	char dir[GROUND_PATH];
-	struct volume_keep keep;
+	struct volume_shm shm;
 	unsigned n_ops;
 	/* of the process that looks at them: */
 	struct volume *v;
@@ -237,7 +237,7 @@ static bool begin(struct history *h)
 				    .params = &h->g.params,
 				    .keys = &h->g.keys,
 				    .memory_bytes = 1,
-				    .keep = h->file.kept ? &h->keep : NULL};
+				    .shm = h->file.kept ? &h->shm : NULL};
 	uint64_t nameless[65] = {0};
 	struct attr a;
 	int rc;
@@ -321,7 +321,7 @@ static int round_process(struct history *h, bool last)
 /* How a process ended; false if not as it should: with ${kill_at} it may have been killed. */
 static bool ended_well(struct history *h, int status, uint64_t kill_at)
 {
-	h->keep.take_over = WIFSIGNALED(status) && h->file.kept;
+	h->shm.take_over = WIFSIGNALED(status) && h->file.kept;
 	if (WIFSIGNALED(status) && !(kill_at != 0 && WTERMSIG(status) == SIGKILL))
 		onefile_wrong(&h->file, "the process died of signal %d", WTERMSIG(status));
 	if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
@@ -398,8 +398,8 @@ static bool run_history(struct history *h, uint64_t seed, unsigned n_threads, bo
 	uint64_t random = seed;
 	bool right = true;
 
-	memset(h->keep.mem, 0, volume_keep_bytes());
-	h->keep.take_over = false;
+	memset(h->shm.mem, 0, volume_shm_bytes());
+	h->shm.take_over = false;
 	memset(&h->file, 0, sizeof(h->file));
 	memset(h->set, 0, sizeof(h->set));
 	memset(h->begun, 0, sizeof(h->begun));
@@ -478,8 +478,8 @@ int main(int argc, char **argv)
 	printf("seed %" PRIu64 "\n", seed);
 	fflush(stdout);
 	ground_init(&h->g);
-	h->keep.mem = shared_memory(volume_keep_bytes());
-	h->keep.lock_fd = -1;
+	h->shm.mem = shared_memory(volume_shm_bytes());
+	h->shm.lock_fd = -1;
 	end = time(NULL) + (time_t)seconds;
 	for (done = 0; right && (seconds ? time(NULL) < end : done < n); done++) {
 		right = run_history(h, seed + done, n_threads, kills);

@@ -7,8 +7,8 @@
 #include "catalog.h"
 #include "copy_internal.h"
 #include "disk.h"
-#include "keep.h"
 #include "kept.h"
+#include "log_shm.h"
 #include "oracle.h"
 #include "params.h"
 #include "replicator_step.h"
@@ -85,8 +85,8 @@ void __wrap_sectors_sync(struct sectors *s);
 int __real_store_sync(struct store *st, uint64_t number);
 int __real_store_truncate(struct store *st, uint64_t number, uint64_t len);
 int __real_store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct);
-int __real_store_settle(struct store *st, uint64_t from);
-int __wrap_store_settle(struct store *st, uint64_t from);
+int __real_store_rewrite(struct store *st, uint64_t from);
+int __wrap_store_rewrite(struct store *st, uint64_t from);
 int __real_storage_folder_open(const char *dir, struct storage_pool **out);
 int __wrap_storage_folder_open(const char *dir, struct storage_pool **out);
 int __real_cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
@@ -116,8 +116,8 @@ bool __real_step_acknowledged(struct step *s, uint64_t now_ns, const struct step
 int __real_agree_check(const struct params *p, struct store *st, struct catalog *c,
 		       const struct Embassyfs__V1__Volume *v, struct step_head *out);
 int __wrap_store_sync(struct store *st, uint64_t number);
-void __real_copy_publish(struct copy *c, const struct copy_stand *s);
-void __wrap_copy_publish(struct copy *c, const struct copy_stand *s);
+void __real_copy_publish(struct copy *c, const struct copy_committed *s);
+void __wrap_copy_publish(struct copy *c, const struct copy_committed *s);
 int __wrap_store_truncate(struct store *st, uint64_t number, uint64_t len);
 int __wrap_store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct);
 int __wrap_copy_cut(struct copy *c, uint64_t end);
@@ -199,9 +199,9 @@ int __wrap_store_write(struct store *st, uint64_t pos, const void *buf, size_t l
 	return __real_store_write(st, pos, copy, len, direct);
 }
 
-int __wrap_store_settle(struct store *st, uint64_t from)
+int __wrap_store_rewrite(struct store *st, uint64_t from)
 {
-	return mistake == NO_SETTLE ? 0 : __real_store_settle(st, from);
+	return mistake == NO_SETTLE ? 0 : __real_store_rewrite(st, from);
 }
 
 int __wrap_log_rescue(const struct log_config *cfg, struct store *st)
@@ -377,7 +377,7 @@ void __wrap_random_bytes(void *out, size_t len)
 }
 
 /* No mistake: what an embassy serves is told to the oracle. */
-void __wrap_copy_publish(struct copy *c, const struct copy_stand *s)
+void __wrap_copy_publish(struct copy *c, const struct copy_committed *s)
 {
 	oracle_published(fiber_machine() - MACHINE_EMBASSY, s->head, s->end);
 	__real_copy_publish(c, s);

@@ -83,7 +83,7 @@ static void look_at_names(struct embassy *m)
 static void look(struct embassy *m, bool whole)
 {
 	uint8_t id[VOLUME_ID_LEN];
-	struct copy_stand s;
+	struct copy_committed s;
 	struct copy *copy;
 	int rc;
 
@@ -101,7 +101,7 @@ static void look(struct embassy *m, bool whole)
 	}
 	if (rc < 0)
 		return;
-	copy_get_stand(copy, &s);
+	copy_get_committed(copy, &s);
 	oracle_copy(m->number, s.head, s.end, whole || !m->seen);
 	/* A copy in a folder can be mounted. */
 	if (whole && !kept_in_memory() && home_knobs.volume && s.head > 0 && oracle_copy_fits(m->number))

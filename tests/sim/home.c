@@ -9,9 +9,9 @@
 #include "err.h"
 #include "file.h"
 #include "huge.h"
-#include "keep.h"
 #include "live.h"
 #include "log.h"
+#include "log_shm.h"
 #include "model.h"
 #include "net.h"
 #include "oracle.h"
@@ -56,7 +56,7 @@ static struct fiber *main_fiber;
 static bool refused[EMBASSIES_MAX];
 static uint64_t epoch;
 /* What a supervisor holds: the log's ring; whether to write it out first; what was appended. */
-static struct log_keep *keep;
+static struct log_shm *shm;
 static bool rescue;
 static uint64_t appended;
 
@@ -369,18 +369,18 @@ static int load_conf(struct home *h)
 }
 
 /*
- * The successor of a daemon that was killed gets what that one left; any other a keep of its own.
+ * The successor of a daemon that was killed gets what that one left; any other shared memory of its own.
  */
-static void prepare_keep(void)
+static void prepare_shm(void)
 {
 	void *mem;
 
 	if (rescue || !home_knobs.supervised)
 		return;
-	mem = huge_alloc(log_keep_bytes(RING));
+	mem = huge_alloc(log_shm_bytes(RING));
 	assert(mem);
 	appended = 0; /* nothing in it yet */
-	keep = log_keep_init(mem, RING);
+	shm = log_shm_init(mem, RING);
 }
 
 static int open_log(struct home *h)
@@ -392,8 +392,8 @@ static int open_log(struct home *h)
 	struct log_tail tail;
 	int rc;
 
-	prepare_keep();
-	cfg.keep = keep;
+	prepare_shm();
+	cfg.shm = shm;
 	cfg.rescue = rescue;
 	epoch = params_epoch(&h->params);
 	cfg.writer_secret = conf_writer_secret(epoch);
@@ -443,7 +443,7 @@ static int close_log(struct home *h)
 	uint64_t n_ops = oracle_n_ops();
 	int rc = log_close(h->log);
 
-	keep = NULL;
+	shm = NULL;
 	if (rc == 0)
 		oracle_synced(n_ops);
 	return rc;
@@ -530,8 +530,8 @@ void home_crash(bool power)
 		disk_kill(MACHINE_HOME);
 	live_crashed(power);
 	if (power)
-		keep = NULL;
-	rescue = keep != NULL;
+		shm = NULL;
+	rescue = shm != NULL;
 	net_crashed(MACHINE_HOME);
 	home = NULL;
 }

@@ -16,7 +16,7 @@ struct home_knobs {
 	uint64_t pace_ns;	 /* between two operations of one writer, at most about */
 	uint32_t block_max;	 /* bytes of a block */
 	bool quiet;		 /* nothing new is written */
-	bool supervised;	 /* a kill leaves the ring to the next process (keep.h) */
+	bool supervised;	 /* a kill leaves the ring to the next process (log_shm.h) */
 	bool volume;		 /* a live volume writes the log; else it is written bare */
 	uint32_t cells;		 /* of one write to a file of it, at most */
 	size_t memory_bytes;	 /* that it may use */

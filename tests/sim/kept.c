@@ -30,8 +30,8 @@ bool kept_in_memory(void)
 
 static bool needs_room(const char *op)
 {
-	static const char *const ops[] = {"write", "commit",   "create",     "put_conf",
-					  "mend",  "kv_write", "put_leaves", "create_volume"};
+	static const char *const ops[] = {"write",  "commit",	"create",     "put_conf",
+					  "repair", "kv_write", "put_leaves", "create_volume"};
 
 	for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++)
 		if (strcmp(op, ops[i]) == 0)

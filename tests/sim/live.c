@@ -182,21 +182,21 @@ void live_look(void)
 
 int live_open(const struct live_config *cfg, struct log **out)
 {
-	struct volume_keep keep = {.take_over = kept, .lock_fd = -1};
+	struct volume_shm shm = {.take_over = kept, .lock_fd = -1};
 	struct volume_config vc = {.dir = cfg->dir,
 				   .params = cfg->params,
 				   .keys = &keys,
 				   .checkpoint_s = 7,
 				   .memory_bytes = cfg->memory_bytes,
 				   .on_head = on_head,
-				   .keep = &keep};
+				   .shm = &shm};
 	struct head newest;
 	int rc;
 
 	if (!memory)
-		memory = huge_alloc(volume_keep_bytes());
+		memory = huge_alloc(volume_shm_bytes());
 	assert(memory);
-	keep.mem = memory;
+	shm.mem = memory;
 	head_made = cfg->on_head;
 	take_keys(cfg->params);
 	rc = volume_open(&vc, &volume);
@@ -205,7 +205,7 @@ int live_open(const struct live_config *cfg, struct log **out)
 	*out = volume_log(volume);
 	log_newest_head(*out, &newest);
 	oracle_log_opened(*out, newest.number);
-	examine(keep.take_over);
+	examine(shm.take_over);
 	kept = cfg->supervised;
 	work_begin(volume, cfg->stuck);
 	return 0;

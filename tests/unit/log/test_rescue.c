@@ -10,10 +10,10 @@
 #include "file.h"
 #include "frame.h"
 #include "huge.h"
-#include "keep.h"
 #include "log.h"
 #include "log_fixture.h"
 #include "log_internal.h"
+#include "log_shm.h"
 
 #include <criterion/criterion.h>
 
@@ -45,7 +45,7 @@ struct notes {
 };
 
 static struct log_fixture f;
-static struct log_keep *keep;
+static struct log_shm *shm;
 static struct notes *notes; /* one for each thread */
 static uint64_t seed;
 
@@ -66,7 +66,7 @@ static int open_with(bool rescue, struct log **out, struct log_tail *tail)
 		.log_key = f.log_key,
 		.writer_secret = f.writer_secret,
 		.ring_bytes = RING,
-		.keep = keep,
+		.shm = shm,
 		.rescue = rescue,
 	};
 
@@ -76,7 +76,7 @@ static int open_with(bool rescue, struct log **out, struct log_tail *tail)
 static void setup(void)
 {
 	log_fixture_init(&f, NULL);
-	keep = log_keep_init(shared(log_keep_bytes(RING)), RING);
+	shm = log_shm_init(shared(log_shm_bytes(RING)), RING);
 	notes = shared(THREADS * sizeof(*notes));
 	seed = (uint64_t)time(NULL) ^ (uint64_t)getpid() << 20;
 	fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
@@ -204,7 +204,7 @@ Test(rescue, killed_at_any_moment)
 		kill(pid, SIGKILL);
 		cr_assert_eq(waitpid(pid, &status, 0), pid);
 		cr_assert(WIFSIGNALED(status), "the victim ended by itself: %d", status);
-		unsaved += atomic_load(&keep->filled) - atomic_load(&keep->written);
+		unsaved += atomic_load(&shm->filled) - atomic_load(&shm->written);
 
 		rc = open_with(true, &log, &tail);
 		cr_assert_eq(rc, 0, "kill %u: %s", i, err_detail(rc));
@@ -295,7 +295,7 @@ Test(rescue, again_and_again)
 static void reset(void *arg)
 {
 	(void)arg;
-	log_keep_reset(keep);
+	log_shm_reset(shm);
 }
 
 static void open_check_close(unsigned nth)
@@ -342,17 +342,17 @@ static void leave_many(void)
 /* A successor that is killed while it gives the ring free leaves what the next one takes. */
 Test(rescue, killed_at_each_store_of_a_reset)
 {
-	struct log_keep *left = malloc(sizeof(*left));
+	struct log_shm *left = malloc(sizeof(*left));
 	unsigned nth = 0;
 	int rc;
 
 	cr_assert_not_null(left);
 	leave_many();
-	memcpy(left, keep, sizeof(*left));
+	memcpy(left, shm, sizeof(*left));
 	do {
 		open_check_close(nth);
-		memcpy(keep, left, sizeof(*left));
-		rc = stores_kill_at(reset, NULL, keep, sizeof(*keep), ++nth);
+		memcpy(shm, left, sizeof(*left));
+		rc = stores_kill_at(reset, NULL, shm, sizeof(*shm), ++nth);
 		if (rc < 0)
 			cr_skip_test("processes can't be traced here");
 	} while (rc > 0);
@@ -413,7 +413,7 @@ static void live_until(unsigned nth)
 	fill(SEGMENT_SIZE - 200, 100);
 	if (log_end(living) % SEGMENT_SIZE > SEGMENT_SIZE - FRAME_LEN)
 		_exit(3);
-	rc = stores_kill_at(live_on, NULL, keep, sizeof(*keep), nth);
+	rc = stores_kill_at(live_on, NULL, shm, sizeof(*shm), nth);
 	_exit(rc < 0 ? 10 : rc > 0 ? 11 : 12);
 }
 
@@ -505,11 +505,11 @@ Test(rescue, foreign_layouts_are_refused)
 	struct log_tail tail;
 	struct log *log;
 
-	keep->version++;
+	shm->version++;
 	cr_assert_eq(open_with(true, &log, &tail), -ERR_VERSION);
-	keep->version--;
+	shm->version--;
 	/* A slot where none can be: nothing is written. */
-	keep->slots[0] = (struct keep_slot){.pos = 77, .len = 400, .done = 1};
-	keep->pushed = 1;
+	shm->slots[0] = (struct shm_slot){.pos = 77, .len = 400, .done = 1};
+	shm->pushed = 1;
 	cr_assert_eq(open_with(true, &log, &tail), -ERR_DAMAGED);
 }

@@ -154,7 +154,7 @@ Test(storage, segments)
 	cr_expect_eq(storage_remove(st, 7), 0);
 	cr_expect_eq(storage_remove(st, 7), -ERR_ABSENT);
 	cr_expect_eq(storage_truncate(st, 7, 0), -ERR_ABSENT);
-	cr_expect_eq(storage_settle(st, 0), 0);
+	cr_expect_eq(storage_rewrite(st, 0), 0);
 	cr_expect_eq(storage_space(st, &n), 0);
 	storage_hint(st, 0, PAGE);
 	close_all();
@@ -205,9 +205,9 @@ Test(storage, mending)
 	memset(bytes, 8, sizeof(bytes));
 	cr_assert_eq(storage_create(st, 0), 0);
 	cr_assert_eq(storage_write(st, 0, page, 2 * PAGE, &commit), 0);
-	cr_expect_eq(storage_mend(st, NULL, 0), 0);
-	cr_expect_eq(storage_mend(st, pieces, 2), 0);
-	cr_expect_eq(storage_mend(st, pieces + 2, 1), 0, "a segment that is missing is made");
+	cr_expect_eq(storage_repair(st, NULL, 0), 0);
+	cr_expect_eq(storage_repair(st, pieces, 2), 0);
+	cr_expect_eq(storage_repair(st, pieces + 2, 1), 0, "a segment that is missing is made");
 	close_all();
 	open_all();
 	cr_expect(reads(0, 0, 100) && reads(100, 8, 200) && reads(300, 0, 100));
@@ -388,7 +388,7 @@ Test(storage, leases)
 	cr_expect_eq(storage_truncate(st, 0, 0), -ERR_STALE);
 	cr_expect_eq(storage_remove(st, 0), -ERR_STALE);
 	cr_expect_eq(storage_put_conf(st, "conf one", 8, "x", 1), -ERR_STALE);
-	cr_expect_eq(storage_mend(st, NULL, 0), -ERR_STALE);
+	cr_expect_eq(storage_repair(st, NULL, 0), -ERR_STALE);
 	cr_expect_eq(storage_put_leaves(st, 0, "x", 1), -ERR_STALE);
 	cr_expect_eq(storage_punch(st, 0, PAGE), -ERR_STALE);
 	cr_expect_eq(storage_take(st), -ERR_LOCKED);

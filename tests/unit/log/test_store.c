@@ -469,7 +469,7 @@ static int settle(uint64_t from, const char *fail, struct settling *s)
 
 	*s = (struct settling){.fail = fail};
 	file_set_fault(watch, s);
-	rc = store_settle(st, from);
+	rc = store_rewrite(st, from);
 	file_set_fault(NULL, NULL);
 	return rc;
 }

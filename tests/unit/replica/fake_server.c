@@ -226,7 +226,7 @@ static void serve_heads(struct served *s, grpc_byte_buffer *bb)
 	if (f->lie == FAKE_TOO_MANY && limit)
 		limit++;
 	m.heads = list;
-	while (m.n_heads < limit && first + m.n_heads <= f->stand) {
+	while (m.n_heads < limit && first + m.n_heads <= f->committed) {
 		heads[m.n_heads] = load_head(f, first + m.n_heads);
 		if (!heads[m.n_heads])
 			break;
@@ -267,8 +267,8 @@ static void serve_volume(struct served *s)
 		text.p[text.len / 2] ^= 1;
 	m.volume = (ProtobufCBinaryData){.data = f->log->params.id, .len = VOLUME_ID_LEN};
 	m.params = (ProtobufCBinaryData){.data = text.p, .len = text.len};
-	if (f->stand > 0) {
-		h = load_head(f, f->stand);
+	if (f->committed > 0) {
+		h = load_head(f, f->committed);
 		m.newest = &h->m;
 		m.end = h->m.position + h->m.stored_len;
 	}
@@ -350,10 +350,10 @@ static bool take_data(struct served *s, const struct wire_append *a, uint64_t *a
 		return true;
 	if (f->lie == FAKE_ACK_NONSENSE || f->lie == FAKE_ACK_GARBAGE)
 		return acknowledge(s, 1);
-	while (catalog_head(f->log->catalog, f->stand + 1, &ref) == 0 &&
+	while (catalog_head(f->log->catalog, f->committed + 1, &ref) == 0 &&
 	       ref.pos + ref.stored_len <= *at) {
-		f->stand++;
-		if (!acknowledge(s, f->stand))
+		f->committed++;
+		if (!acknowledge(s, f->committed))
 			return false;
 	}
 	return true;
@@ -368,8 +368,8 @@ static void serve_append(struct served *s, grpc_byte_buffer *bb)
 	bool ok = true;
 
 	f->n_append++;
-	if (wire_append_decode(bb, &a) < 0 || !a.has_open || a.open.head != f->stand ||
-	    (f->stand > 0 && catalog_head(f->log->catalog, f->stand, &ref) < 0) ||
+	if (wire_append_decode(bb, &a) < 0 || !a.has_open || a.open.head != f->committed ||
+	    (f->committed > 0 && catalog_head(f->log->catalog, f->committed, &ref) < 0) ||
 	    a.open.position != ref.pos + ref.stored_len)
 		f->bad_open = true;
 	at = a.open.position;
@@ -492,7 +492,7 @@ void fake_start(struct fake_server *f, struct synth *log, const char *path)
 	wire_setup();
 	grpc_init();
 	f->log = log;
-	f->stand = log->newest.number;
+	f->committed = log->newest.number;
 	pthread_mutex_init(&f->mu, NULL);
 	snprintf(f->address, sizeof(f->address), "unix:%s", path);
 	f->cq = grpc_completion_queue_create_for_next(NULL);

@@ -50,7 +50,7 @@ struct fake_server {
 	_Atomic int lie; /* enum fake_lie */
 	_Atomic int status;
 	_Atomic bool lacks_volume; /* until PutVolume */
-	_Atomic uint64_t stand;	   /* number of the head up to which it has the log */
+	_Atomic uint64_t committed; /* number of the head up to which it has the log */
 	atomic_uint n_get, n_put, n_heads, n_segments, n_read, n_append;
 	atomic_uint n_open;		/* calls being served */
 	atomic_bool bad_open, bad_data; /* what was appended does not follow */

@@ -107,7 +107,7 @@ Test(replicator, ships_all_and_then_what_is_new)
 	synth_add(&sc->home, 70 << 20, 1 << 20);
 	fake_start(&sc->fake, &sc->home, sc->sock);
 	sc->fake.lacks_volume = true;
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	start(sc);
 	check_all_there(sc);
 	cr_assert_eq(sc->fake.n_put, 1);
@@ -135,7 +135,7 @@ Test(replicator, a_server_away_is_told_and_found_when_it_comes)
 	cr_assert(figure_seconds(st, FIGURE_LAG_SECONDS) > 0 &&
 		  isnan(figure_seconds(st, FIGURE_ETA_SECONDS)));
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	check_all_there(sc);
 	/* And again, from where it stood. */
 	fake_stop(&sc->fake);
@@ -149,7 +149,7 @@ Test(replicator, a_server_away_is_told_and_found_when_it_comes)
 		  figure_seconds(st, FIGURE_LAG_SECONDS) > 0 &&
 		  figure_seconds(st, FIGURE_LAG_SECONDS) < 600);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 1;
+	sc->fake.committed = 1;
 	check_all_there(sc);
 	replicator_stop(sc->r);
 	sc->r = NULL;
@@ -165,7 +165,7 @@ Test(replicator, the_lag_grows_while_the_embassy_is_away)
 
 	synth_add(&sc->home, 1 << 20, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	start(sc);
 	check_all_there(sc);
 	fake_stop(&sc->fake);
@@ -190,7 +190,7 @@ static void refused(enum fake_lie lie, const char *words)
 	for (int i = 0; i < 3; i++)
 		synth_add(&sc->home, 3 << 20, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	sc->fake.lie = lie;
 	start(sc);
 	await(sc, REPLICATOR_REFUSED, words, &st);
@@ -283,7 +283,7 @@ static unsigned drops(int status, enum replicator_state state)
 
 	synth_add(&sc->home, 100000, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	sc->fake.lie = FAKE_DROP;
 	sc->fake.status = status;
 	start(sc);
@@ -350,7 +350,7 @@ Test(replicator, stopping_does_not_wait_for_the_embassy)
 
 	synth_add(&sc->home, 30 << 20, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	sc->fake.lie = FAKE_MUTE;
 	start(sc);
 	await(sc, REPLICATOR_STREAMING, NULL, &st);
@@ -369,7 +369,7 @@ Test(replicator, the_last_acknowledgement_is_known_after_a_restart)
 
 	synth_add(&sc->home, 1 << 20, 50000);
 	fake_start(&sc->fake, &sc->home, sc->sock);
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	start(sc);
 	check_all_there(sc);
 	replicator_stop(sc->r);

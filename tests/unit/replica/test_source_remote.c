@@ -193,7 +193,7 @@ Test(source_remote, heads_by_number_and_by_time)
 	cr_assert_eq(s->ops->heads(s, 41, 1, list, &n), -ERR_ABSENT);
 	/* The log goes on: what was not there is. */
 	synth_add(&sc->log, 1000, 1000);
-	sc->fake.stand = 41;
+	sc->fake.committed = 41;
 	cr_assert_eq(s->ops->heads(s, 41, 5, list, &n), 0);
 	cr_assert(n == 1 && list[0].number == 41);
 	compare(sc, s, list[0].pos, list[0].stored_len);
@@ -207,7 +207,7 @@ Test(source_remote, no_head_at_all_is_absent)
 	struct source *s;
 	struct head h;
 
-	sc->fake.stand = 0;
+	sc->fake.committed = 0;
 	s = open_it(sc);
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_ABSENT);
 	source_free(s);
@@ -306,14 +306,14 @@ Test(source_remote, an_older_head_than_was_asked_for_is_noticed)
 	/* Nor what it has shown since. */
 	sc->fake.lie = FAKE_HONEST;
 	source_free(s);
-	sc->fake.stand = 8;
+	sc->fake.committed = 8;
 	s = open_it(sc);
-	sc->fake.stand = 10;
+	sc->fake.committed = 10;
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), 0);
 	cr_assert_eq(h.number, 10);
-	sc->fake.stand = 8;
+	sc->fake.committed = 8;
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
-	sc->fake.stand = 10;
+	sc->fake.committed = 10;
 	/* The first is the right answer to its own time, and there is none before it. */
 	cr_assert_eq(s->ops->head_at(s, last.time_ns + 1, &h), 0);
 	cr_assert_eq(h.number, 10);
@@ -514,7 +514,7 @@ static struct scene *forked_new(void)
 		synth_add(&sc->log, 5 << 20, 128 << 10);
 		synth_add(&sc->other, 5 << 20, 128 << 10);
 	}
-	sc->fake.stand = sc->log.newest.number;
+	sc->fake.committed = sc->log.newest.number;
 	cr_assert_eq(segment_of(sc->log.newest.pos), 1);
 	cr_assert_eq(segment_of(sc->other.newest.pos), 1);
 	return sc;
@@ -569,9 +569,9 @@ Test(source_remote, eight_threads_while_heads_come)
 	pthread_t threads[8];
 	struct source *s;
 
-	sc->fake.stand = 29;
+	sc->fake.committed = 29;
 	s = open_it(sc);
-	sc->fake.stand = 30;
+	sc->fake.committed = 30;
 	for (unsigned i = 0; i < 8; i++) {
 		pullers[i] = (struct puller){.s = s, .log = &sc->log, .seed = i};
 		pthread_create(&threads[i], NULL, pull_headers, &pullers[i]);
@@ -607,20 +607,20 @@ Test(source_remote, another_history_is_noticed)
 	cr_assert_eq(err_exit(s->ops->heads(s, 5, 1, list, &n)), 21);
 	/* The longer one of them. */
 	synth_add(&sc->other, 1000, 100);
-	sc->fake.stand = sc->other.newest.number;
+	sc->fake.committed = sc->other.newest.number;
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), -ERR_TAMPERED);
 	cr_assert(strstr(err_detail(-ERR_TAMPERED), sc->fake.address) != NULL);
 	cr_assert_eq(s->ops->heads(s, 7, 1, list, &n), -ERR_TAMPERED);
 	/* It has told the truth once, and may do so again. */
 	sc->fake.log = &sc->log;
-	sc->fake.stand = sc->log.newest.number;
+	sc->fake.committed = sc->log.newest.number;
 	cr_assert_eq(header(s, 1), 0);
 	cr_assert_eq(s->ops->head_at(s, INT64_MAX, &h), 0);
 	cr_assert_eq(h.number, 6);
 	source_free(s);
 	/* Whoever comes now is shown one history, whichever. */
 	sc->fake.log = &sc->other;
-	sc->fake.stand = sc->other.newest.number;
+	sc->fake.committed = sc->other.newest.number;
 	s = open_it(sc);
 	cr_assert_eq(header(s, 1), 0);
 	cr_assert_eq(s->ops->heads(s, 4, 3, list, &n), 0);

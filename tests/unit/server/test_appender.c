@@ -25,7 +25,7 @@ Test(appender, nothing_after_the_newest_head_counts)
 	synth_segment(&log_, 1);
 	synth_block(&log_, 70000);
 	cr_assert_eq(fix_begin(&a), 0);
-	cr_assert_eq(fix_feed(a, fix_stand().end, log_.end, 1 << 20), 0);
+	cr_assert_eq(fix_feed(a, fix_committed().end, log_.end, 1 << 20), 0);
 	cr_expect_not(appender_has_heads(a));
 	fix_expect_holds(1);
 	appender_end(a);
@@ -40,7 +40,7 @@ Test(appender, nothing_after_the_newest_head_counts)
 
 Test(appender, heads_share_a_sync)
 {
-	struct copy_stand s;
+	struct copy_committed s;
 	struct appender *a;
 
 	synth_segment(&log_, 0);
@@ -292,7 +292,7 @@ Test(appender, a_fence_waits_for_who_it_keeps_out)
 		.former = {.mu = PTHREAD_MUTEX_INITIALIZER, .told = PTHREAD_COND_INITIALIZER}};
 	struct appender_opening o = {.epoch = 1, .cancel = cancel_former, .ctx = &f.former};
 	struct appender *a;
-	struct copy_stand s;
+	struct copy_committed s;
 	pthread_t thread;
 	void *rc;
 
@@ -340,9 +340,9 @@ static void fail_each(const char *op, int why)
 {
 	for (int n = 0;; n++) {
 		struct fault f = {.op = op, .countdown = n, .rc = why};
-		struct copy_stand s;
+		struct copy_committed s;
 		struct appender *a;
-		uint64_t before = fix_stand().head;
+		uint64_t before = fix_committed().head;
 		int rc;
 
 		synth_block(&log_, 300000);
@@ -352,7 +352,7 @@ static void fail_each(const char *op, int why)
 		fix_set_fault(fail_nth, &f);
 		rc = fix_begin(&a);
 		if (rc == 0) {
-			rc = fix_feed(a, fix_stand().end, log_.end, 1 << 20);
+			rc = fix_feed(a, fix_committed().end, log_.end, 1 << 20);
 			if (rc == 0)
 				rc = appender_commit(a, &s);
 			appender_end(a);
@@ -424,7 +424,7 @@ Test(appender, a_lease_that_is_lost_ends_the_stream)
 	struct storage_pool *pool;
 	struct vault *other;
 	struct copy *theirs;
-	struct copy_stand s;
+	struct copy_committed s;
 	struct appender *a;
 
 	if (!fix_memory)
@@ -435,7 +435,7 @@ Test(appender, a_lease_that_is_lost_ends_the_stream)
 	synth_block(&log_, 70);
 	synth_head(&log_);
 	cr_assert_eq(fix_begin(&a), 0);
-	cr_assert_eq(fix_feed(a, fix_stand().end, log_.end, 1 << 20), 0);
+	cr_assert_eq(fix_feed(a, fix_committed().end, log_.end, 1 << 20), 0);
 	cr_assert_eq(storage_memory_open(memory, "other", &pool), 0);
 	cr_assert_eq(vault_open(pool, &other), 0);
 	cr_expect_eq(vault_find(other, log_.id, &theirs), -ERR_LOCKED);
@@ -446,9 +446,9 @@ Test(appender, a_lease_that_is_lost_ends_the_stream)
 	cr_assert_eq(vault_find(other, log_.id, &theirs), 0);
 	cr_expect_eq(appender_commit(a, &s), -ERR_STALE);
 	appender_end(a);
-	copy_get_stand(theirs, &s);
+	copy_get_committed(theirs, &s);
 	cr_expect_eq(s.head, 1);
-	cr_expect_eq(fix_stand().head, 1);
+	cr_expect_eq(fix_committed().head, 1);
 	cr_expect_eq(fix_begin(&a), -ERR_LOCKED);
 	/* What its owner told the other one meanwhile counts here too. */
 	synth_conf(&log_, 2, 2, &conf);

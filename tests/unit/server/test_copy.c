@@ -119,11 +119,11 @@ Test(copy, heads_by_number_and_time)
 static void die_in_memory(uint64_t fed, bool commit)
 {
 	static unsigned turn;
-	struct copy_stand s;
+	struct copy_committed s;
 	struct appender *a;
 
 	cr_assert_eq(fix_begin(&a), 0);
-	cr_assert_eq(fix_feed(a, fix_stand().end, fed, 100000), 0);
+	cr_assert_eq(fix_feed(a, fix_committed().end, fed, 100000), 0);
 	if (commit)
 		cr_assert_eq(appender_commit(a, &s), 0);
 	memory_crash(memory, (enum memory_crash)(turn++ % 3));
@@ -144,11 +144,11 @@ static void die_after(uint64_t fed, bool commit)
 	fix_close();
 	pid = fork();
 	if (pid == 0) {
-		struct copy_stand s;
+		struct copy_committed s;
 		struct appender *a;
 
 		fix_open();
-		if (fix_begin(&a) < 0 || fix_feed(a, fix_stand().end, fed, 100000) < 0)
+		if (fix_begin(&a) < 0 || fix_feed(a, fix_committed().end, fed, 100000) < 0)
 			_exit(1);
 		if (commit && appender_commit(a, &s) < 0)
 			_exit(2);
@@ -178,14 +178,14 @@ Test(copy, restart_at_any_point)
 	}
 	for (i = 1; i < log_.n_blocks; i += 2) {
 		uint64_t fed = log_.blocks[i].pos + log_.blocks[i].len;
-		uint64_t before = fix_stand().head;
+		uint64_t before = fix_committed().head;
 
-		if (fed <= fix_stand().end)
+		if (fed <= fix_committed().end)
 			continue;
 		die_after(fed, i % 4 == 3);
-		cr_expect_geq(fix_stand().head, before);
-		cr_expect_leq(fix_stand().end, fed);
-		fix_expect_holds(fix_stand().head);
+		cr_expect_geq(fix_committed().head, before);
+		cr_expect_leq(fix_committed().end, fed);
+		fix_expect_holds(fix_committed().head);
 	}
 	fix_append_all();
 	fix_expect_holds(log_.number);
@@ -521,8 +521,8 @@ static int mend(const char *who, size_t block, uint64_t leaf, size_t len, uint32
 {
 	const struct synth_place *b = &log_.blocks[block];
 
-	return copy_mend(copy, who, b->pos, leaf, synth_bytes(&log_, b->pos), len ? len : b->len,
-			 out);
+	return copy_repair(copy, who, b->pos, leaf, synth_bytes(&log_, b->pos), len ? len : b->len,
+			   out);
 }
 
 /* What the owner sends again is taken if it is what was verified before, and only then. */
@@ -549,9 +549,9 @@ Test(copy, mending)
 	cr_expect_eq(mend(WHO, 1, 1, 20, &n), -EINVAL);
 	memcpy(wrong, synth_bytes(&log_, log_.blocks[1].pos), log_.blocks[1].len);
 	wrong[100] ^= 1;
-	cr_expect_eq(copy_mend(copy, WHO, log_.blocks[1].pos, 1, wrong, log_.blocks[1].len, &n),
+	cr_expect_eq(copy_repair(copy, WHO, log_.blocks[1].pos, 1, wrong, log_.blocks[1].len, &n),
 		     -ERR_FORBIDDEN);
-	cr_expect_eq(copy_mend(copy, WHO, log_.end, 8, wrong, 100, &n), -ERR_ABSENT);
+	cr_expect_eq(copy_repair(copy, WHO, log_.end, 8, wrong, 100, &n), -ERR_ABSENT);
 	cr_expect_eq(n, 0);
 	cr_expect_eq(mend(WHO, 1, 1, 0, &n), 0);
 	cr_expect_eq(n, 1);

@@ -57,9 +57,9 @@ static void lose(unsigned max_height)
 	fix_holes = &holes;
 }
 
-static void expect_stand(const struct copy_stand *want)
+static void expect_stand(const struct copy_committed *want)
 {
-	struct copy_stand s = fix_stand();
+	struct copy_committed s = fix_committed();
 
 	cr_assert_eq(s.end, want->end);
 	cr_assert_eq(s.head, want->head);
@@ -76,11 +76,11 @@ static int count(void *ctx, const struct copy_head *h)
 
 static void stands_as_before(unsigned max_height)
 {
-	struct copy_stand before;
+	struct copy_committed before;
 	uint64_t n = 0;
 
 	grow(3);
-	before = fix_stand();
+	before = fix_committed();
 	lose(max_height);
 	fix_open();
 	expect_stand(&before);
@@ -92,7 +92,7 @@ static void stands_as_before(unsigned max_height)
 	cr_assert_eq(n, log_.number);
 	/* It receives what follows, and recovers over that too. */
 	grow(2);
-	before = fix_stand();
+	before = fix_committed();
 	cr_assert_eq(before.head, log_.number);
 	fix_close();
 	fix_drop_index();
@@ -123,11 +123,11 @@ static void expect_refused(void)
 /* A table that lies, or none, is no reason to cut anything off. */
 Test(copy_holes, lies_are_refused_and_nothing_is_cut)
 {
-	struct copy_stand before;
+	struct copy_committed before;
 	long len[3];
 
 	grow(3);
-	before = fix_stand();
+	before = fix_committed();
 	for (unsigned i = 0; i < 3; i++)
 		len[i] = fix_segment_len(i);
 	lose(6);

@@ -82,7 +82,7 @@ static void mend_all(void)
 	for (unsigned i = 0; i < log_.n_blocks - 1; i++) {
 		const struct synth_place *b = &log_.blocks[i];
 		uint32_t n;
-		int rc = copy_mend(copy, WHO, b->pos, i, synth_bytes(&log_, b->pos), b->len, &n);
+		int rc = copy_repair(copy, WHO, b->pos, i, synth_bytes(&log_, b->pos), b->len, &n);
 
 		cr_expect_eq(rc, 0, "block %u: %s", i, err_detail(rc));
 	}

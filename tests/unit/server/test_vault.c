@@ -129,11 +129,11 @@ static void no_cancel(void *ctx)
 static int try_old_writer(void)
 {
 	struct appender_opening o = {.epoch = 1, .cancel = no_cancel};
-	struct copy_stand s;
+	struct copy_committed s;
 	struct appender *a;
 	int rc;
 
-	copy_get_stand(copy, &s);
+	copy_get_committed(copy, &s);
 	o.position = s.end;
 	o.head = s.head;
 	rc = appender_begin(copy, WHO, &o, &a);
@@ -235,7 +235,7 @@ static void *ask(void *arg)
 	uint64_t end = synth_head_end(&log_, log_.number);
 
 	for (int i = 0; i < QUESTIONS; i++) {
-		struct copy_stand s;
+		struct copy_committed s;
 		struct copy *c;
 		uint64_t len;
 		int rc;
@@ -245,7 +245,7 @@ static void *ask(void *arg)
 			;
 		cr_assert_eq(rc, 0);
 		sched_yield();
-		copy_get_stand(c, &s);
+		copy_get_committed(c, &s);
 		cr_expect_eq(s.end, end);
 		cr_expect(copy_owned_by(c, WHO));
 		/* From the disk. */

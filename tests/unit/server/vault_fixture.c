@@ -97,17 +97,17 @@ void fix_tear_down(void)
 	cr_expect_eq(file_remove_tree(AT_FDCWD, dir), 0);
 }
 
-struct copy_stand fix_stand(void)
+struct copy_committed fix_committed(void)
 {
-	struct copy_stand s;
+	struct copy_committed s;
 
-	copy_get_stand(copy, &s);
+	copy_get_committed(copy, &s);
 	return s;
 }
 
 int fix_begin(struct appender **out)
 {
-	struct copy_stand s = fix_stand();
+	struct copy_committed s = fix_committed();
 	struct appender_opening o = {
 		.epoch = log_.epoch, .position = s.end, .head = s.head, .cancel = fix_no_cancel};
 
@@ -139,7 +139,7 @@ int fix_feed(struct appender *a, uint64_t pos, uint64_t limit, size_t piece)
 /* Append all there is and commit. */
 void fix_append_all(void)
 {
-	struct copy_stand s;
+	struct copy_committed s;
 	struct appender *a;
 	int rc;
 
@@ -148,7 +148,7 @@ void fix_append_all(void)
 	if (rc == -ERR_STALE)
 		rc = fix_begin(&a);
 	cr_assert_eq(rc, 0, "%s", err_detail(rc));
-	rc = fix_feed(a, fix_stand().end, log_.end, 1 << 20);
+	rc = fix_feed(a, fix_committed().end, log_.end, 1 << 20);
 	cr_assert_eq(rc, 0, "%s", err_detail(rc));
 	cr_assert_eq(appender_commit(a, &s), 0);
 	cr_assert_eq(s.end, synth_head_end(&log_, log_.number));
@@ -161,8 +161,8 @@ void fix_expect_holds(uint64_t number)
 	uint64_t end = synth_head_end(&log_, number);
 	uint8_t *bytes = malloc(BLOCK_STORED_MAX);
 
-	cr_assert_eq(fix_stand().head, number, "head %lu", (unsigned long)fix_stand().head);
-	cr_assert_eq(fix_stand().end, end);
+	cr_assert_eq(fix_committed().head, number, "head %lu", (unsigned long)fix_committed().head);
+	cr_assert_eq(fix_committed().end, end);
 	for (size_t i = 0; i < log_.n_blocks; i++) {
 		const struct synth_place *b = &log_.blocks[i];
 		uint64_t len;

@@ -52,7 +52,7 @@ void fix_put(uint64_t pos, const void *bytes, size_t len);
 void fix_drop_segment(uint64_t number);
 void fix_drop_index(void);
 
-struct copy_stand fix_stand(void);
+struct copy_committed fix_committed(void);
 
 /* fix_begin(out): become the appender where the copy stands, in the log's epoch. */
 int fix_begin(struct appender **out);

@@ -70,10 +70,10 @@ static bool equal(struct view *view, const struct model *m)
 	return same;
 }
 
-static struct volume *open_kept(struct fixture *f, struct volume_keep *keep)
+static struct volume *open_kept(struct fixture *f, struct volume_shm *shm)
 {
 	struct volume_config cfg = {
-		.dir = f->dir, .params = &f->params, .keys = &f->keys, .keep = keep};
+		.dir = f->dir, .params = &f->params, .keys = &f->keys, .shm = shm};
 	struct volume *v = NULL;
 
 	need_ok(volume_open(&cfg, &v), "volume_open");
@@ -267,9 +267,9 @@ static struct change_note *note_of(void *ctx, uint64_t tag)
 	return tag == n->tag ? n : NULL;
 }
 
-static void *keep_memory(void)
+static void *shm_memory(void)
 {
-	uint8_t *p = mmap(NULL, volume_keep_bytes() + HUGE_PAGE, PROT_READ | PROT_WRITE,
+	uint8_t *p = mmap(NULL, volume_shm_bytes() + HUGE_PAGE, PROT_READ | PROT_WRITE,
 			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	cr_assert_neq((void *)p, MAP_FAILED);
@@ -305,7 +305,7 @@ Test(model, taken_over_when_killed, .timeout = 300)
 	uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 0) : (uint64_t)getpid();
 	struct progress *p = mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
+	struct volume_shm shm = {.mem = shm_memory(), .lock_fd = -1};
 	unsigned at = 0, unsynced = 0;
 	struct model model;
 	struct fixture f;
@@ -324,7 +324,7 @@ Test(model, taken_over_when_killed, .timeout = 300)
 		p->done = p->synced = at;
 		pid = fork_quietly();
 		if (pid == 0) {
-			v = open_kept(&f, &keep);
+			v = open_kept(&f, &shm);
 			forget_nameless(v);
 			/* The one before was killed at any moment; now all it did must be there. */
 			if (round > 0 && !equal(volume_view(v), &model))
@@ -347,11 +347,11 @@ Test(model, taken_over_when_killed, .timeout = 300)
 
 			cr_assert_eq(model_apply(&model, NULL, &op), 0);
 		}
-		keep.take_over = true;
+		shm.take_over = true;
 		/* A look by a process that dies without a trace leaves the next one the same. */
 		pid = fork_quietly();
 		if (pid == 0) {
-			v = open_kept(&f, &keep);
+			v = open_kept(&f, &shm);
 			forget_nameless(v);
 			_exit(find_prefix(volume_view(v), &model, p->done, p->done, &at)
 				      ? at == p->done ? 0 : 1
@@ -369,7 +369,7 @@ Test(model, taken_over_when_killed, .timeout = 300)
 		}
 	}
 	cr_assert_gt(unsynced, 0, "else nothing was shown");
-	v = open_kept(&f, &keep);
+	v = open_kept(&f, &shm);
 	forget_nameless(v);
 	cr_assert(equal(volume_view(v), &model));
 	cr_assert_eq(volume_close(v), 0);
@@ -387,7 +387,7 @@ Test(model, taken_over_when_killed, .timeout = 300)
  */
 Test(model, journal_never_runs_over)
 {
-	struct volume_keep keep = {.mem = keep_memory(), .lock_fd = -1};
+	struct volume_shm shm = {.mem = shm_memory(), .lock_fd = -1};
 	struct attr a, want = {0};
 	struct fixture f;
 	struct volume *v;
@@ -397,7 +397,7 @@ Test(model, journal_never_runs_over)
 	fixture_make(&f);
 	pid = fork_quietly();
 	if (pid == 0) {
-		v = open_kept(&f, &keep);
+		v = open_kept(&f, &shm);
 		if (volume_make_node(v, &root_user, INO_ROOT, "file", S_IFREG | 0600, 0, NULL,
 				     &a) != 0)
 			_exit(1);
@@ -410,8 +410,8 @@ Test(model, journal_never_runs_over)
 	}
 	waitpid(pid, &status, 0);
 	cr_assert(WIFSIGNALED(status), "the child ended by itself: %d", status);
-	keep.take_over = true;
-	v = open_kept(&f, &keep);
+	shm.take_over = true;
+	v = open_kept(&f, &shm);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "file", &a), 0);
 	cr_assert_eq(a.uid, 60000);
 	cr_assert_eq(volume_close(v), 0);
@@ -423,8 +423,8 @@ Test(model, changes_are_noted_by_tag)
 {
 	struct change_note *note = mmap(NULL, sizeof(*note), PROT_READ | PROT_WRITE,
 					MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	struct volume_keep keep = {
-		.mem = keep_memory(), .lock_fd = -1, .note_of = note_of, .ctx = note};
+	struct volume_shm shm = {
+		.mem = shm_memory(), .lock_fd = -1, .note_of = note_of, .ctx = note};
 	struct attr a = {0};
 	struct fixture f;
 	struct volume *v;
@@ -435,7 +435,7 @@ Test(model, changes_are_noted_by_tag)
 	note->tag = 7;
 	pid = fork_quietly();
 	if (pid == 0) {
-		v = open_kept(&f, &keep);
+		v = open_kept(&f, &shm);
 		for (uint64_t tag = 6; tag <= 8; tag++) {
 			/* Of all three: what is noted for another is not counted. */
 			const struct caller c = {.tag = tag, .note = note};
@@ -458,8 +458,8 @@ Test(model, changes_are_noted_by_tag)
 	}
 	waitpid(pid, &status, 0);
 	cr_assert(WIFSIGNALED(status), "the child ended by itself: %d", status);
-	keep.take_over = true;
-	v = open_kept(&f, &keep);
+	shm.take_over = true;
+	v = open_kept(&f, &shm);
 	cr_assert_eq(note_steps(note), 2);
 	cr_assert_eq(view_lookup(volume_view(v), INO_ROOT, "file-7", &a), 0);
 	cr_assert_eq(note->made, a.ino);

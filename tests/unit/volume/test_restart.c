@@ -80,7 +80,7 @@ static void open_it(void)
 	times = 0;
 	cr_assert_eq(volume_open(&cfg, &v), 0);
 	/* Heads and checkpoints come when the test wants them. */
-	clockwork_stop(v);
+	scheduler_stop(v);
 	src = v->view.cfg.source;
 	real = src->ops;
 	hooked = *real;
@@ -94,7 +94,7 @@ static void close_it(void)
 	times = 0;
 	v->view.cfg.source->ops = real;
 	v->stopping = false;
-	cr_assert_eq(clockwork_start(v), 0);
+	cr_assert_eq(scheduler_start(v), 0);
 	cr_assert_eq(volume_close(v), 0);
 }
 

@@ -1,5 +1,5 @@
-#ifndef KEEP_H_
-#define KEEP_H_
+#ifndef LOG_SHM_H_
+#define LOG_SHM_H_
 
 /*
  * What a log leaves to its successor when its process is killed: the ring, and which of its bytes
@@ -29,45 +29,45 @@ struct log_config;
 struct store;
 
 #define LOG_SLOTS 1024u /* blocks reserved and not yet folded */
-#define LOG_KEEP_VERSION 1u
+#define LOG_SHM_VERSION 1u
 
-struct keep_slot {
+struct shm_slot {
 	uint64_t pos;
 	uint32_t len;
 	_Atomic uint32_t done;
 };
 
-struct log_keep {
+struct log_shm {
 	uint32_t version;
 	uint32_t ring_offset; /* from this struct to the ring's memory; 0: the ring is elsewhere */
 	uint64_t ring_bytes;
 	_Atomic uint64_t written, filled, old_end;
 	_Atomic uint64_t pushed, folded;
-	struct keep_slot slots[LOG_SLOTS];
+	struct shm_slot slots[LOG_SLOTS];
 };
 
-/* log_keep_bytes(ring_bytes): how much memory log_keep_init() needs, in whole huge pages. */
-size_t log_keep_bytes(size_t ring_bytes);
+/* log_shm_bytes(ring_bytes): how much memory log_shm_init() needs, in whole huge pages. */
+size_t log_shm_bytes(size_t ring_bytes);
 
 /*
- * log_keep_init(mem, ring_bytes): lay out a keep with nothing in it in log_keep_bytes() bytes at
- * ${mem}, which is aligned to a huge page (2 MiB).  Returns it.  log_keep_at(): where it is.
+ * log_shm_init(mem, ring_bytes): lay out shared memory with nothing in it in log_shm_bytes() bytes at
+ * ${mem}, which is aligned to a huge page (2 MiB).  Returns it.  log_shm_at(): where it is.
  */
-struct log_keep *log_keep_init(void *mem, size_t ring_bytes);
-struct log_keep *log_keep_at(void *mem, size_t ring_bytes);
+struct log_shm *log_shm_init(void *mem, size_t ring_bytes);
+struct log_shm *log_shm_at(void *mem, size_t ring_bytes);
 
 /*
- * log_keep_reset(k): nothing is in it any more; all that was is durable.  A kill after any of its
- * stores leaves a keep that log_rescue() takes.
+ * log_shm_reset(k): nothing is in it any more; all that was is durable.  A kill after any of its
+ * stores leaves shared memory that log_rescue() takes.
  */
-void log_keep_reset(struct log_keep *k);
+void log_shm_reset(struct log_shm *k);
 
 /*
- * log_rescue(cfg, st): write what cfg->keep holds into the segment files of ${st}, so that
- * recovery finds every block that was whole.  Changes nothing in the keep but unfinished places,
- * and can be done again if it is cut short.  Returns 0; -ERR_VERSION for a keep of another
+ * log_rescue(cfg, st): write what cfg->shm holds into the segment files of ${st}, so that
+ * recovery finds every block that was whole.  Changes nothing in the shared memory but unfinished places,
+ * and can be done again if it is cut short.  Returns 0; -ERR_VERSION for shared memory of another
  * layout; -ERR_DAMAGED; -ENOSPC; -EIO; -ENOMEM.
  */
 MUST_CHECK int log_rescue(const struct log_config *cfg, struct store *st);
 
-#endif /* !KEEP_H_ */
+#endif /* !LOG_SHM_H_ */

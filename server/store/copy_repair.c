@@ -8,7 +8,7 @@
  *
  * Invariants:
  *  1. Nothing is written before every block of the request has the leaf hash that the
- *     catalog has for it, and only below the stand's end.
+ *     catalog has for it, and only below the committed end.
  *  2. What is there and right is not written again, once it is durable.
  *  3. No stream appends meanwhile: the mending holds the lock.
  */
@@ -76,7 +76,7 @@ static int want(struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
 
 /*
  * Whether the block is there.  What is there was durable when it was written first, or when it was
- * mended: settle() sees to that.
+ * mended: rewrite() sees to that.
  */
 static int look(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
 {
@@ -127,7 +127,7 @@ static int mend(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, s
 		rc = look_at_all(c, &w, pos, p, len);
 	if (rc < 0 || w.n == 0)
 		goto free_pieces;
-	rc = storage_mend(c->storage, w.pieces, w.n);
+	rc = storage_repair(c->storage, w.pieces, w.n);
 	/* Readers would see what may not be durable, and the owner would take it for healed. */
 	if (rc < 0) {
 		atomic_store(&c->unsettled, segment_of(pos) + 1);
@@ -151,17 +151,17 @@ static int settle(struct copy *c)
 
 	if (atomic_load(&c->unsettled) == 0)
 		return 0;
-	rc = storage_mend(c->storage, NULL, 0);
+	rc = storage_repair(c->storage, NULL, 0);
 	if (rc == 0)
 		atomic_store(&c->unsettled, 0);
 	return rc;
 }
 
-int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf, const void *data,
-	      size_t len, uint32_t *out_blocks)
+int copy_repair(struct copy *c, const char *who, uint64_t pos, uint64_t leaf, const void *data,
+		size_t len, uint32_t *out_blocks)
 {
 	struct copy_lock lock;
-	struct copy_stand s;
+	struct copy_committed s;
 	int rc;
 
 	*out_blocks = 0;
@@ -170,7 +170,7 @@ int copy_mend(struct copy *c, const char *who, uint64_t pos, uint64_t leaf, cons
 			       "%zu bytes at position %llu: whole blocks of one segment, "
 			       "up to %u bytes, can be mended at a time",
 			       len, (unsigned long long)pos, COPY_DATA_MAX);
-	copy_get_stand(c, &s);
+	copy_get_committed(c, &s);
 	if (pos >= s.end || len > s.end - pos)
 		return err_say(-ERR_ABSENT, "position %llu: this copy ends at %llu",
 			       (unsigned long long)pos, (unsigned long long)s.end);

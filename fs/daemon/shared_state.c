@@ -5,7 +5,7 @@
  * have no name that another process could open.
  */
 
-#include "estate.h"
+#include "shared_state.h"
 
 #include "err.h"
 #include "huge.h"
@@ -30,7 +30,7 @@ static size_t up(size_t len, size_t to)
 
 static size_t slots_offset(bool live)
 {
-	return (live ? up(volume_keep_bytes(), PAGE) : 0) + up(sizeof(struct estate), PAGE);
+	return (live ? up(volume_shm_bytes(), PAGE) : 0) + up(sizeof(struct shared_state), PAGE);
 }
 
 static size_t total_bytes(bool live)
@@ -61,7 +61,7 @@ static int map_memory(int fd, size_t len, uint8_t **out)
 	return 0;
 }
 
-static int map_keys(int fd, struct estate_keys **out)
+static int map_keys(int fd, struct shared_keys **out)
 {
 	void *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -77,7 +77,7 @@ static int map_keys(int fd, struct estate_keys **out)
 	return 0;
 }
 
-static int map_all(bool live, struct estate_map *map)
+static int map_all(bool live, struct shared_map *map)
 {
 	int rc = map_memory(map->fd, total_bytes(live), &map->mem);
 
@@ -85,15 +85,15 @@ static int map_all(bool live, struct estate_map *map)
 		rc = map_keys(map->keys_fd, &map->keys);
 	if (rc < 0)
 		return rc;
-	map->estate = (struct estate *)(map->mem + slots_offset(live) -
-					up(sizeof(struct estate), PAGE));
+	map->state = (struct shared_state *)(map->mem + slots_offset(live) -
+					     up(sizeof(struct shared_state), PAGE));
 	map->slots = live ? map->mem + slots_offset(live) : NULL;
 	return 0;
 }
 
-int estate_make(bool live, struct estate_map *out)
+int shared_make(bool live, struct shared_map *out)
 {
-	struct estate_map map = {
+	struct shared_map map = {
 		.fd = memfd_create("embassyfs", MFD_CLOEXEC),
 		.keys_fd = memfd_create("embassyfs keys", MFD_CLOEXEC),
 	};
@@ -105,7 +105,7 @@ int estate_make(bool live, struct estate_map *out)
 	if (rc == 0)
 		rc = map_all(live, &map);
 	if (rc < 0) {
-		estate_wipe(&map);
+		shared_wipe(&map);
 		return rc;
 	}
 	if (live) {
@@ -113,16 +113,16 @@ int estate_make(bool live, struct estate_map *out)
 		/* Keep it out of swap, if permitted. */
 		(void)mlock2(map.mem, total_bytes(live), MLOCK_ONFAULT);
 	}
-	map.estate->magic = ESTATE_MAGIC;
-	map.estate->version = ESTATE_VERSION;
-	map.estate->live = live;
+	map.state->magic = SHARED_MAGIC;
+	map.state->version = SHARED_VERSION;
+	map.state->live = live;
 	*out = map;
 	return 0;
 }
 
-int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
+int shared_attach(int fd, int keys_fd, bool live, struct shared_map *out)
 {
-	struct estate_map map = {.fd = fd, .keys_fd = keys_fd};
+	struct shared_map map = {.fd = fd, .keys_fd = keys_fd};
 	struct stat st;
 	int rc = fstat(fd, &st) < 0 ? -errno : 0;
 
@@ -131,7 +131,7 @@ int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
 					   "unmount and mount instead");
 	if (rc == 0)
 		rc = map_all(live, &map);
-	if (rc == 0 && (map.estate->magic != ESTATE_MAGIC || map.estate->version != ESTATE_VERSION))
+	if (rc == 0 && (map.state->magic != SHARED_MAGIC || map.state->version != SHARED_VERSION))
 		rc = err_say(-ERR_VERSION, "the running daemon's memory is laid out otherwise; "
 					   "unmount and mount instead");
 	if (rc == 0) {
@@ -141,7 +141,7 @@ int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out)
 	return rc;
 }
 
-void estate_occupy(struct estate_map *map)
+void shared_occupy(struct shared_map *map)
 {
 	size_t len = total_bytes(map->slots);
 
@@ -151,7 +151,7 @@ void estate_occupy(struct estate_map *map)
 	(void)madvise(map->keys, PAGE, MADV_DONTFORK);
 }
 
-void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys)
+void shared_leave_keys(struct shared_keys *k, const struct volume_keys *keys)
 {
 	memcpy(k->log_key, keys->log_key, sizeof(k->log_key));
 	memcpy(k->name_key, keys->name_key, sizeof(k->name_key));
@@ -163,7 +163,7 @@ void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys)
 	k->filled = 1;
 }
 
-static void wipe_keys(struct estate_keys *k)
+static void wipe_keys(struct shared_keys *k)
 {
 	/* Clear the flag first, so that no successor takes half-wiped keys. */
 	k->filled = 0;
@@ -171,29 +171,29 @@ static void wipe_keys(struct estate_keys *k)
 	secret_wipe(k, sizeof(*k));
 }
 
-void estate_unmap_keys(struct estate_map *map)
+void shared_unmap_keys(struct shared_map *map)
 {
 	if (map->keys)
 		munmap(map->keys, PAGE);
 	map->keys = NULL;
 }
 
-void estate_drop_keys(struct estate_map *map)
+void shared_drop_keys(struct shared_map *map)
 {
-	estate_unmap_keys(map);
+	shared_unmap_keys(map);
 	if (map->keys_fd >= 0)
 		close(map->keys_fd);
 	map->keys_fd = -1;
 }
 
-void estate_wipe(struct estate_map *map)
+void shared_wipe(struct shared_map *map)
 {
 	if (map->keys)
 		wipe_keys(map->keys);
-	estate_drop_keys(map);
+	shared_drop_keys(map);
 	if (map->mem)
 		munmap(map->mem, total_bytes(map->slots));
 	if (map->fd >= 0)
 		close(map->fd);
-	*map = (struct estate_map){.fd = -1, .keys_fd = -1};
+	*map = (struct shared_map){.fd = -1, .keys_fd = -1};
 }

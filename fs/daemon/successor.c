@@ -31,14 +31,14 @@
 
 /* A process has one supervisor. */
 static struct {
-	struct heir *heir;
+	struct successor *successor;
 	const struct options *options;
-	pthread_mutex_t asking; /* held while an upgrade is under way */
-	pthread_mutex_t fd_mu;	/* covers replacing heir->fd by the next supervisor's */
-	bool ready, ending, ended;	/* Guarded by fd_mu. */
+	pthread_mutex_t asking;	   /* held while an upgrade is under way */
+	pthread_mutex_t fd_mu;	   /* covers replacing successor->fd by the next supervisor's */
+	bool ready, ending, ended; /* Guarded by fd_mu. */
 } watched = {.asking = PTHREAD_MUTEX_INITIALIZER, .fd_mu = PTHREAD_MUTEX_INITIALIZER};
 
-static int tell(struct heir *h, enum handover_kind kind, const int *fds, unsigned n)
+static int tell(struct successor *h, enum handover_kind kind, const int *fds, unsigned n)
 {
 	int rc;
 
@@ -49,11 +49,11 @@ static int tell(struct heir *h, enum handover_kind kind, const int *fds, unsigne
 }
 
 /* Execute this program as the supervisor; ${*out_fd} is a socket to it.  Returns 0 or -errno. */
-static int new_supervisor(struct heir *h, pid_t *out_pid, int *out_fd)
+static int new_supervisor(struct successor *h, pid_t *out_pid, int *out_fd)
 {
 	const struct options *o = watched.options;
 	struct handover_start start = {
-		.background = !o->foreground, .serving = 1, .live = h->map.estate->live != 0};
+		.background = !o->foreground, .serving = 1, .live = h->map.state->live != 0};
 	int me = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	const int fds[] = {h->map.fd, h->map.keys_fd, h->device_fd, h->lock_fd, h->folder_fd, me};
 	char name[4096];
@@ -82,7 +82,7 @@ close_me:
 }
 
 /* Retry until there is a new supervisor, or this process is to end. */
-static void replace(struct heir *h, pid_t *child)
+static void replace(struct successor *h, pid_t *child)
 {
 	const char *mount_point = watched.options->mount_point;
 	int fd, rc, pause_ms = AGAIN_MS;
@@ -123,7 +123,7 @@ static void replace(struct heir *h, pid_t *child)
 
 static void *watch(void *arg)
 {
-	struct heir *h = arg;
+	struct successor *h = arg;
 	pid_t child = 0;
 	bool ready, ending;
 
@@ -152,14 +152,14 @@ static void *watch(void *arg)
 	}
 }
 
-int heir_watch(struct heir *h, const struct options *o)
+int successor_watch(struct successor *h, const struct options *o)
 {
 	pthread_t thread;
 	int rc;
 
-	if (!h->map.estate)
+	if (!h->map.state)
 		return 0;
-	watched.heir = h;
+	watched.successor = h;
 	watched.options = o;
 	rc = -pthread_create(&thread, NULL, watch, h);
 	if (rc == 0)
@@ -167,15 +167,15 @@ int heir_watch(struct heir *h, const struct options *o)
 	return rc;
 }
 
-void heir_ready(struct heir *h, int device_fd, int lock_fd)
+void successor_ready(struct successor *h, int device_fd, int lock_fd)
 {
 	int fds[2] = {device_fd, lock_fd};
 
-	if (!h->map.estate)
+	if (!h->map.state)
 		return;
-	snprintf(h->map.estate->program, sizeof(h->map.estate->program), EMBASSYFS_VERSION);
+	snprintf(h->map.state->program, sizeof(h->map.state->program), EMBASSYFS_VERSION);
 	/* The shared keys stay for successors; this process has copies of its own. */
-	estate_unmap_keys(&h->map);
+	shared_unmap_keys(&h->map);
 	if (h->take_over) {
 		fds[0] = fds[1] = -1;
 	} else {
@@ -193,9 +193,9 @@ void heir_ready(struct heir *h, int device_fd, int lock_fd)
 		kill(getpid(), SIGKILL);
 }
 
-void heir_ending(struct heir *h)
+void successor_ending(struct successor *h)
 {
-	if (!h->map.estate)
+	if (!h->map.state)
 		return;
 	pthread_mutex_lock(&watched.fd_mu);
 	watched.ending = true;
@@ -204,9 +204,9 @@ void heir_ending(struct heir *h)
 	(void)!tell(h, HANDOVER_ENDING, NULL, 0);
 }
 
-void heir_ended(struct heir *h)
+void successor_ended(struct successor *h)
 {
-	if (!h->map.estate)
+	if (!h->map.state)
 		return;
 	pthread_mutex_lock(&watched.fd_mu);
 	watched.ended = true;
@@ -214,12 +214,12 @@ void heir_ended(struct heir *h)
 	(void)!tell(h, HANDOVER_ENDED, NULL, 0);
 }
 
-int heir_upgrade(struct heir *h)
+int successor_upgrade(struct successor *h)
 {
 	enum handover_kind kind;
 	int rc;
 
-	if (!h->map.estate || !atomic_load(&h->supervised))
+	if (!h->map.state || !atomic_load(&h->supervised))
 		return -ENOTSUP;
 	if (pthread_mutex_trylock(&watched.asking) != 0)
 		return -EBUSY;

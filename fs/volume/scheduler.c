@@ -1,5 +1,5 @@
 /*
- * The clockwork of a live volume: two threads.
+ * The scheduler of a live volume: two threads.
  *
  * The clock makes a head shortly before the end of each second in which there is news, or sooner
  * when much has been written, so that "as it was at 10:00:05" includes nearly all of that second
@@ -64,7 +64,7 @@ static void note(struct volume *v, enum failing what, int rc)
 		msg_event(MSG_NOTICE, words[what].id, "%s: %s", v->cfg.dir, words[what].works);
 }
 
-bool clockwork_reason(struct volume *v, char *out, size_t cap)
+bool scheduler_reason(struct volume *v, char *out, size_t cap)
 {
 	bool stops = false;
 	size_t len = 0;
@@ -83,7 +83,7 @@ bool clockwork_reason(struct volume *v, char *out, size_t cap)
 	return stops;
 }
 
-void clockwork_space_tried(struct volume *v, int rc)
+void scheduler_space_tried(struct volume *v, int rc)
 {
 	bool full = rc == -ENOSPC;
 
@@ -101,10 +101,10 @@ static void look_at_space(struct volume *v)
 	uint64_t bytes;
 
 	if (atomic_load(&v->full) && volume_disk_free(v, &bytes) == 0 && bytes >= SEGMENT_SIZE)
-		clockwork_space_tried(v, 0);
+		scheduler_space_tried(v, 0);
 }
 
-void clockwork_head_tried(struct volume *v, int rc)
+void scheduler_head_tried(struct volume *v, int rc)
 {
 	pthread_mutex_lock(&v->clock_mu);
 	note(v, FAILING_HEAD, rc);
@@ -113,7 +113,7 @@ void clockwork_head_tried(struct volume *v, int rc)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
-int clockwork_head_failing(struct volume *v)
+int scheduler_head_failing(struct volume *v)
 {
 	int rc;
 
@@ -129,7 +129,7 @@ static void wait_ms(struct volume *v, pthread_cond_t *cond, uint64_t ms)
 	(void)!clock_wait(cond, &v->clock_mu, clock_mono_ns() + ms * NS_PER_MS);
 }
 
-void clockwork_head_made(struct volume *v, int64_t time_ns)
+void scheduler_head_made(struct volume *v, int64_t time_ns)
 {
 	pthread_mutex_lock(&v->clock_mu);
 	v->head_ns = time_ns;
@@ -147,7 +147,7 @@ int64_t volume_now_ns(struct volume *v)
 	return now_ns;
 }
 
-void clockwork_want_head(struct volume *v)
+void scheduler_want_head(struct volume *v)
 {
 	pthread_mutex_lock(&v->clock_mu);
 	if (!v->want_head) {
@@ -157,7 +157,7 @@ void clockwork_want_head(struct volume *v)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
-void clockwork_want_checkpoint(struct volume *v)
+void scheduler_want_checkpoint(struct volume *v)
 {
 	pthread_mutex_lock(&v->clock_mu);
 	if (!v->want_checkpoint && !v->stopping) {
@@ -174,7 +174,7 @@ static bool checkpoint_pauses(const struct volume *v)
 	       clock_mono_ns() < v->checkpoint_retry_ns;
 }
 
-int clockwork_admit(struct volume *v)
+int scheduler_admit(struct volume *v)
 {
 	size_t live, frozen;
 	uint64_t seen;
@@ -191,10 +191,10 @@ int clockwork_admit(struct volume *v)
 		frozen = v->view.map.frozen ? overlay_bytes(v->view.map.frozen) : 0;
 		view_unlock(&v->view);
 		if (live > v->overlay_max / 2 && frozen == 0)
-			clockwork_want_checkpoint(v);
+			scheduler_want_checkpoint(v);
 		if (live < v->overlay_max)
 			return 0;
-		clockwork_want_checkpoint(v);
+		scheduler_want_checkpoint(v);
 
 		/*
 		 * Full: wait for the checkpoint under way, or for the one asked for, to make room.
@@ -418,7 +418,7 @@ int volume_checkpoint(struct volume *v)
 	return rc < 0 ? rc : volume_add_head(v, &head);
 }
 
-int clockwork_start(struct volume *v)
+int scheduler_start(struct volume *v)
 {
 	int rc;
 
@@ -436,7 +436,7 @@ int clockwork_start(struct volume *v)
 	return -rc;
 }
 
-void clockwork_stop(struct volume *v)
+void scheduler_stop(struct volume *v)
 {
 	pthread_mutex_lock(&v->clock_mu);
 	v->stopping = true;

@@ -1,7 +1,7 @@
 /* What a daemon leaves to its successor: attached by another, and keys that are whole or not there. */
 
-#include "estate.h"
 #include "keys.h"
+#include "shared_state.h"
 
 #include "../stores.h"
 
@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static struct volume_keys keys;
-static struct estate_keys *left;
+static struct shared_keys *left;
 
 static void fill(uint8_t *p, size_t len, uint8_t with)
 {
@@ -33,9 +33,9 @@ static void setup(void)
 	cr_assert_neq(left, MAP_FAILED);
 }
 
-TestSuite(estate, .init = setup);
+TestSuite(shared_state, .init = setup);
 
-static bool are_whole(const struct estate_keys *k)
+static bool are_whole(const struct shared_keys *k)
 {
 	return k->has_writer && memcmp(k->log_key, keys.log_key, sizeof(k->log_key)) == 0 &&
 	       memcmp(k->name_key, keys.name_key, sizeof(k->name_key)) == 0 &&
@@ -45,10 +45,10 @@ static bool are_whole(const struct estate_keys *k)
 static void leave(void *arg)
 {
 	(void)arg;
-	estate_leave_keys(left, &keys);
+	shared_leave_keys(left, &keys);
 }
 
-Test(estate, keys_killed_at_each_store, .timeout = 60)
+Test(shared_state, keys_killed_at_each_store, .timeout = 60)
 {
 	unsigned nth = 0;
 	int rc;
@@ -64,33 +64,33 @@ Test(estate, keys_killed_at_each_store, .timeout = 60)
 	cr_expect_gt(nth, 4, "stores were counted");
 }
 
-Test(estate, a_successor_finds_what_was_left)
+Test(shared_state, a_successor_finds_what_was_left)
 {
-	struct estate_map map, other;
+	struct shared_map map, other;
 	int fd, keys_fd;
 
-	cr_assert_eq(estate_make(false, &map), 0);
-	estate_leave_keys(map.keys, &keys);
-	map.estate->view_head = 77;
+	cr_assert_eq(shared_make(false, &map), 0);
+	shared_leave_keys(map.keys, &keys);
+	map.state->view_head = 77;
 	fd = dup(map.fd);
 	keys_fd = dup(map.keys_fd);
-	cr_assert_eq(estate_attach(fd, keys_fd, false, &other), 0);
+	cr_assert_eq(shared_attach(fd, keys_fd, false, &other), 0);
 	cr_assert(other.keys->filled && are_whole(other.keys));
-	cr_assert_eq(other.estate->view_head, 77);
+	cr_assert_eq(other.state->view_head, 77);
 	/* It is gone in every process. */
-	estate_wipe(&map);
+	shared_wipe(&map);
 	cr_assert_not(other.keys->filled);
 	cr_assert_not(are_whole(other.keys));
-	estate_wipe(&other);
+	shared_wipe(&other);
 }
 
-Test(estate, one_of_another_layout_is_refused)
+Test(shared_state, one_of_another_layout_is_refused)
 {
-	struct estate_map map, other;
+	struct shared_map map, other;
 
-	cr_assert_eq(estate_make(false, &map), 0);
-	cr_assert_lt(estate_attach(dup(map.fd), dup(map.keys_fd), true, &other), 0);
-	map.estate->version++;
-	cr_assert_lt(estate_attach(dup(map.fd), dup(map.keys_fd), false, &other), 0);
-	estate_wipe(&map);
+	cr_assert_eq(shared_make(false, &map), 0);
+	cr_assert_lt(shared_attach(dup(map.fd), dup(map.keys_fd), true, &other), 0);
+	map.state->version++;
+	cr_assert_lt(shared_attach(dup(map.fd), dup(map.keys_fd), false, &other), 0);
+	shared_wipe(&map);
 }

@@ -1,11 +1,11 @@
-#ifndef ESTATE_H_
-#define ESTATE_H_
+#ifndef SHARED_STATE_H_
+#define SHARED_STATE_H_
 
 /*
  * What a killed daemon leaves to its successor: memory that both share.
  *
- *	volume_keep_bytes()	the log's ring, and changes that are in no delta (a live mount)
- *	struct estate		the session with the kernel, requests under way
+ *	volume_shm_bytes()	the log's ring, and changes that are in no delta (a live mount)
+ *	struct shared_state		the session with the kernel, requests under way
  *	slots_bytes()		which views of the past the kernel knows (a live mount)
  *
  * The volume's keys lie in locked memory of their own.  The supervisor keeps that mapped always, a
@@ -22,11 +22,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ESTATE_MAGIC UINT64_C(0x6574617473657465)
-#define ESTATE_VERSION 2u
-#define ESTATE_INIT_MAX 512u /* bytes of the kernel's INIT request, and of our reply to it */
+#define SHARED_MAGIC UINT64_C(0x6574617473657465)
+#define SHARED_VERSION 2u
+#define SHARED_INIT_MAX 512u /* bytes of the kernel's INIT request, and of our reply to it */
 
-struct estate {
+struct shared_state {
 	uint64_t magic;
 	uint32_t version, live;
 	char program[32];  /* version of the program that serves, or served last */
@@ -44,7 +44,7 @@ struct estate {
 
 	/* The session's first request and our reply, for a successor; lengths 0: not yet. */
 	uint32_t init_len, reply_len;
-	uint8_t init[ESTATE_INIT_MAX], reply[ESTATE_INIT_MAX];
+	uint8_t init[SHARED_INIT_MAX], reply[SHARED_INIT_MAX];
 
 	struct inflight inflight;
 };
@@ -52,52 +52,52 @@ struct estate {
 struct volume_keys;
 
 /* The keys that a mount needs. */
-struct estate_keys {
+struct shared_keys {
 	uint32_t filled, has_writer;
 	uint8_t log_key[32], name_key[16], writer_secret[64];
 };
 
 /* The shared state as mapped by one process. */
-struct estate_map {
+struct shared_map {
 	int fd, keys_fd; /* memfds */
-	uint8_t *mem;	 /* estate_bytes(live) bytes, aligned to 2 MiB */
-	struct estate *estate;
+	uint8_t *mem;	 /* shared_bytes(live) bytes, aligned to 2 MiB */
+	struct shared_state *state;
 	void *slots;		  /* NULL: a view */
-	struct estate_keys *keys; /* NULL: unmapped */
+	struct shared_keys *keys; /* NULL: unmapped */
 };
 
-/* estate_make(live, out): create an empty one.  Returns 0 or -errno. */
-MUST_CHECK int estate_make(bool live, struct estate_map *out);
+/* shared_make(live, out): create an empty one.  Returns 0 or -errno. */
+MUST_CHECK int shared_make(bool live, struct shared_map *out);
 
 /*
- * estate_attach(fd, keys_fd, live, out): map one that another process created.  Takes the
+ * shared_attach(fd, keys_fd, live, out): map one that another process created.  Takes the
  * descriptors.  Returns 0; -errno; or -ERR_VERSION with a detail if another version's layout is
  * found.
  */
-MUST_CHECK int estate_attach(int fd, int keys_fd, bool live, struct estate_map *out);
+MUST_CHECK int shared_attach(int fd, int keys_fd, bool live, struct shared_map *out);
 
 /*
- * estate_occupy(map): allocate all its pages now.  Later the machine's memory may be full of pages
+ * shared_occupy(map): allocate all its pages now.  Later the machine's memory may be full of pages
  * dirty for this very mount, and the daemon that must write them must not wait for a page.
  * Processes forked after this do not have it mapped.
  */
-void estate_occupy(struct estate_map *map);
+void shared_occupy(struct shared_map *map);
 
 /*
- * estate_leave_keys(k, keys): leave the volume's keys to successors.  A process killed in the
+ * shared_leave_keys(k, keys): leave the volume's keys to successors.  A process killed in the
  * middle leaves none: k->filled is still 0.
  */
-void estate_leave_keys(struct estate_keys *k, const struct volume_keys *keys);
+void shared_leave_keys(struct shared_keys *k, const struct volume_keys *keys);
 
 /*
- * estate_unmap_keys(map): unmap the keys; other processes keep their mappings, and the descriptor
+ * shared_unmap_keys(map): unmap the keys; other processes keep their mappings, and the descriptor
  * stays open.
- * estate_drop_keys(map): close the descriptor as well.
+ * shared_drop_keys(map): close the descriptor as well.
  */
-void estate_unmap_keys(struct estate_map *map);
-void estate_drop_keys(struct estate_map *map);
+void shared_unmap_keys(struct shared_map *map);
+void shared_drop_keys(struct shared_map *map);
 
-/* estate_wipe(map): erase the keys for all processes that map them; unmap and close everything. */
-void estate_wipe(struct estate_map *map);
+/* shared_wipe(map): erase the keys for all processes that map them; unmap and close everything. */
+void shared_wipe(struct shared_map *map);
 
-#endif /* !ESTATE_H_ */
+#endif /* !SHARED_STATE_H_ */
