@@ -49,7 +49,7 @@ static void make_tree(void)
 	if (edge.n > 0)
 		return;
 	for (unsigned i = 0; i < LEAVES; i++)
-		put_le32(leaves[i], i);
+		put_le32(leaves[i], i + 1); /* zeros are no hash: tile.h */
 	MUST_HOLD(tile_append(&edge, (const uint8_t(*)[HASH_LEN])leaves, LEAVES, &io) == 0);
 }
 
