@@ -273,11 +273,11 @@ static int check_and_recount(struct check_config *cfg, struct check_counts *n)
 static const char *advice(const struct checking *c)
 {
 	if (c->recount)
-		return "these are not counts, which --repair alone sets right: repair it with "
+		return "these are not counts, which --repair alone sets right: heal it with "
 		       "--repair "
 		       "--from HOST:PORT, or keep it as it is and mount an embassy's";
 	return c->repair ? "keep this copy as it is, and mount an embassy's"
-			 : "set wrong counts right with --repair, repair it with --repair --from "
+			 : "set wrong counts right with --repair, heal it with --repair --from "
 			   "HOST:PORT, or keep it as it is and mount an embassy's";
 }
 
@@ -415,14 +415,14 @@ const struct command cmd_check = {
 		"                         has, HOST:PORT[/VOLUME-ID] or a folder; only bytes that "
 		"a\n"
 		"                         signed head vouches for are written\n"
-		"  --repair --to TO       after that, if all is sound, repair the copy of the "
+		"  --repair --to TO       after that, if all is sound, heal the copy of the "
 		"embassy TO\n"
 		"                         by this one; it takes only bytes that it had verified "
 		"before\n"
 		"  --repair --cut POSITION\n"
 		"                         give up, for good, all that lies behind the last whole "
 		"block of\n"
-		"                         a damaged log, where no copy can repair it; any other "
+		"                         a damaged log, where no copy can heal it; any other "
 		"position\n"
 		"                         changes nothing, and tells which it is and what would be "
 		"lost\n"

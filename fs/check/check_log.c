@@ -338,7 +338,7 @@ static int judge_end(struct log_pass *p, const struct scan_result *res)
 	if (rc == 0 && store_met_unreadable(c->store))
 		rc = err_say(-ERR_DAMAGED,
 			     "the log ends here, and some of what lies behind can't be read; where "
-			     "no copy can repair it, --repair --cut gives it up");
+			     "no copy can heal it, --repair --cut gives it up");
 	if (rc == -ERR_DAMAGED)
 		break_chain(p, rc, res->end);
 	else if (rc == 0 && (torn || bytes > 0))

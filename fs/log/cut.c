@@ -280,7 +280,7 @@ static int decide(struct cut *c)
 		return err_say(
 			-EINVAL,
 			"%s: nothing was cut off: its log is damaged at position %llu%s%s%s, "
-			"but a mount goes on with it, from head %llu; repair it with 'embassy "
+			"but a mount goes on with it, from head %llu; heal it with 'embassy "
 			"check VOLUME --repair --from' an embassy or another copy",
 			c->cfg->dir, (ull)end, c->why[0] ? " (" : "", c->why, c->why[0] ? ")" : "",
 			(ull)from);
@@ -307,7 +307,7 @@ int log_cut(const struct log_cut_config *cfg)
 	history_init(&c.history, cfg->params);
 	if (store_is_copy(c.store)) {
 		rc = err_say(-EINVAL,
-			     "%s: an embassy's copy; repair it from the home or from another copy",
+			     "%s: an embassy's copy; heal it from the home or from another copy",
 			     cfg->dir);
 		goto release;
 	}

@@ -88,7 +88,7 @@ struct tail {
 #define HEAL_COPY                                                                                  \
 	"stop the server and heal the folder with 'embassy check FOLDER --log-only --repair "      \
 	"--from' another copy"
-#define HEAL_HOME "repair it with 'embassy check VOLUME --repair --from' an embassy or another copy"
+#define HEAL_HOME "heal it with 'embassy check VOLUME --repair --from' an embassy or another copy"
 #define PARTIAL "what is whole can be mounted with -o partial"
 #define COPIED_IN_USE                                                                              \
 	"if this folder was copied while it was in use, copy it again when it is not; else "

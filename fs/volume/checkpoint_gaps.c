@@ -64,7 +64,7 @@ int gaps_merge(struct volume *v, const struct block_io *io)
 static int too_much(const struct tree_gaps *t)
 {
 	return err_say(t->rc,
-		       "%s; more was changed there than memory has room for: repair it ('embassy "
+		       "%s; more was changed there than memory has room for: heal it ('embassy "
 		       "check --repair --from'), or mount with a larger memory=",
 		       t->detail);
 }

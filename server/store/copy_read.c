@@ -55,7 +55,7 @@ int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
 		return err_say(
 			-EIO,
 			"position %llu of volume folder %s: bytes that were healed there could "
-			"not be made durable; repair it again",
+			"not be made durable; heal it again",
 			(unsigned long long)pos, c->name);
 	rc = storage_read(c->storage, pos, len, out);
 	if (rc == 0 || rc == -ENOMEM)

@@ -151,7 +151,7 @@ end() {
 }
 
 # All that was written is on the disk, and at the embassy.
-rewrite() {
+settle() {
 	sync -f "$work/$name/mnt"
 	! replicates "$name" ||
 		"$build/tools/embassy" drain "$work/$name/mnt" --timeout 600 >/dev/null ||

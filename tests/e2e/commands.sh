@@ -338,8 +338,8 @@ done
 	# Healed from the embassy: a changed byte, a lost segment, volume.conf; and what can't be asked for.
 	segment=$(find "$w/vol/log" -size +1000c -name '*.seg' | sort | head -1)
 	flip_byte "$segment" 700
-	expect 20 'repair it with --repair --from' "$embassy" check "$w/vol" $with
-	expect 20 'repair it with --repair --from' "$embassy" check "$w/vol" $with --repair
+	expect 20 'heal it with --repair --from' "$embassy" check "$w/vol" $with
+	expect 20 'heal it with --repair --from' "$embassy" check "$w/vol" $with --repair
 	expect 2 'belong to --repair' "$embassy" check "$w/vol" $with --from "$address"
 	expect 0 'blocks healed' "$embassy" check "$w/vol" $with --read-data --repair --from "$address" --tls "$w/tls/home"
 	expect 0 'is sound' "$embassy" check "$w/vol" $with --read-data

@@ -100,7 +100,7 @@ same_bytes() {
 	[ "$(field '.embassies[0].lag_bytes')" = 0 ]
 }
 
-rewrite() {
+settle() {
 	t "$1: the embassy catches up" caught_up "${2:-60}"
 	t "$1: its bytes are home's" same_bytes
 }
