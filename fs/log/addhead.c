@@ -29,7 +29,7 @@
 
 static void chain_head(struct log *log, struct head *h) REQUIRES(log->mu);
 
-/* What is known before the place is. */
+/* Fill in what does not depend on the head's position: volume, number, epoch, parent, time. */
 static void chain_head(struct log *log, struct head *h)
 {
 	const struct head *parent = &log->hist.head;
@@ -44,8 +44,8 @@ static void chain_head(struct log *log, struct head *h)
 }
 
 /*
- * Take the place of a head, which fixes pos, n_blocks and stored_len.  The key of its segment
- * lives until its slot is done.
+ * Reserve the head's position, which fixes pos, n_blocks and stored_len.  ${*out_key}, the key of
+ * its segment, stays valid until the head's slot is done.
  */
 static int reserve_head(struct log *log, struct head *h, struct shm_slot **out_slot,
 			const struct segment_key **out_key)
@@ -74,7 +74,7 @@ unlock:
 	return rc;
 }
 
-/* The root, the signature, the whole block into ${block}. */
+/* Compute the Merkle root, sign, and build the whole block in ${block}. */
 static int build_head(struct log *log, struct head *h, uint8_t block[HEAD_BLOCK_MAX])
 {
 	struct frame f = {.kind = BLOCK_HEAD, .body_len = h->stored_len - FRAME_LEN};
@@ -103,8 +103,8 @@ static int build_head(struct log *log, struct head *h, uint8_t block[HEAD_BLOCK_
 }
 
 /*
- * A place that gets no head is filled with a sealed block that nothing points to, so that
- * the blocks behind it can be found.
+ * If the head can't be built, its reserved position is filled with a sealed block that nothing
+ * points to.  Otherwise the walk would end there and never reach the blocks behind it.
  */
 static int build_filler(const struct segment_key *key, const struct head *h,
 			uint8_t block[HEAD_BLOCK_MAX])
@@ -124,8 +124,8 @@ static void place_block(struct log *log, const struct head *h, const uint8_t *bl
 }
 
 /*
- * After an error of the catalog: open it anew, and let it find in the log what it lacks, which
- * has the pending head too.
+ * After a failed write to the catalog, reopen it and let it catch up from the log, which holds
+ * every head that it lacks, the pending one included.
  */
 static int revive_catalog(struct log *log)
 {
@@ -150,7 +150,10 @@ static int put_into_catalog(struct log *log, const uint8_t (*leaves)[HASH_LEN], 
 {
 	if (!log->catalog_shut && catalog_add_head(log->catalog, &log->pending, leaves, n) == 0)
 		return 0;
-	/* RocksDB may be shut since an error in the background, whose cause is gone by now. */
+	/*
+	 * A background error also shuts RocksDB.  Its cause may be gone by now, so reopen the
+	 * catalog.
+	 */
 	log->catalog_shut = true;
 	return revive_catalog(log);
 }
@@ -176,7 +179,9 @@ int log_catalog_pending(struct log *log)
 	rc = log_sync(log, head_end(h));
 	if (rc < 0)
 		return rc;
-	/* A copy, so that appends go on meanwhile; only this caller takes leaves away. */
+	/*
+	 * Copy the leaves, so that appends go on meanwhile.  Only this caller ever removes leaves.
+	 */
 	pthread_mutex_lock(&log->mu);
 	n = h->n_blocks - (hist->merkle.n - hist->n_leaves);
 	leaves = malloc(n * HASH_LEN + 1);
@@ -225,7 +230,10 @@ int log_add_head(struct log *log, struct head *h)
 		if (rc < 0)
 			return rc;
 	}
-	/* The place must be filled, if need be with a sealed block. */
+	/*
+	 * Once reserved, the position must be filled, at worst with a sealed filler: get the memory
+	 * first.
+	 */
 	rc = seal_ready();
 	if (rc < 0)
 		return rc;

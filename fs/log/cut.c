@@ -1,17 +1,17 @@
 /*
- * What a person gives up of a damaged log.
+ * Cutting a damaged log where a person says so.
  *
- * Key idea: the walk is a mount's, from the log's start, so that the place where it ends is the place
- * where a mount would go on from.  What lies behind is told by what is known of it: heads that are still
- * there, the catalog's newest, and newest-head's.
+ * Key idea: the walk starts at the log's start and judges each block as a mount does, so that it
+ * ends exactly where a mount would go on from.  What a cut would lose is told by three witnesses:
+ * the heads that are still readable behind that end, the catalog's newest head, and newest-head.
  *
- * A mount does not look below the newest head that its catalog knows.  So it goes on where only old bytes
- * are damaged, which cost a file or two, and to cut there would cost all that was written since: a second
- * walk, from that head, tells.
+ * A mount does not read below the newest head that its catalog knows.  So if only older bytes are
+ * damaged, a mount still works and the damage costs a file or two, while a cut there would cost all
+ * that was written since.  A second walk, from the catalog's newest head, finds this out.
  *
  * Invariants:
- *  1. Nothing is changed unless the log is damaged, no mount goes on with it, and the person named the
- *     place where that begins.
+ *  1. Nothing is changed unless the log is damaged, no mount can go on with it, and the person
+ *     named the position where the damage begins.
  *  2. At least one head stays.
  */
 
@@ -49,10 +49,12 @@ struct cut {
 	struct segment_key *key; /* of the segment at hand */
 	uint8_t *plain;		 /* BLOCK_PLAIN_MAX bytes */
 	uint64_t last;		 /* segment */
-	char why[200];		 /* a block was refused; empty: none */
-	uint64_t refused;	 /* where it begins */
+	char why[200];		 /* why the walk refused a block; empty: it refused none */
+	uint64_t refused;	 /* position of the refused block */
 	bool damaged;
-	/* What lies behind: heads that are there, and the newest that is known of. */
+	/*
+	 * What lies behind the end: how many heads are readable, and the newest that is known of.
+	 */
 	uint64_t n_heads, newest;
 	int64_t newest_ns;
 };
@@ -120,14 +122,14 @@ static int count_head(void *ctx, const struct head *h)
 	return 0;
 }
 
-/* The heads that are there behind the end. */
+/* Count the heads that are still readable behind the end. */
 static int find_heads(struct cut *c)
 {
 	return head_search(c->cfg->params, store_storage(c->store), c->history.end, UINT64_MAX,
 			   count_head, c);
 }
 
-/* What the catalog and newest-head know of. */
+/* Ask the catalog and newest-head for the newest head that they know of. */
 static void find_known(struct cut *c)
 {
 	struct catalog *catalog;
@@ -143,7 +145,7 @@ static void find_known(struct cut *c)
 	catalog_close(catalog);
 }
 
-/* From where ${c} stands. */
+/* Walk on from where ${c->history} stands, and find out whether a mount would stop at damage. */
 static int walk(struct cut *c)
 {
 	struct scan_result found;
@@ -167,12 +169,12 @@ static int walk(struct cut *c)
 	find_known(c);
 	end = tail_of_history(&c->history, c->why, c->refused);
 	rc = tail_judge(c->cfg->params, store_storage(c->store), &end);
-	/* A mount stops there, though it be behind all blocks. */
+	/* A mount stops at this too, even where it lies behind all blocks. */
 	c->damaged = c->damaged || rc == -ERR_DAMAGED || store_met_unreadable(c->store);
 	return rc == -ERR_DAMAGED ? 0 : rc;
 }
 
-/* Stand at the newest head that the catalog knows; false: it is of no use. */
+/* Set ${c->history} to the newest head that the catalog knows.  False: the catalog is of no use. */
 static bool stand_at_known(struct cut *c)
 {
 	uint8_t header[SEGMENT_BLOCK_LEN];
@@ -191,7 +193,7 @@ static bool stand_at_known(struct cut *c)
 	return rc == 0 && use_key(c, header, number) == 0;
 }
 
-/* The number of the head from which a mount goes on, whatever lies below it; 0: it does not. */
+/* The number of the head from which a mount goes on, whatever lies below it; 0: no mount does. */
 static uint64_t mounted_from(const struct cut *whole)
 {
 	struct cut c = {.cfg = whole->cfg, .store = whole->store, .plain = whole->plain};
@@ -208,7 +210,7 @@ static uint64_t mounted_from(const struct cut *whole)
 	return number;
 }
 
-/* In words: all that is known of what lies behind the end. */
+/* Put into words all that is known of what lies behind the end. */
 static void describe_loss(const struct cut *c, char out[LOST_LEN])
 {
 	char kept[WHEN_TEXT_LEN], lost[WHEN_TEXT_LEN] = "";

@@ -2,8 +2,8 @@
 #define CUT_H_
 
 /*
- * Gives up what lies behind the last whole block of a home's log that is damaged, where no copy can heal
- * it.  Only for a person who names the position: nothing does this by itself.
+ * Cuts off everything behind the last whole block of a home's damaged log, where no copy can repair
+ * it.  Only for a person who names the position: nothing does this automatically.
  */
 
 #include "compiler.h"
@@ -22,17 +22,17 @@ struct log_cut_config {
 };
 
 /*
- * log_cut(cfg): walk the log from its start, each block judged and opened as a mount does.  If it is
- * damaged, and whole up to exactly ${cfg->pos}, report what is lost, and cut it off there: newest-head
- * first, then the catalog, then the segments from the last one down.  A kill in between leaves a log that
- * is refused as before, or, where only the catalog or newest-head told of what is gone, one that is cut;
- * it can be done again.
+ * log_cut(cfg): walk the log from its start, judging and opening each block as a mount does.  If
+ * the log is damaged, and whole up to exactly ${cfg->pos}, report what is lost and cut it off
+ * there: first newest-head, then the catalog, then the segments from the last one down.  A crash in
+ * between leaves a log that is refused as before; or, where only the catalog or newest-head told of
+ * what is gone, a log that is already cut.  Either way the cut can be repeated.
  *
  * The caller holds the volume's lock.
- * Returns 0, durable; -EINVAL, with a detail, nothing changed, if it is damaged elsewhere (the detail
- * names the position, and what would be lost), if it is not damaged, or if it is an embassy's copy;
- * -ERR_DAMAGED, with a detail, if no head is whole; -ENOMEM; -errno.  It is no damage here that a mount
- * passes over, since it lies below the newest head that the catalog knows.
+ * Returns 0, durable; -EINVAL, with a detail, nothing changed, if the damage is elsewhere (the
+ * detail names its position, and what would be lost), if the log is not damaged, or if it is an
+ * embassy's copy; -ERR_DAMAGED, with a detail, if no head is whole; -ENOMEM; -errno.  Damage below
+ * the newest head that the catalog knows does not count here, since a mount passes over it.
  */
 MUST_CHECK int log_cut(const struct log_cut_config *cfg);
 

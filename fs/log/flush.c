@@ -1,16 +1,17 @@
 /*
  * The log's I/O: writing the ring out, group commit, finishing a segment, zeroing ahead.
  *
- * Key idea: whoever needs I/O and finds nobody at it does it, for all.  A lone caller of fsync
- * thus never waits for another thread to run; of many, one leads and the others find their
- * bytes durable when it is done.
+ * Key idea: a thread that needs I/O, and finds no other thread doing any, does it for all.  A lone
+ * caller of fsync thus never waits for another thread to be scheduled; of many callers, one leads
+ * and the others find their bytes durable when it is done.
  *
  * Writes are whole pages with O_DIRECT.  A sync also writes the last, partial page, padded with
- * zeros; the next write begins with that page again, longer.  The bytes that were in it are
- * the same, so whichever sectors of it a crash keeps, what was promised is there.
+ * zeros; the next write begins with that page again, longer.  The bytes that were in it are the
+ * same, so whichever sectors of it a crash keeps, the bytes that were promised are there.
  *
- * Overwriting blocks that were written before costs no journal commit, filling preallocated
- * ones does.  So where syncs are many and small, zeros are written a little ahead of them.
+ * Overwriting disk blocks that were written before needs no commit of the filesystem's journal;
+ * filling preallocated ones does.  So while syncs are many and small, zeros are written a little
+ * ahead of them.
  */
 
 #include "log.h"
@@ -25,7 +26,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Those that write: by the I/O owner, who set io_active. */
+/* These write to segment files.  Only the I/O owner, the thread that set io_active, calls them. */
 static int finish_old_segment(struct log *log) REQUIRES(log->mu);
 static int finish_roll(struct log *log) REQUIRES(log->mu);
 static bool roll_can_finish(const struct log *log) REQUIRES(log->mu);
@@ -45,7 +46,7 @@ int log_stop_locked(struct log *log, int rc, const char *what)
 	return rc;
 }
 
-/* A write that fails for another reason than space is tried once more: the bytes are the same. */
+/* A write that fails, but not for lack of space, is tried once more: it writes the same bytes. */
 static int write_pages(struct log *log, uint64_t pos, const void *buf, size_t len)
 {
 	int rc = store_write(log->store, pos, buf, len, true);
@@ -56,9 +57,9 @@ static int write_pages(struct log *log, uint64_t pos, const void *buf, size_t le
 }
 
 /*
- * Write [from, to), which lies in one segment; ${to} is a page's end or the last page is padded.
- * A partial page is written from a copy together with what little lies before it, since a small
- * sync waits for the disk once for each write.
+ * Write [from, to), which lies in one segment.  If ${to} is not a page's end, the last page is
+ * padded.  That page is written from a copy, together with the little that lies before it, since a
+ * small sync waits for the disk once for each write.
  */
 static int write_range(struct log *log, uint64_t from, uint64_t to)
 {
@@ -80,14 +81,19 @@ static int write_range(struct log *log, uint64_t from, uint64_t to)
 	}
 	if (whole == to)
 		return 0;
-	/* Bytes from ${to} on may be another thread's already: never touch them in the ring. */
+	/*
+	 * In the ring, bytes from ${to} on may already be another thread's: pad a copy, never the
+	 * ring.
+	 */
 	tail = page_down(to - whole + RING_PAGE - 1);
 	ring_copy_out(&log->ring, whole, to - whole, log->tail);
 	memset(log->tail + (to - whole), 0, tail - (to - whole));
 	return write_pages(log, whole, log->tail, tail);
 }
 
-/* The old segment: all of it on disk, durable, and its file no longer than its blocks. */
+/*
+ * Finish the old segment: write all of it, sync it, and cut its file to the length of its blocks.
+ */
 static int finish_old_segment(struct log *log)
 {
 	uint64_t from = log->written, end = log->old_end;
@@ -118,8 +124,8 @@ static int finish_old_segment(struct log *log)
 }
 
 /*
- * Old segment first, then the new one's name: recovery takes it as damage when a segment
- * that has a successor is not whole.
+ * Finish the old segment before the new one gets its name: after a crash, recovery takes a segment
+ * that has a successor and is not whole for damage.
  */
 static int finish_roll(struct log *log)
 {
@@ -139,7 +145,10 @@ static int finish_roll(struct log *log)
 
 	log->rolling = false;
 	log->zeroed_end = 0;
-	/* Room for the next one is known early, so that data is refused before metadata is. */
+	/*
+	 * Look for the next segment's space now, so that on a full disk data is refused before
+	 * metadata.
+	 */
 	if (!log->making_spare)
 		(void)!log_make_spare_locked(log);
 	log_check_locked(log);
@@ -174,7 +183,9 @@ static int write_batch(struct log *log)
 	return 0;
 }
 
-/* How far to write zeros after ${to}, at most LOG_ZERO_AHEAD of them, or 0 for not at all. */
+/*
+ * Up to where zeros should be written after ${to}: at most LOG_ZERO_AHEAD of them; 0: write none.
+ */
 static uint64_t zero_target(struct log *log, uint64_t to)
 {
 	uint64_t after = page_down(to + RING_PAGE - 1);
@@ -208,7 +219,7 @@ static int write_and_sync(struct log *log)
 		zero_rc = store_write(log->store, zero_from, log->zeros, zero_to - zero_from, true);
 	if (rc == 0) {
 		rc = store_sync(log->store, segment_of(to - 1));
-		/* Lack of space in a sync is no different: what it lost is not known. */
+		/* A sync that lacked space is not retried: which bytes it lost is not known. */
 		if (rc == -ENOSPC)
 			rc = -EIO;
 	}
@@ -262,7 +273,7 @@ int log_sync(struct log *log, uint64_t upto)
 		else
 			rc = log_flush_locked(log, true);
 	}
-	/* The old segment became durable, and then the new one, which is not asked for, had no room. */
+	/* The bytes asked for became durable with the old segment; only the new one had no room. */
 	if (rc == -ENOSPC && log->durable >= target)
 		rc = 0;
 	pthread_mutex_unlock(&log->mu);

@@ -1,9 +1,9 @@
 /*
  * The log: opening, appending, closing.
  *
- * An append compresses first, so that its stored length is known; reserves a position; seals
- * from the caller's bytes (or the compressed ones) straight into the ring, beside other
- * threads; and marks its slot done.  Whoever then finds a batch full writes it out.
+ * An append first compresses, so that its stored length is known.  Then it reserves a position,
+ * seals from the caller's bytes (or the compressed ones) straight into the ring, in parallel with
+ * other threads, and marks its slot done.  A thread that then finds a batch full writes it out.
  *
  * See log_internal.h for the invariants and who does what.
  */
@@ -63,7 +63,7 @@ static void *secret_copy(const void *from, size_t len)
 	return p;
 }
 
-/* What signing adds does not depend on the head: find it out once. */
+/* A signature adds the same number of bytes to every head: measure it once. */
 static int measure_signature(struct log *log)
 {
 	struct head h = {.number = 1, .epoch = log->epoch, .time_ns = 1};
@@ -125,7 +125,7 @@ static int check_writer(const struct log_config *cfg)
 	return 0;
 }
 
-/* A mount that wrote nothing leaves no trace, but gives back what opening took on a full disk. */
+/* A mount that wrote nothing leaves the spare alone, unless opening shrank it on a full disk. */
 static void rest_spare(struct log *log)
 {
 	if (log->store && (log->has_segment || store_spare_was_shrunk(log->store)))
@@ -160,7 +160,9 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 		return rc;
 	}
 
-	/* All that it held is durable now, and the ring is free for what comes. */
+	/*
+	 * All that the shared memory held is durable now: empty it, so that the ring can be used.
+	 */
 	log_shm_reset(log->shm);
 	log->newest = log->hist.head;
 	log->blocks_before = log->hist.merkle.n - atomic_load(&log->shm->pushed);
@@ -180,21 +182,23 @@ int log_close(struct log *log)
 	assert(!log->io_active && !log->making_spare);
 	assert(log_n_slots_locked(log) == 0 || log->stuck);
 	pthread_mutex_unlock(&log->mu);
-	/* Where something is not durable, recovery has to find the file as it is. */
+	/*
+	 * If something is not durable, the file stays as it is: recovery needs to find it that way.
+	 */
 	if (log->has_segment && !log->rolling && log->durable == log->reserved) {
 		int cut = store_truncate(log->store, log->segment, log->reserved - start);
 
 		rc = rc < 0 ? rc : cut;
 		log_shm_reset(log->shm);
 	}
-	/* On a full disk the cut has made the room for this. */
+	/* On a full disk, the truncation has made the room for this. */
 	if (rc == 0 && log->pending.number)
 		rc = log_catalog_pending(log);
 	if (rc == 0)
 		log_note_newest(log, true);
 	catalog_close(log->catalog);
 	log->catalog = NULL;
-	/* Last, so that these have had the room. */
+	/* Last, so that the steps above could use the room that it takes. */
 	rest_spare(log);
 	log_free(log);
 	return rc;
@@ -224,11 +228,11 @@ static int fill_slot(struct log *log, struct shm_slot *slot, const struct segmen
 	}
 	pthread_mutex_lock(&log->mu);
 	if (rc < 0) {
-		/* A position that stays empty ends the log: nothing after it can be found. */
+		/* A reserved position that stays empty ends the log: no walk gets past it. */
 		rc = log_stop_locked(log, rc, "sealing");
 	} else {
 		log_slot_done_locked(log, slot, leaf);
-		/* The append has succeeded; whoever needs the bytes on disk meets this error. */
+		/* The append has succeeded; a sync of these bytes will report this error. */
 		if (flush_wanted(log))
 			(void)!log_flush_locked(log, false);
 	}
@@ -249,7 +253,9 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 
 	assert(kind < BLOCK_KIND_END && !block_kind_is_clear(kind));
 	assert(len > 0 && len <= BLOCK_PLAIN_MAX);
-	/* A place that is reserved must be filled: lack memory before, not after. */
+	/*
+	 * A reserved position must be filled: run out of memory before the reservation, not after.
+	 */
 	rc = seal_ready();
 	if (rc < 0)
 		return rc;
@@ -268,7 +274,7 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 		*out = (struct block_ptr){.pos = slot->pos,
 					  .stored_len = stored_len,
 					  .plain_len = (uint32_t)len};
-		/* Freed only after all blocks under it are filled. */
+		/* Stays valid: a key is freed only after all blocks under it are filled. */
 		key = log->key;
 	}
 	pthread_mutex_unlock(&log->mu);
@@ -280,7 +286,10 @@ int log_append(struct log *log, enum block_kind kind, const void *plain, size_t 
 void log_prepare(struct log *log)
 {
 	pthread_mutex_lock(&log->mu);
-	/* A mount that writes nothing leaves no trace; a roll uses up the spare first. */
+	/*
+	 * A mount that writes nothing makes no spare; and a roll first uses up the one that is
+	 * there.
+	 */
 	if (log->has_segment && !log->rolling && !log->stuck && !log->making_spare &&
 	    log->spare != SPARE_WHOLE)
 		(void)!log_make_spare_locked(log); /* the append that needs it meets the error */
@@ -296,7 +305,7 @@ uint64_t log_bytes(struct log *log)
 {
 	uint64_t bytes;
 
-	/* On an error it says too much rather than nothing. */
+	/* On an error the figure is too high, rather than 0. */
 	(void)!store_bytes(log->store, 0, log_durable_end(log), &bytes);
 	return bytes;
 }

@@ -4,10 +4,10 @@
 /*
  * The log of a live volume: append, group commit, heads, recovery of the tail.
  *
- * Blocks are sealed by their callers, side by side, into a ring buffer (the tail); only the
- * reservation of a position is serial.  Whoever finds a batch full, or must sync, writes the
- * ring out with O_DIRECT; one fdatasync serves all that wait.  The log goes on in a fresh segment
- * at every open, so a position under one salt is never written twice.
+ * Callers seal their own blocks, in parallel, into a ring buffer (the tail); only the reservation
+ * of a position is serial.  The thread that finds a batch full, or must sync, writes the ring out
+ * with O_DIRECT; one fdatasync serves all that wait.  Every open continues the log in a fresh
+ * segment, so a position under one salt is never written twice.
  */
 
 #include "block.h"
@@ -34,7 +34,7 @@ struct log_config {
 	const uint8_t *writer_secret; /* 64 bytes Ed25519, copied into locked memory; its epoch
 					 is params_epoch() */
 	size_t ring_bytes;	      /* power of two, 4 to 64 MiB; 0: 16 MiB */
-	struct log_shm *shm;	      /* log_shm.h; NULL: none.  Its ring is the log's */
+	struct log_shm *shm;	      /* log_shm.h; its ring becomes the log's; NULL: none */
 	bool rescue;		      /* first write out what ${shm} holds */
 };
 
@@ -48,19 +48,20 @@ struct log_tail {
 	struct block_ptr *checkpoints; /* owned by the caller (free): BLOCK_CHECKPOINT blocks
 					  after the head, in order */
 	size_t n_checkpoints;
-	uint64_t dropped_bytes; /* after the end, that were no whole block, and were cut off */
+	uint64_t dropped_bytes; /* bytes behind the end, no whole block, that were cut off */
 };
 
 /*
  * log_open(cfg, out, out_tail): open the log in ${cfg->volume_dir} for writing.  The caller holds
- * the volume's lock.  With cfg->rescue first log_rescue(), whose errors it returns too; the shared memory is
- * empty when it succeeds.  Recovers: resume at the catalog's newest head (a missing or damaged
- * catalog is rebuilt), walk the blocks after it, each opened with its key, up to the first that is
- * torn; cut the last segment there.  An empty VOLUME/log is a volume just made.
- * Returns 0; -ERR_DAMAGED (bytes before the last segment's tail, or before any signed head, are
- * not what was written, or a head that the catalog knows is gone: the log is not changed);
- * -ERR_TAMPERED; -ERR_VERSION; -ERR_WRONG_KEY (the writer key is not that of the newest
- * epoch); -errno.
+ * the volume's lock.  With cfg->rescue, log_rescue() runs first, and its errors are returned too;
+ * the shared memory is empty on success.
+ * Recovery resumes at the catalog's newest head (a missing or damaged catalog is rebuilt), walks
+ * the blocks after it, opening each with its key, up to the first that is torn, and cuts the last
+ * segment there.  An empty VOLUME/log is a volume just made.
+ * Returns 0; -ERR_DAMAGED (bytes before the last segment's tail, or before any signed head, are not
+ * what was written, or a head that the catalog knows is gone: the log is not changed);
+ * -ERR_TAMPERED; -ERR_VERSION; -ERR_WRONG_KEY (the writer key is not that of the newest epoch);
+ * -errno.
  */
 MUST_CHECK int log_open(const struct log_config *cfg, struct log **out, struct log_tail *out_tail);
 
@@ -71,13 +72,14 @@ MUST_CHECK int log_open(const struct log_config *cfg, struct log **out, struct l
 MUST_CHECK int log_close(struct log *log);
 
 /*
- * log_append(log, kind, plain, len, level, out): compress at zstd ${level} (0: not; kept only
- * where it gains at least 1/16), seal, append the 1 to BLOCK_PLAIN_MAX bytes of a sealed
- * ${kind}.  Readable on return, durable after log_sync().  Blocks when the ring is full.
+ * log_append(log, kind, plain, len, level, out): compress at zstd ${level} (0: do not; the result
+ * is kept only where it saves at least 1/16), seal and append the 1 to BLOCK_PLAIN_MAX bytes of a
+ * sealed ${kind}.  Readable on return, durable after log_sync().  Blocks while the ring is full.
  * Any thread.
- * Returns 0; -ENOSPC (BLOCK_DATA, BLOCK_NODE and BLOCK_CHECKPOINT are refused while there is no
- * whole spare, so that deltas still have room; goes on by itself when there is space); -ENOMEM; -EIO; -ERR_STUCK after a failed write
- * or sync whose effect is unknown, or when no head was added for HISTORY_LEAVES_MAX blocks.
+ * Returns 0; -ENOSPC (while there is no whole spare, BLOCK_DATA, BLOCK_NODE and BLOCK_CHECKPOINT
+ * are refused, so that deltas still have room; they are accepted again once there is space);
+ * -ENOMEM; -EIO; -ERR_STUCK after a failed write or sync whose effect is unknown, or when no head
+ * was added for HISTORY_LEAVES_MAX blocks.
  */
 MUST_CHECK int log_append(struct log *log, enum block_kind kind, const void *plain, size_t len,
 			  int level, struct block_ptr *out);
@@ -85,8 +87,8 @@ MUST_CHECK int log_append(struct log *log, enum block_kind kind, const void *pla
 /*
  * log_sync(log, upto): return when every byte below ${upto} (UINT64_MAX: all appended so far) is
  * durable.  Any thread.
- * Returns 0; -ENOSPC (nothing is lost, a later sync tries again); -EIO or -ERR_STUCK (not
- * forgotten: every later sync of bytes that are not durable fails too).
+ * Returns 0; -ENOSPC (nothing is lost, a later sync tries again); -EIO or -ERR_STUCK (permanent:
+ * every later sync of bytes that are not durable fails too).
  */
 MUST_CHECK int log_sync(struct log *log, uint64_t upto);
 
@@ -109,7 +111,7 @@ uint64_t log_end(struct log *log);
 uint64_t log_blocks_below_end(struct log *log);
 uint64_t log_durable_end(struct log *log);
 
-/* log_bytes(log): how long the log is that is durable, as its files are.  Any thread. */
+/* log_bytes(log): how many bytes the durable log takes in its segment files.  Any thread. */
 uint64_t log_bytes(struct log *log);
 
 /*
@@ -119,8 +121,8 @@ uint64_t log_bytes(struct log *log);
 void log_newest_head(struct log *log, struct head *out);
 
 /*
- * log_prepare(log): called now and then from a housekeeping thread: has a spare segment ready
- * once the log is being written.
+ * log_prepare(log): make a spare segment once the log is being written.  A housekeeping thread
+ * calls it now and then.
  */
 void log_prepare(struct log *log);
 

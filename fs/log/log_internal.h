@@ -12,25 +12,25 @@
  *	durable   every byte below survives a crash
  *
  * Between the last block of a segment and the start of the next there is a gap without bytes; each
- * of the four marks steps over it at once.
+ * of the four marks crosses it in one step.
  *
  * Segments, with the function that makes each transition:
  *
  *	no segment --begin_segment_locked--> rolling --finish_roll--> in segment --+
- *	                                       ^                                 |
- *	                                       +-----begin_segment_locked--------+
+ *	                                       ^                                   |
+ *	                                       +------begin_segment_locked---------+
  *
  * While rolling, blocks go into the ring for a segment that has no file yet; its spare is known to
- * exist.  Whoever does I/O next finishes the old segment's file (written, synced, cut), and only
- * then gives the new one its name: a segment with a successor is whole.
+ * exist.  The next thread to do I/O finishes the old segment's file (written, synced, cut), and
+ * only then gives the new one its name.  So after any crash a segment with a successor is whole.
  *
  * Threads: one lock, mu, guards all that changes.  It is held over memory copies and hashes, never
- * over I/O.  I/O on segment files is done by one thread at a time, the one that set
- * io_active; it never waits for a reservation to be filled.  A thread that has reserved a
- * position fills it without waiting for any later one; so filled always gets on.
+ * over I/O.  I/O on segment files is done by one thread at a time, the one that set io_active; it
+ * never waits for a reservation to be filled.  A thread that has reserved a position fills it
+ * without waiting for any later one, so that filled always advances.
  *
  * Errors: bytes that could not be written for lack of space stay in the ring and are tried again.
- * After any other failed write, sync or cut nobody knows what is on disk: stuck is set for good.
+ * After any other failed write, sync or cut, what is on disk is unknown: stuck is set for good.
  */
 
 #include "format.h"
@@ -86,12 +86,12 @@ struct log {
 	uint64_t epoch;
 	struct ring ring;
 	struct log_shm *shm;	/* the slots, and every mark that a successor needs */
-	struct log_shm own_shm; /* where nobody will: one without a ring */
+	struct log_shm own_shm; /* used where there will be no successor; it has no ring */
 	uint64_t batch;		/* write out when so many bytes wait */
 	uint64_t blocks_before; /* in the log when the first slot was pushed */
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
-	/* The I/O owner's (who set io_active). */
+	/* Used by the I/O owner only, the thread that set io_active. */
 	uint8_t *zeros; /* LOG_ZERO_AHEAD zero bytes, and behind them the tail */
 	uint8_t *tail;	/* the last pages of a sync, padded */
 
@@ -108,7 +108,7 @@ struct log {
 	uint64_t first; /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
 	uint64_t written, filled; /* by log_set_written(), log_set_filled() */
 	_Atomic uint64_t durable, reserved;
-	uint8_t slot_leaf[LOG_SLOTS][HASH_LEN]; /* of the shared memory's slots that are done */
+	uint8_t slot_leaf[LOG_SLOTS][HASH_LEN]; /* leaf hashes of the slots that are done */
 	struct history hist;	 /* head: newest in the chain; merkle, leaves: of what is filled */
 	struct head newest;	 /* newest durable head in the catalog */
 	bool has_segment, rolling;
@@ -157,7 +157,7 @@ static inline void log_set_old_end(struct log *log, uint64_t pos)
 
 static inline unsigned log_n_slots_locked(const struct log *log) REQUIRES(log->mu);
 
-/* Blocks on their way into the ring. */
+/* How many blocks are reserved and not yet folded. */
 static inline unsigned log_n_slots_locked(const struct log *log)
 {
 	const struct log_shm *k = log->shm;
@@ -188,29 +188,29 @@ void log_slot_done_locked(struct log *log, struct shm_slot *slot, const uint8_t 
 	REQUIRES(log->mu);
 
 /*
- * log_make_spare_locked(log): 0 when state may have changed (look again), or why there is no whole
- * one.  May drop and retake mu.
+ * log_make_spare_locked(log): try to get a whole spare.  Returns 0 when the state may have changed,
+ * so that the caller looks again; or why there is no whole spare.  May drop and retake mu.
  */
 MUST_CHECK int log_make_spare_locked(struct log *log) REQUIRES(log->mu);
 
 /*
- * log_shrink_spare_locked(log): make room on a full disk for what the caller could not write.
- * Drops and retakes mu.  False: there is none to be had.
+ * log_shrink_spare_locked(log): on a full disk, shrink the spare to make room for what the caller
+ * could not write.  Drops and retakes mu.  False: there is no room to be had.
  */
 MUST_CHECK bool log_shrink_spare_locked(struct log *log) REQUIRES(log->mu);
 
 /*
- * log_flush_locked(log, sync): be the I/O owner for one round: finish a roll if it can be, then
- * write out what is filled (whole pages, at most a batch; or all of it, and sync).  io_active
- * must be false; drops and retakes mu.
- * Returns 0, -ENOSPC (tried again by the next round), -EIO or -ERR_STUCK.
+ * log_flush_locked(log, sync): do one round of I/O as its owner: finish a roll if possible, then
+ * write out what is filled: whole pages, at most a batch; with ${sync}, all of it, and sync.
+ * io_active must be false.  Drops and retakes mu.
+ * Returns 0, -ENOSPC (the next round tries again), -EIO or -ERR_STUCK.
  */
 MUST_CHECK int log_flush_locked(struct log *log, bool sync) REQUIRES(log->mu);
 
 /* log_flush_useful_locked(log): whether log_flush_locked(log, false) has anything to do. */
 bool log_flush_useful_locked(const struct log *log) REQUIRES(log->mu);
 
-/* log_stop_locked(log, rc, what): stuck for good; says so once.  Returns ${rc}. */
+/* log_stop_locked(log, rc, what): set stuck for good, and log why, once.  Returns ${rc}. */
 int log_stop_locked(struct log *log, int rc, const char *what) REQUIRES(log->mu);
 
 /*
@@ -220,8 +220,8 @@ int log_stop_locked(struct log *log, int rc, const char *what) REQUIRES(log->mu)
 MUST_CHECK int log_catalog_pending(struct log *log) EXCLUDES(log->mu);
 
 /*
- * log_note_newest(log, at_end): write newest-head if it is due, or, ${at_end}, if it tells of a lower
- * head.  By log_add_head()'s one caller only.
+ * log_note_newest(log, at_end): write newest-head if it is due; with ${at_end}, also if the file
+ * names a lower head.  By log_add_head()'s one caller only.
  */
 void log_note_newest(struct log *log, bool at_end);
 
@@ -229,9 +229,10 @@ void log_note_newest(struct log *log, bool at_end);
 void log_source_init(struct log *log);
 
 /*
- * log_recover(cfg, store, out_catalog, hist, out_noted, tail): what log_open() says of recovery.  On
- * success ${*out_catalog} is open and the caller's, ${hist} stands at the log's end, ${*out_noted} is what
- * newest-head tells of, ${tail} is filled.  ${hist} is the caller's to release, whatever is returned.
+ * log_recover(cfg, store, out_catalog, hist, out_noted, tail): recover the log as log_open()
+ * describes.  On success ${*out_catalog} is open and the caller's, ${hist} stands at the log's end,
+ * ${*out_noted} is the head that newest-head names, and ${tail} is filled in.  The caller releases
+ * ${hist}, whatever is returned.
  */
 MUST_CHECK int log_recover(const struct log_config *cfg, struct store *store,
 			   struct catalog **out_catalog, struct history *hist,

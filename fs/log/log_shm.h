@@ -3,20 +3,20 @@
 
 /*
  * What a log leaves to its successor when its process is killed: the ring, and which of its bytes
- * are in no segment file yet.  Lies in memory that both processes share; the dead one's last
- * stores are in it, whatever it was doing.
+ * are in no segment file yet.  It lies in memory that both processes share, so it has the dead
+ * one's last stores, whatever that was doing.
  *
  *	written  every byte below is in a segment file
  *	filled   every block below is in the ring or in a file
- *	old_end  while written <= old_end (and not 0): the segment before the newest ends here and
- *		 its file is not finished
- *	slots    blocks from filled on that have a place, by count: folded <= i < pushed; done:
- *		 its bytes are in the ring.  A block may be done, and relied on, before one below it
- *		 is: what the dead process left unfinished in between becomes a block that nothing
- *		 points to, so that the walk finds the ones behind it.
+ *	old_end  not 0 and written <= old_end: the segment before the newest ends here, and its
+ *		 file is not finished
+ *	slots    blocks from filled on that have a position, by count: folded <= i < pushed.  Done
+ *		 means that the bytes are in the ring.  A block may be done, and relied on, before
+ *		 one below it is.  What the dead process left unfinished in between becomes a
+ *		 block that nothing points to, so that the walk finds the ones behind it.
  *
- * Order of stores, each after what it says is true: old_end before filled goes past it; written
- * before the ring takes bytes in the place of those it releases; filled before folded.
+ * Order of stores, each made only after what it says is true: old_end before filled passes it;
+ * written before the ring reuses the space of the bytes below it; filled before folded.
  */
 
 #include "compiler.h"
@@ -50,23 +50,24 @@ struct log_shm {
 size_t log_shm_bytes(size_t ring_bytes);
 
 /*
- * log_shm_init(mem, ring_bytes): lay out shared memory with nothing in it in log_shm_bytes() bytes at
- * ${mem}, which is aligned to a huge page (2 MiB).  Returns it.  log_shm_at(): where it is.
+ * log_shm_init(mem, ring_bytes): lay out shared memory with nothing in it in log_shm_bytes() bytes
+ * at ${mem}, which is aligned to a huge page (2 MiB).  Returns it.  log_shm_at(): where it is.
  */
 struct log_shm *log_shm_init(void *mem, size_t ring_bytes);
 struct log_shm *log_shm_at(void *mem, size_t ring_bytes);
 
 /*
- * log_shm_reset(k): nothing is in it any more; all that was is durable.  A kill after any of its
- * stores leaves shared memory that log_rescue() takes.
+ * log_shm_reset(k): empty it; all that it held is durable.  A kill after any of its stores leaves
+ * shared memory that log_rescue() accepts.
  */
 void log_shm_reset(struct log_shm *k);
 
 /*
- * log_rescue(cfg, st): write what cfg->shm holds into the segment files of ${st}, so that
- * recovery finds every block that was whole.  Changes nothing in the shared memory but unfinished places,
- * and can be done again if it is cut short.  Returns 0; -ERR_VERSION for shared memory of another
- * layout; -ERR_DAMAGED; -ENOSPC; -EIO; -ENOMEM.
+ * log_rescue(cfg, st): write what cfg->shm holds into the segment files of ${st}, so that recovery
+ * finds every block that was whole.  Changes nothing in the shared memory but positions that were
+ * not filled, so it can be repeated if it is interrupted.
+ * Returns 0; -ERR_VERSION for shared memory of another layout; -ERR_DAMAGED; -ENOSPC; -EIO;
+ * -ENOMEM.
  */
 MUST_CHECK int log_rescue(const struct log_config *cfg, struct store *st);
 

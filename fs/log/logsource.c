@@ -1,10 +1,9 @@
 /*
- * The live log as a source: what is in the ring comes from there, the rest from the segment
- * files.
+ * The live log as a source: what is in the ring comes from there, the rest from the segment files.
  *
- * Invariant: a byte below the ring's range is on disk in a page that is never written again, so
- * it can be read without the lock.  The ring's range begins a ring's size before the newest
- * reservation: what lies lower may be overwritten at any moment by whoever reserved.
+ * Invariant: a byte below the ring's range is on disk in a page that is never written again, so it
+ * can be read without the lock.  The ring's range begins a ring's size before the newest
+ * reservation: the thread that made it may overwrite lower bytes at any moment.
  */
 
 #include "catalog.h"
@@ -70,9 +69,9 @@ static void hint_op(struct source *s, uint64_t pos, size_t len)
 }
 
 /*
- * Not proven again: recovery judged what lies above the catalog's newest head, and that the catalog's
- * leaves give that head's root; what came since, this mount wrote.  What lies below is proven by 'embassy
- * check' and by a mount of the past (source_folder.c).
+ * The header is not proven again.  Recovery judged what lies above the catalog's newest head, and
+ * that the catalog's leaves give that head's root; this mount wrote what came since.  What lies
+ * below is proven by 'embassy check' and by a mount of the past (source_folder.c).
  */
 static int header_op(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
 {
@@ -89,7 +88,7 @@ static int read_any(void *from, uint64_t pos, size_t len, void *out)
 	return read_op(from, pos, len, out);
 }
 
-/* The head's block at ${r}, which may be in the ring. */
+/* Read and judge the head at ${r}, whose block may be in the ring. */
 static int load_head(struct log *log, const struct head_ref *r, struct head *out)
 {
 	const struct head_known k = {.params = log->params, .ref = r};
@@ -140,7 +139,7 @@ static int heads_op(struct source *s, uint64_t first, size_t n, struct head *out
 	return 0;
 }
 
-/* Part of the log, which ends it. */
+/* The source is part of the log, and ends with it. */
 static void free_op(struct source *s)
 {
 	(void)s;

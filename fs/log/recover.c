@@ -2,8 +2,8 @@
  * Recovery: where does the log end, and what lies after its newest head?
  *
  * Key idea: blocks after the newest head are walked and opened with their keys.  The first that
- * fails in the last segment is where the log ends; whether a crash tore it there, so that it may be
- * cut, or it is damaged, is tail_judge()'s to say.
+ * fails in the last segment is where the log ends.  Whether a crash tore it there, so that it may
+ * be cut, or it is damaged, is for tail_judge() to decide.
  *
  * Invariants:
  *  - The log is changed only after all checks are done, and only past its end.
@@ -42,10 +42,10 @@ struct recovery {
 	struct history *hist;
 	struct pointers deltas, checkpoints;
 	uint64_t last;		 /* the last segment */
-	bool fresh;		 /* the catalog was made now: all that it holds is from the log */
-	struct head noted;	 /* what newest-head tells of; number 0: nothing */
-	char why[200];		 /* the walk stopped; empty: at what is no block */
-	uint64_t refused;	 /* the block for which it did */
+	bool fresh;		 /* the catalog was just made: all that it holds is from the log */
+	struct head noted;	 /* the head that newest-head names; number 0: none */
+	char why[200];		 /* why the walk stopped; empty: no whole block followed */
+	uint64_t refused;	 /* position of the block that it refused */
 	struct segment_key *key; /* of key_segment; NULL: none yet */
 	uint64_t key_segment;
 	uint8_t *plain; /* BLOCK_PLAIN_MAX bytes */
@@ -84,7 +84,7 @@ static int set_key(struct recovery *r, const uint8_t header[SEGMENT_BLOCK_LEN], 
 	return 0;
 }
 
-/* The walk may begin in the middle of a segment. */
+/* A walk that begins in the middle of a segment did not meet its header: read it for the key. */
 static int ensure_key(struct recovery *r, uint64_t number)
 {
 	uint8_t header[SEGMENT_BLOCK_LEN];
@@ -127,7 +127,10 @@ static int judge_block(struct recovery *r, const struct scan_block *b, bool *out
 	int rc = 0;
 
 	*out_plain_len = 0;
-	/* What is gone the next head proves, or tail_judge() refuses. */
+	/*
+	 * A block that is gone can't be opened: the next head proves it, or tail_judge() refuses
+	 * it.
+	 */
 	if (!b->hole && !block_kind_is_clear(b->frame.kind))
 		rc = open_sealed(r, b, out_plain_len);
 	if (rc == 0)
@@ -203,7 +206,7 @@ static int rebuild_catalog(struct recovery *r)
 	return rc < 0 ? rc : history_resume(r->hist, r->catalog, store_storage(r->store));
 }
 
-/* Stand at the newest head that the catalog knows, making the catalog anew if it is no use. */
+/* Resume at the newest head that the catalog knows; rebuild a catalog that is of no use. */
 static int resume(struct recovery *r)
 {
 	const struct log_config *cfg = r->cfg;
@@ -215,7 +218,7 @@ static int resume(struct recovery *r)
 		return rebuild_catalog(r);
 	if (rc == 0)
 		rc = history_resume(r->hist, r->catalog, store_storage(r->store));
-	/* An empty one is new, or as good as new. */
+	/* An empty catalog is new, or as good as new. */
 	r->fresh = rc == 0 && r->hist->head.number == 0;
 	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED)
 		return rc;
@@ -236,7 +239,10 @@ static int walk(struct recovery *r, struct log_tail *tail)
 	rc = store_last(r->store, &r->last);
 	if (rc == -ERR_ABSENT)
 		return tail_check_noted(store_storage(r->store), &r->noted, 0);
-	/* Heads that are found go into the catalog, which must not be newer than the disk. */
+	/*
+	 * Durable first: the walk puts heads into the catalog, which must not be newer than the
+	 * disk.
+	 */
 	if (rc == 0)
 		rc = store_rewrite(r->store, r->hist->end);
 	if (rc == 0)
@@ -251,14 +257,17 @@ static int walk(struct recovery *r, struct log_tail *tail)
 	return rc < 0 ? rc : cut_tail(r, end.end);
 }
 
-/* Who looks next should find what was found now.  Nothing that the log does not hold goes. */
+/*
+ * Clear a catalog that this attempt made, so that the next one finds what this one found.  What the
+ * log does not hold, the cursors, stays.
+ */
 static void forget_catalog(const struct recovery *r)
 {
 	if (r->fresh)
 		(void)!catalog_clear(r->cfg->volume_dir, r->cfg->params->id);
 }
 
-/* From nothing; an error leaves nothing behind. */
+/* One attempt at recovery, from the start; on an error it leaves nothing behind. */
 static int attempt(struct recovery *r, struct log_tail *tail)
 {
 	int rc = -ENOMEM;
@@ -286,7 +295,7 @@ int log_recover(const struct log_config *cfg, struct store *store, struct catalo
 	struct recovery r = {.cfg = cfg, .store = store, .hist = hist};
 	int rc = attempt(&r, tail);
 
-	/* On a full disk the spare makes the room that the catalog takes. */
+	/* On a full disk, shrinking the spare makes the room that the catalog takes. */
 	while (rc == -ENOSPC && store_shrink_spare(store, 0)) {
 		history_release(hist);
 		r = (struct recovery){.cfg = cfg, .store = store, .hist = hist};

@@ -1,14 +1,14 @@
 /*
- * From the ring of a process that was killed into the segment files.
+ * Writing the ring of a killed process into the segment files.
  *
- * Key idea: SIGKILL stops a process between two of its stores, and what it shared stays.  All
- * bytes from written to filled are in the ring; writing them again, at the places where they
- * belong, does what the dead process would have done next.  Then the ordinary recovery finds
- * whole blocks up to where the log ended.
+ * Key idea: SIGKILL stops a process between two of its stores, and the memory that it shared
+ * stays.  All bytes from written to filled are in the ring; writing them again, where they belong,
+ * does what the dead process would have done next.  Then the ordinary recovery finds whole blocks
+ * up to where the log ended.
  *
- * A place that was reserved and not filled is sealed as a block of zeros.  Its position gets a
- * ciphertext for the first time: the dead process's attempt, if it had begun, was never beyond
- * filled and so is in no file.
+ * A position that was reserved and not filled is sealed as a block of zeros.  This is the first
+ * ciphertext that the position gets in any file: if the dead process had begun to seal there, that
+ * was never below filled, and so was never written.
  */
 
 #include "log_shm.h"
@@ -66,8 +66,8 @@ struct log_shm *log_shm_init(void *mem, size_t ring_bytes)
 void log_shm_reset(struct log_shm *k)
 {
 	/*
-	 * No slots: the counts stay where they meet.  Then nothing filled, so that neither old_end nor
-	 * written is looked at any more.
+	 * Each of these stores may be the last.  First pushed becomes folded, so that there are no
+	 * slots.  Then filled becomes 0; from then on neither old_end nor written is looked at.
 	 */
 	atomic_store(&k->pushed, atomic_load(&k->folded));
 	atomic_store(&k->filled, 0);
@@ -75,7 +75,7 @@ void log_shm_reset(struct log_shm *k)
 	atomic_store(&k->written, 0);
 }
 
-/* The key of the segment that ${pos} lies in; its header is in the ring or in a file. */
+/* Get the key of the segment that ${pos} lies in, whose header is in the ring or in a file. */
 static int key_at(const struct rescue *r, uint64_t pos, struct segment_key **out)
 {
 	uint64_t start = segment_start(segment_of(pos));
@@ -114,7 +114,7 @@ static int seal_filler(struct rescue *r, const struct shm_slot *s)
 	return rc;
 }
 
-/* Whether a slot is one: what shared memory says is checked, lest it be of another layout. */
+/* Whether ${s} is a plausible slot: the shared memory is checked, lest it be of another layout. */
 static bool slot_ok(const struct rescue *r, const struct shm_slot *s)
 {
 	return s->len > FRAME_LEN && s->len <= BLOCK_STORED_MAX && s->pos >= r->end &&
@@ -122,7 +122,7 @@ static bool slot_ok(const struct rescue *r, const struct shm_slot *s)
 	       (s->pos == r->end || s->pos == segment_start(segment_of(s->pos)));
 }
 
-/* Go on from filled over the slots up to the last that is done, and fill the places between. */
+/* Advance from filled over the slots, up to the last that is done, and fill the gaps on the way. */
 static int close_gaps(struct rescue *r)
 {
 	uint64_t from = atomic_load(&r->shm->folded), n = atomic_load(&r->shm->pushed);
@@ -150,7 +150,7 @@ static int close_gaps(struct rescue *r)
 	return 0;
 }
 
-/* From ${from} to ${to}, in one segment that has its file. */
+/* Write out [from, to), which lies in one segment that has its file. */
 static int write_out(const struct rescue *r, uint64_t from, uint64_t to)
 {
 	while (from < to) {
@@ -168,9 +168,9 @@ static int write_out(const struct rescue *r, uint64_t from, uint64_t to)
 }
 
 /*
- * The segment before the newest: all of it, durable, no longer than its blocks.  What the dead process
- * wrote of it may be in the page cache only, and its sync may have failed: so it is written again.
- * Once its successor has a name nothing doubts it any more.
+ * Finish the segment before the newest: all of it written, durable, and no longer than its blocks.
+ * What the dead process wrote of it may be in the page cache only, and its sync may have failed; so
+ * it is written again.  Once its successor has a name, recovery takes it for whole.
  */
 static int finish_old(const struct rescue *r)
 {

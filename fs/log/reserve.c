@@ -92,9 +92,9 @@ void log_slot_done_locked(struct log *log, struct shm_slot *slot, const uint8_t 
 
 /*
  * What a full disk refuses first: file data, and the nodes of a checkpoint, which can be as many as
- * the tree has and leave nothing behind where they do not all fit.  The space that is set aside is
- * for what makes deleting possible: deltas and heads.  A head's rollup is among them: it takes no
- * more than the deltas for which it stands, once.
+ * the tree has and are of no use unless all of them fit.  The space that is set aside is for what
+ * makes deleting possible: deltas and heads.  A head's rollup is among them: it takes no more space
+ * than the deltas for which it stands, and only once.
  */
 static bool is_bulk(enum block_kind kind)
 {
@@ -106,7 +106,7 @@ static bool spare_lacks(const struct log *log)
 	return log->spare == SPARE_SHORT || log->spare == SPARE_NONE;
 }
 
-/* The segment began with a short spare: what it has is for metadata until there is a whole one. */
+/* The segment began with a short spare: its space is for metadata until there is a whole spare. */
 static bool is_short(const struct log *log)
 {
 	return log->has_segment && !log->rolling &&
@@ -159,7 +159,7 @@ bool log_shrink_spare_locked(struct log *log)
 	return shrunk;
 }
 
-/* Wait for, or do, the I/O that lets the ring take more.  0: look again. */
+/* Make room in the ring: do the I/O, or wait for who does it.  0: the caller looks again. */
 static int make_room_locked(struct log *log)
 {
 	if (log->io_active) {
@@ -168,13 +168,13 @@ static int make_room_locked(struct log *log)
 	}
 	if (log_flush_useful_locked(log))
 		return log_flush_locked(log, false);
-	/* What keeps the ring full is still being sealed. */
+	/* The block that keeps the ring full is still being sealed. */
 	assert(log_n_slots_locked(log) > 0);
 	pthread_cond_wait(&log->filled_up, &log->mu);
 	return 0;
 }
 
-/* More space for a segment that began with a short spare.  0: look again. */
+/* Allocate more of a segment that began with a short spare.  0: the caller looks again. */
 static int allocate_more_locked(struct log *log, enum block_kind kind)
 {
 	uint64_t from = log->allocated, end = segment_start(log->segment + 1);
@@ -204,7 +204,7 @@ static int allocate_more_locked(struct log *log, enum block_kind kind)
 	return rc;
 }
 
-/* Room for the leaves of all slots, and of two more, so that folding cannot fail. */
+/* Make room for the leaves of all slots, and of two more, so that folding cannot fail. */
 static int reserve_leaves_locked(struct log *log)
 {
 	struct history *h = &log->hist;
@@ -244,7 +244,7 @@ static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGME
 	return segment_key_new(log->log_key, &h, out);
 }
 
-/* Start a segment with its header block.  0: look again. */
+/* Start a segment with its header block.  0: the caller looks again. */
 static int begin_segment_locked(struct log *log)
 {
 	uint64_t number = log->reserved ? segment_of(log->reserved - 1) + 1 : 0;
@@ -253,7 +253,7 @@ static int begin_segment_locked(struct log *log)
 	struct segment_key *key;
 	int rc;
 
-	/* One at a time: the segment before has to have its file. */
+	/* One roll at a time: the segment before must have its file. */
 	if (log->rolling || (log->has_segment && !fits(log, start + SEGMENT_BLOCK_LEN)))
 		return make_room_locked(log);
 	if ((log->spare != SPARE_WHOLE && log->spare != SPARE_SHORT) || log->making_spare) {
@@ -304,10 +304,13 @@ int log_reserve_locked(struct log *log, enum block_kind kind, uint32_t len_max)
 		if (is_bulk(kind) && spare_lacks(log))
 			rc = log_make_spare_locked(log);
 		else if (is_bulk(kind) && log->rolling && !log->old_end)
-			/* Only then is it known whether there is room for more than deltas. */
+			/*
+			 * Only after the roll is it known whether there is room for more than
+			 * deltas.
+			 */
 			rc = make_room_locked(log);
 		else if (is_bulk(kind) && is_short(log) && log->spare == SPARE_UNKNOWN)
-			/* Whoever finished the roll is looking for the next. */
+			/* The thread that finished the roll is making the next spare. */
 			rc = log_make_spare_locked(log);
 		else if (log_n_slots_locked(log) + 2 > LOG_SLOTS)
 			pthread_cond_wait(&log->filled_up, &log->mu);
