@@ -1,9 +1,9 @@
 /*
  * The head that a reader holds on to.
  *
- * Key idea: of two heads of one history the later one's tree holds the earlier one's block.  A writer
- * signs a head over a log that it has recovered and judged, so what lies below the earlier head is a
- * prefix of what lies below the later.
+ * Key idea: of two heads of one history the later one's tree holds the earlier one's block.  A
+ * writer signs a head over a log that it has recovered and judged, so what lies below the earlier
+ * head is a prefix of what lies below the later.
  *
  * Invariant: an anchor only ever becomes a later head whose tree holds it.
  */
@@ -50,7 +50,7 @@ uint64_t anchor_leaves(uint64_t known, const uint64_t *heads, size_t n, uint64_t
 	return index[k - 1];
 }
 
-/* The head of the tree with leaf number ${index}. */
+/* The head whose own block is leaf number ${index}. */
 static const struct anchor *find(const struct anchor *a, const struct anchor *heads, size_t n,
 				 uint64_t index)
 {
@@ -61,7 +61,7 @@ static const struct anchor *find(const struct anchor *a, const struct anchor *he
 	return a;
 }
 
-/* One leaf is one head. */
+/* Two heads with the same leaf must be the same head. */
 static bool same(const struct anchor *x, const struct anchor *y)
 {
 	return x->number == y->number && memcmp(x->leaf, y->leaf, HASH_LEN) == 0;
@@ -72,7 +72,9 @@ struct admission {
 	uint8_t leaf[PROOF_LEAVES_MAX][HASH_LEN];
 };
 
-/* Numbers go up with leaves, and the head that is known is among them as it is known. */
+/*
+ * Whether numbers grow with leaves, and the known head, if it is among these, is unchanged there.
+ */
 static bool in_order(const struct anchor *a, const struct anchor *heads, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {

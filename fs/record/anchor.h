@@ -2,11 +2,12 @@
 #define ANCHOR_H_
 
 /*
- * The head that a reader holds on to.  All that it uses afterwards, segment headers and other heads, is
- * proven to be under that head, or it under them; so a reader sees one history, whatever a copy holds.
+ * The head to which a reader holds all others.  Everything that the reader uses afterwards, segment
+ * headers and other heads, is proven to lie under that head, or that head under it; so the reader
+ * sees one history, whatever a copy holds.
  *
- * A head's own block is a leaf of every head after it: leaf number n_blocks, since it states as many
- * below it.  So one kind of proof serves for both.
+ * A head's own block is a leaf of every later head: leaf number n_blocks, since the head states
+ * that many blocks below it.  So one kind of proof serves for both.
  */
 
 #include "compiler.h"
@@ -27,28 +28,29 @@ struct anchor {
 void anchor_of(const struct head *h, const uint8_t leaf[HASH_LEN], struct anchor *out);
 
 /*
- * anchor_leaves(known, heads, n, index, out_k): which leaves a proof has to show so that ${n} heads, in
- * the order of their numbers, and the one whose leaf is number ${known} (0: none) are of one history:
- * all but the last, in the tree below the last, which is returned as its number of leaves.
+ * anchor_leaves(known, heads, n, index, out_k): choose the leaves that a proof has to show so that
+ * ${n} heads, in the order of their numbers, and the known one, whose leaf is number ${known} (0:
+ * none), are of one history.  These are the leaves of all heads but the last, in the tree below the
+ * last; returns that tree's number of leaves.
  * ${index} has room for n + 1; ${*out_k} may be 0: nothing is to be proven.
  */
 uint64_t anchor_leaves(uint64_t known, const uint64_t *heads, size_t n, uint64_t *index,
 		       size_t *out_k);
 
 /*
- * anchor_admit(a, heads, n, proof, len): check that proof.  On success ${a} (which may be no head yet)
- * becomes the last of them all.  ${n} is 1 to PROOF_LEAVES_MAX - 1.
+ * anchor_admit(a, heads, n, proof, len): check that proof.  On success ${a} (which may be no head
+ * yet) becomes the latest of ${heads} and itself.  ${n} is 1 to PROOF_LEAVES_MAX - 1.
  * Returns 0; -ERR_TAMPERED, without a detail and with nothing changed; -ENOMEM.
  */
 MUST_CHECK int anchor_admit(struct anchor *a, const struct anchor *heads, size_t n,
 			    const void *proof, size_t len);
 
 /*
- * anchor_check_headers(a, volume, numbers, n, blocks, proof, len): whether the ${n} segment headers ${blocks},
- * whole blocks one after the other, of segments numbers[0] < numbers[1] < ..., are those below ${a}.
- * They need not be well formed.  ${n} is 1 to PROOF_LEAVES_MAX.
- * Returns 0; -ERR_TAMPERED, also for what is no header of the volume ${volume} or of that segment,
- * without a detail; -ERR_VERSION; -ENOMEM.
+ * anchor_check_headers(a, volume, numbers, n, blocks, proof, len): whether the ${n} segment headers
+ * ${blocks}, whole blocks one after the other, of segments numbers[0] < numbers[1] < ..., are those
+ * below ${a}.  They need not be well formed.  ${n} is 1 to PROOF_LEAVES_MAX.
+ * Returns 0; -ERR_TAMPERED, without a detail, also if one is not a header of volume ${volume} or of
+ * its segment; -ERR_VERSION; -ENOMEM.
  */
 MUST_CHECK int anchor_check_headers(const struct anchor *a, const uint8_t volume[VOLUME_ID_LEN],
 				    const uint64_t *numbers, size_t n, const uint8_t *blocks,

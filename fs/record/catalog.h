@@ -62,10 +62,10 @@ MUST_CHECK int catalog_open_in(struct kv *kv, const uint8_t id[VOLUME_ID_LEN],
 			       enum catalog_mode mode, struct catalog **out);
 
 /*
- * catalog_reopen(c): after a write to it failed (CATALOG_WRITE), which shuts RocksDB for good: open
- * it anew, or, if it is of no use any more, an empty one in its place.  It may have lost its newest
- * heads: catalog_catch_up() finds them.  Readers at any time; between an error and the next
- * success they get -EIO.
+ * catalog_reopen(c): for a writer (CATALOG_WRITE) whose write failed, which shuts RocksDB for good:
+ * open the catalog anew; or, if it is of no use any more, an empty one in its place.  It may have
+ * lost its newest heads: catalog_catch_up() finds them.  Readers at any time; between the error and
+ * the next success they get -EIO.
  * Returns 0 or -errno.
  */
 MUST_CHECK int catalog_reopen(struct catalog *c);
@@ -87,11 +87,11 @@ MUST_CHECK int catalog_add_head(struct catalog *c, const struct head *h,
 MUST_CHECK int catalog_add_row(struct catalog *c, const struct head *h, const struct leaf_row *row);
 
 /*
- * A catalog is whole if it was begun together with its log, or was made anew from all of it: then
- * what a power cut took from it are its newest heads at most, and what follows its newest head in
- * the log is what its writer had under way.  Of one that is not, nothing is known.
- * catalog_set_whole(c): say so, durably, and with it all that the catalog holds (CATALOG_WRITE).
- * Returns 0, -ENOSPC, -EIO, -ERR_DAMAGED.
+ * A catalog is whole if it was begun together with its log, or was rebuilt from all of it.  Then a
+ * power cut can have taken its newest heads at most, and what follows its newest head in the log is
+ * what the writer was still writing.  Of a catalog that is not whole, nothing is known.
+ * catalog_set_whole(c): record that it is, durably, and with that all that the catalog holds
+ * (CATALOG_WRITE).  Returns 0, -ENOSPC, -EIO, -ERR_DAMAGED.
  * catalog_is_whole(c): 1, 0, -ERR_DAMAGED or -EIO.  Any thread.
  */
 MUST_CHECK int catalog_set_whole(struct catalog *c);
@@ -114,14 +114,15 @@ MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
 
 /*
  * catalog_merkle(c, n, out): the state after the first ${n} leaves, from the tiles.
- * -ERR_ABSENT if the catalog has fewer, or that lies inside a run of which only the root is known.
+ * -ERR_ABSENT if the catalog has fewer, or if ${n} ends inside a run of which only the root is
+ * known.
  */
 MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out);
 
 /*
  * catalog_leaf(c, index, out): the leaf hash of block number ${index} of the log.
- * Returns 0; -ERR_ABSENT if no head in the catalog states that block, or only the root of a run is
- * known that it is in; -ERR_DAMAGED; -EIO.
+ * Returns 0; -ERR_ABSENT if no head in the catalog covers that block, or if it is in a run of which
+ * only the root is known; -ERR_DAMAGED; -EIO.
  */
 MUST_CHECK int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN]);
 
@@ -143,8 +144,8 @@ MUST_CHECK int catalog_put_cursor(struct catalog *c, const char *name, const voi
 MUST_CHECK int catalog_get_cursor(struct catalog *c, const char *name, void *value, size_t *len);
 
 /*
- * CURSOR_BEGUN, of no bytes, is there if the catalog was begun together with its log: then no cursor was
- * ever lost.
+ * CURSOR_BEGUN, which is empty, is there if the catalog was begun together with its log: then no
+ * cursor was ever lost.
  *
  * catalog_cursors(c, prefix, fn, ctx): call ${fn} with the name of each cursor that begins with
  * ${prefix}, from the last to the first, until it returns non-zero (returned if negative).
@@ -156,24 +157,25 @@ MUST_CHECK int catalog_cursors(struct catalog *c, const char *prefix,
 
 /*
  * catalog_catch_up(c, p, st, progress, ctx): walk the log after the newest head of ${c}
- * (CATALOG_WRITE), and put in what heads follow.  Every head's signature, parent, number,
- * position and Merkle root are verified on the way.  Blocks after the last good head are left
- * to recovery.  ${progress} (may be NULL) is called now and then with the position reached.
- * Works beside a live writer of the log.
- * Returns 0; -ERR_DAMAGED or -ERR_TAMPERED with a detail, if anything that a head in the log
- * covers is not as the head says, or catalog and log do not agree; -ERR_VERSION; -errno.  Heads
- * up to the fault stay in.
+ * (CATALOG_WRITE), and put in the heads that follow.  Every head's signature, parent, number,
+ * position and Merkle root are verified on the way.  Blocks after the last good head are left to
+ * recovery.  ${progress} (may be NULL) is called now and then with the position reached.  Works
+ * beside a live writer of the log.
+ * Returns 0; -ERR_DAMAGED or -ERR_TAMPERED with a detail, if anything that a head in the log covers
+ * is not as the head says, or catalog and log do not agree; -ERR_VERSION; -errno.  Heads before the
+ * fault stay in.
  */
 MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *st,
 				void (*progress)(void *ctx, uint64_t pos), void *ctx);
 
 /*
- * catalog_remove(volume_dir): VOLUME/catalog is gone, or empty and not whole if power goes
- * meanwhile.  Nobody has it open.  Returns 0, also if there is none, or -errno.
- * catalog_clear(volume_dir, id): the same, but the cursors, which nothing can make anew, stay in one
- * that is empty else, as far as they can be read; power may take them.  Returns 0, -ENOMEM or -errno.
+ * catalog_remove(volume_dir): remove VOLUME/catalog.  A power cut meanwhile may leave an empty one
+ * that is not whole.  Nobody has it open.  Returns 0, also if there is none, or -errno.
+ * catalog_clear(volume_dir, id): the same, but leave an empty catalog with the cursors, as far as
+ * they can be read, since nothing can make them anew; a power cut may take them.  Returns 0,
+ * -ENOMEM or -errno.
  * catalog_rebuild(volume_dir, p, st, progress, ctx): clear it and catch up from the log's start.
- * Returns as these.
+ * Returns as catalog_clear() and catalog_catch_up().
  */
 MUST_CHECK int catalog_remove(const char *volume_dir);
 MUST_CHECK int catalog_clear(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN]);

@@ -1,13 +1,13 @@
 /*
  * The clear frame before each block, the segment header, and the leaf hash.
  *
- * Key idea: whoever holds no key can still walk a log and tell a block from what is none, because
- * the frame's CRC covers the position too: a block that was moved is no block.
+ * Key idea: a reader without a key can walk a log and recognise its blocks, because the frame's CRC
+ * also covers the position: a block that was moved is not accepted.
  *
  * Invariants:
  *  1. A segment header lies at a segment's start and nothing else does.
  *  2. A block ends inside its segment.
- *  3. One spelling: what is not used is zero, so equal meaning is equal bytes.
+ *  3. Each meaning has one encoding: what is not used is zero, so equal meaning is equal bytes.
  */
 
 #include "frame.h"

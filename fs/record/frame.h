@@ -22,8 +22,8 @@ struct frame {
 void frame_encode(const struct frame *f, uint64_t pos, uint8_t out[FRAME_LEN]);
 
 /*
- * frame_fits(f, pos): whether a block with this kind, flags and length can lie at ${pos}: inside its
- * segment, and a segment header exactly where a segment starts.
+ * frame_fits(f, pos): whether a block with this kind, flags and length can lie at ${pos}: inside
+ * its segment, and a segment header exactly where a segment starts.
  */
 bool frame_fits(const struct frame *f, uint64_t pos);
 

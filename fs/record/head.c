@@ -203,7 +203,7 @@ int head_verify(const void *note, size_t len, const uint8_t public[SIGN_PUBLIC_L
 	head_key_id(origin, public, key_id);
 
 	while (text_line(&signatures, &line)) {
-		/* Of another name, length or key: a witness's. */
+		/* Another name, length or key: it is a witness's signature. */
 		if (!read_signature_line(line, &name, &value) || name.len != origin.len ||
 		    memcmp(name.p, origin.p, name.len) != 0 ||
 		    !text_base64(value, signature, sizeof(signature)) ||

@@ -1,7 +1,7 @@
 #ifndef HEAD_LINE_H_
 #define HEAD_LINE_H_
 
-/* The form of a note's signature line: head.c reads it, and sign.c, which no server links, makes it. */
+/* The form of a note's signature line: head.c reads it; sign.c, which no server links, makes it. */
 
 #include "format.h"
 #include "text.h"

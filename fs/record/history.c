@@ -1,14 +1,14 @@
 /*
  * The chain of heads, judged block by block.
  *
- * Key idea: fold each block into the Merkle state as it comes; when a head comes, all that it says
- * must be what was counted.  So a verified head vouches for each byte before it.
+ * Key idea: fold each block into the Merkle state as it comes; when a head comes, it must state
+ * exactly what was counted.  So a verified head vouches for each byte before it.
  *
  * Invariants:
  *  1. Blocks follow each other without a gap inside a segment, and a segment begins with its
- *    header.
- *  2. The leaves, with those that a run stands for, are merkle.n's last, and all before those are in
- *     the catalog.
+ *     header.
+ *  2. The leaves, counting those that a run stands for, are the last of merkle.n; all before them
+ *     are in the catalog.
  *  3. Whatever a block says, memory stays below HISTORY_LEAVES_MAX hashes.
  */
 
@@ -74,7 +74,7 @@ static int reserve_leaf(struct history *h)
 	return 0;
 }
 
-/* The next leaf is to be the root of a run. */
+/* Room for one more run. */
 static int reserve_run(struct history *h)
 {
 	size_t cap = h->cap_runs ? 2 * h->cap_runs : 16;
@@ -135,7 +135,7 @@ static int judge_segment(const struct history *h, const struct scan_block *b, ui
 	return 0;
 }
 
-/* What stands for blocks that are gone, at the end of all before. */
+/* Judge what stands for blocks that are gone: a run must be a whole subtree where it lies. */
 static int judge_hole(struct history *h, const struct scan_block *b)
 {
 	uint64_t n = hole_blocks(b->hole);
@@ -164,7 +164,7 @@ static int judge_block(struct history *h, const struct scan_block *b, struct hea
 	return b->frame.kind == BLOCK_HEAD ? judge_head(h, b, out_head) : 0;
 }
 
-/* It was judged, and there is room. */
+/* Count a block that was judged; the room for it is reserved, so this can't fail. */
 static void count_block(struct history *h, const struct scan_block *b)
 {
 	memcpy(h->leaves[h->n_leaves], b->leaf, HASH_LEN);
@@ -213,7 +213,10 @@ int history_commit(struct history *h, struct catalog *c)
 	uint64_t n_after = h->merkle.n - h->head.n_blocks;
 	int rc;
 
-	/* Of what comes behind the head nothing is gone that was proven: each has its leaf. */
+	/*
+	 * The head has proven what is gone below it, and nothing is behind: there each block has
+	 * its leaf.
+	 */
 	assert(h->head.number > 0 && h->head.n_blocks <= h->merkle.n);
 	assert(n_after <= h->n_leaves && (h->n_runs == 0 || h->n_gone == 0));
 	row.n = h->n_leaves - (size_t)n_after;
@@ -239,7 +242,7 @@ int history_read_head(const struct params *params, struct storage *st, const str
 	return rc;
 }
 
-/* Stand right after the head that ${ref} tells of. */
+/* Set ${h} to the position right after the head that ${ref} names. */
 static int stand_at(struct history *h, struct catalog *c, struct storage *st,
 		    const struct head_ref *ref)
 {

@@ -35,8 +35,8 @@ struct history {
 	struct leaf_run *runs; /* owned: which of ${leaves} are the roots of runs that are gone */
 	size_t n_runs, cap_runs;
 	uint64_t
-		n_gone; /* blocks since the head of which the bytes are gone: nothing proves them yet */
-	bool root_differs; /* the block refused last was a head of which the root alone is wrong */
+		n_gone; /* gone blocks since the head, which nothing proves yet */
+	bool root_differs; /* the last refused block was a head, wrong in its root alone */
 };
 
 /* history_init(h, params): an empty log.  history_release(): free its memory. */
@@ -53,24 +53,24 @@ void history_release(struct history *h);
 MUST_CHECK int history_resume(struct history *h, struct catalog *c, struct storage *st);
 
 /*
- * history_step(h, b, out_is_head): judge the next block.  It must follow ${h->end}: same
- * segment and adjacent, or a segment header with a higher number (volume, epoch and
- * n_blocks_before must fit).  A head must have the next number, parent, later time, position,
- * count and root, its segment's epoch, and a good signature by that epoch's writer; epochs do
- * not go back.  On success the block counts.  When it was a head, ${*out_is_head} is true,
- * ${h->head} is it, and the caller puts it into the catalog (history_commit()) before the next
- * step.  Borrows ${b}.
- * Blocks whose bytes are gone (b->hole) count by what stands for them; a run must be a whole subtree
- * where it lies.  The next head proves them; until then they are in ${h->n_gone}.
- * Returns 0; -ERR_DAMAGED (does not follow); -ERR_TAMPERED (a head that lies or is not signed
- * by the writer, or more than HISTORY_LEAVES_MAX blocks without a head); -ERR_VERSION (of a
- * newer format); -ENOMEM.  Nothing changed then.
+ * history_step(h, b, out_is_head): judge the next block.  It must follow ${h->end}: same segment
+ * and adjacent, or a segment header with a higher number (volume, epoch and n_blocks_before must
+ * fit).  A head must have the next number, the right parent, a later time, the right position,
+ * count and root, its segment's epoch, and a good signature by that epoch's writer; epochs do not
+ * go back.  On success the block counts.  If it was a head, ${*out_is_head} is true, ${h->head} is
+ * that head, and the caller puts it into the catalog (history_commit()) before the next step.
+ * Borrows ${b}.
+ * Blocks whose bytes are gone (b->hole) count by the hash that stands for them; a run must be a
+ * whole subtree where it lies.  The next head proves them; until then ${h->n_gone} counts them.
+ * Returns 0; -ERR_DAMAGED (does not follow); -ERR_TAMPERED (a head that lies or is not signed by
+ * the writer, or more than HISTORY_LEAVES_MAX blocks without a head); -ERR_VERSION (of a newer
+ * format); -ENOMEM.  On an error nothing has changed.
  */
 MUST_CHECK int history_step(struct history *h, const struct scan_block *b, bool *out_is_head);
 
 /*
- * history_forget_leaves(h): for whoever makes no catalog: the leaves since the newest commit are not
- * needed.
+ * history_forget_leaves(h): drop the leaves since the newest commit, for a caller that makes no
+ * catalog.
  */
 void history_forget_leaves(struct history *h);
 

@@ -1,8 +1,8 @@
 /*
  * What stands for blocks that are gone.
  *
- * Key idea: what can be judged without the log is judged when an entry comes in; whether it fits the
- * blocks around it is the walk's to see, and whether it is true, the next head's.
+ * Key idea: an entry is judged by itself when it is added.  The walk then checks whether it fits
+ * the blocks around it, and the next head proves whether it is true.
  *
  * Invariants:
  *  1. hole[i].pos + hole[i].len <= hole[i + 1].pos.
@@ -25,7 +25,7 @@ static const char *fault_of(const struct holes *t, const struct hole *h)
 	const struct hole *last = t->n > 0 ? &t->hole[t->n - 1] : NULL;
 	struct frame f = {.kind = h->kind, .flags = h->flags};
 
-	/* So that the end of each is a position, too. */
+	/* Checked so that the end of each is a position, too. */
 	if (segment_of(h->pos) > SEGMENT_NUMBER_MAX)
 		return "no segment has that number";
 	if (h->len == 0 || h->len > SEGMENT_SIZE - h->pos % SEGMENT_SIZE)

@@ -2,18 +2,19 @@
 #define HOLES_H_
 
 /*
- * What stands for blocks of a log whose bytes are gone: length, kind and leaf hash of each; or, for an
- * aligned run of 2^k blocks, their bytes and the root of their Merkle subtree.
+ * What stands for blocks of a log whose bytes are gone: for one block its length, kind and leaf
+ * hash; for an aligned run of 2^k blocks their bytes and the root of their Merkle subtree.
  *
- * A table in memory, which whoever opens a storage fills and hangs there (struct storage, holes): then
- * each walk over the log asks it first (scan.h), and goes on behind.  Nothing is true because the table
- * says so: a head behind what is gone proves it, and a table that no head proves is refused (tail.h).
+ * This is a table in memory.  The caller that opens a storage fills it and attaches it (struct
+ * storage, holes).  Each walk over the log then asks it first (scan.h), and goes on behind the
+ * hole.  Nothing is true because the table says so: a head behind what is gone proves it, and a
+ * table that no head proves is refused (tail.h).
  *
- * How a stretch is divided among neighbours that are gone only their bytes could prove: a leaf hash covers a
- * position and bytes, not a length.
+ * Only the bytes could prove how a stretch is divided among neighbours that are gone: a leaf hash
+ * covers a position and bytes, not a length.
  *
- * Segment headers and heads never go.  A place of which the table says nothing is here; if it holds no
- * block, that is damage, zeros included.
+ * Segment headers and heads never go.  A position that is not in the table has its bytes here; if
+ * they are no block, that is damage, even if they are zeros.
  */
 
 #include "compiler.h"
@@ -42,10 +43,10 @@ static inline uint64_t hole_blocks(const struct hole *h)
 }
 
 /*
- * holes_add(t, h): put ${h} behind all that ${t} holds.
- * Returns 0; -ENOMEM; -ERR_DAMAGED with a detail, and ${t} is as it was: it does not lie behind the last
- * one (they overlap, or are out of order), leaves its segment, covers a segment's header or is a head,
- * or no blocks can have its length.
+ * holes_add(t, h): append ${h} to ${t}.
+ * Returns 0; -ENOMEM; -ERR_DAMAGED with a detail, and ${t} is as it was, if ${h} does not lie
+ * behind the last one (they overlap, or are out of order), leaves its segment, covers a segment's
+ * header, is a head, or has a length that no such blocks can have.
  */
 MUST_CHECK int holes_add(struct holes *t, const struct hole *h);
 

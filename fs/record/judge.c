@@ -44,7 +44,7 @@ static int judge_ref(const struct head_ref *ref, const struct head *h)
 	return 0;
 }
 
-/* What an index, a message or another copy names. */
+/* Compare with what an index, a message or another copy names. */
 static int judge_named(const struct head_known *k, const struct head *h)
 {
 	if (k->stored_len != 0 && h->stored_len != k->stored_len)
@@ -71,7 +71,7 @@ static bool root_differs(const struct head_known *k, const struct head *h)
 	return differs;
 }
 
-/* What the log below it tells. */
+/* Compare with what the log below the head gives. */
 static int judge_log(const struct head_known *k, const struct head *h)
 {
 	const struct head *parent = k->parent;
@@ -87,7 +87,7 @@ static int judge_log(const struct head_known *k, const struct head *h)
 		lie = "epoch";
 	else if (k->merkle && h->n_blocks != k->merkle->n)
 		lie = "number of blocks";
-	/* Last, so that all else is as it should be. */
+	/* Last, so that a wrong root is reported only if all else is right. */
 	else if (k->merkle && root_differs(k, h))
 		lie = "Merkle root";
 	if (!lie)
@@ -196,7 +196,10 @@ struct search {
 	void *ctx;
 };
 
-/* Each head in the ${len} bytes of the buffer, of ${pos}, whose block begins before its ${stop}. */
+/*
+ * Call fn for each head in the buffer's ${len} bytes, read at ${pos}, that begins before offset
+ * ${stop}.
+ */
 static int search_window(const struct search *s, size_t len, size_t stop, uint64_t pos)
 {
 	size_t origin_len = strlen(s->origin);
@@ -214,7 +217,7 @@ static int search_window(const struct search *s, size_t len, size_t stop, uint64
 			continue;
 		off -= FRAME_LEN;
 		k.pos = pos + off;
-		/* What is left of the bytes of a block that is gone. */
+		/* Leftover bytes of a block that is gone. */
 		if (holes_at(s->storage->holes, k.pos))
 			continue;
 		if (head_judge(&k, buf + off, len - off, &h) == 0)
@@ -223,7 +226,10 @@ static int search_window(const struct search *s, size_t len, size_t stop, uint64
 	return rc;
 }
 
-/* What is to be searched of a segment.  A writer may cut it meanwhile: what is gone is no head's. */
+/*
+ * Search the part of a segment that is asked for.  A writer may cut the segment meanwhile; no head
+ * is in what it cuts off.
+ */
 static int search_segment(const struct search *s, uint64_t number)
 {
 	uint64_t size, from = segment_start(number), stop = from;
@@ -237,7 +243,7 @@ static int search_segment(const struct search *s, uint64_t number)
 		from = s->from;
 	while (rc == 0 && from < stop && stop - from > FRAME_LEN) {
 		size_t len = stop - from < WINDOW_LEN ? (size_t)(stop - from) : WINDOW_LEN;
-		/* A head that the window's end cuts is whole in the next one. */
+		/* A head that crosses the window's end is whole in the next window. */
 		size_t own = len < stop - from ? len - HEAD_BLOCK_MAX : len;
 
 		rc = storage_read(s->storage, from, len, s->buf);

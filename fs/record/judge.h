@@ -21,40 +21,40 @@ struct storage;
 /* The longest block of a head. */
 #define HEAD_BLOCK_MAX (FRAME_LEN + HEAD_NOTE_MAX)
 
-/* Where a note lies that is kept apart from the log: where it says. */
+/* The position of a note that is kept apart from the log: accept the one that it states. */
 #define HEAD_ANYWHERE UINT64_MAX
 
 /*
- * What is known of a head before it is looked at.  ${params} and ${pos} always are; of the rest, what is
- * zero or NULL is not known, and what is known is checked.  All is borrowed.
+ * What is known of a head before it is looked at.  ${params} and ${pos} are always set.  Of the
+ * rest, zero or NULL means not known; what is known is checked.  All is borrowed.
  */
 struct head_known {
 	const struct params *params; /* whose volume it is of, and who may sign in which epoch */
-	bool params_may_be_old;	     /* then an epoch that they don't grant is no lie: -ERR_STALE */
+	bool params_may_be_old;	     /* an epoch that they don't grant is then -ERR_STALE, no lie */
 	uint64_t pos;		     /* where the bytes lie */
 	bool is_note;		     /* the bytes are a whole note, without a frame */
 	uint32_t stored_len;	     /* of the whole block, frame included */
 	uint64_t number;
 	const struct head_ref *ref;  /* what an index says: number, position, length and time */
-	const struct head *same;     /* another copy's head, verified there, that it should be */
+	const struct head *same;     /* another copy's verified head, which it should be */
 	const struct head *parent;   /* the head before it; its number is 0 if it is the first */
 	uint64_t epoch;		     /* of the segment in which it lies; only with ${parent} */
 	const struct merkle *merkle; /* over all blocks below it */
 	/*
-	 * Its signature was verified before it got into the index that ${ref} is from, and is not
-	 * verified again.
+	 * The signature was verified before the head got into the index that ${ref} is from, and is
+	 * not verified again.
 	 */
 	bool signature_known;
-	/* Out, if it is not NULL: true where all is as it should be but the root. */
+	/* Out, if it is not NULL: true if all but the root is as it should be. */
 	bool *root_differs;
 };
 
 /*
  * head_judge(k, bytes, len, out): whether the ${len} bytes ${bytes} begin with the whole block of a
- * head, or are its note, and one of which all is true that ${k} says: its frame, its note in the one
- * spelling, of this volume, stating the position where it lies, of an epoch that is granted, signed
- * by that epoch's writer, and all that is known beside that.  ${*out} is the head, with its
- * stored_len.  Any thread.
+ * head, or are its note, and all that ${k} says is true of it.  Checks the frame; that the note is
+ * in its one spelling, is of this volume, and states the position where it lies; that its epoch is
+ * granted, and that this epoch's writer signed it; and all else that ${k} knows.  ${*out} is the
+ * head, with its stored_len.  Any thread.
  * Returns 0, or with a detail:
  * -ERR_DAMAGED: no whole block of a head, or another head than ${ref}, ${same} or ${number} names;
  * -ERR_TAMPERED: a head that lies, or is not signed as it should be;
@@ -67,8 +67,9 @@ MUST_CHECK int head_judge(const struct head_known *k, const void *bytes, size_t 
 bool head_is_same(const struct head *a, const struct head *b);
 
 /*
- * head_read(k, read, from, block, out): read the head that ${k->ref} tells of into ${block} (HEAD_BLOCK_MAX bytes) with
- * ${read}(${from}, ...), and judge it, where ${k->ref} says that it lies.
+ * head_read(k, read, from, block, out): read the head that ${k->ref} names into ${block}
+ * (HEAD_BLOCK_MAX bytes) with ${read}(${from}, ...), and judge it at the position that ${k->ref}
+ * gives.
  * Returns as head_judge(); -ERR_DAMAGED if no head is as long as ${k->ref} says; as ${read}.
  *
  * head_from_storage: a head_read_fn, ${from} being a struct storage.
@@ -79,10 +80,10 @@ MUST_CHECK int head_read(const struct head_known *k, head_read_fn *read, void *f
 MUST_CHECK int head_from_storage(void *from, uint64_t pos, size_t len, void *out);
 
 /*
- * head_search(params, st, from, to, fn, ctx): call ${fn} for each head that head_judge() accepts and
- * that begins at or after position ${from} and ends at or below ${to}, in order, whatever lies around
- * it, but not where st->holes says that it is gone; until ${fn} returns other than 0, which is
- * returned.  Any thread.
+ * head_search(params, st, from, to, fn, ctx): call ${fn}, in order, for each head that head_judge()
+ * accepts and that begins at or after position ${from} and ends at or below ${to}, whatever lies
+ * around it.  Skips what st->holes says is gone.  Ends when ${fn} returns other than 0, and returns
+ * that.  Any thread.
  * Returns 0, also where a segment loses bytes meanwhile; -ENOMEM; -errno.
  */
 typedef int head_found_fn(void *ctx, const struct head *h);

@@ -1,4 +1,4 @@
-/* kv.h, by whatever keeps it. */
+/* kv.h, passed on to the back end that keeps the table. */
 
 #include "kv.h"
 

@@ -2,9 +2,10 @@
 #define KV_H_
 
 /*
- * Ordered keys and values: as much as the catalog needs.  kv_rocks.c keeps them in a folder, by RocksDB,
- * and is the one place that includes it; others: kv_ops.h.  Keys are ordered by memcmp().  Writes are not synced but where it is
- * said: a kill loses none of them, a power cut may lose the newest, whole batches at a time.
+ * Ordered keys and values: as much as the catalog needs.  kv_rocks.c keeps them in a folder with
+ * RocksDB, and is the one place that includes it; for other back ends see kv_ops.h.  Keys are
+ * ordered by memcmp().  Writes are not synced unless stated: a killed process loses none of them; a
+ * power cut may lose the newest, whole batches at a time.
  */
 
 #include "compiler.h"
@@ -20,15 +21,15 @@ struct kv_batch;
 
 /*
  * kv_open(dir, writable, out): ${writable} makes it where missing and excludes other writers;
- * otherwise no lock is taken, nothing is written, and what is seen is what was there on opening.
- * Returns 0; -ERR_ABSENT (not ${writable} and there is none); -ERR_LOCKED; -ERR_DAMAGED
- * (RocksDB refuses it); -errno; with a detail.  kv_close(NULL) is a no-op.
+ * otherwise no lock is taken, nothing is written, and reads see what was there on opening.
+ * Returns 0; -ERR_ABSENT (not ${writable} and there is none); -ERR_LOCKED; -ERR_DAMAGED (RocksDB
+ * refuses it); -errno; with a detail.  kv_close(NULL) is a no-op.
  */
 MUST_CHECK int kv_open(const char *dir, bool writable, struct kv **out);
 void kv_close(struct kv *kv);
 
 /*
- * kv_refresh(kv): a reader sees what is there now.  On an error, what it saw before.  Any
+ * kv_refresh(kv): let a reader see what is there now.  On an error it sees what it saw before.  Any
  * thread.  Returns as kv_open().
  */
 MUST_CHECK int kv_refresh(struct kv *kv);
@@ -42,8 +43,9 @@ MUST_CHECK int kv_reopen(struct kv *kv, bool fresh);
 
 /*
  * kv_get(kv, key, key_len, out, cap, out_len): the value of a key, of at most ${cap} bytes.
- * kv_last(kv, key, key_len, out, out_len): the greatest key that is not above ${key}; of at
- * most KV_KEY_MAX bytes. A reader whose files a writer took away looks again by itself.  Any
+ * kv_last(kv, key, key_len, out, out_len): the greatest key that is not above ${key}; of at most
+ * KV_KEY_MAX bytes.
+ * A read that fails because a writer removed the reader's files is tried again on a new view.  Any
  * thread.
  * Return 0; -ERR_ABSENT if there is none; -ERR_DAMAGED (also if too long); -EIO.
  */
@@ -53,21 +55,23 @@ MUST_CHECK int kv_last(struct kv *kv, const void *key, size_t key_len, uint8_t o
 		       size_t *out_len);
 
 /*
- * kv_remove(dir): after a power cut meanwhile, what is left holds no key.  Nobody has it open.
+ * kv_remove(dir): remove it.  What a power cut meanwhile leaves behind holds no key.  Nobody has it
+ * open.
  * Returns 0, also if there is none, or -errno.
  */
 MUST_CHECK int kv_remove(const char *dir);
 
 /*
- * Changes that become visible all at once, or not at all.  kv_batch_new(kv): for a write to ${kv}; NULL
- * stands for one that there was no memory for, and is refused by the write.
+ * Changes that become visible all at once, or not at all.
+ * kv_batch_new(kv): for a write to ${kv}.  NULL if there is no memory; callers may go on with NULL,
+ * which the write refuses.
  */
 struct kv_batch *kv_batch_new(struct kv *kv);
 void kv_batch_put(struct kv *kv, struct kv_batch *b, const void *key, size_t key_len,
 		  const void *value, size_t len);
 /*
- * kv_batch_write(kv, b): takes ${b}.  kv_batch_write_durable(): and no power cut loses it, nor what
- * was written before it.  Any thread.  Return 0, -ENOSPC, -EIO, -ENOMEM, -ERR_DAMAGED.
+ * kv_batch_write(kv, b): takes ${b}.  kv_batch_write_durable(): the same, and no power cut loses
+ * it, or what was written before it.  Any thread.  Return 0, -ENOSPC, -EIO, -ENOMEM, -ERR_DAMAGED.
  */
 MUST_CHECK int kv_batch_write(struct kv *kv, struct kv_batch *b);
 MUST_CHECK int kv_batch_write_durable(struct kv *kv, struct kv_batch *b);

@@ -1,11 +1,12 @@
 /*
  * Ordered keys and values, in memory.
  *
- * Key idea: two tables: what readers see, and what is durable; and the batches in between, in order.
+ * Key idea: one table is what readers see, another is what is durable; the batches in between are
+ * kept in order.
  *
  * Invariant: seen is durable with all pending batches applied.
  *
- * Locks: mu, over each call.
+ * Locks: mu is held over each call.
  */
 
 #include "kv_memory.h"
@@ -20,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Batches after which all so far are durable, as when RocksDB writes out its memory. */
+/* After so many batches all so far are durable, as when RocksDB writes out its memory. */
 #define PENDING_MAX 32u
 
 struct pair {
@@ -51,8 +52,8 @@ struct kv_memory {
 struct opened {
 	struct kv kv; /* first */
 	struct kv_memory *m;
-	bool own;  /* the table goes with it */
-	bool shut; /* by a write that failed */
+	bool own;  /* the table is freed on close */
+	bool shut; /* a write failed */
 };
 
 static struct opened *opened_of(struct kv *kv)
@@ -71,7 +72,7 @@ static int compare(const struct pair *p, const void *key, size_t len)
 	return p->key_len < len ? -1 : p->key_len > len;
 }
 
-/* How many keys are below ${key}. */
+/* The number of keys below ${key}. */
 static size_t rank(const struct table *t, const void *key, size_t len)
 {
 	size_t from = 0, to = t->n;
@@ -125,7 +126,7 @@ static void table_clear(struct table *t)
 	*t = (struct table){0};
 }
 
-/* Takes ${p}; there is room for it. */
+/* Put ${p} in its place, and take it; there is room for it. */
 static void table_set(struct table *t, struct pair p)
 {
 	size_t i = rank(t, p.bytes, p.key_len);
@@ -141,7 +142,7 @@ static void table_set(struct table *t, struct pair p)
 	t->n++;
 }
 
-/* All of the batch, or, without memory, nothing. */
+/* Apply all of the batch; without memory, nothing of it. */
 static bool table_apply(struct table *t, const struct kv_batch *b)
 {
 	struct table copy = {0};
@@ -187,7 +188,7 @@ static void batch_put(struct kv_batch *b, const void *key, size_t key_len, const
 		b->puts.n++;
 }
 
-/* The first ${n} pending batches are durable. */
+/* Make the first ${n} pending batches durable. */
 static bool flush(struct kv_memory *m, size_t n)
 {
 	size_t done = 0;
@@ -260,7 +261,7 @@ void kv_memory_cut(struct kv_memory *m, size_t lost)
 
 void kv_memory_let_go(struct kv_memory *m, bool dead)
 {
-	/* Who held the lock may be gone for ever. */
+	/* The thread that held the lock may be dead: make the lock anew. */
 	if (dead)
 		pthread_mutex_init(&m->mu, NULL);
 	pthread_mutex_lock(&m->mu);
@@ -352,7 +353,7 @@ static int memory_last(struct kv *kv, const void *key, size_t key_len, uint8_t o
 	return rc;
 }
 
-/* Takes ${*b}, but where there is no memory for it. */
+/* Takes ${*b}, unless memory runs out. */
 static int apply(struct kv_memory *m, struct kv_batch **b, bool durable)
 {
 	if (m->n_pending == PENDING_MAX && !flush(m, m->n_pending))

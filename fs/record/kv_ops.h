@@ -2,8 +2,8 @@
 #define KV_OPS_H_
 
 /*
- * What keeps the keys and values of kv.h: RocksDB (kv_rocks.c), memory (kv_memory.c).  Each function
- * does what kv.h says of the one with its name; batches belong to the one that made them.
+ * A back end of kv.h: RocksDB (kv_rocks.c) or memory (kv_memory.c).  Each function does what kv.h
+ * says of the one with its name; a batch belongs to the back end that made it.
  */
 
 #include "kv.h"

@@ -12,7 +12,7 @@
  * closed while a call uses it; a reader's views follow each other in time.
  *
  * Locks: renew, then swap.  swap is held for reading while db is used, for writing while it is
- * exchanged; renew by who makes a new view.
+ * exchanged; renew by the thread that makes a new view.
  */
 
 #include "kv_ops.h"
@@ -58,8 +58,9 @@ static struct rocks *rocks_of(struct kv *kv)
 }
 
 /*
- * What a RocksDB error text means.  Takes ${text}.  What is not known is taken for damage, and the
- * database is made anew; so whatever may be over by the next attempt has to be known here.
+ * Translate a RocksDB error text.  Takes ${text}.  A text that is not known counts as damage, and
+ * then the database is made anew; so every error that may be gone by the next attempt has to be
+ * listed here.
  */
 static int say_error(const struct rocks *kv, char *text)
 {
@@ -101,7 +102,7 @@ static int say_error(const struct rocks *kv, char *text)
 	return rc;
 }
 
-/* On a full disk it must not take more room than it fills. */
+/* No preallocation: on a full disk RocksDB must not take more room than it fills. */
 static void set_no_fallocate(rocksdb_options_t *o)
 {
 	rocksdb_options_t *base = rocksdb_options_create_copy(o);
@@ -129,8 +130,8 @@ static rocksdb_options_t *make_options(bool create)
 	rocksdb_options_set_max_background_jobs(o, 1);
 	rocksdb_options_set_compression(o, rocksdb_no_compression); /* hashes do not compress */
 	/*
-	 * Nothing in its journal of events: a build with assertions, such as Debian's, aborts at
-	 * the second line that can't be written, as when the disk is full.
+	 * Nothing goes into its journal of events: a build with assertions, such as Debian's,
+	 * aborts at the second line that it can't write, as when the disk is full.
 	 */
 	rocksdb_options_set_info_log_level(o, INFO_LOG_NOTHING);
 	rocksdb_options_set_keep_log_file_num(o, 1);
@@ -146,7 +147,7 @@ struct manifest {
 	uint64_t size;
 };
 
-/* ${dir}/${name} as owned text, or NULL. */
+/* The path ${dir}/${name}, owned by the caller, or NULL. */
 static char *path_in(const char *dir, const char *name)
 {
 	char *path;
@@ -192,7 +193,7 @@ static int open_writable(struct rocks *kv, rocksdb_t **out)
 	return err ? say_error(kv, err) : 0;
 }
 
-/* A view without gaps.  While a writer changes its files, one attempt may fail or not count. */
+/* Open a view without gaps.  While a writer changes its files, an attempt may fail or not count. */
 static int open_view(struct rocks *kv, rocksdb_t **out)
 {
 	struct manifest before, after;
@@ -287,7 +288,7 @@ static int no_db(const struct rocks *kv)
 	return err_say(-EIO, "%s: could not be opened again after an error", kv->dir);
 }
 
-/* Without CURRENT RocksDB takes what else is there for rubbish. */
+/* Without CURRENT, RocksDB treats all else that is there as garbage. */
 int kv_remove(const char *dir)
 {
 	char *path = path_in(dir, "CURRENT");
@@ -398,7 +399,7 @@ static int last_once(struct rocks *kv, const void *key, size_t key_len, uint8_t 
 	return err ? say_error(kv, err) : rc;
 }
 
-/* Whether a new view may help a read that ended in ${rc}. */
+/* After a read that ended in ${rc}: open a new view if one may help; true if it was opened. */
 static bool look_again(struct rocks *kv, int rc)
 {
 	return !kv->writable && rc < 0 && rc != -ERR_ABSENT && rocks_refresh(&kv->kv) == 0;

@@ -1,8 +1,8 @@
 /*
- * What volumes in memory are, apart from who has them open.
+ * Volumes in memory as data, whoever has them open.
  *
- * Key idea and locks: see storage_memory.c.  All here but what storage_memory.h declares is called under
- * memory.mu.
+ * Key idea and locks: see storage_memory.c.  Everything here is called under memory.mu, except what
+ * storage_memory.h declares.
  */
 
 #include "memory_internal.h"
@@ -155,7 +155,7 @@ void memory_set_pause(struct memory *m, void (*fn)(void *ctx), void *ctx)
 	m->pause_ctx = ctx;
 }
 
-/* Under the lock, or while nobody else is in a call. */
+/* Called under the lock, or while no other thread is in a call. */
 struct volume *memory_find(const struct memory *m, const uint8_t id[VOLUME_ID_LEN])
 {
 	struct volume *v = m->volumes;
@@ -200,7 +200,7 @@ void memory_sync_all(struct volume *v)
 	v->repairing = false;
 }
 
-/* Each late write lands now, or never does. */
+/* Each late write takes effect now, or never. */
 void memory_finish_late(struct memory *m, struct volume *v)
 {
 	for (size_t i = 0; i < v->n_late; i++) {
@@ -231,7 +231,7 @@ static void crash_volume(struct memory *m, struct volume *v, enum memory_crash h
 
 void memory_crash(struct memory *m, enum memory_crash how)
 {
-	/* Who held it is dead. */
+	/* The thread that held the lock is dead: make the lock anew. */
 	pthread_mutex_init(&m->mu, NULL);
 	pthread_mutex_lock(&m->mu);
 	m->life++;

@@ -1,7 +1,9 @@
 #ifndef MEMORY_INTERNAL_H_
 #define MEMORY_INTERNAL_H_
 
-/* What memory.c and storage_memory*.c share.  All under memory.mu, but memory_fault(). */
+/*
+ * What memory.c and storage_memory*.c share.  All is called under memory.mu, except memory_fault().
+ */
 
 #include "sectors.h"
 #include "storage_memory.h"
@@ -22,7 +24,7 @@ struct segment {
 	struct blob leaves;
 };
 
-/* A write that was called a failure. */
+/* A write that was reported as failed, and may still be carried out. */
 struct late {
 	uint64_t pos;
 	struct blob data;
@@ -41,7 +43,7 @@ struct volume {
 	struct kv_memory *index;
 	bool repairing; /* what a repair() wrote may not be durable */
 	uint64_t epoch;
-	bool leased; /* by who has that epoch, and it has not run out */
+	bool leased; /* the holder of that epoch has a lease that has not run out */
 	struct late late[LATE_MAX];
 	size_t n_late;
 };
@@ -74,23 +76,27 @@ struct opened {
 };
 
 /*
- * memory_blob_set(b, bytes, len): a copy of these, in the place of what was there.  memory_blob_get(b,
- * max, out, out_len): a copy, owned.  Return 0, -ENOMEM, -EFBIG.
+ * memory_blob_set(b, bytes, len): replace what was there with a copy of these bytes.
+ * memory_blob_get(b, max, out, out_len): a copy, owned by the caller.
+ * Return 0, -ENOMEM, -EFBIG.
  */
 MUST_CHECK int memory_blob_set(struct blob *b, const void *bytes, size_t len);
 MUST_CHECK int memory_blob_get(const struct blob *b, size_t max, void **out, size_t *out_len);
 
 /*
- * memory_rank(v, number): where segment ${number} is among those of ${v}, or would be.
- * memory_segment(): that segment, or NULL.  memory_segment_new(v, number, out): make it (${out} may be
- * NULL).  Returns 0 or -ENOMEM.  memory_segment_drop(): it is gone.
+ * memory_rank(v, number): the index of segment ${number} among those of ${v}, or where it would
+ * be.  memory_segment(): that segment, or NULL.  memory_segment_new(v, number, out): make it
+ * (${out} may be NULL).  Returns 0 or -ENOMEM.  memory_segment_drop(): remove it.
  */
 size_t memory_rank(const struct volume *v, uint64_t number);
 struct segment *memory_segment(const struct volume *v, uint64_t number);
 MUST_CHECK int memory_segment_new(struct volume *v, uint64_t number, struct segment **out);
 void memory_segment_drop(struct volume *v, struct segment *s);
 
-/* memory_find(m, id): the volume, or NULL.  memory_volume_new(): one without a segment; 0 or -ENOMEM. */
+/*
+ * memory_find(m, id): the volume, or NULL.  memory_volume_new(): one without a segment; 0 or
+ * -ENOMEM.
+ */
 struct volume *memory_find(const struct memory *m, const uint8_t id[VOLUME_ID_LEN]);
 MUST_CHECK int memory_volume_new(const uint8_t id[VOLUME_ID_LEN], const char *owner,
 				 const void *conf, size_t len, struct volume **out);
@@ -102,9 +108,10 @@ int memory_fault(const struct memory *m, const char *op);
 MUST_CHECK int memory_read_at(const struct volume *v, uint64_t pos, size_t len, void *out);
 
 /*
- * memory_carry_out(m, v, pos, bytes, len, commit): a write(), with all that a commit promises.  Returns
- * 0, -ERR_ABSENT or -ENOMEM.  memory_finish_late(m, v): each late write lands now, or never does.
- * memory_sync_all(v): what is seen is durable.
+ * memory_carry_out(m, v, pos, bytes, len, commit): do a write(), with all that a commit promises.
+ * Returns 0, -ERR_ABSENT or -ENOMEM.
+ * memory_finish_late(m, v): each late write takes effect now, or never.
+ * memory_sync_all(v): make durable all that readers see.
  */
 MUST_CHECK int memory_carry_out(struct memory *m, struct volume *v, uint64_t pos, const void *bytes,
 				size_t len, const struct storage_commit *commit);

@@ -35,7 +35,7 @@ void merkle_add_run(struct merkle *m, const uint8_t root[HASH_LEN], unsigned hei
 	uint8_t node[HASH_LEN];
 	unsigned i;
 
-	/* Every block has at least one byte of a 64-bit position, so this many cannot be. */
+	/* Each block takes at least one of the 64-bit positions, so there can't be more leaves. */
 	assert(height < 64 && m->n <= LEAVES_MAX - n && (m->n & (n - 1)) == 0);
 	memcpy(node, root, HASH_LEN);
 	for (i = height; m->n >> i & 1; i++)

@@ -17,8 +17,8 @@ void merkle_init(struct merkle *m);
 void merkle_add(struct merkle *m, const uint8_t leaf[HASH_LEN]);
 
 /*
- * merkle_add_run(m, root, height): the same as to add 2^height leaves, of which ${root} is the tree
- * hash.  There are a multiple of 2^height leaves before them, and height < 64.
+ * merkle_add_run(m, root, height): the same as adding 2^height leaves whose tree hash is ${root}.
+ * The number of leaves before them is a multiple of 2^height, and height < 64.
  */
 void merkle_add_run(struct merkle *m, const uint8_t root[HASH_LEN], unsigned height);
 

@@ -1,8 +1,8 @@
 /*
  * VOLUME/newest-head.
  *
- * Key idea: the file holds a signed note, so that a flipped bit makes it worthless, and not a reason to
- * refuse a volume that is whole.
+ * Key idea: the file holds a signed note, so that a flipped bit makes it worthless, and not a
+ * reason to refuse a volume that is whole.
  *
  * Invariant: the head was durable in the log before the file says so.
  */
@@ -54,7 +54,7 @@ bool newest_is_due(const struct newest *n, const struct head_ref *ref, bool at_e
 	return n->at_ns == 0 || clock_mono_ns() - n->at_ns >= every_ns;
 }
 
-/* The head's block, judged; only its note is written. */
+/* Read and judge the head's block; only its note is written. */
 static int write_note(const struct params *params, struct storage *st, const struct head_ref *ref)
 {
 	const struct head_known k = {.params = params, .ref = ref};
@@ -73,7 +73,7 @@ void newest_note(struct newest *n, const struct params *params, struct storage *
 {
 	int rc = write_note(params, st, ref);
 
-	/* A full disk is told where it matters. */
+	/* A full disk is not reported here, but where it matters. */
 	if (rc < 0 && rc != -ENOSPC && rc != -EDQUOT)
 		msg_event(MSG_WARN, "newest-head-unwritten",
 			  "%s/" NEWEST_FILE ": head %llu can't be written down: %s", st->name,
@@ -109,7 +109,7 @@ void newest_known(const struct params *params, struct storage *st, struct head *
 		rc = head_judge(&k, note, len, out);
 	if (rc < 0)
 		memset(out, 0, sizeof(*out));
-	/* A reader who may not look is no fault. */
+	/* A reader may lack the permission to look; that is no fault. */
 	if (rc < 0 && rc != -ERR_ABSENT && rc != -EACCES)
 		msg_event(MSG_WARN, "newest-head-unreadable",
 			  "%s/" NEWEST_FILE ": it tells nothing: %s; it is written anew in time",

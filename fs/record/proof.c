@@ -2,11 +2,11 @@
  * Inclusion proofs for several leaves at once.
  *
  * Key idea: who makes a proof and who checks it go down the same tree in the same order, since both
- * know how many leaves there are and which are in question.  So a proof is nothing but hashes, and one
- * hash too many or too few is found by counting.
+ * know how many leaves there are and which are in question.  So a proof is nothing but hashes, and
+ * one hash too many or too few is found by counting.
  *
- * Invariants: both recursions are at most 64 deep; the checker hashes once for each hash of the proof and
- * each leaf at most, so a hostile proof costs no more than its length.
+ * Invariants: both recursions are at most 64 deep; the checker hashes once for each hash of the
+ * proof and each leaf at most, so a hostile proof costs no more than its length.
  */
 
 #include "proof.h"
@@ -55,7 +55,7 @@ struct maker {
 	struct questions q;
 	const struct tile_io *io;
 	struct buf *out;
-	/* The tile of each level that was used last: a proof goes through them from left to right. */
+	/* Of each level the tile that was used last: a proof goes through them left to right. */
 	bool have[TILE_LEVELS];
 	uint64_t index[TILE_LEVELS];
 	struct tile tile[TILE_LEVELS];

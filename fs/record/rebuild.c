@@ -2,12 +2,12 @@
  * A catalog made, or brought up to date, from the log alone.
  *
  * Key idea: history_step() judges each block as it does for a writer or a server; each head that
- * passes goes into the catalog.  Whether what stops the walk in the last segment is damage is
- * tail_judge()'s to say.
+ * passes goes into the catalog.  When something stops the walk in the last segment, tail_judge()
+ * decides whether it is damage.
  *
- * The walk may run beside a live writer, whose newest bytes may be half there when they are
- * read.  So what looks like damage in the last segment is looked at again from the newest good
- * head, and counts when it has not moved.
+ * The walk may run beside a live writer, whose newest bytes may be half there when they are read.
+ * So what looks like damage in the last segment is looked at again, from the newest good head, and
+ * counts only if it is still in the same place.
  *
  * Invariant: only heads that history_step() accepted, with all that they cover, get into the
  * catalog.
@@ -74,13 +74,13 @@ static int take_block(void *ctx, const struct scan_block *b)
 	return is_head ? history_commit(&u->history, u->catalog) : SCAN_GO;
 }
 
-/* Is the bad block, or whatever else ended the walk, the end of the log?  Returns 0 if it is. */
+/* Returns 0 if the walk ended at the log's end, whether a bad block or anything else ended it. */
 static int judge_end(struct catch_up *u)
 {
 	struct tail_end end = tail_of_history(&u->history, u->why_rc ? u->why : NULL, u->bad_pos);
 	int rc = tail_judge(u->params, u->storage, &end);
 
-	/* A head that lies is no disk's doing. */
+	/* A lying head is not a disk's fault: keep the error with which the walk refused it. */
 	return rc == -ERR_DAMAGED && u->why_rc ? err_say(u->why_rc, "%s", err_detail(rc)) : rc;
 }
 
@@ -120,7 +120,7 @@ int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *
 		    (i > 0 && u->history.end == end_before))
 			break;
 		end_before = u->history.end;
-		/* What moves on each time is not damaged, but being written. */
+		/* A fault that moves on each time is no damage: the log is being written there. */
 		rc = 0;
 	}
 	free(u);
@@ -160,7 +160,7 @@ static int take_cursor(void *ctx, const char *name)
 	return 0;
 }
 
-/* What can be read of the catalog's cursors. */
+/* Read those of the catalog's cursors that can be read. */
 static int take_cursors(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
 			struct cursors *all)
 {
@@ -185,7 +185,7 @@ static int put_cursors(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN],
 	rc = catalog_open(volume_dir, id, CATALOG_WRITE, &to);
 	if (rc < 0)
 		return rc;
-	/* That none was ever lost is said no more where one is. */
+	/* CURSOR_BEGUN says that no cursor was ever lost: drop it if one was. */
 	for (const struct cursor *c = all->first; rc == 0 && c; c = c->next)
 		if (!all->lost || strcmp(c->name, CURSOR_BEGUN) != 0)
 			rc = catalog_put_cursor(to, c->name, c->value, c->len);

@@ -1,16 +1,17 @@
 /*
  * Walk the blocks of a log in order.
  *
- * Key idea: read forward through a window of 4 MiB; a frame says how far its block reaches.
- * Where a segment's bytes end, the next segment that exists goes on.  The walk may run beside a
- * writer, so a bad place in a segment that got a successor meanwhile is looked at once more
- * with fresh eyes: the writer finishes a segment before it names the next.
+ * Key idea: read forward through a window of 4 MiB; a frame says how far its block reaches.  Where
+ * a segment's bytes end, the walk goes on in the next segment that exists.  It may run beside a
+ * writer, so a bad place in a segment that got a successor meanwhile is read from the file once
+ * more: the writer finishes a segment before it names the next.
  *
- * Where bytes are gone, what stands for them is given in their place: nothing is read there, and
- * the walk goes on at its end.  Each entry must be met, in its order, exactly where a block ends.
+ * Where bytes are gone, nothing is read: the walk gives the hole that stands for them instead, and
+ * goes on at its end.  Each hole must be met, in the order of the table, exactly where a block
+ * ends.
  *
- * Invariants: pos lies in [window's start, size]; nothing is read past the size of the file
- * or of a segment.
+ * Invariants: pos lies in [window's start, size]; nothing is read past the size of the file or of a
+ * segment.
  */
 
 #include "scan.h"
@@ -39,8 +40,8 @@ struct walk {
 	uint64_t pos;			     /* the next block begins here */
 	uint64_t looked_at;		     /* a bad place that was read twice; UINT64_MAX: none */
 	uint64_t end;			     /* after the last accepted block */
-	const struct hole *hole, *holes_end; /* those that were not met yet; equal: none */
-	bool after_hole;		     /* one ends at pos */
+	const struct hole *hole, *holes_end; /* holes that were not met yet; equal: none */
+	bool after_hole;		     /* a hole ends at pos */
 };
 
 /* What lies at walk->pos. */
@@ -71,7 +72,8 @@ static int look_again(struct walk *w)
 }
 
 /*
- * Have ${len} bytes from pos on in the window.  -ERR_ABSENT: the writer has cut the file meanwhile.
+ * Get ${len} bytes from pos on into the window.  -ERR_ABSENT: the writer has cut the file
+ * meanwhile.
  */
 static int fill(struct walk *w, size_t len, const uint8_t **out)
 {
@@ -127,7 +129,7 @@ static int refuse_hole(const struct walk *w, const char *why)
 		(unsigned long long)(w->hole->pos % SEGMENT_SIZE), why);
 }
 
-/* The hole that begins at or before pos, and was not met yet. */
+/* Take the next hole, which begins at or before pos. */
 static int look_at_hole(struct walk *w, struct scan_block *b)
 {
 	if (w->hole->pos < w->pos)
@@ -190,7 +192,7 @@ static int no_block(const struct walk *w)
 static int leave_segment(struct walk *w, enum place place, bool *out_more,
 			 enum scan_verdict *out_verdict)
 {
-	/* Of this segment, and not met: then it has more blocks. */
+	/* A hole of this segment that was not met: then the segment should have more blocks. */
 	bool more_here = w->hole != w->holes_end && segment_of(w->hole->pos) == w->number;
 	uint64_t next;
 	int rc = w->number < SEGMENT_NUMBER_MAX ? storage_next(w->st, w->number + 1, &next)
@@ -203,7 +205,7 @@ static int leave_segment(struct walk *w, enum place place, bool *out_more,
 		*out_verdict = place == PLACE_BAD ? SCAN_TORN : SCAN_END;
 		return w->hole == w->holes_end ? 0 : refuse_hole(w, NO_SEGMENT);
 	}
-	/* The successor may be younger than what the window shows. */
+	/* The successor may be younger than what the window shows: read that once more. */
 	if (w->looked_at != w->pos) {
 		w->looked_at = w->pos;
 		return look_again(w);

@@ -21,9 +21,9 @@ struct scan_block {
 	size_t len;
 	uint8_t leaf[HASH_LEN];
 	/*
-	 * Its bytes are gone, and this stands for them (st->holes): ${bytes} is NULL then, and for a run
-	 * of blocks the frame is zero, ${len} is of all, and ${leaf} the root over their leaves.  NULL: it
-	 * is here.
+	 * Not NULL: the bytes are gone, and this stands for them (st->holes).  Then ${bytes} is
+	 * NULL; and for a run of blocks the frame is zero, ${len} is the length of all of them, and
+	 * ${leaf} the root over their leaves.  NULL: the bytes are here.
 	 */
 	const struct hole *hole;
 };
@@ -31,7 +31,7 @@ struct scan_block {
 /* scan_block_is_run(b): whether it is more than one block. */
 bool scan_block_is_run(const struct scan_block *b);
 
-/* scan_hole(h, out): what a walk gives for ${h}, which is borrowed. */
+/* scan_hole(h, out): set ${out} to what a walk gives for ${h}, which is borrowed. */
 void scan_hole(const struct hole *h, struct scan_block *out);
 
 enum scan_verdict {
@@ -54,10 +54,10 @@ enum { SCAN_GO = 0, SCAN_STOP = 1 };
 /*
  * scan_blocks(st, from, fn, ctx, out): call fn for each block from position ${from} (a block's
  * start, or an end) on.  Where a segment ends, goes on at the header of the next segment that
- * exists.  What st->holes has is given as it stands there, and not read.  A segment file that is shorter than a segment ends where it ends; only the last may
- * end in anything but a whole block.
- * Returns 0 with ${*out}; fn's negative error; -ERR_DAMAGED, with a detail naming the segment
- * and offset, for bytes that are no block in a segment that is not the last, and for holes that lie
+ * exists.  What st->holes has is given as it stands there, and not read.  A segment file that is
+ * shorter than a segment ends where it ends; only the last may end in anything but a whole block.
+ * Returns 0 with ${*out}; fn's negative error; -ERR_DAMAGED, with a detail naming the segment and
+ * offset, for bytes that are not a block in a segment that is not the last, and for holes that lie
  * in no gap between blocks or behind the last; or -errno.
  */
 MUST_CHECK int scan_blocks(struct storage *st, uint64_t from,

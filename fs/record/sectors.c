@@ -58,7 +58,7 @@ static int grow(struct sectors *s, size_t n)
 	return 0;
 }
 
-/* What readers see of it is to change. */
+/* Give the page its own copy of what readers see, which is about to change. */
 static int own(struct sectors_page *p)
 {
 	uint8_t *seen;
@@ -123,7 +123,7 @@ void sectors_sync(struct sectors *s)
 	s->kept_len = s->len;
 }
 
-/* Both kinds of bytes from ${at} to ${end} of a page. */
+/* Zero bytes ${at} to ${end} of a page, in what readers see and in what is durable. */
 static void clear(struct sectors_page *p, size_t at, size_t end)
 {
 	if (at == 0 && end == PAGE) {

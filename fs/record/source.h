@@ -3,8 +3,8 @@
 
 /*
  * Where a reader gets a log from: a volume's folder, or an embassy over the network (fs/replica).
- * Bytes come as stored; heads come verified (signature) and of one history, since whoever gives them is
- * not trusted.
+ * Bytes are given as stored.  Heads are given with their signature verified, and proven to be of
+ * one history, since the folder or embassy that they come from is not trusted.
  */
 
 #include "compiler.h"
@@ -26,9 +26,10 @@ struct source_ops {
 	/* hint(s, pos, len): will be read soon.  May be NULL. */
 	void (*hint)(struct source *s, uint64_t pos, size_t len);
 	/*
-	 * header(s, number, out): the header's block of segment ${number}: the one that the heads which
-	 * this source gives were signed over.  Keys are made from no other.
-	 * 0; -ERR_TAMPERED or -ERR_DAMAGED, with a detail: what is there is not that; as read.
+	 * header(s, number, out): the header block of segment ${number}, verified to be the one
+	 * over which the heads that this source gives were signed.  Keys are made from no other.
+	 * 0; -ERR_TAMPERED or -ERR_DAMAGED, with a detail: what is there is not that block; as
+	 * read.
 	 */
 	int (*header)(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN]);
 	/* hint_header(s, number): will be wanted soon.  May be NULL. */

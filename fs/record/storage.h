@@ -2,11 +2,12 @@
 #define STORAGE_H_
 
 /*
- * The door behind which the bytes of logs are kept: what a copy needs of them, and nothing of how it
- * is done.  A pool holds volumes; a storage is one volume of it.  Sees ciphertext only, never a key.
+ * The interface behind which the bytes of logs are kept: what a copy needs of them, and nothing of
+ * how it is done.  A pool holds volumes; a storage is one volume of it.  Sees ciphertext only,
+ * never a key.
  *
- * Back ends: a folder (storage_folder.h, a volume as FORMAT.md has it, of a home or of a server), and
- * memory (storage_memory.h, for tests).  This file says all that one must do.
+ * Back ends: a folder (storage_folder.h, a volume as FORMAT.md has it, of a home or of a server),
+ * and memory (storage_memory.h, for tests).  This file says all that a back end must do.
  *
  * What a storage holds
  *
@@ -19,29 +20,31 @@
  *
  * How a writer uses it: take() the lease, rewrite() and read what is there, cut off what was not
  * committed; then create() a segment, write() to its end, drain(), truncate() it to its length, and
- * so on.  Now and then a write() carries a commit: when that returns, the copy stands there, whatever
- * happens next.
+ * so on.  Now and then a write() carries a commit: once that has returned, the copy keeps that end
+ * and head, whatever happens next.
  *
- *   crash before it returned     the commit before stands, or this one; never a mixture
- *   an error                     likewise, and the storage says which: the writer writes no more, takes
- *                                the lease anew, and reads where it stands
- *   another took the lease       likewise, and nothing of this writer's lands any more
+ *   crash before it returned     the commit before holds, or this one; never a mixture
+ *   an error                     likewise, and the storage tells which: the writer stops writing,
+ *                                takes the lease anew, and reads where it stands
+ *   another took the lease       likewise, and nothing more of this writer takes effect
  *
  * Invariants that a back end keeps
  *
- *  1. What a call promised to be durable is there after any crash.  All else that was written may be
- *     there or not, each sector of 512 bytes by itself; what is not there reads as zeros, or as what
- *     was there before, or the segment ends before it.
- *  2. A commit is whole: end and head change together, and only once every byte below end is durable.
- *  3. An older epoch never lands: once take() has returned, no write of a former holder takes effect,
- *     however late it arrives.  The lease gives liveness, the epoch gives safety.
- *  4. A call that fails with -ENOSPC or -EIO may succeed later; none waits for ever: a back end that
- *     can hang has deadlines of its own, and says -EIO.
+ *  1. What a call promised to be durable is there after any crash.  All else that was written may
+ *     be there or not, each sector of 512 bytes by itself; what is not there reads as zeros, or as
+ *     what was there before, or the segment ends before it.
+ *  2. A commit is whole: end and head change together, and only once every byte below end is
+ *     durable.
+ *  3. A write of an older epoch never takes effect: not once take() has returned to a newer holder,
+ *     however late the write arrives.  The lease gives liveness, the epoch gives safety.
+ *  4. A call that fails with -ENOSPC or -EIO may succeed later; none waits for ever: a back end
+ *     that can hang has deadlines of its own, and says -EIO.
  *
- * Threads: read(), hint(), size(), next(), last(), space(), get_conf() and get_leaves() any, at any
- * time; put_conf() one at a time, beside any other.  All else: one at a time for each storage, in
- * whatever threads.  Details (err_say()): where they are said
- * below; otherwise the caller adds what it was doing.
+ * Threads: read(), hint(), size(), next(), last(), space(), get_conf() and get_leaves() may be
+ * called by any thread at any time; put_conf() by one at a time, beside any other.  All else: one
+ * call at a time for each storage, from whatever threads.
+ * Details (err_say()) are given where it says so below; otherwise the caller adds what it was
+ * doing.
  */
 
 #include "compiler.h"
@@ -115,54 +118,57 @@ struct storage_ops {
 	/* ---- the writer ---- */
 
 	/*
-	 * take(st): become the one writer, with a new epoch that is greater than all before, durable.
-	 * What a repair() before it left is durable then.  Again by the holder: after any error of
-	 * create(), write(), drain(), truncate() or remove(), before it goes on.  The pool's renew() keeps
-	 * it.  Until it was called, nothing below may be.
+	 * take(st): become the one writer, with a new epoch that is greater than all before,
+	 * durable.  What an earlier repair() left is durable then.  The holder calls it again after
+	 * any error of create(), write(), drain(), truncate() or remove(), before it goes on.  The
+	 * pool's renew() keeps the lease.  Nothing below may be called before it.
 	 * Returns 0; -ERR_LOCKED, with a detail, if another holds the lease and renews it; -EIO.
 	 */
 	int (*take)(struct storage *st);
 
 	/*
 	 * newest(st, out): the newest commit; {0, 0}: none yet.
-	 * Returns 0; -EIO; -ERR_ABSENT: this back end keeps none, and where the copy stands is judged from
-	 * the segments and the index (tail.h).
+	 * Returns 0; -EIO; -ERR_ABSENT: this back end keeps no commits, and where the copy stands
+	 * is judged from the segments and the index (tail.h).
 	 */
 	int (*newest)(struct storage *st, struct storage_commit *out);
 
 	/*
-	 * rewrite(st, from): make durable what readers see of the last segment from position ${from} on,
-	 * whatever went before: after a sync that failed, or a writer that died, they may see what is not
-	 * durable.  Returns 0, also where there is nothing; -ENOMEM; -errno.
+	 * rewrite(st, from): make durable what readers see of the last segment from position
+	 * ${from} on, whatever went before: after a sync that failed, or a writer that died,
+	 * readers may see bytes that are not durable.  Returns 0, also where there is nothing;
+	 * -ENOMEM; -errno.
 	 */
 	int (*rewrite)(struct storage *st, uint64_t from);
 
 	/*
-	 * create(st, number): an empty segment, which must not exist; durable in name.  All that was
-	 * written to lower ones has been drained.
-	 * Returns 0; -EEXIST; -ENOSPC, -EIO: it may be there, empty; -ERR_STALE: another took the lease.
+	 * create(st, number): make an empty segment, which must not exist; its name is durable.
+	 * All that was written to lower ones has been drained.
+	 * Returns 0; -EEXIST; -ENOSPC, -EIO: it may be there, empty; -ERR_STALE: another took the
+	 * lease.
 	 */
 	int (*create)(struct storage *st, uint64_t number);
 
 	/*
-	 * write(st, pos, bytes, len, commit): put ${len} bytes into the one segment of ${pos}, which
-	 * exists; a page that was written before may be written again, as the last one of a log that
-	 * grows.  ${bytes}, ${pos} and ${len} are multiples of STORAGE_PAGE.  Borrows ${bytes} until it
-	 * returns.  Before it is given a position in another segment, all is drained.
+	 * write(st, pos, bytes, len, commit): put ${len} bytes into the one segment of ${pos},
+	 * which exists.  A page that was written before may be written again, as is the last one of
+	 * a log that grows.  ${bytes}, ${pos} and ${len} are multiples of STORAGE_PAGE.  Borrows
+	 * ${bytes} until it returns.  The caller drains all before it writes to another segment.
 	 *
-	 * ${commit} NULL: it may return before anything is durable, or was even tried: then the error
-	 * comes from a later call.  Else (${len} may be 0 then) every byte below ${commit->end} and the
-	 * commit itself are durable when it returns 0.
+	 * ${commit} NULL: it may return before anything is durable, or was even tried; then the
+	 * error comes from a later call.  Else (${len} may be 0 then) every byte below
+	 * ${commit->end} and the commit itself are durable when it returns 0.
 	 *
-	 * Returns 0; -ERR_ABSENT: no such segment; -ERR_STALE: another took the lease, and nothing of
-	 * this landed; -ENOSPC, -EDQUOT, -EIO: what of this landed, the commit included, is unknown.
+	 * Returns 0; -ERR_ABSENT: no such segment; -ERR_STALE: another took the lease, and nothing
+	 * of this landed; -ENOSPC, -EDQUOT, -EIO: what of this landed, the commit included, is
+	 * unknown.
 	 */
 	int (*write)(struct storage *st, uint64_t pos, const void *bytes, size_t len,
 		     const struct storage_commit *commit);
 
 	/*
-	 * drain(st): all that was written is durable.  Returns 0; or as write(), for any of the writes
-	 * before.
+	 * drain(st): make durable all that was written.  Returns 0; or as write(), for any of the
+	 * writes before.
 	 */
 	int (*drain)(struct storage *st);
 
@@ -173,7 +179,7 @@ struct storage_ops {
 	int (*truncate)(struct storage *st, uint64_t number, uint64_t len);
 
 	/*
-	 * remove(st, number): a segment is gone, durably, with its leaves.  Returns 0; -ERR_ABSENT;
+	 * remove(st, number): remove a segment with its leaves, durably.  Returns 0; -ERR_ABSENT;
 	 * -ERR_STALE; -errno.
 	 */
 	int (*remove)(struct storage *st, uint64_t number);
@@ -198,11 +204,12 @@ struct storage_ops {
 	int (*repair)(struct storage *st, const struct storage_piece *pieces, size_t n);
 
 	/*
-	 * put_note(st, bytes, len): what is to be known of the newest head beside segments and index,
-	 * where no commits are kept (newest.h): a few hundred bytes, replaced whole, durable on return.
-	 * Returns 0; -errno: it is the one or the other.
-	 * get_note(st, max, out, out_len): the same, in malloc memory that the caller frees.  Any thread.
-	 * Returns 0; -ERR_ABSENT: there is none; -EFBIG; -ENOMEM; -errno.
+	 * put_note(st, bytes, len): store a note of the newest head outside segments and index, for
+	 * back ends that keep no commits (newest.h): a few hundred bytes, replaced whole, durable
+	 * on return.
+	 * Returns 0; -errno: the old note is there, or the new one.
+	 * get_note(st, max, out, out_len): the note, in malloc memory that the caller frees.  Any
+	 * thread.  Returns 0; -ERR_ABSENT: there is none; -EFBIG; -ENOMEM; -errno.
 	 */
 	int (*put_note)(struct storage *st, const void *bytes, size_t len);
 	int (*get_note)(struct storage *st, size_t max, void **out, size_t *out_len);
@@ -210,11 +217,12 @@ struct storage_ops {
 	/* ---- bytes that are gone ---- */
 
 	/*
-	 * put_leaves(st, number, bytes, len): what stands for the bytes of a segment that are gone:
-	 * replaced whole, durable on return, before any of them goes.  Returns 0, -ERR_STALE or -errno:
-	 * it is the one or the other.
-	 * get_leaves(st, number, max, out, out_len): the same, in malloc memory that the caller frees.
-	 * Any thread.  Returns 0; -ERR_ABSENT: all of its bytes are here; -EFBIG; -ENOMEM; -errno.
+	 * put_leaves(st, number, bytes, len): store what stands for the bytes of a segment that are
+	 * gone: replaced whole, durable on return.  The caller stores it before any of them goes.
+	 * Returns 0, -ERR_STALE or -errno: the old is there, or the new.
+	 * get_leaves(st, number, max, out, out_len): the same, in malloc memory that the caller
+	 * frees.  Any thread.  Returns 0; -ERR_ABSENT: all of its bytes are here; -EFBIG; -ENOMEM;
+	 * -errno.
 	 */
 	int (*put_leaves)(struct storage *st, uint64_t number, const void *bytes, size_t len);
 	int (*get_leaves)(struct storage *st, uint64_t number, size_t max, void **out,
@@ -230,10 +238,10 @@ struct storage_ops {
 	/* ---- the index ---- */
 
 	/*
-	 * index(st, fresh, out): the table that the index is kept in, durable in name; ${fresh}: an empty
-	 * one in its place.  One at a time; it is closed (kv_close()) before the storage is.  It may be
-	 * older than it was, or empty, whenever it is opened: a back end that can't keep one gives an
-	 * empty one in memory each time.
+	 * index(st, fresh, out): open the table that the index is kept in, durable in name;
+	 * ${fresh}: put an empty one in its place.  One at a time; the caller closes it
+	 * (kv_close()) before the storage.  It may be older than it was, or empty, whenever it is
+	 * opened: a back end that can't keep one gives an empty one in memory each time.
 	 * Returns as kv_open().
 	 */
 	int (*index)(struct storage *st, bool fresh, struct kv **out);
@@ -251,8 +259,8 @@ struct storage {
 	 */
 	bool is_copy;
 	/*
-	 * What stands for blocks whose bytes are gone: borrowed from whoever opened it; set before it is
-	 * used.  NULL: all are here.
+	 * What stands for blocks whose bytes are gone: borrowed from the caller that opened the
+	 * storage, which sets it before any use.  NULL: all are here.
 	 */
 	const struct holes *holes;
 };
@@ -265,7 +273,7 @@ struct storage_pool_ops {
 	int (*list)(struct storage_pool *p, int (*fn)(void *ctx, const uint8_t id[VOLUME_ID_LEN]),
 		    void *ctx);
 
-	/* has(p, id): 1, 0, or -errno, with a detail: which tells neither. */
+	/* has(p, id): 1, 0, or -errno, with a detail, if that can't be told. */
 	int (*has)(struct storage_pool *p, const uint8_t id[VOLUME_ID_LEN]);
 
 	/*
@@ -276,16 +284,16 @@ struct storage_pool_ops {
 		     size_t cap);
 
 	/*
-	 * create(p, id, owner, conf, len): a volume without a segment; there whole or not at all.
-	 * Returns 0, durable; -EEXIST; -ENOMEM; -ENOSPC or -errno: it may be there, whole, and is durable
-	 * once open() has returned.
+	 * create(p, id, owner, conf, len): create a volume without a segment; whole or not at all.
+	 * Returns 0, durable; -EEXIST; -ENOMEM; -ENOSPC or -errno: it may be there, whole, and is
+	 * durable once open() has returned.
 	 */
 	int (*create)(struct storage_pool *p, const uint8_t id[VOLUME_ID_LEN], const char *owner,
 		      const void *conf, size_t len);
 
 	/*
-	 * open(p, id, out): a volume's storage, not yet as its writer.  Its name is durable, whoever
-	 * created it.  Once at a time for each volume.
+	 * open(p, id, out): open a volume's storage, not yet as its writer.  On return the volume's
+	 * name is durable, whoever created it.  Once at a time for each volume.
 	 * Returns 0; -ERR_NO_VOLUME or -errno.
 	 */
 	int (*open)(struct storage_pool *p, const uint8_t id[VOLUME_ID_LEN], struct storage **out);
@@ -301,7 +309,7 @@ struct storage_pool_ops {
 	void (*close)(struct storage_pool *p);
 };
 
-/* All of it any thread, at any time, but close(). */
+/* Any thread may call any of these at any time, except close(). */
 struct storage_pool {
 	const struct storage_pool_ops *ops;
 	const char *name; /* for messages */

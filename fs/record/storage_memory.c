@@ -1,17 +1,17 @@
 /*
  * Volumes in memory.
  *
- * Key idea: a volume outlives who has it open.  It counts epochs: whoever takes the lease gets a new
- * one, and what comes with an older one is refused.  What a failed call left to be carried out later
- * waits in the volume, until dice, or the next to take the lease, decide.
+ * Key idea: a volume outlives its openings.  It counts epochs: each taker of the lease gets a new
+ * one, and what comes with an older one is refused.  What a failed call left to be carried out
+ * later waits in the volume, until dice, or the next take(), decide.
  *
  * Invariants:
  *  1. At most one struct opened holds a volume's lease, the one whose epoch is the volume's.
  *  2. The commit is durable when it is set, and so is every byte below its end.
  *  3. A late write has the newest epoch: take() leaves none.
  *
- * Locks: memory.mu, over all of it but the hooks, from enter() to leave().  A crash makes it anew: who held
- * it is dead.
+ * Locks: memory.mu is held over everything but the hooks, from enter() to leave().  A crash makes
+ * the lock anew, since the thread that held it is dead.
  */
 
 #include "memory_internal.h"
@@ -26,7 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* They keep the lock from one to the other. */
+/* One takes the lock and another drops it, which the analysis can't follow. */
 static int enter(struct opened *o, const char *op) UNFOLLOWED;
 static int enter_writer(struct opened *o, const char *op) UNFOLLOWED;
 static void leave(struct opened *o) UNFOLLOWED;
@@ -36,14 +36,17 @@ static struct opened *opened_of(struct storage *s)
 	return (struct opened *)s;
 }
 
-/* Something that makes durable takes its time. */
+/* Making something durable takes its time: call the hook. */
 static void take_time(struct memory *m, bool now)
 {
 	if (now && m->pause)
 		m->pause(m->pause_ctx);
 }
 
-/* Have the lock, and be alive; ${op} NULL: it was asked about before.  Returns 0, or an error without the lock. */
+/*
+ * Take the lock and check that ${o} is alive; ${op} NULL: the hook was asked before.  Returns 0; or
+ * an error, and the lock is not held.
+ */
 static int enter(struct opened *o, const char *op)
 {
 	struct memory *m = o->memory;
@@ -169,7 +172,7 @@ static int memory_take(struct storage *st)
 	if (v->leased && o->epoch != v->epoch) {
 		rc = err_say(-ERR_LOCKED, "%s: another server writes to it", o->name);
 	} else {
-		/* What is late lands before the new epoch, or never. */
+		/* Late writes take effect before the new epoch begins, or never. */
 		memory_finish_late(o->memory, v);
 		if (o->epoch != v->epoch)
 			kv_memory_let_go(v->index, false);
@@ -182,7 +185,7 @@ static int memory_take(struct storage *st)
 	return rc;
 }
 
-/* As enter(), for what the holder of the newest epoch alone may do. */
+/* As enter(), for what only the holder of the newest epoch may do. */
 static int enter_writer(struct opened *o, const char *op)
 {
 	int rc = enter(o, op);
@@ -243,7 +246,7 @@ static int memory_create(struct storage *st, uint64_t number)
 	return rc;
 }
 
-/* It is called a failure, and may be carried out later. */
+/* The write is reported as failed, and may be carried out later. */
 static int put_off(struct opened *o, int why, uint64_t pos, const void *bytes, size_t len,
 		   const struct storage_commit *commit)
 {

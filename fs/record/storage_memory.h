@@ -3,11 +3,11 @@
 
 /*
  * storage.h in memory: for tests and the simulation.  It promises what storage.h asks for, and no
- * more; and it behaves as badly as storage.h allows: it fails when told to, loses in a crash what was
- * not durable, keeps its commits apart, and may carry out later what it has called a failure.
+ * more; and it behaves as badly as storage.h allows: it fails when told to, loses in a crash what
+ * was not durable, keeps its commits apart, and may carry out later what it has reported as failed.
  *
- * A memory is what the volumes are kept in; it outlives the pools that are opened from it, as a disk
- * does, or a cluster.  Several pools of one memory are as many servers.
+ * A memory holds the volumes; it outlives the pools that are opened from it, as a disk or a cluster
+ * does.  Several pools of one memory act as several servers.
  */
 
 #include "storage.h"
@@ -28,15 +28,16 @@ MUST_CHECK int storage_memory_open(struct memory *m, const char *name, struct st
 
 /*
  * memory_set_fault(m, fn, ctx): before each operation fn(ctx, op) is asked, ${op} being the slot's
- * name in storage.h ("commit" for a write() with one; "kv_..." see kv_memory.h).  0: it goes on; a
- * negative errno: it fails with that, and does nothing; MEMORY_LATE | E: a write fails with -E, and is
- * carried out later, or never.  NULL: no more.
+ * name in storage.h ("commit" for a write() with one; for "kv_..." see kv_memory.h).  0: it goes
+ * on.  A negative errno: it fails with that, and does nothing.  MEMORY_LATE | E: a write fails with
+ * -E, and is carried out later, or never.  NULL: no more faults.
  *
  * memory_set_pause(m, fn, ctx): fn(ctx) is called, without a lock, where an operation that makes
  * something durable takes its time: before it has had its effect, or after.
  */
 /*
- * memory_set_deaf(m, yes): a mistake: a commit is taken for durable, and its bytes are not.
+ * memory_set_deaf(m, yes): simulate a faulty back end: a commit is taken for durable, and its bytes
+ * are not.
  */
 #define MEMORY_LATE 0x10000
 void memory_set_deaf(struct memory *m, bool yes);
@@ -51,23 +52,23 @@ enum memory_crash {
 };
 
 /*
- * memory_crash(m, how): all who have pools and storages of ${m} open are dead: whatever they call fails
- * with -EIO, and has no effect, but close().
+ * memory_crash(m, how): crash.  All pools and storages of ${m} that are open are dead: every call
+ * on them fails with -EIO and has no effect, except close().
  */
 void memory_crash(struct memory *m, enum memory_crash how);
 
-/* memory_expire(m): all leases have run out: the next take() by another succeeds. */
+/* memory_expire(m): let all leases run out: the next take() by another succeeds. */
 void memory_expire(struct memory *m);
 
 /*
- * For tests that damage, and look: of volume ${id}, behind everybody's back, and while nobody else is in
- * a call.
+ * For tests that damage and inspect volume ${id} without its holder's knowledge, while no other
+ * thread is in a call.
  *
- * memory_put(m, id, pos, bytes, len): these bytes are there, durably; the segment grows, or is made.
- * memory_get(m, id, pos, bytes, len): what readers see; false: less is there.
+ * memory_put(m, id, pos, bytes, len): write these bytes, durably; the segment grows, or is made.
+ * memory_get(m, id, pos, bytes, len): read what readers see; false: less is there.
  * memory_len(m, id, number): the length of a segment; -1: there is none.
- * memory_drop(m, id, number): it is gone.  memory_drop_index(m, id): so is the index, if the volume is
- * there; not while it is open.
+ * memory_drop(m, id, number): remove a segment.
+ * memory_drop_index(m, id): remove the index, if the volume is there; not while it is open.
  */
 void memory_put(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t pos, const void *bytes,
 		size_t len);

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* They keep the lock from one to the other. */
+/* One takes the lock and another drops it, which the analysis can't follow. */
 static int pool_enter(struct pool *p, const char *op) UNFOLLOWED;
 static void pool_leave(struct pool *p) UNFOLLOWED;
 
@@ -51,7 +51,7 @@ static int pool_list(struct storage_pool *pool,
 		return rc;
 	v = p->memory->volumes;
 	pool_leave(p);
-	/* None ever goes, and new ones come first. */
+	/* No lock is needed: volumes never go, and new ones are put in front of ${v}. */
 	for (; v && rc == 0; v = v->next)
 		rc = fn(ctx, v->id);
 	return rc;

@@ -10,29 +10,32 @@
  * E is where the walk ended, in the last segment (or, if that has no block, its start).  The first
  * row that fits decides:
  *
- *   at     evidence                                           verdict   why
- *   -----  -------------------------------------------------  --------  ---------------------------
- *   both   the newest head of a catalog is not in the log     damaged   heads are durable before
- *                                                                       they are catalogued (1)
- *   both   the head in newest-head is newer than all in the   damaged   it was durable before it was
- *          log                                                          written down (4)
- *   both   a block of a segment that has a successor was    damaged   a segment is finished, durably,
- *          refused                                                      before the next is begun
- *   both   bytes are gone below E that no head before E       damaged   only what a durable head covers
- *          covers, or behind E                                          can be gone: E is no end, or
- *                                                                       what stands for them is wrong
- *   home   the file is shorter than a segment (it was closed)  damaged   it was cut, durably, at its
- *          and goes on behind E, or has no block at all                  last block when closed
- *   both   nothing but zeros behind E                         nothing   allocated ahead, or never
- *                                                                       written
- *   both   bytes lie at E, and no sector of what is suspect   damaged   power stops writes between
- *          can be unwritten                                             sectors (2)
- *   home   a signed head lies behind E                        damaged   it was signed over durable
- *                                                                       bytes only
- *   copy   the same, and the catalog is not whole             damaged   it may be acknowledged
- *   copy   the same, and the catalog is whole                 torn      one commit's bytes reach the
- *                                                                       disk in any order (3)
- *   both   anything else                                      torn
+ *  at     evidence                                           verdict   why
+ *  -----  -------------------------------------------------  --------  ---------------------------
+ *  both   the newest head of a catalog is not in the log     damaged   heads are durable before
+ *                                                                      they are catalogued (1)
+ *  both   the head in newest-head is newer than all in the   damaged   it was durable before it was
+ *         log                                                          written down (4)
+ *  both   a block of a segment that has a successor was      damaged   a segment is finished,
+ *         refused                                                      durably, before the next is
+ *                                                                      begun
+ *  both   bytes are gone below E that no head before E       damaged   only what a durable head
+ *         covers, or behind E                                          covers can be gone: E is no
+ *                                                                      end, or what stands for them
+ *                                                                      is wrong
+ *  home   the file is shorter than a segment (it was         damaged   it was cut, durably, at its
+ *         closed) and goes on behind E, or has no block                last block when closed
+ *         at all
+ *  both   nothing but zeros behind E                         nothing   allocated ahead, or never
+ *                                                                      written
+ *  both   bytes lie at E, and no sector of what is suspect   damaged   power stops writes between
+ *         can be unwritten                                             sectors (2)
+ *  home   a signed head lies behind E                        damaged   it was signed over durable
+ *                                                                      bytes only
+ *  copy   the same, and the catalog is not whole             damaged   it may be acknowledged
+ *  copy   the same, and the catalog is whole                 torn      one commit's bytes reach the
+ *                                                                      disk in any order (3)
+ *  both   anything else                                      torn
  *
  * (1) tail_check_known().
  * (2) A sector of 512 bytes is written whole or not at all, and one that was not reads as zeros.
@@ -41,15 +44,15 @@
  *     before it.
  * (3) The catalog's newest heads may be lost with power, and then such a head may be acknowledged
  *     after all; the home, which signed it, still has it.
- *
  * (4) tail_check_noted().
  *
- * What can't be proven: bytes that turned to zeros behind the newest head look like bytes that
- * were never written, even if blocks that a later fsync covered lie behind them, since those of one
- * sync reach the disk in any order, and no block says what was durable before it.  A head
- * follows each second, so that is what it is about.  Nor is there a trace of a last segment that
- * was lost with its file, unless a catalog or newest-head knows a head in it; of a catalog that was
- * lost too, that is up to the last minute of a home that was not closed.
+ * What can't be proven: bytes that turned to zeros behind the newest head look like bytes that were
+ * never written, even if blocks that a later fsync covered lie behind them.  For the blocks of one
+ * sync reach the disk in any order, and no block says what was durable before it.  A head follows
+ * each second, so at most about a second's blocks are at stake.
+ * Nor is there a trace of a last segment that was lost with its file, unless a catalog or
+ * newest-head knows a head in it.  If the catalog was lost too, that leaves unnoticed at most the
+ * last minute of a home that was not closed.
  */
 
 #include "tail.h"
@@ -98,7 +101,7 @@ static const char *way_out(const struct storage *st)
 	return st->is_copy ? HEAL_COPY : HEAL_HOME "; " PARTIAL;
 }
 
-/* The same where what is known of the log is newer than the log, in which nothing may be damaged. */
+/* The same for a log that is older than what is known of it; nothing in it need be damaged. */
 static const char *way_out_of_loss(const struct storage *st)
 {
 	return st->is_copy ? COPIED_IN_USE HEAL_COPY
@@ -116,7 +119,7 @@ static int refuse(const struct tail *t, const char *why, const char *way)
 		       t->reason ? t->reason : "", t->reason ? ")" : "", way);
 }
 
-/* The ${len} bytes at ${pos}; zeros where the file has ended. */
+/* Read the ${len} bytes at ${pos}; where the file has ended, zeros. */
 static int read_padded(const struct tail *t, uint64_t pos, size_t len, uint8_t *out)
 {
 	uint64_t left = pos < t->file_end ? t->file_end - pos : 0;
@@ -126,7 +129,7 @@ static int read_padded(const struct tail *t, uint64_t pos, size_t len, uint8_t *
 	return n > 0 ? storage_read(t->storage, pos, n, out) : 0;
 }
 
-/* Each byte is like the one after it, and the first is zero: as fast as libc compares. */
+/* Whether the first byte is zero, and each is like the one before it: as fast as libc compares. */
 static bool all_zero(const uint8_t *p, size_t len)
 {
 	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
@@ -156,8 +159,8 @@ static int find_last_byte(const struct tail *t, uint64_t *out)
 }
 
 /*
- * How far what lies at E reaches.  Without a whole frame nothing says how long the block is; then
- * its frame alone counts.
+ * How far the block at E reaches.  Without a whole frame nothing says how long the block is; then
+ * only its frame counts.
  */
 static int find_block_end(const struct tail *t, uint64_t *out)
 {
@@ -175,7 +178,7 @@ static int find_block_end(const struct tail *t, uint64_t *out)
 	return rc;
 }
 
-/* Whether any sector of what is suspect, up to ${end}, can be one that was never written. */
+/* Whether any suspect sector below ${end} can be one that was never written. */
 static int may_be_unwritten(const struct tail *t, uint64_t end, bool *out)
 {
 	uint8_t sector[SECTOR_LEN];
@@ -265,7 +268,7 @@ int tail_judge(const struct params *params, struct storage *st, struct tail_end 
 		out->torn_bytes = last_byte - t.from;
 		rc = judge_rest(&t, out->acknowledged);
 	}
-	/* Cut meanwhile by the log's writer, who had decided. */
+	/* The log's writer cut it meanwhile, and had decided by itself. */
 	return rc == -ERR_ABSENT ? 0 : rc;
 }
 
@@ -292,7 +295,7 @@ int tail_check_known(const struct params *params, struct storage *st, const stru
 	char why[200], reason[200];
 	int rc;
 
-	/* No head is so long: the catalog is at fault. */
+	/* No head is so long: the catalog is wrong. */
 	if (known->stored_len > HEAD_BLOCK_MAX)
 		return 0;
 	rc = history_read_head(params, st, known, &head, NULL);

@@ -29,8 +29,8 @@ struct tail_end {
 	 */
 	uint64_t suspect;
 	/*
-	 * In: blocks below ${end} whose bytes are gone, and which no head covers that the walk accepted
-	 * (holes.h; tail_of_history() sets it).
+	 * In: how many blocks below ${end} are gone and not covered by any head that the walk
+	 * accepted (holes.h; tail_of_history() sets it).
 	 */
 	uint64_t n_gone;
 	/*
@@ -50,18 +50,18 @@ struct tail_end {
 };
 
 /*
- * tail_judge(params, st, t): judge what lies behind ${t->end} in the last segment.  The caller has
- * found that it is no block that goes on from there: the walk ended for any reason.  Earlier
- * segments are not looked at, but a block of one that the walk refused is damage.
- * Returns 0: it is nothing, or the torn tail of a crash, and may be cut off; -ERR_DAMAGED, with a
- * detail that names the segment, the reason and the way out: it is damage, and nothing may be cut;
- * -ENOMEM; -errno.
+ * tail_judge(params, st, t): judge what lies behind ${t->end} in the last segment.  The walk has
+ * ended there, for whatever reason: no block of the log follows.  Earlier segments are not looked
+ * at, but a block of one that the walk refused is damage.
+ * Returns 0: nothing is there, or the torn tail of a crash, which may be cut off; -ERR_DAMAGED,
+ * with a detail that names the segment, the reason and the way out: it is damage, and nothing may
+ * be cut; -ENOMEM; -errno.
  */
 MUST_CHECK int tail_judge(const struct params *params, struct storage *st, struct tail_end *t);
 
 /*
- * tail_of_history(h, why, refused): the question of a walk that ended where ${h} stands, with its end,
- * what is suspect, and ${why} (borrowed) and ${refused} as above.
+ * tail_of_history(h, why, refused): what to ask tail_judge() after a walk that ended where ${h}
+ * stands: its end, what is suspect, and ${why} (borrowed) and ${refused} as above.
  */
 struct tail_end tail_of_history(const struct history *h, const char *why, uint64_t refused);
 
@@ -74,8 +74,9 @@ MUST_CHECK int tail_check_known(const struct params *params, struct storage *st,
 				const struct head_ref *known);
 
 /*
- * tail_check_noted(st, noted, found): the folder has held the head ${noted}, as newest_known() says
- * (number 0: nothing is known); the newest that its log holds now has number ${found}.
+ * tail_check_noted(st, noted, found): whether the log is as new as the folder once held it:
+ * ${noted} is the head that newest_known() gave (number 0: nothing is known); ${found} is the
+ * number of the newest head that the log holds now.
  * Returns 0; or -ERR_DAMAGED, with a detail that says what is missing and the way out.
  */
 MUST_CHECK int tail_check_noted(const struct storage *st, const struct head *noted, uint64_t found);

@@ -75,7 +75,7 @@ int tile_edge_load(struct tile_edge *e, uint64_t n, const struct tile_io *io)
 	return 0;
 }
 
-/* Hashes ${first} to ${end} - 1, which are whole subtrees. */
+/* Fold hashes ${first} to ${end} - 1, which are whole subtrees, into ${out}. */
 static int fold(const struct tile *t, unsigned first, unsigned end, struct merkle *out)
 {
 	merkle_init(out);
@@ -141,8 +141,8 @@ bool tile_has_leaf(const struct tile *t, unsigned i)
 }
 
 /*
- * Add the root over ${span} hashes of ${level}, or, if that is 1, one hash; and the roots of tiles that
- * it fills to the levels above.
+ * Add to ${level} the root over ${span} of its hashes, or, if that is 1, one hash; and to the
+ * levels above the roots of the tiles that this fills.
  */
 static int add_hash(struct tile_edge *e, unsigned level, const uint8_t hash[HASH_LEN],
 		    unsigned span, const struct tile_io *io)
@@ -181,7 +181,7 @@ static int add_run(struct tile_edge *e, const uint8_t root[HASH_LEN], unsigned h
 	int rc = 0;
 
 	assert(height < 8 * TILE_LEVELS && e->n % n == 0);
-	/* The last of its tiles of leaves: how many there are. */
+	/* Put the last of its tiles of leaves, all unknown: it shows how many leaves there are. */
 	if (n >= TILE_WIDTH)
 		rc = io->put(io->ctx, 0, edge_index(e->n + n - 1, 0), &unknown);
 	if (rc == 0)

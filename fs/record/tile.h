@@ -3,14 +3,15 @@
 
 /*
  * The leaves of a log and the inner nodes over them, in tiles of up to 256 hashes
- * (c2sp.org/tlog-tiles): hash k of level 0 is leaf k; hash k of level l + 1 is the root over
- * tile k of level l, there once that tile is full.  Whole levels of 8 bits; only the last tile
- * of a level is partial.  Knows no storage: tiles are got and put through functions.
+ * (c2sp.org/tlog-tiles): hash k of level 0 is leaf k; hash k of level l + 1 is the root over tile k
+ * of level l, there once that tile is full.  Whole levels of 8 bits; only the last tile of a level
+ * is partial.  Knows no storage: tiles are got and put through functions.
  *
- * Where the leaves of a whole subtree are not known, but its root is (holes.h), that stands in the
- * place of its first hash, in the highest level that has one, and zeros in the places of the others, which no
- * hash is; lower levels have no tile there, but that the last of level 0 is there, and zero, so that
- * the number of leaves shows.  States inside such a subtree can't be had.
+ * The leaves of a whole subtree may be unknown, and its root known (holes.h).  Then the root is
+ * stored in the place of the subtree's first hash, in the highest level in which it has one.  The
+ * places of its other hashes there hold zeros, which are no hash.  Lower levels have no tiles
+ * there, except that the last of level 0 is there, and zero, so that the number of leaves shows.  A
+ * state inside such a subtree can't be had.
  */
 
 #include "compiler.h"
@@ -35,8 +36,8 @@ struct tile_edge {
 };
 
 /*
- * Gives or takes the tile ${index} of ${level}.  get: -ERR_ABSENT if there is none.  Any error
- * stops what is under way.
+ * Gets or puts tile ${index} of ${level}.  get: -ERR_ABSENT if there is none.  Any error ends the
+ * operation under way.
  */
 struct tile_io {
 	int (*get)(void *ctx, unsigned level, uint64_t index, struct tile *out);
@@ -45,10 +46,12 @@ struct tile_io {
 };
 
 /*
- * tile_edge_load(e, n, io): the edge after ${n} leaves.  tile_merkle(n, io, out): the same as
- * Merkle state. Tiles may hold more: what follows leaf n is passed over.
- * Returns 0; -ERR_ABSENT where a tile is not there or holds too few hashes, or leaf n lies inside a
- * subtree of which only the root is known; -ERR_DAMAGED if a tile is none; or the error of io->get.
+ * tile_edge_load(e, n, io): the edge after ${n} leaves.
+ * tile_merkle(n, io, out): the same as Merkle state.
+ * Tiles may hold more: what follows leaf n is ignored.
+ * Returns 0; -ERR_ABSENT where a tile is missing or holds too few hashes, or leaf n lies inside a
+ * subtree of which only the root is known; -ERR_DAMAGED if a tile is malformed; or the error of
+ * io->get.
  */
 MUST_CHECK int tile_edge_load(struct tile_edge *e, uint64_t n, const struct tile_io *io);
 MUST_CHECK int tile_merkle(uint64_t n, const struct tile_io *io, struct merkle *out);
@@ -59,7 +62,10 @@ struct leaf_run {
 	unsigned height;
 };
 
-/* Hashes to be added: leaves, but for those that the runs tell of, in ascending order.  Borrowed. */
+/*
+ * Hashes to be added, borrowed: leaves, except those that ${runs}, in ascending order, say are
+ * roots.
+ */
 struct leaf_row {
 	const uint8_t (*hash)[HASH_LEN];
 	size_t n;
@@ -71,9 +77,9 @@ struct leaf_row {
 uint64_t leaf_row_count(const struct leaf_row *row);
 
 /*
- * tile_root(t, first, n, out): the root over hashes ${first} to ${first} + ${n} - 1 of a tile, which are
- * a whole subtree.  Returns 0; -ERR_ABSENT if there are fewer, or they are part of a subtree of which
- * only the root is known; -ERR_DAMAGED, with a detail.
+ * tile_root(t, first, n, out): the root over hashes ${first} to ${first} + ${n} - 1 of a tile,
+ * which are a whole subtree.  Returns 0; -ERR_ABSENT if there are fewer, or they are part of a
+ * subtree of which only the root is known; -ERR_DAMAGED, with a detail.
  */
 MUST_CHECK int tile_root(const struct tile *t, unsigned first, unsigned n, uint8_t out[HASH_LEN]);
 
@@ -81,11 +87,11 @@ MUST_CHECK int tile_root(const struct tile *t, unsigned first, unsigned n, uint8
 bool tile_has_leaf(const struct tile *t, unsigned i);
 
 /*
- * tile_append_row(e, row, io): add what ${row} has, each run where a whole subtree of its size begins,
- * and put each tile that changed, full ones once.
- * Returns 0, or the error of io->put; ${e} is then to be loaded again.
+ * tile_append_row(e, row, io): add the hashes of ${row}, each run where a whole subtree of its size
+ * begins, and put each tile that changed, full ones once.
+ * Returns 0, or the error of io->put; ${e} must then be loaded again.
  *
- * tile_append(e, leaves, n, io): the same of leaves alone.
+ * tile_append(e, leaves, n, io): the same for leaves alone.
  */
 MUST_CHECK int tile_append_row(struct tile_edge *e, const struct leaf_row *row,
 			       const struct tile_io *io);
