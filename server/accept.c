@@ -1,15 +1,15 @@
 /*
  * accept4() for gRPC, with limits.
  *
- * Key idea: nobody tells when a connection ends, since gRPC closes it.  So each one's descriptor is
- * kept with its socket's inode: once that number is free, or another file's, the connection is over.
- * This is looked at only when there is no room, and not more often than each LOOK_NS, so that a flood
- * costs little.
+ * Key idea: gRPC closes a connection without telling us.  So each one's descriptor is kept with its
+ * socket's inode: once that number is free, or another file's, the connection is over.  This is
+ * checked only when there is no room, and at most once in LOOK_NS, so that a flood costs little.
  *
  * Invariants:
  *  1. n <= all <= ACCEPT_ALL_MAX: there are no more live connections than entries.
- *  2. While descriptors last, one is kept spare.  When they have run out it makes way for the
- *     connection that waits, which is then closed: one that is left waiting would not be told again.
+ *  2. While descriptors last, one is kept spare.  When they have run out, it makes way for the
+ *     connection that waits, which is then closed; gRPC would not be told a second time of one that
+ *     is left waiting.
  *
  * Lock order: mu is a leaf.
  */
@@ -36,7 +36,9 @@
 
 #define LOOK_NS (UINT64_C(100) * 1000 * 1000)
 
-/* Whom connections are counted by: an IPv4 address, half of an IPv6 one; zeros: a Unix socket. */
+/*
+ * What connections are counted by: an IPv4 address; half of an IPv6 one; zeros for a Unix socket.
+ */
 struct origin {
 	int family;
 	uint8_t bytes[8];
@@ -122,7 +124,7 @@ static unsigned count_locked(const struct origin *from)
 	return found;
 }
 
-/* Forget those that are over. */
+/* Forget the connections that are over. */
 static void look_locked(uint64_t now_ns)
 {
 	unsigned kept = 0;
@@ -144,7 +146,7 @@ static bool has_room_locked(const struct origin *from)
 	return n < all && count_locked(from) < one;
 }
 
-/* Whether it may stay; then it is counted. */
+/* Whether the connection may stay; if so, count it. */
 static bool admit(int fd, const struct origin *from)
 {
 	struct stat st;
@@ -188,7 +190,7 @@ static int take(int listener, struct sockaddr_storage *sa, socklen_t *len, int f
 	return (int)syscall(SYS_accept4, listener, sa, len, flags);
 }
 
-/* There is no descriptor for the connection that waits: close it.  Returns an errno for gRPC. */
+/* No descriptor is left for the connection that waits: close it.  Returns an errno for gRPC. */
 static int shed(int listener)
 {
 	struct sockaddr_storage sa;
@@ -212,8 +214,9 @@ static int shed(int listener)
 }
 
 /*
- * What gRPC is to see for ${err}: EINTR makes it ask again, EAGAIN wait for the next connection.
- * Linux gives errors of a connection that waited, too; they are over with it, accept(2).
+ * What gRPC is to see for ${err}: EINTR makes it call again, EAGAIN makes it wait for the next
+ * connection.  On Linux, accept(2) also returns errors of the connection that waited; they are over
+ * with it.
  */
 static int judge(int listener, int err)
 {

@@ -49,7 +49,7 @@ static int answer_check(struct call *call, const grpc_byte_buffer *request, grpc
 	(void)call;
 	if (rc < 0)
 		return rc;
-	/* The code whose status is NOT_FOUND, as the health protocol demands. */
+	/* -ERR_NO_VOLUME becomes the status NOT_FOUND, as the health protocol demands. */
 	rc = known(m->service)
 		     ? pack(SERVING, out)
 		     : err_say(-ERR_NO_VOLUME, "%.128s: no such service here", m->service);
@@ -59,8 +59,8 @@ static int answer_check(struct call *call, const grpc_byte_buffer *request, grpc
 
 /*
  * Watch: the state once, and then a call that stays until either side ends it.  The call is
- * finished when both its one message was sent and its close was seen, whichever comes last.  The close
- * may be seen before watch_start().
+ * finished when both its one message was sent and its close was seen, whichever comes last.  The
+ * close may be seen before watch_start().
  */
 
 static void watch_start(struct call *call)
@@ -71,7 +71,7 @@ static void watch_start(struct call *call)
 		call_finish(call, rc);
 		return;
 	}
-	call->state = call; /* it counts as one */
+	call->state = call; /* marks the call as counted */
 	call_receive(call);
 }
 

@@ -1,8 +1,8 @@
 /*
  * Listening addresses.
  *
- * Key idea: whether an address is local is decided from its text alone, strictly: what is not known
- * to be local is not.
+ * Key idea: whether an address is local is decided from its text alone, strictly: an address that
+ * is not known to be local counts as remote.
  */
 
 #include "listen.h"
@@ -125,7 +125,9 @@ static int try_bind(int family, const struct sockaddr *sa, socklen_t len)
 
 	if (fd < 0)
 		return errno;
-	/* As gRPC does: what is left of former connections is no reason. */
+	/*
+	 * As gRPC does, so that what is left of former connections is not reported as the reason.
+	 */
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, sa, len) < 0 || listen(fd, 1) < 0)
 		err = errno;

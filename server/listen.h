@@ -24,8 +24,8 @@ char *listen_format(const char *text, int port);
 
 /*
  * listen_explain(text): why ${text}, which listen_check() took, cannot be listened on: tried by
- * binding a socket.  Returns, with a detail, -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -ENOENT or another
- * -errno; -EADDRINUSE also if nothing is found to be wrong.
+ * binding a socket.  Returns, with a detail, -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -ENOENT or
+ * another -errno; -EADDRINUSE also if nothing is found to be wrong.
  */
 MUST_CHECK int listen_explain(const char *text);
 

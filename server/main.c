@@ -2,8 +2,8 @@
  * embassyd: the block server's options, start and orderly end.
  *
  * Key idea: everything that can be wrong is found before the line "listening on" is printed, so
- * whoever starts the server can wait for that line.  Signals are blocked in all threads and taken
- * here, one at a time.
+ * that a script which starts the server can wait for that line.  Signals are blocked in all threads
+ * and taken here, one at a time.
  *
  * Invariant: plain text is never spoken to another machine: without --tls, the address must be
  * local and --insecure given.
@@ -152,7 +152,7 @@ static void raise_file_limit(void)
 	}
 }
 
-/* Say whether new connections get what is in the TLS folder, and until when that is good. */
+/* Report whether new connections get what is in the TLS folder, and when that expires. */
 static void tell_tls(const char *tls_dir)
 {
 	char text[1024], when[WHEN_TEXT_LEN];
@@ -194,7 +194,10 @@ static void warn_daily(const char *tls_dir, uint64_t *warned_ns)
 		msg_event(MSG_WARN, "certificate-expires", "%s", text);
 }
 
-/* Each tick: close what nobody uses; what it took goes back to the system, which wire_setup() has malloc keep. */
+/*
+ * Each tick: renew leases, and close copies that nobody uses.  Their memory is given back to the
+ * system explicitly, since wire_setup() has malloc keep it.
+ */
 static void rest(struct vault *vault)
 {
 	vault_renew(vault);
@@ -203,7 +206,7 @@ static void rest(struct vault *vault)
 	msg_left_out();
 }
 
-/* Until we are told to end. */
+/* Wait until a signal tells the server to end. */
 static int wait_for_end(const struct options *o, struct vault *vault, const sigset_t *signals)
 {
 	const struct timespec tick = {.tv_sec = TICK_S};
@@ -289,7 +292,7 @@ int main(int argc, char **argv)
 	raise_file_limit();
 	accept_limit(0, 0);
 	wire_setup();
-	/* malloc_trim() does not give back the ends of other arenas than the first. */
+	/* malloc_trim() gives back the end of the first arena only: so have no other arenas. */
 	mallopt(M_ARENA_MAX, 1);
 	rc = secret_init();
 	if (rc == 0)

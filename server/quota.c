@@ -1,5 +1,5 @@
 /*
- * What callers use at once.
+ * How much of the server each caller uses at once.
  *
  * Key idea: a share for each identity.  A limit over all callers alone would let one of them take
  * everything; a share leaves half of the server to the others, whatever one identity does.

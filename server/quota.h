@@ -23,7 +23,10 @@ enum quota_kind {
 
 struct quota;
 
-/* quota_new(out): nothing is used.  0 or -ENOMEM.  quota_free(q): nothing is; NULL is a no-op. */
+/*
+ * quota_new(out): a quota with nothing in use.  Returns 0 or -ENOMEM.
+ * quota_free(q): free it, once nothing is in use.  NULL is a no-op.
+ */
 MUST_CHECK int quota_new(struct quota **out);
 void quota_free(struct quota *q);
 

@@ -1,10 +1,10 @@
 /*
  * The server on gRPC's C core: its start, its threads and its end.
  *
- * Key idea: one completion queue, a few threads that turn it; each tag is an op with a function.
+ * Key idea: one completion queue, which a few threads poll; each tag is an op with a function.
  *
- * Invariant: n_calls counts calls, those that wait to be matched included, until they are freed; it
- * is 0 before the server, the queue and the pool go.
+ * Invariant: n_calls counts calls, including those that wait to be matched, until they are freed;
+ * it is 0 before the server, the queue and the pool are freed.
  */
 
 #include "rpc_internal.h"
@@ -25,8 +25,8 @@
 _Static_assert(VAULT_OPENING_MAX < DISK_THREADS, "openings leave a thread to the questions");
 
 /*
- * What the thread that started a step wrote before is seen by the thread that ends it: said by a
- * lock of ours, so that it does not hang on what gRPC's own queue orders.
+ * The thread that ends a step must see what the thread that started it wrote before.  Taking a lock
+ * of ours guarantees that, so that it does not depend on how gRPC's own queue orders memory.
  */
 static void see_starter(struct rpc *r, const struct op *op)
 {
@@ -106,7 +106,7 @@ static int start_threads(struct rpc *r)
 	return rc;
 }
 
-/* From a server that may not have been started, and has no calls, to nothing. */
+/* Free a server that may not have been started, and has no calls. */
 static void tear_down(struct rpc *r)
 {
 	grpc_server_destroy(r->server);
@@ -125,7 +125,8 @@ static void tear_down(struct rpc *r)
 }
 
 /*
- * Until gRPC has let go of every call, and so have we.  Without threads, this one turns the queue.
+ * Wait until gRPC has released every call, and so have we.  Without threads, this one polls the
+ * queue.
  */
 static void wait_until_idle(struct rpc *r)
 {

@@ -2,10 +2,10 @@
  * Append: the stream by which a home extends its copy here.
  *
  * Key idea: network threads put messages into a short queue; a thread of the stream's own takes
- * them out, judges and writes them, and acknowledges.  The next message is asked of gRPC only while
- * the queue has room, which is all the back pressure there is.  While messages wait, heads gather
- * and share one sync; when none waits, the heads that verified are committed at once. Only one
- * reply is under way at a time; a newer acknowledgement takes the place of one that waits.
+ * them out, judges and writes them, and acknowledges.  The next message is requested from gRPC only
+ * while the queue has room; there is no other back pressure.  While messages wait, heads gather and
+ * share one sync; when none waits, the heads that verified are committed at once.  Only one reply
+ * is under way at a time; a newer acknowledgement takes the place of one that waits.
  *
  *   state     a message                     the end, or a lie          replaced by a newer stream
  *   opening   appender_begin, -> appending  -> finished                -
@@ -13,7 +13,8 @@
  *
  * Invariants:
  *  1. n <= QUEUE_MAX; a receive is under way only if the queue has room for what it brings.  Before
- *     the stream is let in, that is for one message: strangers get no more memory than that.
+ *     the stream is let in, the queue has room for one message, so that strangers get no more
+ *     memory than that.
  *  2. What is acknowledged was published by appender_commit() before.
  *  3. The appender is ended before the status is sent, so a client that comes back finds its place
  *     free.
@@ -61,7 +62,7 @@ struct stream {
 	bool receiving;
 	bool let_in;   /* its opening was accepted */
 	bool ended;    /* no more messages come */
-	bool replaced; /* and those that wait do not count */
+	bool replaced; /* a newer stream took over: messages that wait do not count */
 	bool sending;
 	bool has_next; /* an acknowledgement waits for the one that is being sent */
 	struct copy_committed next;
@@ -69,7 +70,7 @@ struct stream {
 
 static bool want_message_locked(struct stream *s) REQUIRES(s->mu);
 
-/* Whether to ask gRPC for a message, having noted that it is being asked. */
+/* Whether to ask gRPC for a message; if so, it is noted as asked for. */
 static bool want_message_locked(struct stream *s)
 {
 	if (s->receiving || s->ended || s->n >= (s->let_in ? QUEUE_MAX : 1))
@@ -96,7 +97,10 @@ static void received(struct call *call, grpc_byte_buffer *bb)
 		call_receive(call);
 }
 
-/* The next message, owned; NULL if there is none: now (not ${wait}), or any more. */
+/*
+ * The next message, owned; NULL if the queue is empty and ${wait} is false, or if the stream has
+ * ended.
+ */
 static grpc_byte_buffer *next_message(struct stream *s, bool wait)
 {
 	grpc_byte_buffer *bb = NULL;
@@ -104,7 +108,9 @@ static grpc_byte_buffer *next_message(struct stream *s, bool wait)
 
 	pthread_mutex_lock(&s->mu);
 	while (wait && s->n == 0 && !s->ended) {
-		/* Before the wait, not after it: the first message is asked for here. */
+		/*
+		 * Ask before the wait, not after it: this is where the first message is asked for.
+		 */
 		if (want_message_locked(s)) {
 			pthread_mutex_unlock(&s->mu);
 			call_receive(s->call);
@@ -144,7 +150,9 @@ static void send_committed(struct stream *s, const struct copy_committed *commit
 	reply.end = committed->end;
 	reply.head = committed->head;
 	reply.head_time_ns = committed->time_ns;
-	/* If there is no memory for 30 bytes, the next acknowledgement says it all. */
+	/*
+	 * No memory for 30 bytes: end the call.  The next acknowledgement states the same and more.
+	 */
 	if (wire_pack(&reply.base, &bb) < 0) {
 		call_cancel(s->call);
 		pthread_mutex_lock(&s->mu);
@@ -189,7 +197,7 @@ static void sent(struct call *call, bool ok)
 		send_committed(s, &next);
 }
 
-/* Wait until no reply is under way.  A client that does not take its replies is cut off. */
+/* Wait until no reply is under way.  Cut off a client that does not take its replies. */
 static void drain_replies(struct stream *s)
 {
 	uint64_t until_ns = clock_mono_ns() + LINGER_NS;
@@ -236,7 +244,7 @@ static int begin_appending(struct stream *s, const struct wire_append *m)
 	pthread_mutex_unlock(&s->mu);
 	msg_event(MSG_INFO, "stream-opened", "%s: appends to volume %s from head %llu on",
 		  s->call->who, s->volume, (unsigned long long)m->open.head);
-	/* Tells the client that it was let in. */
+	/* This reply tells the client that it was let in. */
 	copy_get_committed(s->copy, &committed);
 	acknowledge(s, &committed);
 	return 0;
@@ -286,8 +294,8 @@ static bool has_heads(const struct stream *s)
 }
 
 /*
- * Until the client has no more, or something is wrong.  Heads are left uncommitted only in the
- * latter case.
+ * Take messages until the client has no more, or something is wrong.  Only in the latter case are
+ * verified heads left uncommitted.
  */
 static int append_all(struct stream *s)
 {
@@ -324,7 +332,7 @@ static int judge_end(struct stream *s)
 	return 0;
 }
 
-/* Write into the log how the stream ended: rc 0, in order. */
+/* Log how the stream ended; ${rc} 0: in order. */
 static void tell_end(const struct stream *s, int rc, const char *detail)
 {
 	const char *volume = s->volume[0] ? s->volume : "unknown";
@@ -336,7 +344,7 @@ static void tell_end(const struct stream *s, int rc, const char *detail)
 		return;
 	}
 	copy_get_committed(s->copy, &committed);
-	/* A newer stream took its place: a home that came back. */
+	/* -ERR_LOCKED: a newer stream took its place, of a home that came back. */
 	if (rc == 0 || rc == -ERR_LOCKED)
 		msg_event(MSG_INFO, "stream-ended", "%s: volume %s stands at head %llu%s%s",
 			  s->call->who, volume, (unsigned long long)committed.head, rc ? "; " : "",
@@ -358,8 +366,8 @@ static void *append_main(void *arg)
 		rc = judge_end(s);
 	snprintf(detail, sizeof(detail), "%s", rc < 0 ? err_detail(rc) : "");
 	/*
-	 * What came before the lie or the break is as good as ever; if it cannot be kept, the
-	 * reason to end stays the first.
+	 * What came before the lie or the break is still good, so commit it.  If that fails, the
+	 * first error remains the reason for the end.
 	 */
 	if (rc < 0 && has_heads(s) && commit(s) < 0)
 		msg_event(MSG_WARN, "heads-dropped",
@@ -401,7 +409,7 @@ static int start_thread(struct stream *s)
 	if (rc != 0)
 		return -rc;
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	/* The thread's own count: rpc_stop() waits for the call, and so for the thread. */
+	/* A count for the thread: rpc_stop() waits for the call, and so for the thread. */
 	call_ref(s->call);
 	rc = pthread_create(&thread, &attr, append_main, s);
 	if (rc != 0)

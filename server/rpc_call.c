@@ -1,17 +1,17 @@
 /*
  * The life of a call.
  *
- * Key idea: a call is a counted object: a count until its status is sent, and one for each step under
- * way.  Disk work happens on the pool's threads and on appenders' own; the network threads only move
- * messages.
+ * Key idea: a call is reference-counted: one count until its status is sent, and one for each step
+ * under way.  Disk work happens on the pool's threads and on appenders' own; the network threads
+ * only move messages.
  *
  *   requested -> [matched] -> open -> steps of the method ... -> call_finish() -> [status sent,
  *   close seen] -> freed
  *
  * Invariants:
- *  1. While the server runs, as many calls wait to be matched as rpc_start() asked for; a matched one
- *     is replaced before it is looked at.
- *  2. Steps of one call are started under its mu, which whoever sees their end takes first.
+ *  1. While the server runs, as many calls wait to be matched as rpc_start() asked for; a matched
+ *     one is replaced before it is looked at.
+ *  2. A step of a call is started under the call's mu; the thread that sees it end takes mu first.
  */
 
 #include "rpc_internal.h"
@@ -93,7 +93,10 @@ const char *call_method_name(const struct call *call)
 	return name ? name + 1 : "unknown method";
 }
 
-/* A refusal or failure gives a line.  What a home asks in the course of things gives a quiet one. */
+/*
+ * Log the end of a call: a refusal or failure gets a line; what a home asks in the course of things
+ * gets a quiet one.
+ */
 static void tell_end(const struct call *call, grpc_status_code status, const char *text)
 {
 	enum msg_level level = MSG_WARN;
@@ -114,7 +117,7 @@ static void tell_end(const struct call *call, grpc_status_code status, const cha
 
 /* ---- steps ---- */
 
-/* A step of one or two operations, with a count of its own. */
+/* Start a step of one or two gRPC operations, which holds a count of its own. */
 static void start(struct call *call, const grpc_op *ops, size_t n_ops, struct op *op)
 {
 	grpc_call_error rc;
@@ -184,7 +187,7 @@ static void run_job(struct job *job)
 	grpc_byte_buffer *reply = NULL;
 	int rc;
 
-	/* What was said to another caller on this thread is not for this one. */
+	/* Error details of the call that this thread served before are not for this caller. */
 	err_forget(0);
 	if (!call->method->answer) {
 		call->method->run(call);
@@ -202,7 +205,7 @@ void call_work(struct call *call)
 	pool_add(call->rpc->pool, &call->job);
 }
 
-/* A message that none of the method's can be; not kept while it waits its turn. */
+/* Whether a message is longer than any of the method's: it is not kept while it waits its turn. */
 static bool is_too_long(const struct call *call, const grpc_byte_buffer *bb, bool first)
 {
 	size_t max = first ? call->method->request_max : call->method->message_max;
@@ -273,7 +276,7 @@ static void finished(struct op *op, bool ok)
 
 static void matched(struct op *op, bool ok);
 
-/* Let the next call come. */
+/* Ask gRPC for one more call. */
 int rpc_request_call(struct rpc *r)
 {
 	struct call *call;
@@ -315,7 +318,10 @@ static const struct method *find_method(const grpc_slice *name)
 	return NULL;
 }
 
-/* Let the peer's cancelling be seen, and open our direction; both must not wait for each other. */
+/*
+ * Ask to be told when the peer cancels, and send the initial metadata: in two steps, since neither
+ * may wait for the other.
+ */
 static void open_call(struct call *call)
 {
 	grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
@@ -335,7 +341,7 @@ static void begin(struct call *call)
 	if (rc == 0)
 		rc = quota_take(call->rpc->quota, call->who, QUOTA_CALLS);
 	call->counted = rc == 0;
-	/* Before the close can be seen, so that the method hears of it. */
+	/* Set before the close can be seen, so that the method is told of it. */
 	if (rc == 0)
 		call->method = method;
 	open_call(call);
@@ -359,7 +365,7 @@ static void matched(struct op *op, bool ok)
 	struct call *call = op->call;
 
 	if (!ok) {
-		/* The server stops; this one was never a call. */
+		/* The server stops; gRPC never matched this call. */
 		call_unref(call);
 		return;
 	}

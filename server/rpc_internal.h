@@ -2,8 +2,8 @@
 #define RPC_INTERNAL_H_
 
 /*
- * What the files of the network side share: the server (rpc.c), the life of one call (rpc_call.c), how
- * long it may keep us waiting (rpc_wait.c), and the table of methods.
+ * What the files of the network side share: the server (rpc.c), the life of one call (rpc_call.c),
+ * how long it may keep us waiting (rpc_wait.c), and the table of methods.
  *
  * Lock order: call.mu; rpc.mu; the quota's lock.  No call into gRPC is made under rpc.mu.
  */
@@ -36,17 +36,19 @@ struct op {
 	struct call *call; /* NULL: not of a call */
 };
 
-/*
- * A method.  Either it has only answer: one request, one reply, worked out on a pool thread; or it
- * has the others, each called once the step that it names is over:
- *   start     the call has come                       (must begin something that leads to
- *             call_finish())
+/**
+ * A method.  Either it has only answer: one request, one reply, worked out on a pool thread.  Or it
+ * has the others, each called once the step that is named here is over:
+ *
+ *   start     the call has come; must begin something that leads to call_finish()
  *   received  call_receive(): bb is owned by the callee; NULL: the client has no more, or the call
- *   is broken run       call_work(), on a pool thread
+ *             is broken
+ *   run       call_work(), on a pool thread
  *   sent      call_send()
  *   closed    the client cancelled or is gone, or has our status; may come at any time after start
  *             (optional)
  *   release   the call is over; free call->state
+ *
  * All but run are called on network threads and must not block.  Exactly one call_finish() must be
  * made in a call's life, even if it was cancelled.
  */
@@ -81,7 +83,7 @@ struct rpc {
 	bool has_timer;
 
 	pthread_mutex_t mu;
-	pthread_cond_t fewer;	 /* calls, to who stops the server */
+	pthread_cond_t fewer;	 /* n_calls fell: for the thread that stops the server */
 	pthread_cond_t to_timer; /* a list is no longer empty, or the server stops */
 	/* Guarded by mu. */
 	unsigned n_calls;
@@ -111,24 +113,28 @@ struct call {
 	bool told;    /* the method itself writes into the log how the call ends */
 	atomic_uint n_over; /* health.c's own; here, since a call can be closed before its start() */
 
-	/* What it waits for has until then to come.  Guarded by rpc.mu. */
+	/* When it stops waiting: the deadline of ${waits_for}.  Guarded by rpc.mu. */
 	TAILQ_ENTRY(call) link;
 	uint64_t until_ns;
 	enum wait_kind waits_for;
 	bool waits;
 };
 
-/* rpc_request_call(r): let one more call come.  Returns 0 or -ENOMEM. */
+/* rpc_request_call(r): ask gRPC for one more call.  Returns 0 or -ENOMEM. */
 MUST_CHECK int rpc_request_call(struct rpc *r);
 
 /*
- * call_wait(call, kind): from now on the client has so long, else the call is ended.  It waits for one
- * thing at a time.  call_waits_no_more(): true if it waited for that still.
+ * call_wait(call, kind): from now on the client has the time limit of ${kind}; when that is over,
+ * the call is ended.  A call waits for one thing at a time.
+ * call_waits_no_more(): stop that; true if the call was still waiting for ${kind}.
  */
 void call_wait(struct call *call, enum wait_kind kind);
 bool call_waits_no_more(struct call *call, enum wait_kind kind);
 
-/* The lists, and the thread that ends calls.  rpc_timer_start(): 0 or -errno. */
+/*
+ * The lists of calls that wait, and the thread that ends late ones.  rpc_timer_start(): 0 or
+ * -errno.
+ */
 void rpc_wait_init(struct rpc *r, const struct rpc_config *cfg);
 void rpc_wait_release(struct rpc *r);
 MUST_CHECK int rpc_timer_start(struct rpc *r);

@@ -1,6 +1,6 @@
 /*
- * The methods of one request and one reply: heads, segment headers, volumes, volume.conf.  Each is worked out on a
- * pool thread.
+ * The methods of one request and one reply: heads, segment headers, volumes, volume.conf.  Each is
+ * worked out on a pool thread.
  *
  * Invariant: a reply stays below WIRE_MESSAGE_MAX, since heads and notes, volumes and volume.conf
  * are all bounded, and a proof has at most 63 hashes for each of its leaves: 2 MiB.
@@ -104,7 +104,9 @@ static int pack_heads(const struct gathered *g, bool proven, grpc_byte_buffer **
 	return rc;
 }
 
-/* That the heads which were gathered and the one that the client knows are of one history. */
+/*
+ * Prove that the heads which were gathered, and the one that the client knows, are of one history.
+ */
 static int prove(struct copy *copy, uint64_t known, struct gathered *g)
 {
 	uint64_t n_blocks[WIRE_HEADS_MAX], index[WIRE_HEADS_MAX + 1], n;
@@ -218,7 +220,7 @@ static int pack_volume(struct copy *copy, const uint8_t id[VOLUME_ID_LEN], struc
 		if (g->n > 0) {
 			fill_head(g, 0, &head);
 			reply.newest = &head;
-			/* From the head itself, so that both tell of one moment. */
+			/* Taken from the head itself, so that both fields describe one moment. */
 			reply.end = head.position + head.stored_len;
 		}
 		rc = wire_pack(&reply.base, out);

@@ -1,13 +1,13 @@
 /*
  * How long a call may keep us waiting.
  *
- * Key idea: a call waits for one thing of the client at a time, its first message, or that an answer
- * is taken; each has its own list, in the order in which the time of its calls will be over, and one
- * timer looks at the two that are first.
+ * Key idea: a call waits for one thing of the client at a time: its first message, or that it takes
+ * an answer.  Each of the two has its own list, in the order of the calls' deadlines, and one timer
+ * looks at the first call of each list.
  *
- * Invariant: a call that is in a list holds a count: the one that it began with while it waits for
- * its first message (send_status(), which gives that up, takes it off the list first), or that of the
- * step that sends.
+ * Invariant: a call that is in a list holds a count.  While it waits for its first message, that is
+ * the count it began with; send_status(), which gives that up, takes the call off the list first.
+ * Otherwise it is the count of the step that sends.
  */
 
 #include "rpc_internal.h"
@@ -67,7 +67,7 @@ bool call_waits_no_more(struct call *call, enum wait_kind kind)
 	return waited;
 }
 
-/* The call whose time is over first; NULL: none waits. */
+/* The waiting call with the earliest deadline; NULL: none waits. */
 static struct call *first_locked(struct rpc *r)
 {
 	struct call *first = NULL;
@@ -81,7 +81,7 @@ static struct call *first_locked(struct rpc *r)
 	return first;
 }
 
-/* End a call that was taken off its list and counted. */
+/* End a late call, which was taken off its list and counted. */
 static void end_late(struct call *call)
 {
 	const char *text = call->waits_for == WAIT_FIRST ? "no message came with this call in time"
@@ -92,7 +92,7 @@ static void end_late(struct call *call)
 	call_unref(call);
 }
 
-/* Ends calls whose client leaves us waiting: each holds a place that others could use. */
+/* End calls whose client leaves us waiting: each holds a place that others could use. */
 static void *time_calls(void *arg)
 {
 	struct rpc *r = arg;

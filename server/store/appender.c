@@ -9,9 +9,9 @@
  *   mem:    | base ............................ end |  free
  *           '- page-aligned position of mem[0]      '- position after the newest judged block
  *
- * Commit, in this order: bytes written, segment synced, heads into the catalog, committed state published;
- * the caller then acknowledges.  A crash before the catalog's write is repaired from the log, a
- * crash before the sync loses only what nobody was told of.
+ * Commit, in this order: bytes written, segment synced, heads put into the catalog, committed state
+ * published; the caller then acknowledges.  A crash before the catalog's write is repaired from the
+ * log; a crash before the sync loses only what was never acknowledged.
  *
  * Invariants (check):
  *  1. base is page-aligned, base <= end, and both lie in segment `segment` (or at its end).
@@ -19,7 +19,8 @@
  *     judged, none above.
  *  3. A segment is finished (written, synced, its file cut to its exact length) before the next is
  *     created, so only the last file of a log may end in anything but a whole block.
- *  4. Bytes, blocks, segments and heads after the committed state are bounded by the APPENDER_* constants.
+ *  4. Bytes, blocks, segments and heads after the committed state are bounded by the APPENDER_*
+ *     constants.
  *  5. Once failed, nothing more is judged; what failed on the disk is never committed.
  */
 
@@ -68,7 +69,7 @@ static int judge_opening(struct appender *a, const struct appender_opening *o)
 	return 0;
 }
 
-/* Stand at the newest head, its last partial page in memory. */
+/* Start at the newest head, with the log's last partial page in memory. */
 static int load(struct appender *a)
 {
 	struct copy *c = a->copy;
@@ -84,7 +85,7 @@ static int load(struct appender *a)
 	a->committed_blocks = a->history.merkle.n;
 	a->base = a->end / APPENDER_PAGE * APPENDER_PAGE;
 	a->segment = segment_of(a->end);
-	/* At a segment's very end, or in the empty log, the next block begins one. */
+	/* At a segment's very end, or in the empty log, the next block begins a segment. */
 	a->in_segment = a->has_file = a->end % SEGMENT_SIZE != 0;
 	if (a->end == a->base)
 		return 0;
@@ -189,7 +190,7 @@ static int judge_bounds(const struct appender *a, size_t len)
 	return 0;
 }
 
-/* The catalog shares the disk, and stops for good when it meets its end: so stop before. */
+/* The catalog shares the disk, and shuts for good when a write finds it full: so stop before. */
 static int judge_space(struct appender *a, size_t len)
 {
 	uint64_t space;
@@ -271,7 +272,7 @@ static void remember_head(struct appender *a, const struct scan_block *b)
 		a->first_head_ns = clock_mono_ns();
 }
 
-/* The block at the front of what is not judged yet. */
+/* Read the first of the blocks that are not judged yet. */
 static int read_block(const struct appender *a, struct scan_block *b)
 {
 	const uint8_t *p = a->mem + (a->end - a->base);
@@ -349,7 +350,7 @@ static int cut_back(struct appender *a, uint64_t end)
 
 	/*
 	 * A head whose write to the catalog failed may be in it all the same, and the log must not
-	 * be older than the catalog: recovery finds out, and cuts.
+	 * be older than the catalog.  Recovery finds out which, and cuts.
 	 */
 	if (copy_needs_recovery(a->copy))
 		return 0;

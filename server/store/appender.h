@@ -2,9 +2,9 @@
 #define APPENDER_H_
 
 /*
- * The one way by which bytes enter a copy: blocks judged one by one in memory, written behind, and
- * counted when a head over them has verified and all below it is durable.  A break, a lie or a full
- * disk leaves the copy where its newest committed head put it.
+ * The one way by which bytes enter a copy.  Blocks are judged one by one in memory and written
+ * behind; they count once a head over them has verified and all below it is durable.  After a
+ * break, a lie or a full disk the copy stands where its newest committed head put it.
  */
 
 #include "compiler.h"
@@ -37,8 +37,8 @@ struct appender_opening {
 };
 
 /*
- * appender_begin(c, who, o, out): become the appender of ${c}; one that is at work is told to end,
- * and waited for.
+ * appender_begin(c, who, o, out): become the appender of ${c}.  An appender that is at work is told
+ * to end, and waited for.
  * Returns 0; -ERR_FORBIDDEN if ${who} does not own it; -ERR_STALE if ${o} does not begin where the
  * copy stands or its epoch is not the newest granted; -ERR_LOCKED if the former appender does not
  * end in COPY_LOCK_WAIT_MS, or yet another replaced this one meanwhile; as copy_open(), if the copy
@@ -49,11 +49,10 @@ MUST_CHECK int appender_begin(struct copy *c, const char *who, const struct appe
 
 /*
  * appender_room(a, pos, len, out): where to put the ${len} bytes that begin at ${pos}, which must
- * follow.  One thread at a time for this and all below.
+ * follow what is there.  One thread at a time for this and all below.
  * Returns 0; -EINVAL (they do not follow, cross a segment's end, or are too many), -ERR_FORMAT (a
  * bound above is passed), -ERR_STALE (a newer epoch was granted), each with a detail; -ENOSPC,
- * -EIO; after any error only appender_commit() and
- * appender_end() may follow.
+ * -EIO.  After any error only appender_commit() and appender_end() may follow.
  */
 MUST_CHECK int appender_room(struct appender *a, uint64_t pos, size_t len, uint8_t **out);
 
@@ -66,8 +65,8 @@ MUST_CHECK int appender_room(struct appender *a, uint64_t pos, size_t len, uint8
 MUST_CHECK int appender_take(struct appender *a);
 
 /*
- * appender_has_heads(a): heads have verified that are not committed.  appender_is_due(a): and they
- * should not wait for more.
+ * appender_has_heads(a): whether there are verified heads that are not committed.
+ * appender_is_due(a): whether they should be committed now, and not wait for more.
  */
 bool appender_has_heads(const struct appender *a);
 bool appender_is_due(const struct appender *a);
@@ -75,15 +74,16 @@ bool appender_is_due(const struct appender *a);
 /*
  * appender_commit(a, out): make every verified head, and all below, durable, and serve it.  Sets
  * ${*out} to where the copy stands.
- * Returns 0; -ENOSPC, -EIO, or -ERR_STALE (another server has taken the volume over), with a detail: the
- * copy stands where it stood.
+ * Returns 0; -ENOSPC, -EIO, or -ERR_STALE (another server has taken the volume over), with a
+ * detail: the copy stands where it stood.
  */
 MUST_CHECK int appender_commit(struct appender *a, struct copy_committed *out);
 
 /*
  * appender_end(a): cut off what no committed head covers, and let others append.  Frees ${a}.  NULL
- * is a no-op. If the cut fails it is made up for by the next appender's recovery, and no such byte
- * is served meanwhile.
+ * is a no-op.
+ * If the cut fails, the next appender's recovery makes up for it, and no such byte is served
+ * meanwhile.
  */
 void appender_end(struct appender *a);
 

@@ -31,7 +31,7 @@ void appender_check(const struct appender *a)
 static int disk_failed(struct appender *a, int rc)
 {
 	a->failed = a->disk_failed = true;
-	/* The storage alone knows whether a commit that it called a failure stands. */
+	/* Only the storage knows whether a commit that it reported as failed holds. */
 	if (a->copy->keeps_commits)
 		copy_must_recover(a->copy);
 	if (rc == -ERR_STALE)
@@ -73,7 +73,7 @@ static int need_segment(struct appender *a)
 	return 0;
 }
 
-/* The last partial page, padded, and with it ${commit} (may be NULL). */
+/* Write the last partial page, padded, and with it ${commit} (may be NULL). */
 static int write_rest(struct appender *a, const struct storage_commit *commit)
 {
 	size_t part = (size_t)(a->end - a->base);
@@ -84,7 +84,7 @@ static int write_rest(struct appender *a, const struct storage_commit *commit)
 		return 0;
 	memcpy(a->page, a->mem, part);
 	memset(a->page + part, 0, APPENDER_PAGE - part);
-	/* Without a byte to write the commit goes to the segment that it ends in. */
+	/* A commit without a byte to write goes to the segment that it ends in. */
 	if (part == 0)
 		pos = (commit->end - 1) / APPENDER_PAGE * APPENDER_PAGE;
 	rc = storage_write(a->copy->storage, pos, a->page, part > 0 ? APPENDER_PAGE : 0, commit);

@@ -1,12 +1,13 @@
 /*
  * The server's copy of one volume: its volume.conf, its owner, where it stands.
  *
- * Key idea: what keeps the bytes is a storage (storage.h), and nothing here knows how.  What is served
- * is decided by one small struct in memory, the committed state, which only ever names verified durable bytes.
+ * Key idea: what keeps the bytes is a storage (storage.h), and nothing here knows how.  What is
+ * served is decided by one small struct in memory, the committed state, which only ever names
+ * verified durable bytes.
  *
  * Invariants:
- *  1. committed.end never goes back while the server runs, except that a copy found damaged is closed
- *     as a whole.
+ *  1. committed.end never goes back while the server runs, except that a copy found damaged is
+ *     closed as a whole.
  *  2. volume.conf's serial grows, and a grant once in it stays.
  *  3. The owner never changes.
  */

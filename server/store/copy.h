@@ -30,12 +30,12 @@ struct copy_committed {
 };
 
 /*
- * copy_open(pool, id, out): open the volume, become its one writer, and recover it: stand where the
- * storage's newest commit says; or, where it keeps none, at the catalog's newest head, and take in
- * whatever complete verified heads follow; rebuild the catalog where it does not fit the log; cut off
- * the rest.
- * Returns 0; -ERR_NO_VOLUME; -ERR_LOCKED if another server writes to it; -ERR_DAMAGED, -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail;
- * -errno.
+ * copy_open(pool, id, out): open the volume, become its one writer, and recover it.  The copy then
+ * stands where the storage's newest commit says.  If the storage keeps none, it starts at the
+ * catalog's newest head, takes in whatever complete verified heads follow, and rebuilds the catalog
+ * where it does not fit the log.  The rest of the log is cut off.
+ * Returns 0; -ERR_NO_VOLUME; -ERR_LOCKED if another server writes to it; -ERR_DAMAGED,
+ * -ERR_TAMPERED, -ERR_FORMAT, -ERR_VERSION with a detail; -errno.
  * copy_close(NULL) is a no-op; no other call may be under way.
  */
 MUST_CHECK int copy_open(struct storage_pool *pool, const uint8_t id[VOLUME_ID_LEN],
@@ -43,10 +43,10 @@ MUST_CHECK int copy_open(struct storage_pool *pool, const uint8_t id[VOLUME_ID_L
 void copy_close(struct copy *c);
 
 /*
- * copy_ref(c), copy_unref(c): use of a copy, counted: one that is in use is not closed for being idle
- * (vault_rest()).  vault_find() hands out each copy with a count, which whoever got it gives back.
+ * copy_ref(c), copy_unref(c): count the users of a copy: one that is in use is not closed for being
+ * idle (vault_rest()).  vault_find() returns each copy with a count, which its caller gives back.
  * Any thread; neither blocks.  copy_unref(NULL) is a no-op.
- * copy_is_idle(c, idle_ns): nobody uses it, since ${idle_ns} at least.
+ * copy_is_idle(c, idle_ns): whether nobody has used it for at least ${idle_ns}.
  */
 void copy_ref(struct copy *c);
 void copy_unref(struct copy *c);
@@ -69,9 +69,9 @@ MUST_CHECK int copy_get_params(struct copy *c, struct buf *out);
  * thread.
  * Returns 0, durable; -ERR_STALE, with a detail, if the serial is not higher; -ERR_FORBIDDEN, with
  * a detail, if a grant was taken away or changed; as params_decode(); -EINVAL if it is another
- * volume's; -ERR_LOCKED, with a detail, if it grants a newer epoch and the appender of the older one
- * does not end in time; as copy_open(), if the copy had to be recovered; -errno.  Nothing of an older
- * epoch is committed after it.
+ * volume's; -ERR_LOCKED, with a detail, if it grants a newer epoch and the appender of the older
+ * one does not end in time; as copy_open(), if the copy had to be recovered; -errno.  Nothing of an
+ * older epoch is committed after it.
  */
 MUST_CHECK int copy_put_params(struct copy *c, const void *text, size_t len);
 
@@ -91,27 +91,27 @@ MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
 
 /*
  * copy_repair(c, who, pos, leaf, data, len, out_blocks): ${data} is whole adjacent blocks of one
- * segment that begin at ${pos}, the first being block number ${leaf} of the log: write those that
- * this copy does not have as it once verified them, durably.  Takes the appender's place meanwhile.
- * Any thread.
- * Returns 0, and how many were written; -ERR_FORBIDDEN (not the owner's, or not the bytes that
- * were verified here); -ERR_ABSENT (beyond what is held, or no head states it); -EINVAL; as
+ * segment that begin at ${pos}, the first being block number ${leaf} of the log.  Write, durably,
+ * those that are missing here or differ from what this copy once verified.  No appender is at work
+ * meanwhile: this call takes its place.  Any thread.
+ * Returns 0, and how many were written; -ERR_FORBIDDEN (not the owner's, or not the bytes that were
+ * verified here); -ERR_ABSENT (beyond what is held, or no head states it); -EINVAL; as
  * appender_begin(); -ENOSPC, -EIO, -ENOMEM; each with a detail.
  */
 MUST_CHECK int copy_repair(struct copy *c, const char *who, uint64_t pos, uint64_t leaf,
 			   const void *data, size_t len, uint32_t *out_blocks);
 
 /*
- * copy_prove(c, n, index, k, out): append the proof that blocks index[0] < index[1] < ... are among the
- * first ${n} (proof.h).  Any thread.
+ * copy_prove(c, n, index, k, out): append the proof that blocks index[0] < index[1] < ... are among
+ * the first ${n} (proof.h).  Any thread.
  * Returns 0; -ERR_ABSENT, with a detail, if no head here states ${n}; -ERR_LOCKED, as copy_heads();
  * -EINVAL; -ENOMEM; -ERR_DAMAGED; -EIO.
  *
  * copy_segments(c, known, numbers, n, headers, proof): append the header's block of each of these
- * segments, at most COPY_SEGMENTS_MAX, their numbers ascending, and the proof that they are among the
- * first ${known} blocks.  Any thread.
- * Returns 0; -ERR_ABSENT if a segment is not there or begins after those; -ERR_DAMAGED if its header is
- * no longer what was verified; each with a detail; or as copy_prove().
+ * segments, at most COPY_SEGMENTS_MAX, their numbers ascending, and the proof that they are among
+ * the first ${known} blocks.  Any thread.
+ * Returns 0; -ERR_ABSENT if a segment is not there or begins after those; -ERR_DAMAGED if its
+ * header is no longer what was verified; each with a detail; or as copy_prove().
  */
 #define COPY_SEGMENTS_MAX 64u
 MUST_CHECK int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k,
@@ -119,7 +119,7 @@ MUST_CHECK int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, siz
 MUST_CHECK int copy_segments(struct copy *c, uint64_t known, const uint64_t *numbers, size_t n,
 			     struct buf *headers, struct buf *proof);
 
-/* copy_hint(c, pos, len): they will be read soon. */
+/* copy_hint(c, pos, len): these bytes will be read soon. */
 void copy_hint(struct copy *c, uint64_t pos, uint64_t len);
 
 /* A head as it is served. */
@@ -136,8 +136,8 @@ struct copy_head {
  * (returned if negative).
  * copy_head_at(c, time_ns, fn, ctx): the newest head not after ${time_ns}; fn is not called if
  * there is none.  Any thread.
- * Each returns 0; fn's error; -ERR_DAMAGED, with a detail, if catalog and log do not agree; -ERR_LOCKED,
- * with a detail, if the copy is being recovered, and that takes long; -errno.
+ * Each returns 0; fn's error; -ERR_DAMAGED, with a detail, if catalog and log do not agree;
+ * -ERR_LOCKED, with a detail, if the copy is being recovered, and that takes long; -errno.
  */
 typedef int copy_head_fn(void *ctx, const struct copy_head *h);
 MUST_CHECK int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx);

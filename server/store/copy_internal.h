@@ -39,12 +39,12 @@ struct conf {
 struct copy {
 	uint8_t id[VOLUME_ID_LEN];
 	const char *name; /* for messages; the storage's */
-	/* 1 + a segment whose healed bytes could not be made durable; 0: none.  It is not served. */
+	/* 1 + number of a segment not served: its repaired bytes may not be durable; 0: none. */
 	_Atomic uint64_t unsettled;
 	char owner[WHO_MAX];
-	struct newest noted; /* what is noted of the newest head; the holder's of the lock */
+	struct newest noted; /* what newest-head says; for the holder of the lock only */
 	struct storage *storage;
-	bool keeps_commits; /* the storage does; else log and catalog tell where the copy stands */
+	bool keeps_commits; /* the storage has commits; else log and catalog tell the copy's end */
 	pthread_mutex_t conf_mu; /* serialises changes of volume.conf */
 
 	/* Held for reading while the catalog is used, for writing while it is opened anew. */
@@ -63,20 +63,20 @@ struct copy {
 	bool must_recover;
 	uint64_t revived_ns; /* when copy_revive() last tried; 0: never */
 	uint64_t
-		recovering_ns; /* since when somebody recovers it, which holds the gate; 0: nobody */
+		recovering_ns; /* when the recovery that now holds the gate began; 0: none */
 };
 
 /*
- * conf_new(id, text, len, out): decode ${text}, which must be of volume ${id}, into ${*out}, with one
- * reference.  Returns 0; -ENOMEM; -EINVAL if it is another volume's; as params_decode(); with a
+ * conf_new(id, text, len, out): decode ${text}, which must be of volume ${id}, into ${*out}, with
+ * one reference.  Returns 0; -ENOMEM; -EINVAL if it is another volume's; as params_decode(); with a
  * detail.
  */
 MUST_CHECK int conf_new(const uint8_t id[VOLUME_ID_LEN], const void *text, size_t len,
 			struct conf **out);
 
 /*
- * copy_put_in_force(c, conf): from now on ${conf}, whose reference is taken, is in force; but not if
- * what is has a serial as high.  Holds conf_mu.
+ * copy_put_in_force(c, conf): put ${conf}, whose reference is taken, in force from now on; but not
+ * if the one in force has a serial as high.  The caller holds conf_mu.
  */
 void copy_put_in_force(struct copy *c, struct conf *conf);
 
@@ -84,14 +84,14 @@ void copy_put_in_force(struct copy *c, struct conf *conf);
 struct conf *copy_conf(struct copy *c);
 void conf_put(struct conf *conf);
 
-/* copy_publish(c, s): from now on ${s} is served. */
+/* copy_publish(c, s): serve ${s} from now on. */
 void copy_publish(struct copy *c, const struct copy_committed *s);
 
 /* How long a newcomer waits for the holder to end. */
 #define COPY_LOCK_WAIT_MS 30000
 
 /*
- * The right to write, embedded in whoever holds it.  cancel(ctx): another wants it; end soon.  Any
+ * The right to write, embedded in its holder.  cancel(ctx): another wants it; end soon.  Any
  * thread, with a lock of the copy held: it must not block, nor call back.  Not called after
  * copy_unlock() has returned.
  */
@@ -101,21 +101,21 @@ struct copy_lock {
 };
 
 /*
- * copy_lock(c, who, lock): be the only one who writes to ${c}; the holder is told to end, and waited
- * for.  ${lock} is borrowed until copy_unlock().  Any thread.
+ * copy_lock(c, who, lock): become the only one who writes to ${c}: tell the holder to end, and wait
+ * for it.  ${lock} is borrowed until copy_unlock().  Any thread.
  * Returns 0; -ERR_FORBIDDEN if ${who} does not own the copy; -ERR_LOCKED if the holder does not end
  * in COPY_LOCK_WAIT_MS, or yet another replaced it meanwhile; each with a detail.
  *
- * copy_lock_briefly(c, who, lock): the same for a holder who is done soon, and whom nobody needs to
- * tell to end.
+ * copy_lock_briefly(c, who, lock): the same for a holder that is done soon, so that nobody needs to
+ * tell it to end.
  */
 MUST_CHECK int copy_lock(struct copy *c, const char *who, struct copy_lock *lock);
 MUST_CHECK int copy_lock_briefly(struct copy *c, const char *who, struct copy_lock *lock);
 void copy_unlock(struct copy *c, struct copy_lock *lock);
 
 /*
- * copy_note_newest(c, p, s, at_end): write newest-head if the head of ${s}, which is committed, is newer
- * and due; or, ${at_end}, if it is newer.  REQUIRES(the lock), as copy_recover().
+ * copy_note_newest(c, p, s, at_end): write newest-head if the head of ${s}, which is committed, is
+ * newer and due; or, ${at_end}, if it is newer.  REQUIRES(the lock), as copy_recover().
  */
 void copy_note_newest(struct copy *c, const struct params *p, const struct copy_committed *s,
 		      bool at_end);
@@ -128,41 +128,44 @@ void copy_note_newest(struct copy *c, const struct params *p, const struct copy_
 MUST_CHECK int copy_cut(struct copy *c, uint64_t end);
 
 /*
- * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  REQUIRES(the lock), or
- * that nobody else knows the copy yet.  The copy must not be used for anything else after an error
- * until copy_recover() succeeds.
+ * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  REQUIRES(the lock),
+ * or that nobody else knows the copy yet.  The copy must not be used for anything else after an
+ * error until copy_recover() succeeds.
  */
 MUST_CHECK int copy_recover(struct copy *c);
 
 /*
- * copy_must_recover(c): what lies after the end, or the catalog, is not as it should be: the next
- * holder of the lock recovers the copy before anything else.  copy_needs_recovery(c): whether so.
- * copy_recover_if_needed(c): for a holder of the lock, right after it got it.  Returns as
- * copy_recover().
+ * copy_must_recover(c): note that what lies after the end, or the catalog, is not as it should be:
+ * the next holder of the lock recovers the copy before anything else.
+ * copy_needs_recovery(c): whether that was noted.
+ * copy_recover_if_needed(c): recover it if so; for a holder of the lock, right after it got it.
+ * Returns as copy_recover().
  */
 void copy_must_recover(struct copy *c);
 bool copy_needs_recovery(struct copy *c);
 MUST_CHECK int copy_recover_if_needed(struct copy *c);
 
 /*
- * copy_revive(c): for whoever found no catalog, since it could not be opened anew: take the lock, and
- * recover the copy; but only once in COPY_REVIVE_MS, since any caller may ask, and a recovery takes what it
- * takes.  What that could not do the next look at the catalog meets.
+ * copy_revive(c): for a caller that found no catalog, since it could not be opened anew: take the
+ * lock and recover the copy.  At most once in COPY_REVIVE_MS, since any caller may ask, and a
+ * recovery can take long.  If it fails, the caller meets the error when it looks at the catalog
+ * again.
  */
 #define COPY_REVIVE_MS 5000
 void copy_revive(struct copy *c);
 
 /*
- * copy_await_recovery(c): before copy_enter(): wait while another thread recovers the copy, until that has
- * taken COPY_WAIT_MS: a server has few threads, and all would soon wait for one volume's gate.
+ * copy_await_recovery(c): call it before copy_enter().  It waits while another thread recovers the
+ * copy, until that recovery has taken COPY_WAIT_MS.  A server has few threads, and all of them
+ * would soon wait for one volume's gate.
  * Returns 0; -ERR_LOCKED, with a detail, if it takes longer.
  */
 #define COPY_WAIT_MS 2000
 MUST_CHECK int copy_await_recovery(struct copy *c);
 
 /*
- * copy_enter(c): hold the gate for reading until copy_leave(c), whatever is returned: 0, or -EIO, with a
- * detail: there is no catalog.
+ * copy_enter(c): hold the gate for reading until copy_leave(c), whatever is returned.
+ * Returns 0; or -EIO, with a detail: there is no catalog.
  */
 MUST_CHECK int copy_enter(struct copy *c) ACQUIRES_SHARED(c->gate);
 void copy_leave(struct copy *c) RELEASES_EITHER(c->gate);

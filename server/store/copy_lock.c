@@ -1,10 +1,12 @@
 /*
  * The right to write to a copy: a lock with one holder, which a newcomer takes away.
  *
- * Key idea: whoever holds it longest is most often a dead connection that nobody has noticed yet.  So a
- * newcomer tells the holder to end, and waits; of two newcomers the later one wins.
+ * Key idea: a holder that has the lock for long is most often a dead connection that nobody has
+ * noticed yet.  So a newcomer tells the holder to end, and waits; of two newcomers the later one
+ * wins.
  *
- * Locks: copy.mu, held while cancel() is called, so that the holder cannot end and be freed meanwhile.
+ * Locks: copy.mu is held while cancel() is called, so that the holder cannot end and be freed
+ * meanwhile.
  */
 
 #include "copy_internal.h"

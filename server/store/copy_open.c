@@ -28,7 +28,9 @@ static int load_conf(struct copy *c)
 					 c->name, err_text(rc));
 	rc = conf_new(c->id, text, len, &c->conf);
 	free(text);
-	/* What is no volume.conf is this server's damage here, not a caller's mistake. */
+	/*
+	 * A stored file that is not a volume.conf is damage of this server, not a caller's mistake.
+	 */
 	if (rc == -ERR_FORMAT)
 		rc = err_say(-ERR_DAMAGED, "%s/volume.conf: %s; restore it from another copy",
 			     c->name, err_detail(rc));

@@ -1,8 +1,9 @@
 /*
  * Replacing a copy's volume.conf.
  *
- * Invariants: see copy.c, 2.  What is in force and what is stored change in one order.  A stored one that
- * is not in force was left by an attempt that failed; its successor follows both.
+ * Invariants: see copy.c, 2.  The file in force and the stored file change in the same order.  A
+ * stored file that is not in force was left by an attempt that failed; the next one has to
+ * be a valid successor of both.
  */
 
 #include "copy_internal.h"
@@ -42,7 +43,9 @@ static int judge_successor(const struct conf *old, const struct conf *new)
 	return 0;
 }
 
-/* What is stored is not what is in force: an attempt before this one failed half way. */
+/*
+ * Replace a stored file that is not the one in force: an attempt before this one failed half way.
+ */
 static int replace_other(struct copy *c, const struct conf *new)
 {
 	struct conf *stored;
@@ -95,7 +98,10 @@ static int put(struct copy *c, struct conf *new)
 	uint64_t serial = new->params.serial;
 	int rc = 0;
 
-	/* Held over the write, so that what is in force and what is stored change in one order. */
+	/*
+	 * Held over the write, so that the stored file and the one in force change in the same
+	 * order.
+	 */
 	pthread_mutex_lock(&c->conf_mu);
 	old = copy_conf(c);
 	if (is_same(old, new))
@@ -129,8 +135,8 @@ int copy_put_params(struct copy *c, const void *text, size_t len)
 	if (!is_fence(c, new))
 		return put(c, new);
 	/*
-	 * A fence: heads of the older epoch that verified, and are not committed, must not count once
-	 * the newer one is in force.  So their stream ends before.
+	 * A fence: verified heads of the older epoch that are not committed must not count once the
+	 * newer epoch is in force.  So end their stream before.
 	 */
 	rc = copy_lock_briefly(c, c->owner, &lock);
 	if (rc < 0) {

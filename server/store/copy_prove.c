@@ -1,12 +1,12 @@
 /*
  * Proofs out of a copy: that blocks are under a head.
  *
- * Key idea: the catalog has the leaf hash of each block that a head states, and the tree over them in
- * tiles; so a proof reads a few tiles and no byte of the log.  A segment's header is sent with its proof,
- * since only the header says which leaf it is.
+ * Key idea: the catalog has the leaf hash of each block that a head states, and the tree over them
+ * in tiles; so a proof reads a few tiles and no byte of the log.  A segment's header is sent with
+ * its proof, since only the header says which leaf it is.
  *
- * Invariant: a header that is sent has the leaf hash that was verified when it came: damage of this copy
- * is told as such, and no reader takes it for a forgery.
+ * Invariant: a header that is sent has the leaf hash that was verified when it came: damage of this
+ * copy is told as such, and no reader takes it for a forgery.
  */
 
 #include "copy_internal.h"

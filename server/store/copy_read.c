@@ -1,8 +1,8 @@
 /*
  * What is served of a copy: ranges of the log, and heads.
  *
- * Invariant: no byte at or after the committed end, as it was when the call began, leaves here; so an
- * appender may write and cut there at any time.
+ * Invariant: no byte at or after the committed end, as it was when the call began, leaves here; so
+ * an appender may write and cut there at any time.
  */
 
 #include "copy_internal.h"
@@ -97,7 +97,10 @@ static int visit(void *ctx, const struct head_ref *r)
 	struct head head;
 	int rc;
 
-	/* A head just put into the catalog is served once its committed state is. */
+	/*
+	 * A head that was just put into the catalog is served only once its committed state is
+	 * published.
+	 */
 	if (r->pos >= w->end)
 		return 1;
 	rc = head_read(&k, head_from_storage, w->copy->storage, w->block, &head);
@@ -138,7 +141,10 @@ int copy_enter(struct copy *c)
 	if (c->catalog)
 		return 0;
 	pthread_rwlock_unlock(&c->gate);
-	/* A home asks before it appends: only recovering here gets out of this. */
+	/*
+	 * Recover here: a home asks before it appends, so nothing else would ever reopen the
+	 * catalog.
+	 */
 	copy_revive(c);
 	pthread_rwlock_rdlock(&c->gate);
 	if (c->catalog)

@@ -1,16 +1,16 @@
 /*
- * Mending a copy: blocks that the owner sends once more, in the place of ones that are damaged or
+ * Repairing a copy: blocks that the owner sends once more, in the place of ones that are damaged or
  * missing.
  *
  * Key idea: a block's leaf hash covers its position and its bytes, and the catalog has the leaf
- * hash of every block that a head states.  So bytes with the right leaf hash are the ones that
- * were verified when they first came, and writing them where they belong can't harm.
+ * hash of every block that a head states.  So bytes with the right leaf hash are the ones that were
+ * verified when they first came, and writing them where they belong can't harm.
  *
  * Invariants:
- *  1. Nothing is written before every block of the request has the leaf hash that the
- *     catalog has for it, and only below the committed end.
+ *  1. Nothing is written before every block of the request has the leaf hash that the catalog has
+ *     for it, and only below the committed end.
  *  2. What is there and right is not written again, once it is durable.
- *  3. No stream appends meanwhile: the mending holds the lock.
+ *  3. No stream appends meanwhile: the repair holds the lock.
  */
 
 #include "copy_internal.h"
@@ -52,7 +52,7 @@ static int judge_block(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_
 	return rc;
 }
 
-/* The blocks that are to be written. */
+/* The blocks to be written. */
 struct wanted {
 	struct storage_piece *pieces; /* owned */
 	size_t n, cap;
@@ -75,8 +75,8 @@ static int want(struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
 }
 
 /*
- * Whether the block is there.  What is there was durable when it was written first, or when it was
- * mended: rewrite() sees to that.
+ * Add the block to ${w} unless it is there and right.  What is there became durable when it was
+ * first written, or when it was repaired: rewrite() sees to that.
  */
 static int look(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
 {
@@ -128,7 +128,10 @@ static int mend(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, s
 	if (rc < 0 || w.n == 0)
 		goto free_pieces;
 	rc = storage_repair(c->storage, w.pieces, w.n);
-	/* Readers would see what may not be durable, and the owner would take it for healed. */
+	/*
+	 * The bytes may be lost in a crash, and the owner must not take them for repaired: stop
+	 * serving the segment.
+	 */
 	if (rc < 0) {
 		atomic_store(&c->unsettled, segment_of(pos) + 1);
 		goto free_pieces;
@@ -144,7 +147,7 @@ free_pieces:
 	return rc;
 }
 
-/* A mending before this one may have failed to make durable what it wrote. */
+/* An earlier repair may have failed to make durable what it wrote: do it now. */
 static int settle(struct copy *c)
 {
 	int rc;

@@ -1,20 +1,20 @@
 /*
  * The volumes of a server.
  *
- * Key idea: a copy is opened when it is asked for and closed when nobody has asked for a while, so a
- * store of many volumes starts at once, costs what is in use, and one that cannot be opened is an
- * error of that volume alone.
+ * Key idea: a copy is opened when it is asked for and closed when nobody has asked for a while.  So
+ * a store of many volumes starts at once and costs only what is in use, and one that cannot be
+ * opened is an error of that volume alone.
  *
- * Opening may be a recovery that takes hours.  Callers wait for it a moment, and are sent away from then
- * on: a server has few threads, and all would soon be those of the callers of one volume.  For the same
- * reason few volumes are opened at a time.
+ * Opening may be a recovery that takes hours.  Callers wait for it a moment, and are sent away from
+ * then on: a server has few threads, and the callers of one volume would soon occupy them all.  For
+ * the same reason few volumes are opened at a time.
  *
  * Invariants:
  *  1. The vault alone uses its pool.
- *  2. At most one struct copy exists per volume; slots are never removed while the vault is
- *     open, and only for volumes that exist, so questions about unknown ids cost no memory.
- *  3. A copy gets users under its slot's lock only, and is closed only while it has none; it is opened and
- *     closed by the one thread that has set its slot's busy, without the lock.
+ *  2. At most one struct copy exists per volume; slots are never removed while the vault is open,
+ *     and only for volumes that exist, so questions about unknown ids cost no memory.
+ *  3. A copy gets users under its slot's lock only, and is closed only while it has none.  It is
+ *     opened and closed by the one thread that has set its slot's busy, without the lock.
  *
  * Lock order: create_mu, mu, slot.mu.  Slots are found under mu.
  */
@@ -163,7 +163,7 @@ static void tell_opening(const struct vault *v, const struct slot *slot)
 		  v->pool->name, name, (unsigned long long)s.head, (unsigned long long)s.end);
 }
 
-/* Wait while another opens or closes the copy; not for long.  Returns 0 or -ERR_LOCKED. */
+/* Wait, not for long, while another thread opens or closes the copy.  Returns 0 or -ERR_LOCKED. */
 static int await_rest_locked(struct slot *slot)
 {
 	char name[VOLUME_ID_TEXT_LEN];
@@ -190,8 +190,9 @@ static void set_busy_locked(struct slot *slot, bool yes)
 }
 
 /*
- * Be one of the few that open a volume; wait a moment for that, unless all have been at it for longer.
- * Returns 0, until end_opening(); or -ERR_LOCKED.
+ * Become one of the few threads that open a volume.  Waits a moment for that, unless all of them
+ * have been at it for longer.
+ * Returns 0, and end_opening() must follow; or -ERR_LOCKED.
  */
 static int begin_opening(struct vault *v)
 {
@@ -218,7 +219,9 @@ static void end_opening(struct vault *v)
 	pthread_mutex_unlock(&v->mu);
 }
 
-/* Returns as copy_open(); -ERR_LOCKED, with ${*out_tried} false: it was not tried. */
+/*
+ * Open a copy.  Returns as copy_open(); or -ERR_LOCKED, with ${*out_tried} false: it was not tried.
+ */
 static int open_copy(struct vault *v, const uint8_t id[VOLUME_ID_LEN], struct copy **out,
 		     bool *out_tried)
 {

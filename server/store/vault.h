@@ -2,9 +2,11 @@
 #define VAULT_H_
 
 /*
- * The volumes of a block server, in a pool (storage.h).  Who may do what: whoever the server accepts may see and read every volume, since all
- * that is stored is sealed or public; only the owner, the identity that created a volume, may
- * append to it or change its volume.conf.
+ * The volumes of a block server, in a pool (storage.h).
+ *
+ * Who may do what: any caller that the server accepts may see and read every volume, since all that
+ * is stored is sealed or public.  Only the owner, the identity that created a volume, may append to
+ * it or change its volume.conf.
  */
 
 #include "compiler.h"
@@ -28,12 +30,14 @@ MUST_CHECK int vault_open(struct storage_pool *pool, struct vault **out);
 void vault_close(struct vault *v);
 
 /*
- * vault_find(v, id, out): the copy of a volume, opened and recovered when first asked for.
- * The caller gives it back with copy_unref() and does not use it after vault_close().  Any thread;
- * blocks while it recovers the copy.  Who asks while another does, or while vault_rest() closes it, or
- * while VAULT_OPENING_MAX others are opened, waits until that has taken VAULT_WAIT_MS.
- * Returns 0; -ERR_LOCKED, with a detail, if it takes longer; -ERR_NO_VOLUME with a detail; or why it cannot
- * be opened, as copy_open(), which is tried again after VAULT_RETRY_MS at the earliest.
+ * vault_find(v, id, out): the copy of a volume, opened and recovered when first asked for.  The
+ * caller gives it back with copy_unref() and does not use it after vault_close().  Any thread;
+ * blocks while it recovers the copy.  While another thread recovers the copy, or vault_rest()
+ * closes it, or VAULT_OPENING_MAX others are being opened, the caller waits until that has taken
+ * VAULT_WAIT_MS.
+ * Returns 0; -ERR_LOCKED, with a detail, if it takes longer; -ERR_NO_VOLUME with a detail; or, as
+ * copy_open(), why it cannot be opened.  Opening is tried again after VAULT_RETRY_MS at the
+ * earliest.
  */
 #define VAULT_WAIT_MS 2000
 #define VAULT_OPENING_MAX 3u /* fewer than the threads that answer questions */
@@ -47,15 +51,19 @@ MUST_CHECK int vault_find(struct vault *v, const uint8_t id[VOLUME_ID_LEN], stru
  */
 unsigned vault_rest(struct vault *v, uint64_t idle_ns);
 
-/* vault_renew(v): keep what is open ours; called each STORAGE_RENEW_MS.  Any thread; does not wait. */
+/*
+ * vault_renew(v): renew the leases of what is open; called each STORAGE_RENEW_MS.  Any thread; does
+ * not wait.
+ */
 void vault_renew(struct vault *v);
 
 /*
  * vault_put(v, text, len, who, out): create the volume of this volume.conf, owned by ${who}, or
  * replace its volume.conf.
- * Returns 0, durable, with the copy, to be given back as that of vault_find() is, or, without one:
- * -ERR_FORBIDDEN, with a detail, if ${who} is not the owner; as params_decode(); as copy_put_params(); -ENOSPC, with a detail, beyond
- * VAULT_VOLUMES_MAX or ${who}'s VAULT_SHARE_MAX; as vault_find().
+ * Returns 0, durable, with the copy, which the caller gives back as that of vault_find().  Or,
+ * without a copy: -ERR_FORBIDDEN, with a detail, if ${who} is not the owner; as params_decode(); as
+ * copy_put_params(); -ENOSPC, with a detail, beyond VAULT_VOLUMES_MAX or ${who}'s VAULT_SHARE_MAX;
+ * as vault_find().
  */
 MUST_CHECK int vault_put(struct vault *v, const void *text, size_t len, const char *who,
 			 struct copy **out);
