@@ -1,9 +1,9 @@
 /*
- * POSIX access control lists, on the bytes of their attributes.
+ * POSIX access control lists, handled as the bytes of their extended attributes.
  *
- * Three entries stand for the three groups of a mode's bits: the owner's, the others', and for
- * the middle one the mask, or, where there is none, the owning group's.  Everything here follows
- * from that.
+ * Three entries correspond to the three groups of permission bits in a mode: the owner's entry, the
+ * others' entry, and, for the middle bits, the mask entry or, in a list without a mask, the owning
+ * group's entry.  Everything here follows from that.
  */
 
 #include "acl.h"
@@ -52,7 +52,7 @@ static size_t offset_of(const uint8_t *acl, size_t len, unsigned tag)
 	return 0;
 }
 
-/* Where the entry lies that stands for the middle bits of the mode. */
+/* Find the entry that corresponds to the middle bits of the mode. */
 static size_t middle_offset(const uint8_t *acl, size_t len)
 {
 	size_t off = offset_of(acl, len, TAG_MASK);
@@ -60,7 +60,7 @@ static size_t middle_offset(const uint8_t *acl, size_t len)
 	return off ? off : offset_of(acl, len, TAG_GROUP_OBJ);
 }
 
-/* The tags that may follow ${tag} (0: at the start), as a set. */
+/* The set of tags that may follow ${tag}; 0 means the start of the list. */
 static unsigned tags_after(unsigned tag)
 {
 	switch (tag) {
@@ -95,7 +95,7 @@ int acl_check(const uint8_t *acl, size_t len)
 		unsigned allowed = tags_after(tag);
 
 		tag = tag_of(e);
-		/* one bit, and one of those allowed here */
+		/* exactly one bit, and one of the allowed ones */
 		if (!(tag & allowed) || (tag & (tag - 1)) || perm_of(e) > 7)
 			return -EINVAL;
 		seen |= tag;

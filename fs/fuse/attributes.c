@@ -1,5 +1,5 @@
 /*
- * What the kernel is told of a node's attributes.
+ * The attributes of a node as the kernel is told them.
  */
 
 #include "attributes.h"
@@ -34,9 +34,12 @@ void stat_of(const struct attr *a, uint64_t head, struct stat *out)
 }
 
 /*
- * Whether the kernel may hold more of a file than we do, which is nothing.  Of a file that has a size
- * it may in any case: by a shared map of it, or behind what was stored and has been cut off or punched
- * out, of which there is no sign.  An empty one grows by writes, of which there is.
+ * Can the kernel's cache hold contents of a file of which the volume stores no byte?
+ *
+ * If the file has a size, the answer is always yes: an application may write through a shared map,
+ * or into a range that was stored and then cut off or punched out, and the kernel sends no sign of
+ * either.  An empty file can only grow by a write, and the kernel announces the first one
+ * (kernel_writes()).
  */
 static bool may_be_unwritten(struct mount *m, const struct attr *a, uint64_t head)
 {
@@ -44,7 +47,7 @@ static bool may_be_unwritten(struct mount *m, const struct attr *a, uint64_t hea
 	       (a->size > 0 || unwritten_is(m->unwritten, a->ino));
 }
 
-/* What callers may do with a file of a view by what it is now as well; past.h. */
+/* The permissions to show for a file of a view: its present permissions count too; see past.h. */
 static uint32_t permissions_of_past(struct mount *m, const struct attr *then)
 {
 	struct attr now;
@@ -54,14 +57,14 @@ static uint32_t permissions_of_past(struct mount *m, const struct attr *then)
 	if (rc == -ENOENT || rc == -ESTALE)
 		return past_permissions(then, NULL, false);
 	if (rc < 0)
-		return 0; /* what it is now can't be read: only root gets it */
+		return 0; /* its present attributes can't be read: only root gets access */
 	acl = view_getxattr(m->view, then->ino, ACL_ACCESS, NULL, 0, &len);
 	return past_permissions(then, &now, acl != -ENODATA);
 }
 
 /*
- * A file of a view.  A device is shown without its number: the kernel opens devices itself, and
- * opens none of number 0.
+ * Attributes of a file of a view.  A device is shown with number 0: the kernel opens devices
+ * itself, and there is none with that number to open.
  */
 static double stat_for_past(struct mount *m, const struct attr *a, struct stat *out)
 {
@@ -70,7 +73,7 @@ static double stat_for_past(struct mount *m, const struct attr *a, struct stat *
 	if (!m->history_users)
 		return TIMEOUT_LONG_S;
 	out->st_mode = (out->st_mode & ~(mode_t)0777) | permissions_of_past(m, a);
-	/* Its present permissions may change. */
+	/* Its present permissions may change, and what is shown depends on them. */
 	return 0;
 }
 
@@ -92,7 +95,10 @@ bool ask_when_written(struct mount *m, const struct attr *a, uint64_t head, uint
 {
 	struct seek s = {.req = req, .ino = a->ino, .asks = asks};
 
-	/* Who has it written back opens it, for which the kernel wants its attributes. */
+	/*
+	 * The thread that has the file written back opens it, and the kernel then asks for its
+	 * attributes.  That question must not wait for the write-back, which waits for it.
+	 */
 	return may_be_unwritten(m, a, head) && atomic_load(&m->flushing) != a->ino &&
 	       seeks_ask(m->seeks, &s) == 0;
 }

@@ -1,5 +1,5 @@
 /*
- * .embassy: a folder that is stored nowhere.
+ * .embassy: a virtual folder, which is not stored in the volume.
  */
 
 #include "embassy_internal.h"
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define TAKEOVER_MASK 0x7ffffu /* so that the nodes of texts fit NODE_SHIFT bits */
+#define TAKEOVER_MASK 0x7ffffu /* so that the node numbers of texts fit in NODE_SHIFT bits */
 
 const struct embassy_member embassy_members[EMBASSY_MEMBERS] = {
 	{"at", EMBASSY_NODE_AT, true},
@@ -62,7 +62,7 @@ bool embassy_is_name(uint64_t parent, const char *name)
 	return parent == INO_ROOT && strcmp(name, EMBASSY_NAME) == 0;
 }
 
-/* Attributes of a folder, or, with its text's size and time, of a status file. */
+/* Attributes of a folder, or of a status file with the size and time of its text. */
 void embassy_fill_stat(const struct mount *m, uint64_t node, const struct text *text,
 		       struct stat *out)
 {
@@ -145,7 +145,10 @@ static void lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 	}
 }
 
-/* The text of a status node may be another process's: its name leads to a new one. */
+/*
+ * A status node may belong to a process that is gone: ESTALE makes the kernel look its name up
+ * anew.
+ */
 static int attributes(struct mount *m, uint64_t id, struct node_attributes *out)
 {
 	struct embassy_dir *d = m->embassy;

@@ -2,9 +2,9 @@
 #define EMBASSY_INTERNAL_H_
 
 /*
- * .embassy, as its files share it.
+ * .embassy: what its files share.
  *
- *	embassy_dir.c		its folders, and which request goes where
+ *	embassy_dir.c		its folders; passes each request on
  *	embassy_past.c		names that lead to views of the past; snapshots
  *	embassy_status.c	status texts
  *	embassy_list.c		listings
@@ -18,7 +18,7 @@
 #include <pthread.h>
 
 #define EMBASSY_UPGRADE_NAME "upgrade"
-#define EMBASSY_TEXTS_SHIFT 28 /* texts that one process makes at most, as a power of two */
+#define EMBASSY_TEXTS_SHIFT 28 /* log2 of how many texts one process may make */
 
 /* A status text that the kernel may read. */
 struct text {
@@ -61,7 +61,7 @@ void embassy_fill_stat(const struct mount *m, uint64_t node, const struct text *
 		       struct stat *out);
 void embassy_reply_node(fuse_req_t req, struct mount *m, uint64_t node);
 
-/* Of the table of nodes (node.h), in other files than it is. */
+/* Entries of the table of nodes (node.h) that are in other files than the table. */
 void embassy_forget(struct mount *m, uint64_t id, uint64_t n);
 void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, int flags);
 void embassy_readdir(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off,
@@ -70,16 +70,17 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 void embassy_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
 
 /*
- * Look-ups of what is made for them; each answers.
+ * Lookups that make the node they lead to.  Each of them answers the request.
  *
- * embassy_lookup_time(): in at/ or ago/.  embassy_lookup_snapshot(): in snapshots/.
- * embassy_lookup_status(): a fresh text, a node of its own.
+ * embassy_lookup_time(): in at/ or ago/.
+ * embassy_lookup_snapshot(): in snapshots/.
+ * embassy_lookup_status(): makes a fresh text, which is a node of its own.
  */
 void embassy_lookup_time(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
 void embassy_lookup_snapshot(fuse_req_t req, struct mount *m, uint64_t parent, const char *name);
 void embassy_lookup_status(fuse_req_t req, struct mount *m);
 
-/* embassy_text_locked(d, node): the text of a status node, or NULL: it was another process's. */
+/* embassy_text_locked(d, node): the text of a status node, or NULL if another process made it. */
 const struct text *embassy_text_locked(const struct embassy_dir *d, uint64_t node) REQUIRES(d->mu);
 
 #endif /* !EMBASSY_INTERNAL_H_ */

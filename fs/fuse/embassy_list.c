@@ -12,18 +12,19 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* One answer to readdir, being filled. */
+/* One answer to readdir while it is being filled. */
 struct listing {
 	fuse_req_t req;
 	bool plus;
 	char *p;
 	size_t size, len;
-	off_t from, at; /* entries up to ${from} were given before; ${at}: this one's number */
+	off_t from, at; /* entries up to ${from} were sent before; ${at}: this entry's number */
 };
 
 /*
- * Add an entry after which a listing goes on with ${cookie}.  Returns 1 if it does not fit.
- * Nothing is known to the kernel by being listed: it looks up what it wants.
+ * Add an entry; a listing that stops here is continued with ${cookie}.  Returns 1 if the entry does
+ * not fit.  Listing an entry gives the kernel no reference to its node: the kernel looks up the
+ * names that it needs.
  */
 static int list_put(struct listing *l, const char *name, uint64_t id, uint32_t type, off_t cookie)
 {
@@ -40,18 +41,18 @@ static int list_put(struct listing *l, const char *name, uint64_t id, uint32_t t
 	return 0;
 }
 
-/* The same of what is always there, by its ordinal. */
+/* Add one of the entries that always exist, with its ordinal as the cookie. */
 static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t type)
 {
 	return l->at++ < l->from ? 0 : list_put(l, name, id, type, l->at);
 }
 
-#define COOKIE_NAMES 16 /* names of snapshots from here; below: ordinals */
+#define COOKIE_NAMES 16 /* snapshots' cookies start here; below are ordinals */
 #define COOKIE_MAX INT64_MAX
 
 /*
- * A snapshot, and where it is in a listing: by a hash of its name, so that it stays there while
- * others come and go.
+ * A snapshot and its cookie.  The cookie is a hash of the name, so that the snapshot keeps its
+ * place in a listing while others are made and removed.
  */
 struct listed {
 	off_t cookie;

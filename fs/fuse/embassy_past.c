@@ -1,7 +1,7 @@
 /*
  * Names in .embassy that lead to the past: times, ages, snapshots.
  *
- * What such a name leads to is the root of a view of the past, in a slot of that name's own.
+ * Each such name leads to the root of a view of the past.  Each name has a slot of its own.
  */
 
 #include "embassy_internal.h"
@@ -58,12 +58,18 @@ static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const c
 		e.entry_timeout = timeout_s;
 	if (rc < 0)
 		reply_rc(req, INO_ROOT, rc);
-	/* The slot's reference becomes the kernel's unless it does not get the answer. */
+	/*
+	 * The slot's reference passes to the kernel; take it back if the kernel does not get the
+	 * answer.
+	 */
 	if (rc < 0 || fuse_reply_entry(req, &e) != 0)
 		slots_drop(m->slots, slot, 1);
 }
 
-/* A name in at/ or ago/ as a time; ${*out_fixed}: it means the same head at any later time. */
+/*
+ * Parse a name in at/ or ago/ as a time.  ${*out_fixed}: it will mean the same head at any later
+ * time.
+ */
 static int parse_time(struct mount *m, uint64_t node, const char *name, struct when *out,
 		      bool *out_fixed)
 {
@@ -84,7 +90,10 @@ static int parse_time(struct mount *m, uint64_t node, const char *name, struct w
 		return rc;
 	if (out->kind == WHEN_HEAD)
 		*out_fixed = true;
-	/* A time that does not move with the clock, and that a head lies after already. */
+	/*
+	 * Fixed is a time that does not move with the clock, and that a newer head has already
+	 * passed.
+	 */
 	if (out->kind == WHEN_TIME && when_parse(name, now + 90000 * NS_PER_S, &later) == 0 &&
 	    later.time_ns == out->time_ns) {
 		log_newest_head(volume_log(m->volume), &newest);
@@ -94,7 +103,10 @@ static int parse_time(struct mount *m, uint64_t node, const char *name, struct w
 	return 0;
 }
 
-/* A name that moves leads whoever goes on using it to one head. */
+/*
+ * A name that moves with the clock leads a process to one head as long as it goes on using the
+ * name.
+ */
 static int resolve_for(fuse_req_t req, struct mount *m, uint64_t tag, const struct when *when,
 		       bool fixed, uint64_t *out_head)
 {
@@ -168,7 +180,7 @@ void embassy_mkdir(fuse_req_t req, struct mount *m, uint64_t parent, const char 
 	}
 	if (!order_allowed(req, m))
 		rc = -EPERM;
-	else if (r->steps > 0) /* made by a process that was killed */
+	else if (r->steps > 0) /* a process that was killed made it */
 		rc = finish_snapshot(m, name, &s);
 	else
 		rc = volume_snapshot(m->volume, &r->caller, name, mode & S_ISVTX, &s);

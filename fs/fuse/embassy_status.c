@@ -1,10 +1,10 @@
 /*
  * Status texts.
  *
- * The kernel can't be told to bypass its cache for one file (no open is ever sent), and believes
- * its own idea of a file's size.  So a status text is a node of its own, made at lookup with the
- * size that it has, and never changes; the name is looked up again for each use, and gives
- * another node then.
+ * The kernel caches a file's contents and trusts the size that it knows; it cannot be told
+ * otherwise for one file, because this mount gets no open requests.  So each lookup of a status
+ * file makes a new node, whose text and size never change.  The name's lookup is not cached, so
+ * each use of the name leads to another node.
  */
 
 #include "embassy_internal.h"
@@ -31,7 +31,7 @@ void embassy_lookup_status(fuse_req_t req, struct mount *m)
 		of_user += d->texts[i].node != 0 && d->texts[i].uid == t.uid;
 	for (i = 0; i < EMBASSY_TEXTS_MAX && d->texts[i].node != 0; i++)
 		;
-	/* One user must not take them all from the others, and nobody from root. */
+	/* The texts of one user are bounded, so that others, and root, can still get one. */
 	if (t.uid != 0 && of_user >= EMBASSY_TEXTS_OF_USER_MAX)
 		i = EMBASSY_TEXTS_MAX;
 	if (i < EMBASSY_TEXTS_MAX) {
@@ -59,7 +59,7 @@ void embassy_forget(struct mount *m, uint64_t id, uint64_t n)
 	struct embassy_dir *d = m->embassy;
 	uint64_t node = embassy_node(id);
 
-	(void)n; /* a text has one reference: each look-up makes another */
+	(void)n; /* a text has exactly one reference, since each lookup makes another text */
 	if (node < EMBASSY_NODE_STATUS)
 		return;
 	pthread_mutex_lock(&d->mu);
@@ -71,7 +71,7 @@ void embassy_forget(struct mount *m, uint64_t id, uint64_t n)
 	pthread_mutex_unlock(&d->mu);
 }
 
-/* The text of a status node. */
+/* Find the text of a status node. */
 const struct text *embassy_text_locked(const struct embassy_dir *d, uint64_t node)
 {
 	for (size_t i = 0; i < EMBASSY_TEXTS_MAX; i++)
@@ -102,7 +102,10 @@ void embassy_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off
 	}
 	pthread_mutex_unlock(&d->mu);
 	if (!t) {
-		/* Made by a process that is gone; its name leads to a new one. */
+		/*
+		 * A process that is gone made this text.  ESTALE makes the kernel look the name up
+		 * anew.
+		 */
 		fuse_reply_err(req, ESTALE);
 		return;
 	}

@@ -1,5 +1,5 @@
 /*
- * What live and past nodes do.
+ * The tables of operations of live and past nodes.
  */
 
 #include "kinds.h"

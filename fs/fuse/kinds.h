@@ -2,8 +2,8 @@
 #define KINDS_H_
 
 /*
- * What live and past nodes do, by subject; kinds.c has the tables.  Contracts are those of node.h.
- * The number of a live node is its inode's.
+ * The operations of live and past nodes, by subject; the tables are in kinds.c.  Contracts are
+ * those of node.h.  The id of a live node is its inode number.
  */
 
 #include "node.h"
@@ -20,7 +20,10 @@ void past_lookup(fuse_req_t req, struct mount *m, uint64_t parent, const char *n
 void past_forget(struct mount *m, uint64_t id, uint64_t n);
 int past_attributes(struct mount *m, uint64_t id, struct node_attributes *out);
 void past_readlink(fuse_req_t req, struct mount *m, uint64_t id);
-/* live_accessed(m, ino, is_dir): contents were read: the access time, which the kernel leaves to us. */
+/*
+ * live_accessed(m, ino, is_dir): contents were read: update the access time, which the kernel
+ * leaves to us.
+ */
 void live_accessed(struct mount *m, uint64_t ino, bool is_dir);
 
 /* ops_file.c */
@@ -34,7 +37,7 @@ void live_copy(fuse_req_t req, struct mount *m, uint64_t to, off_t to_off, uint6
 void live_fsync(fuse_req_t req, struct mount *m, uint64_t id);
 void past_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, int flags);
 void past_lseek(fuse_req_t req, struct mount *m, uint64_t id, off_t off, bool hole);
-/* answer_seek(ctx, s, rc): seeks.h's, for the mount ${ctx}. */
+/* answer_seek(ctx, s, rc): the answer() of seeks.h, for the mount ${ctx}. */
 void answer_seek(void *ctx, const struct seek *s, int rc);
 
 /* ops_dir.c */
@@ -51,10 +54,10 @@ void live_removexattr(fuse_req_t req, struct mount *m, uint64_t id, const char *
 void past_getxattr(fuse_req_t req, struct mount *m, uint64_t id, const char *name, size_t size);
 void past_listxattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size);
 /*
- * past_stops_write(name, size): whether it is the question that the kernel asks before it writes; the
- * answer is then that there are PAST_CAPABILITY_LEN bytes to take away.
+ * past_stops_write(name, size): is this the question that the kernel asks before a write?  Then the
+ * answer must be that there are PAST_CAPABILITY_LEN bytes to remove.
  */
-#define PAST_CAPABILITY_LEN 20u /* of one as it usually is */
+#define PAST_CAPABILITY_LEN 20u /* the usual length of a capability */
 bool past_stops_write(const char *name, size_t size);
 
 /* ops_name.c */
@@ -71,7 +74,7 @@ void live_rmdir(fuse_req_t req, struct mount *m, uint64_t parent, const char *na
 void live_rename(fuse_req_t req, struct mount *m, uint64_t parent, const char *name,
 		 uint64_t new_parent, const char *new_name, unsigned flags);
 
-/* kinds.c: of what nobody can change there is nothing to sync. */
+/* kinds.c: answers fsync of a node that nobody can change: there is nothing to sync. */
 void past_fsync(fuse_req_t req, struct mount *m, uint64_t id);
 
 #endif /* !KINDS_H_ */

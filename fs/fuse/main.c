@@ -1,9 +1,10 @@
 /*
  * embassyfs: mounts a volume.
  *
- * Processes: the command forks the supervisor and waits until the mount answers (or is it, with
- * -f); the supervisor forks the daemon that serves the mount, and another one when that dies; the
- * daemon forks the write-back helper.  All forks come before any thread of the forking process.
+ * Processes: the command forks the supervisor and waits until the mount answers (with -f, the
+ * command is the supervisor).  The supervisor forks the daemon that serves the mount, and forks
+ * another one when that dies.  The daemon forks the write-back helper.  Every process forks before
+ * it starts a thread.
  */
 
 #include "content.h"
@@ -38,7 +39,7 @@
 #define FLUSH_S_DEFAULT 5u
 #define FD_PATH_LEN 32
 
-/* Secrets must not end up in a core file, nor be read by a debugger of the same user. */
+/* Keep secrets out of core files, and away from a debugger of the same user. */
 static void keep_secrets(void)
 {
 	struct rlimit none = {0};
@@ -59,8 +60,8 @@ static void prepare_process(void)
 	}
 	process_ignore_signals();
 	/*
-	 * Buffers of some MiB come and go with each request: returning them to the system each
-	 * time costs more than they do.
+	 * Requests allocate and free buffers of several MiB.  Keep freed memory in the process: to
+	 * give it back to the system each time costs more than the work on the buffers.
 	 */
 	mallopt(M_ARENA_MAX, 8);
 	mallopt(M_MMAP_THRESHOLD, 64 << 20);
@@ -70,7 +71,7 @@ static void prepare_process(void)
 }
 
 /*
- * Say what went wrong, once, with the thing's name and a next step where the layer below gave
+ * Report an error once.  Add the name of the thing and a next step where the layer below gave
  * neither.
  */
 static int fail(const char *thing, int rc)
@@ -90,7 +91,10 @@ static int fail(const char *thing, int rc)
 		hint = "; run embassy check on it";
 	else if (rc == -EACCES || rc == -EPERM)
 		hint = "; check its permissions";
-	/* gRPC's own words have semicolons, and no advice. */
+	/*
+	 * A detail with a semicolon has its own advice already; gRPC's texts have semicolons but no
+	 * advice.
+	 */
 	if (strchr(detail, ';') && rc != -ERR_UNREACHABLE)
 		hint = "";
 	if (strcmp(detail, err_text(rc)) == 0)
@@ -102,7 +106,7 @@ static int fail(const char *thing, int rc)
 	return rc == -EACCES || rc == -EPERM ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
 }
 
-/* What becomes ready once the kernel has our first answer. */
+/* The parts that become ready once the kernel has our first answer. */
 struct run {
 	const struct options *options;
 	struct daemon daemon;
@@ -165,19 +169,19 @@ static int serve(struct run *run, struct content *c)
 		rc = session_serve(&m, o);
 		if (rc == 0)
 			successor_ending(&run->successor);
-		/* Whoever wants to mount it next, and is there already, waits from here on. */
+		/* From here on, a mount that is waiting for this volume's lock keeps waiting. */
 		if (rc == 0 && m.volume)
 			volume_closing(m.volume);
 	}
-	/* First what asks the session, then the session. */
+	/* The threads in the mount use the session, so they are stopped before it is closed. */
 	mount_release(&m);
 	session_close(&m);
 	return rc;
 }
 
 /*
- * Whoever takes over finds the volume's folder by the descriptor that was kept of it: it may have
- * been renamed, or something mounted over it, this very mount even.
+ * A successor finds the volume's folder by the descriptor that was kept open: the folder may have
+ * been renamed, or its path may be covered by another mount, even by this very mount.
  */
 static struct options as_successor(const struct options *o, const struct successor *h,
 				   char path[FD_PATH_LEN])
@@ -199,7 +203,10 @@ static int run_mount(struct run *run)
 	struct content *c;
 	int rc, closed;
 
-	/* Who takes over knows it, and asking it would be asking ourselves. */
+	/*
+	 * A successor knows its mount point.  To look at it would send a request that nobody serves
+	 * yet.
+	 */
 	rc = run->successor.take_over ? 0 : mountpoint_check(o);
 	if (rc == 0)
 		rc = secret_init();
@@ -267,7 +274,7 @@ int main(int argc, char *argv[])
 	writeback_end(&run.writeback);
 	daemon_failed(&run.daemon, rc);
 	options_release(&o);
-	/* Without destructors: a thread that waits for an embassy may be left (content_close()). */
+	/* No destructors run: content_close() may have left a thread that waits for an embassy. */
 	fflush(NULL);
 	_exit(rc);
 }

@@ -1,8 +1,8 @@
 /*
- * One mount: the parts that its requests share, and what these ask of the kernel.
+ * One mount: the parts that its requests share, and the questions that these parts ask the kernel.
  *
- * Lock order: the locks of slots, unnamed, syncs, seeks and embassy_dir are leaves; none is held
- * across a reply, a call into the volume or a view, or each other.
+ * Lock order: the locks of slots, unnamed, syncs, seeks and embassy_dir are leaves.  None of them
+ * is held during a reply, a call into the volume or a view, or while another of them is taken.
  */
 
 #include "mount.h"
@@ -50,13 +50,13 @@ static bool kernel_holds(void *ctx, uint64_t ino)
 	struct mount *m = ctx;
 
 	/*
-	 * A negative offset: nothing but attributes is invalidated.  Anything but "no such inode"
-	 * keeps the contents.
+	 * A negative offset invalidates only attributes.  Only "no such inode" says that the kernel
+	 * has forgotten it; any other answer keeps the contents.
 	 */
 	return fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) != -ENOENT;
 }
 
-/* It may have forgotten the file, and then has nothing to be told. */
+/* If the kernel has forgotten the file, there is nothing to invalidate. */
 static void forget_attributes(void *ctx, uint64_t ino)
 {
 	struct mount *m = ctx;
@@ -65,8 +65,8 @@ static void forget_attributes(void *ctx, uint64_t ino)
 }
 
 /*
- * A program before this one let files of the past be shared: the kernel is to look up anew what it
- * has under .embassy.  What is open stays so.
+ * An older program let several users share the nodes (and so the cached pages) of files of the
+ * past.  Have the kernel look up all names under .embassy anew.  Files that are open stay shared.
  */
 static void forget_names_of_older(struct mount *m)
 {
@@ -105,9 +105,10 @@ static void adopt_orphan(void *ctx, uint64_t ino)
 }
 
 /*
- * Word of the kernel's letting go may have died with the process.  What was made by a request that
- * is not answered yet is not known to the kernel, and still wanted.  Nor is it known at once when the
- * request is answered: whoever waits for the answer has to run first.
+ * The dead process may have read a FORGET for this orphan and not acted on it, so the kernel is
+ * asked again.  Leave out inodes made by a request that is not answered yet: the kernel does not
+ * know them, but the request's caller wants them.  The kernel does not know them the moment the
+ * answer is written, either: first the caller has to run.
  */
 static void ask_about_orphan(void *ctx, uint64_t ino)
 {
@@ -119,7 +120,10 @@ static void ask_about_orphan(void *ctx, uint64_t ino)
 
 void mount_adopt(struct mount *m)
 {
-	/* Those that nobody was asked about take space until the next mount, which drops them. */
+	/*
+	 * On failure, orphans about which the kernel was not asked take space until the next mount
+	 * drops them.
+	 */
 	if (m->volume && volume_orphans(m->volume, ask_about_orphan, m) < 0)
 		msg_warn("no memory to ask the kernel which removed files are still in use");
 }
@@ -194,7 +198,7 @@ int mount_init(struct mount *m)
 		rc = tell_new(&tell, &m->tell);
 	if (rc == 0 && m->volume)
 		rc = unnamed_new(&unnamed, &m->unnamed);
-	/* Somebody may have them open still. */
+	/* Orphans of the dead process may still be open. */
 	if (rc == 0 && m->volume && m->successor->take_over)
 		rc = volume_orphans(m->volume, adopt_orphan, m);
 	if (rc < 0)

@@ -2,7 +2,7 @@
 #define MOUNT_H_
 
 /*
- * One mount: what it shows, and what its parts share.
+ * One mount: the namespace that it shows, and the state that its parts share.
  */
 
 #define FUSE_USE_VERSION 312
@@ -41,7 +41,7 @@ struct mount {
 	struct replicator **replicators;
 	size_t n_replicators;
 	uid_t owner; /* who mounted it */
-	bool history_users; /* others get at .embassy as well, and so at views */
+	bool history_users; /* .embassy, and so the past, is open to other users too */
 	unsigned n_threads;
 	size_t memory_bytes;
 	struct successor *successor; /* from the process before, and for the one after */
@@ -59,25 +59,25 @@ struct mount {
 	struct embassy_dir *embassy;
 
 	atomic_uint_fast64_t
-		flushing; /* the file that is being written back for a question; 0: none */
+		flushing; /* the file being written back to answer a question; 0: none */
 
 	/* Set by the session. */
 	struct fuse_session *session;
 	void (*ready)(void *ctx); /* called once the kernel has our answer to its first request */
 	void *ready_ctx;
 	atomic_bool names_of_older;   /* the kernel has some, see mount_adopted() */
-	atomic_bool handles_killpriv; /* the kernel leaves setuid bits to us */
+	atomic_bool handles_killpriv; /* the kernel leaves clearing set-id bits to us */
 };
 
 /*
- * mount_init(m): make what the handlers need.  Returns 0 or -errno.  mount_release(m) undoes it;
- * no request is under way.
- * mount_quiesce(m): no thread waits for the kernel from here on, but those that serve it, which go on:
- * whoever waited when they end would wait for ever.  The session is about to end.
+ * mount_init(m): make the parts that the handlers need.  Returns 0 or -errno.
+ * mount_release(m): undo mount_init().  No request is under way.
+ * mount_quiesce(m): called before the workers end.  From here on only the workers wait for the
+ * kernel, and they go on; any other thread that still waited when they end would wait for ever.
  * After a takeover:
- * mount_adopt(m): before any request is read: see what nobody uses any more.
- * mount_adopted(m): requests are served: have the kernel forget what an older program told it of the
- * past.
+ * mount_adopt(m): before the first request is read: find inodes that nobody uses any more.
+ * mount_adopted(m): requests are served now: have the kernel forget what an older program told it
+ * of the past.
  */
 void mount_adopt(struct mount *m);
 void mount_adopted(struct mount *m);

@@ -1,10 +1,11 @@
 /*
  * Nodes in views.
  *
- * A view of the past must not be closed under a request, so a handler holds it from place_get()
- * to place_put(), and lets go before it replies where it can: a reply may be what the kernel
- * waits for before it forgets the node.  References that a reply will give are counted before,
- * while the view is held: a node that was looked up by its id alone may be forgotten meanwhile.
+ * A view of the past must not be closed while a request uses it.  So a handler holds the view from
+ * place_get() to place_put().  It releases the view before it replies, where it can: the kernel may
+ * wait for that reply before it forgets the node.  References that a reply will give are counted
+ * before, while the view is still held: otherwise the kernel could forget a node meanwhile that it
+ * has looked up by id alone.
  */
 
 #include "node.h"

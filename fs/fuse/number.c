@@ -1,13 +1,14 @@
 /*
- * A view's number: the top bit; four bits for how many of the other 59 are the inode's, 20 to 48;
- * the head in those above the inode's.
+ * The inode number of a file in a view, from the top bit down: one bit that is set; four bits for
+ * the width of the inode part, which is 20 to 48 of the other 59 bits; the head number; the inode
+ * number.
  */
 
 #include "number.h"
 
 #define VIEW_BIT (UINT64_C(1) << 63)
 #define CLASS_SHIFT 59
-#define CLASS_HASH 14u /* as wide as inode numbers get: so few heads fit that hashes share it */
+#define CLASS_HASH 14u /* a hash: beside inodes of 48 bits few heads would fit */
 #define WIDTH_MIN 20u
 #define WIDTH_STEP 2u
 

@@ -1,9 +1,9 @@
 /*
- * The handlers that libfuse calls.  Each gives its request to the kind of its node (node.h), and that
- * is all that is known here of nodes.
+ * The handlers that libfuse calls.  Each passes its request to the node's kind (node.h).  Nothing
+ * else about nodes is known here.
  *
- * Files and folders are never opened as far as we are told: the kernel takes "not implemented" for
- * "no need to ask again", keeps its caches over opens, and sends FORGET when the last user is gone.
+ * The kernel sends no open and release requests: it takes "not implemented" for "no need to ask
+ * again", keeps its caches across opens, and sends FORGET when the last user of a node is gone.
  */
 
 #include "ops.h"
@@ -16,7 +16,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* Give a change to the kind of node ${id}.  What is past has none, nor has most that is virtual. */
+/*
+ * Pass a change to the kind of node ${id}.  Past nodes and most virtual ones have no handler for
+ * it.
+ */
 #define CHANGE(req, id, op, ...)                                                                   \
 	do {                                                                                       \
 		const struct node_ops *ops_ = node_ops_of(mount_of(req), id);                      \
@@ -79,7 +82,7 @@ static void op_readlink(fuse_req_t req, fuse_ino_t id)
 }
 
 #define STATFS_BLOCK 4096u
-/* What the log may take of the disk at any moment without being asked to: its next segments. */
+/* Space that the log may take at any moment by itself: its next segments. */
 #define STATFS_RESERVE (UINT64_C(128) << 20)
 #define STATFS_INODE_COST 256u /* a guess at what one more file needs of the disk */
 
@@ -96,7 +99,10 @@ static void op_statfs(fuse_req_t req, fuse_ino_t id)
 	if (m->volume && volume_disk_free(m->volume, &disk_free) < 0)
 		disk_free = 0;
 	st.f_bfree = disk_free / STATFS_BLOCK;
-	/* Less is offered than allocating would take: what df promised is not refused. */
+	/*
+	 * Report less than volume_allocate() accepts, so that an allocation of what df shows is not
+	 * refused.
+	 */
 	if (disk_free > STATFS_RESERVE)
 		st.f_bavail = (disk_free - STATFS_RESERVE) / STATFS_BLOCK;
 	st.f_blocks = st.f_bfree + (u.bytes + STATFS_BLOCK - 1) / STATFS_BLOCK;
@@ -105,7 +111,10 @@ static void op_statfs(fuse_req_t req, fuse_ino_t id)
 	fuse_reply_statfs(req, &st);
 }
 
-/* The kernel then makes the node and opens it without asking: one message instead of two. */
+/*
+ * After ENOSYS the kernel sends MKNOD and opens the file without asking: one message instead of
+ * two.
+ */
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 		      struct fuse_file_info *fi)
 {
@@ -244,7 +253,8 @@ static void op_lseek(fuse_req_t req, fuse_ino_t id, off_t off, int whence,
 }
 
 /*
- * From a view of the past there are no extents to share: the kernel copies by reading and writing.
+ * Extents can't be shared with a view of the past: EXDEV makes the kernel copy by reading and
+ * writing.
  */
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
 			       struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_off,

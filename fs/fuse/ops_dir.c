@@ -1,7 +1,7 @@
 /*
  * Requests that list folders.
  *
- * The kernel keeps what it was told, names and attributes, until it makes a change itself.
+ * The kernel keeps names and attributes from a listing until it makes a change itself.
  */
 
 #include "kinds.h"
@@ -13,7 +13,7 @@
 
 #include <errno.h>
 
-/* One answer, being filled. */
+/* One answer while it is being filled. */
 struct listing {
 	fuse_req_t req;
 	const struct place *node;
@@ -29,7 +29,10 @@ static int add_entry(void *ctx, const struct view_entry *ve)
 	struct fuse_entry_param e = {0};
 	size_t n;
 
-	/* A file of the past has a node of its own for each look-up. */
+	/*
+	 * A private file of the past needs a node of its own for each lookup, so a listing gives
+	 * none.
+	 */
 	if (l->plus && ve->attr && !place_is_private(l->node, ve->attr))
 		entry_of(mount_of(l->req), l->node, ve->attr, &e);
 	e.attr.st_ino = number_of(l->node->head, ve->ino);
@@ -46,7 +49,7 @@ static int add_entry(void *ctx, const struct view_entry *ve)
 	return 0;
 }
 
-/* What fitted before an error is worth having; the error comes again with the next call. */
+/* Send the entries that fitted before an error; the next call meets the error again. */
 static int reply_listing(struct listing *l, uint64_t id, int rc)
 {
 	if (rc >= 0 || l->len > 0)

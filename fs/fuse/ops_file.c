@@ -64,7 +64,10 @@ void live_write(fuse_req_t req, struct mount *m, uint64_t id, const char *data, 
 		rc = volume_write(m->volume, &r->caller, id, (uint64_t)off, size, data,
 				  (r->kills_priv ? WRITE_KILL_PRIV : 0) |
 					  (from_cache ? WRITE_KEEP_TIMES : 0));
-	/* Before the answer: until then nothing is cut off that was written. */
+	/*
+	 * Before the answer: until the kernel has it, nothing that was written can be cut off
+	 * again.
+	 */
 	if (rc == 0)
 		unwritten_ended(m->unwritten, id);
 	if (rc == 0 && from_cache)
@@ -104,9 +107,9 @@ static void reply_seek(fuse_req_t req, uint64_t id, struct view *v, uint64_t ino
 }
 
 /*
- * A file that can't be written back is answered from what is stored: what failed to be written is
- * data no more.  Where there is no way to write back at all the kernel takes "not implemented"
- * for "all is data", which is always right.
+ * If the file could not be written back, answer from what is stored: bytes that failed to be
+ * written are no longer data.  If write-back is impossible altogether (ENOSYS), pass that on: the
+ * kernel then takes the whole file for data, which is always right.
  */
 void answer_seek(void *ctx, const struct seek *s, int rc)
 {
@@ -121,7 +124,7 @@ void answer_seek(void *ctx, const struct seek *s, int rc)
 void live_lseek(fuse_req_t req, struct mount *m, uint64_t id, off_t off, bool hole)
 {
 	struct seek s = {.req = req, .ino = id, .off = (uint64_t)off, .hole = hole};
-	/* Before a file's beginning there is as little as after its end. */
+	/* An offset before the file's beginning is answered like one after its end. */
 	int rc = off < 0 ? -ENXIO : seeks_ask(m->seeks, &s);
 
 	if (rc < 0)
@@ -147,13 +150,14 @@ void live_copy(fuse_req_t req, struct mount *m, uint64_t to, off_t to_off, uint6
 	uint64_t done = 0;
 	int rc = from_off < 0 || to_off < 0 ? -EINVAL : privs_drop(req, to);
 
-	/* The answer has 32 bits for the length. */
+	/* The answer has only 32 bits for the length. */
 	if (len > COPY_MAX)
 		len = COPY_MAX;
 	/*
-	 * The kernel writes pages of the target back before it asks, and forgets those that were copied
-	 * to afterwards, as wholes: what was stored into the rest of one through a map meanwhile would be
-	 * lost.  After EXDEV it copies through its cache.
+	 * Before it asks, the kernel writes back the pages of the target.  Afterwards it drops
+	 * every page that was copied to, as a whole.  Bytes that an application stored through a
+	 * map into the rest of such a page meanwhile would be lost.  So only whole pages are copied
+	 * here; after EXDEV the kernel copies through its cache.
 	 */
 	if (rc == 0)
 		rc = volume_copy_pages(m->volume, &request_of(req)->caller, from,

@@ -1,18 +1,18 @@
 /*
  * Requests that make, remove and move names.
  *
- * A folder's default access list decides, instead of the caller's umask, how what is made in it
- * starts.  Making a node and giving it its lists are several operations on the volume; the node
- * starts with the fewest permissions of all these steps, so that a crash between them never
- * leaves it too open.
+ * In a folder with a default access list, that list and not the caller's umask decides the
+ * permissions of a new node.  To make a node and to give it its lists are several operations on the
+ * volume.  The node starts with the fewest permissions of all these steps, so that after a crash
+ * between them it is never more accessible than it should be.
  *
- * Before a name goes its inode is looked up: if it was the last one, the inode is remembered
- * until the kernel forgets it (unnamed.h). The kernel holds the locks of both folders and of the
- * inode meanwhile, so what is looked up stays true.
+ * Before a name is removed its inode is looked up.  If the name was the last one, the inode is
+ * remembered until the kernel forgets it (unnamed.h).  Meanwhile the kernel holds the locks of both
+ * folders and of the inode, so the result of the lookup stays true.
  *
- * A request that the kernel gives again, because the process that read it first was killed, may
- * have been done (request.h): then the answer is what is there now.  The same locks keep others
- * from changing it before it is answered.
+ * The kernel gives a request again if the process that first read it was killed.  That process may
+ * have made the change already (request.h); then the answer is what is there now.  The same kernel
+ * locks keep others from changing it before the answer.
  */
 
 #include "kinds.h"
@@ -34,7 +34,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Everything that a new node is made of. */
+/* Everything that is needed to make a new node. */
 struct made {
 	uint64_t parent;
 	const char *name; /* NULL: no name */
@@ -44,7 +44,7 @@ struct made {
 	const struct request *request;
 };
 
-/* The parent's default list; ${*out_len} 0: none. */
+/* The parent's default list; ${*out_len} is 0 if it has none. */
 static int default_acl(struct mount *m, uint64_t parent, uint8_t *acl, size_t *out_len)
 {
 	int rc = view_getxattr(m->view, parent, ACL_DEFAULT, acl, ACL_LEN_MAX, out_len);
@@ -81,7 +81,7 @@ static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, si
 	memcpy(inherited, acl, len);
 	want.mode = acl_inherit(acl, len, w->mode);
 	/*
-	 * The middle bits stand for a mask that is not there yet: nothing for the group until it
+	 * The middle bits stand for a mask that is not stored yet: the group gets nothing until it
 	 * is.
 	 */
 	first = acl_is_minimal(acl, len) ? want.mode : want.mode & ~(uint32_t)S_IRWXG;
@@ -90,7 +90,7 @@ static int make_with_acl(struct mount *m, const struct made *w, uint8_t *acl, si
 		rc = volume_setxattr(m->volume, c, out->ino, ACL_DEFAULT, inherited, len, 0);
 	if (rc == 0 && !acl_is_minimal(acl, len))
 		rc = volume_setxattr(m->volume, c, out->ino, ACL_ACCESS, acl, len, 0);
-	/* The volume may have added the parent's setgid bit. */
+	/* The volume may have added the setgid bit of the parent. */
 	want.mode |= out->mode & S_ISGID;
 	if (rc == 0 && out->mode != want.mode)
 		rc = volume_setattr(m->volume, c, out->ino, SET_MODE, &want, out);
@@ -115,8 +115,8 @@ static int make(struct mount *m, const struct made *w, struct attr *out)
 }
 
 /*
- * A new file has a block as far as the kernel knows, so that it need not be told when somebody
- * writes to it.  It asks again when the file is closed.
+ * The kernel is told that a new file has one block, so that it need not be told anything when an
+ * application first writes to the file.  The kernel asks again when the file is closed.
  */
 static void about_to_be_written(struct mount *m, const struct attr *a, struct fuse_entry_param *e)
 {
@@ -205,7 +205,7 @@ void live_link(fuse_req_t req, struct mount *m, uint64_t parent, uint64_t id, co
 	reply_entry(req, m, &e, -1);
 }
 
-/* The inode of a name that is about to go, and whether that is its last one.  0: none. */
+/* The inode whose name is about to be removed, 0 if there is none; ${last}: it is its last name. */
 struct going {
 	uint64_t ino;
 	bool last;
@@ -225,7 +225,7 @@ static int about_to_go(struct mount *m, uint64_t parent, const char *name, struc
 	return 0;
 }
 
-/* It has gone; before the answer. */
+/* The name was removed.  Called before the answer, after which the kernel may forget the inode. */
 static void has_gone(struct mount *m, const struct going *g)
 {
 	if (g->last)
@@ -242,7 +242,10 @@ static void remove_name(fuse_req_t req, struct mount *m, uint64_t parent, const 
 	struct going going;
 	int rc = embassy_is_name(parent, name) ? -EPERM : 0;
 
-	/* What is left without a name was found among the orphans. */
+	/*
+	 * A killed process removed the name.  If it was the last one, mount_init() found the inode
+	 * among the orphans.
+	 */
 	if (rc == 0 && r->steps > 0) {
 		reply_rc(req, parent, 0);
 		return;
@@ -285,8 +288,8 @@ static int rename_name(struct mount *m, const struct request *r, uint64_t parent
 	}
 	rc = volume_rename(m->volume, &r->caller, parent, name, new_parent, new_name, flags);
 	/*
-	 * Two names of one inode: a rename between them does nothing, and the inode keeps its
-	 * name.
+	 * If both names are of one inode, the rename did nothing and the inode kept its name.
+	 * has_gone() is harmless then.
 	 */
 	if (rc == 0)
 		has_gone(m, &going);

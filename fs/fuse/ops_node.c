@@ -1,8 +1,8 @@
 /*
  * Requests about nodes as such: lookup, forget, attributes.
  *
- * Nothing here counts references to live inodes: what the kernel may still use is asked of the
- * kernel when it matters (unnamed.h).  References to views of the past are counted, by slot.
+ * References to live inodes are not counted here: when it matters, the kernel is asked whether it
+ * still uses an inode (unnamed.h).  References to views of the past are counted, for each slot.
  */
 
 #include "kinds.h"
@@ -22,7 +22,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* "." and ".." are asked for by whoever has only a node id, such as an NFS server. */
+/* A caller that has only a node id, such as an NFS server, asks for "." and "..". */
 static int lookup_in(struct place *n, const char *name, struct attr *out)
 {
 	int rc;
@@ -30,7 +30,8 @@ static int lookup_in(struct place *n, const char *name, struct attr *out)
 	if (strcmp(name, ".") == 0) {
 		rc = view_getattr(n->view, n->ino, out);
 		/*
-		 * The kernel asks for what it has forgotten: without a name it is on its way out.
+		 * The kernel asks for an inode that it has forgotten: if it has no name, it is
+		 * about to be dropped.
 		 */
 		return rc == 0 && out->nlink == 0 ? -ENOENT : rc;
 	}
@@ -43,9 +44,13 @@ static int lookup_in(struct place *n, const char *name, struct attr *out)
 }
 
 /*
- * The answer, and a reference to count for it.  ${*out_slot} -1: of nothing that is counted.  The
- * kernel keeps what nobody uses, and is asked to forget the oldest.  One that can't (before 6.18)
- * may use up all slots: then files are shared, since the past is to be read in any case.
+ * Fill the answer, and count the reference that it gives.  ${*out_slot}: the slot of which it was
+ * counted, -1 if it is not counted.
+ *
+ * A file of the past gets a slot, and so a node, of its own.  The kernel keeps nodes that nobody
+ * uses, and is asked to forget the oldest ones.  A kernel that can't be asked (before 6.18) may use
+ * up all slots; then files share the view's slot, since it must be possible to read the past in any
+ * case.
  */
 static void give_entry(struct mount *m, const struct place *n, const char *name,
 		       const struct attr *a, struct fuse_entry_param *out, int *out_slot)
@@ -71,7 +76,7 @@ static void reply_lookup(fuse_req_t req, struct mount *m, uint64_t parent, int r
 			 struct fuse_entry_param *e, int slot)
 {
 	if (rc == -ENOENT) {
-		/* That there is no such name is also worth remembering. */
+		/* Let the kernel cache that the name does not exist. */
 		*e = (struct fuse_entry_param){.entry_timeout = TIMEOUT_LONG_S};
 		slot = -1;
 		rc = 0;
@@ -179,8 +184,8 @@ int past_attributes(struct mount *m, uint64_t id, struct node_attributes *out)
 }
 
 /*
- * chmod on a file with an access list changes the list.  The list first: it is what the kernel
- * decides by.
+ * chmod on a file with an access list changes the list too.  The list is changed first, because the
+ * kernel decides by it.
  */
 static int chmod_acl(struct mount *m, const struct caller *c, uint64_t ino, uint32_t mode)
 {
@@ -197,7 +202,7 @@ static int chmod_acl(struct mount *m, const struct caller *c, uint64_t ino, uint
 	return volume_setxattr(m->volume, c, ino, ACL_ACCESS, acl, len, 0);
 }
 
-/* Which of the volume's fields a request sets.  ${from}: the request's bit, ${to}: the volume's. */
+/* Translate the request's bits, ${from}, to the volume's, ${to}. */
 static unsigned translate(int to_set)
 {
 	static const struct {
@@ -229,9 +234,9 @@ static void set_now(int to_set, struct attr *want)
 }
 
 /*
- * What a change of owner takes from a program, whoever makes it: a new owner must not inherit its
- * privileges.  Setgid without the right to execute it (a relic of mandatory locking) stays where
- * the caller is of the group.  For a folder these bits mean something else.
+ * A change of owner takes privileges from a program, no matter who makes it: a new owner must not
+ * inherit them.  Setgid without group execute permission (a relic of mandatory locking) stays if
+ * the caller is in the group.  A folder keeps these bits: there they mean something else.
  */
 static int lost_to_new_owner(fuse_req_t req, uint64_t ino, unsigned *set)
 {

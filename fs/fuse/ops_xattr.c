@@ -1,9 +1,8 @@
 /*
  * Requests about extended attributes.
  *
- * The kernel has checked who may see and change which.  What is left: namespaces that mean
- * something (system.posix_acl_*) are kept in step with the mode, and others of the system's are
- * refused.
+ * The kernel has already checked who may read and change each name.  Left to do here: keep
+ * system.posix_acl_* in step with the mode, and refuse other names in the system namespace.
  */
 
 #include "kinds.h"
@@ -41,9 +40,10 @@ static int check_name(const char *name)
 }
 
 /*
- * Before an application writes to a file the kernel asks, once after each time that it was told the
- * attributes, whether there are privileges to take away: the only sign of a write into its cache.
- * It asks for their length alone, and writes only when they are gone.
+ * Before an application's write, the kernel asks for security.capability, to see whether the write
+ * must take privileges away.  It asks once each time after it was told the attributes.  This
+ * question is the only sign of a write into the kernel's cache.  The kernel asks only for the
+ * length, and writes only once the privileges are gone.
  */
 static void asked_before_writing(struct mount *m, uint64_t ino)
 {
@@ -54,9 +54,9 @@ static void asked_before_writing(struct mount *m, uint64_t ino)
 }
 
 /*
- * So there is something to be taken away from a file that can't be changed, and that is refused: the
- * write fails before it has begun.  Whoever wants the value is told the truth, and getxattr() asks for
- * it in any case.
+ * For a file that can't be changed, this question is answered with "there is a capability to
+ * remove", and then the removal is refused: the write fails before it begins.  A caller that asks
+ * for the value, as getxattr() always does, is told the truth.
  */
 bool past_stops_write(const char *name, size_t size)
 {
@@ -64,9 +64,9 @@ bool past_stops_write(const char *name, size_t size)
 }
 
 /*
- * Of a view in .embassy no privileges of programs are told, and, where others are let in, no access
- * list: the kernel decides by the mode then, which past.h has made strict enough, and by this
- * refusal where the list would count.
+ * In views under .embassy a file's capabilities are not shown.  Nor is an access list, if other
+ * users may enter views: then the kernel decides by the mode, which past.h has made strict enough,
+ * and where the list would count, by this refusal.
  */
 static int get_past_value(struct mount *m, const struct place *n, const char *name, void *out,
 			  size_t size, size_t *out_len)
@@ -81,7 +81,7 @@ static int get_past_value(struct mount *m, const struct place *n, const char *na
 	return rc;
 }
 
-/* ${size} 0: the length alone is asked for. */
+/* If ${size} is 0, the kernel asks only for the length. */
 static void reply_value(fuse_req_t req, uint64_t id, int rc, const void *p, size_t size, size_t len)
 {
 	if (rc == 0 && size == 0)
@@ -126,7 +126,7 @@ void past_getxattr(fuse_req_t req, struct mount *m, uint64_t id, const char *nam
 	reply_value(req, id, rc, p, size, len);
 }
 
-/* Leave out the names that begin with ${prefix}. */
+/* Remove the names that begin with ${prefix}. */
 static size_t hide_names(char *names, size_t len, const char *prefix)
 {
 	size_t kept = 0;
@@ -154,7 +154,7 @@ static int list_names(struct view *v, uint64_t ino, char **out, size_t *out_len)
 			break;
 		if (rc < 0 && rc != -ERANGE)
 			goto fail;
-		/* Names may be added between two calls. */
+		/* Between the two calls names may be added: try again. */
 		cap = rc == 0 ? len : cap * 2 + 1024;
 		rc = -ENOMEM;
 		more = realloc(p, cap);
@@ -171,11 +171,11 @@ fail:
 	return rc;
 }
 
-/* Answer with them, and free them. */
+/* Answer with the names, and free them. */
 static void reply_names(fuse_req_t req, uint64_t id, int rc, char *names, size_t size, size_t len)
 {
 	if (rc == 0 && names && fuse_req_ctx(req)->uid != 0)
-		len = hide_names(names, len, "trusted."); /* a privileged caller is shown them */
+		len = hide_names(names, len, "trusted."); /* only privileged callers see them */
 	if (rc == 0 && size && len > size)
 		rc = -ERANGE;
 	reply_value(req, id, rc, names, size, len);
@@ -200,7 +200,10 @@ void past_listxattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size)
 
 	if (rc == 0) {
 		rc = list_names(n.view, n.ino, &names, &len);
-		/* What get_past_value() denies is not listed: who copies reads what is. */
+		/*
+		 * Do not list what get_past_value() denies: a program that copies a file reads
+		 * every listed name.
+		 */
 		if (rc == 0 && n.slot >= 0)
 			len = hide_names(names, len, CAPABILITY_XATTR);
 		place_put(m, &n);
@@ -209,8 +212,9 @@ void past_listxattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size)
 }
 
 /*
- * An access list also sets the mode, and is not kept where the mode says all of it.  The list says
- * nothing of the bits above the permissions: they stay as they are by then.
+ * Setting an access list also sets the permission bits of the mode.  The list is not stored if the
+ * mode alone expresses it.  The list says nothing of the bits above the permissions, so these stay
+ * as they are at the time of the change.
  */
 static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size_t len)
 {
@@ -247,7 +251,7 @@ void live_setxattr(fuse_req_t req, struct mount *m, uint64_t id, const char *nam
 		rc = acl_check((const uint8_t *)value, size);
 	if (rc == 0 && strcmp(name, ACL_ACCESS) == 0)
 		rc = set_access_acl(req, id, (const uint8_t *)value, size);
-	else if (rc == 0 && r->steps == 0) /* else it was done by a process since killed */
+	else if (rc == 0 && r->steps == 0) /* else a killed process did it */
 		rc = volume_setxattr(m->volume, &r->caller, id, name, value, size, flags);
 	reply_rc(req, id, rc);
 }
@@ -259,7 +263,7 @@ void live_removexattr(fuse_req_t req, struct mount *m, uint64_t id, const char *
 
 	if (rc == 0 && r->steps == 0)
 		rc = volume_removexattr(m->volume, &r->caller, id, name);
-	/* The kernel removes a list that may not be there. */
+	/* The kernel may remove a list that does not exist. */
 	if (rc == -ENODATA && starts(name, "system."))
 		rc = 0;
 	reply_rc(req, id, rc);

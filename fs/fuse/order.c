@@ -70,8 +70,8 @@ int order_take(fuse_req_t req, struct mount *m, const char *name, const char *va
 }
 
 /*
- * The process that serves this request ends before it is answered.  Its successor is given the
- * request again, and answers it: so whoever asked waits until the new program serves.
+ * This process ends before it answers the request.  The kernel gives the request to the successor,
+ * which answers it: so the caller waits until the new program serves.
  */
 int order_upgrade(struct mount *m, const struct request *r)
 {
@@ -83,7 +83,7 @@ int order_upgrade(struct mount *m, const struct request *r)
 		return e->upgrades > e->upgrades_before ? 0 : -ECANCELED;
 	if (e)
 		e->upgrades_before = e->upgrades;
-	/* The less is pending the sooner the successor serves. */
+	/* The less is pending, the sooner the successor can serve. */
 	if (m->volume)
 		rc = volume_add_head(m->volume, &h);
 	if (r->caller.note)
@@ -91,7 +91,9 @@ int order_upgrade(struct mount *m, const struct request *r)
 	return rc < 0 ? rc : successor_upgrade(m->successor);
 }
 
-/* For 'embassy drain': a head that states all, and asking each embassy where it stands. */
+/*
+ * For 'embassy drain': make a head that states all changes, and ask each embassy where it stands.
+ */
 int order_drain(struct mount *m)
 {
 	struct head h;

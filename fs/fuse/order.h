@@ -2,12 +2,13 @@
 #define ORDER_H_
 
 /*
- * Orders to a live mount: an attribute "system.embassyfs.ORDER" set on MOUNT/.embassy, whose value
- * says what it is about.  They are for root and who mounted it, and safe to give twice.
+ * Orders to a live mount.  An order is given by setting the attribute "system.embassyfs.ORDER" on
+ * MOUNT/.embassy; the value is its argument.  Root and the user who mounted it may give orders.  An
+ * order may be given twice without harm.
  *
- *	accept-loss	ADDRESS		an embassy's loss was looked into
- *	hold		NAME		a snapshot is held
- *	release		NAME		a snapshot's hold is taken off
+ *	accept-loss	ADDRESS		a person has looked into an embassy's loss
+ *	hold		NAME		hold a snapshot
+ *	release		NAME		take a snapshot's hold off
  */
 
 #include "mount.h"
@@ -15,23 +16,24 @@
 struct request;
 
 /*
- * order_take(req, m, name, value, len): carry it out.
- * Returns 0; -EOPNOTSUPP: there is no such order; -EPERM; -EINVAL (a value that is none); -ENOENT:
- * nothing of that name; or what carrying it out returned.
+ * order_take(req, m, name, value, len): carry out the order.
+ * Returns 0; -EOPNOTSUPP if there is no such order; -EPERM; -EINVAL if the value is malformed;
+ * -ENOENT if nothing has that name; or the error of carrying it out.
  */
 MUST_CHECK int order_take(fuse_req_t req, struct mount *m, const char *name, const char *value,
 			  size_t len);
 
-/* order_allowed(req, m): whether who asks is root or who mounted it. */
+/* order_allowed(req, m): is the caller root, or the user who mounted it? */
 bool order_allowed(fuse_req_t req, const struct mount *m);
 
 /*
- * Orders that are given by fsync of a folder in .embassy; who asks is allowed to.
+ * Orders that are given by fsync of a folder in .embassy.  The caller has checked order_allowed().
  *
- * order_upgrade(m, r): have the program executed anew.  Does not return to who asked before the new
- * one serves.  Returns 0; -ECANCELED: none was begun; or as volume_add_head() and successor_upgrade().
- * order_drain(m): for 'embassy drain': a head that states all, and asking each embassy where it
- * stands.  Returns as volume_add_head().
+ * order_upgrade(m, r): execute the program anew.  The request is not answered before the new
+ * program serves.  Returns 0; -ECANCELED if no upgrade was begun; or as volume_add_head() and
+ * successor_upgrade().
+ * order_drain(m): for 'embassy drain': make a head that states all changes, and ask each embassy
+ * where it stands.  Returns as volume_add_head().
  */
 MUST_CHECK int order_upgrade(struct mount *m, const struct request *r);
 MUST_CHECK int order_drain(struct mount *m);

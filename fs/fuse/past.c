@@ -1,10 +1,10 @@
 /*
- * Who may see the past.
+ * Permissions on the past.
  *
- * A caller is of one class (owner, group, others) by the old owner and group, and of one by the
- * present ones.  If these are the same, so is the class, and the bits of both are combined.  Else a
- * class by the old ones may hold callers of several present classes, and gets what all of these
- * allow.
+ * A caller is in one class (owner, group, others) by a file's old owner and group, and in one class
+ * by the present ones.  If owner and group have not changed, both classes are the same, and the
+ * bits are combined with "and".  Otherwise the callers of an old class may be in several present
+ * classes, and get only what all of these classes allow.
  */
 
 #include "past.h"
@@ -27,9 +27,9 @@ uint32_t past_permissions(const struct attr *then, const struct attr *now, bool 
 	group = now_has_acl ? 0 : now->mode >> 3 & ALL;
 	others = now_has_acl ? 0 : now->mode & ALL;
 
-	/* The owner then, if not the owner now, is of the group now or of the others. */
+	/* The old owner, if not the owner now, is in the group or among the others now. */
 	if_not = group & others;
-	/* Somebody else then may be the owner now. */
+	/* Some other user of the old class may be the owner now. */
 	if_owner = same_user ? ALL : user;
 
 	user = same_user ? user : if_not;

@@ -1,9 +1,10 @@
 /*
- * What a change by one who is not privileged takes from a program: its set-id bits.
+ * Changes by an unprivileged caller clear a program's set-id bits.
  *
- * Setuid goes; setgid goes where the group may execute the file, and else (a relic of mandatory
- * locking) where the caller is not of the group.  The kernel gives the caller's user and group;
- * that root lacks the capability to keep the bits is not told, and not looked for.
+ * Setuid is always cleared.  Setgid is cleared if the group may execute the file, and otherwise (a
+ * relic of mandatory locking) if the caller is not in the group.  The kernel tells us the caller's
+ * user and group.  It does not tell whether root lacks the capability to keep the bits, and we do
+ * not look for it.
  */
 
 #include "privs.h"
@@ -56,11 +57,14 @@ int privs_drop(fuse_req_t req, uint64_t ino)
 	lost = rc == 0 ? privs_lost(req, &a) : 0;
 	if (lost == 0)
 		return rc;
-	/* What is cleared is told, not what is to be left: the mode may have changed since. */
+	/*
+	 * Tell the volume which bits to clear, not which mode to set: the mode may have changed
+	 * since.
+	 */
 	if (lost & S_ISGID)
 		set |= SET_KILL_SGID;
 	rc = volume_setattr(m->volume, &request_of(req)->caller, ino, set, &want, &a);
-	/* It may have forgotten the file, and then has nothing to be told. */
+	/* If the kernel has forgotten the file, there is nothing to invalidate. */
 	if (rc == 0 && fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0) < 0)
 		return 0;
 	return rc;

@@ -1,17 +1,18 @@
 #ifndef PRIVS_H_
 #define PRIVS_H_
 
-/* What a change by one who is not privileged takes from a program: its set-id bits. */
+/* Changes by an unprivileged caller clear a program's set-id bits. */
 
 #include "mount.h"
 
 struct attr;
 
 /*
- * privs_is_member(req, gid): whether the caller is of the group, as far as /proc tells.
- * privs_lost(req, a): the set-id bits of ${a} that its contents' change by the caller takes away.
- * privs_drop(req, ino): take them away, and have the kernel forget the mode that it knows: it
- * leaves them to us where contents change, and is not told by the answer.  Returns 0 or an error.
+ * privs_is_member(req, gid): is the caller in the group, as far as /proc tells?
+ * privs_lost(req, a): the set-id bits of ${a} that a change of its contents by the caller clears.
+ * privs_drop(req, ino): clear them, and invalidate the mode in the kernel's cache.  Where contents
+ * change, the kernel leaves the bits to us, and the answer does not tell it.  Returns 0 or an
+ * error.
  */
 bool privs_is_member(fuse_req_t req, gid_t gid);
 uint32_t privs_lost(fuse_req_t req, const struct attr *a);

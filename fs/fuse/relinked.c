@@ -1,5 +1,5 @@
 /*
- * A table with one place for each hash of an inode's number.
+ * A table indexed by a hash of the inode number, with one entry per place.
  */
 
 #include "relinked.h"
@@ -18,7 +18,7 @@ struct record {
 struct relinked {
 	uint64_t all_until_ns;
 	atomic_uint_fast64_t
-		until_ns; /* of the newest; read without mu to see that there is none */
+		until_ns; /* of the newest; read without mu to see that there are none */
 	pthread_mutex_t mu;
 	struct record table[RELINKED_MAX]; /* Guarded by mu. */
 };

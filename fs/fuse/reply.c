@@ -1,5 +1,5 @@
 /*
- * What answers are made of.
+ * How results become answers to the kernel.
  */
 
 #include "reply.h"
@@ -17,8 +17,8 @@
 int reply_errno(uint64_t id, int rc)
 {
 	/*
-	 * An errno is an answer; one of our own codes means that something is wrong with what is
-	 * stored, or out of reach.
+	 * An errno is a normal answer.  One of our own codes means that stored data is damaged or
+	 * out of reach.
 	 */
 	if (-rc > ERR_BASE)
 		complain(complain_subject(id & (INO_MAX - 1), err_text(rc)),

@@ -2,8 +2,8 @@
 #define REQUEST_H_
 
 /*
- * What the kernel says with a request and libfuse does not hand on, and what is known of the request
- * from a process that was killed.  A handler asks for it once and passes it on.
+ * Fields of the kernel's message that libfuse does not hand on, and which changes of the request a
+ * killed process had made.  A handler gets it once from request_of() and passes it on.
  */
 
 #include "mount.h"
@@ -11,12 +11,12 @@
 
 struct request {
 	struct caller caller; /* for changes to the volume */
-	uint32_t steps;	      /* changes of it that a process that was killed had made */
+	uint32_t steps;	      /* how many changes of it a killed process had made */
 	uint64_t made;	      /* the inode that they made, or 0 */
-	bool kills_priv;      /* a write that takes set-id bits away */
+	bool kills_priv;      /* a write that clears set-id bits */
 };
 
-/* request_of(req): of the request that this thread handles; it holds until the handler returns. */
+/* request_of(req): the request that this thread handles; valid until the handler returns. */
 const struct request *request_of(fuse_req_t req);
 
 #endif /* !REQUEST_H_ */

@@ -1,5 +1,5 @@
 /*
- * A ring of questions and the thread that takes them in order, one at a time.
+ * A ring of questions, and the thread that answers them in order, one at a time.
  */
 
 #include "seeks.h"

@@ -1,12 +1,13 @@
 /*
- * A mount's life with the kernel.
+ * The session of a mount with the kernel.
  *
- * A fixed number of threads each read a request, handle it and read the next.  When the mount is
- * gone every read fails, and they end. A thread of its own waits for the signals that ask us to
- * stop: it has the helper process unmount, which makes the kernel write back what is dirty while the
- * workers still serve; if the mount is in use it has it write back and detach, and the workers
- * end once the kernel has nothing more for them.  No thread of this process touches the mount: one
- * that did would wait for the workers, out of reach of SIGKILL, with which they end.
+ * Each of a fixed number of threads reads a request, handles it, and reads the next.  When the
+ * mount is gone every read fails, and the threads end.  A separate thread waits for signals that
+ * ask us to stop.  It has the helper process unmount, so that the kernel writes back dirty pages
+ * while the workers still serve.  If the mount is in use, it has the helper write back and detach
+ * the mount; the workers end once the kernel has no more requests.  No thread of this process
+ * touches its own mount: it would wait for the workers, unreachable even for SIGKILL, once they
+ * have ended.
  */
 
 #include "session.h"
@@ -39,11 +40,11 @@
 #include <unistd.h>
 
 #define MAX_WRITE (1u << 20)
-#define RECEIVE_BYTES (MAX_WRITE + (64u << 10)) /* what libfuse asks for, and more */
+#define RECEIVE_BYTES (MAX_WRITE + (64u << 10)) /* more than libfuse asks for */
 #define MAX_READAHEAD (4u << 20)
 #define MAX_BACKGROUND 64u
 #define DRAIN_S_MAX 30u
-#define HEAP_BYTES ((size_t)2 << 20) /* of each worker, present from the start */
+#define HEAP_BYTES ((size_t)2 << 20) /* heap of each worker that is made present at the start */
 
 static void log_line(enum fuse_log_level level, const char *fmt, va_list ap)
 {
@@ -64,9 +65,9 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	struct mount *m = userdata;
 
 	/*
-	 * Not asked for: ASYNC_DIO.  At the end of an asynchronous direct write the kernel does
-	 * not drop what a buffered reader cached meanwhile; a backup of a database that writes so
-	 * would read stale pages.
+	 * ASYNC_DIO is not requested.  With it, the kernel does not drop pages that a buffered
+	 * reader cached during an asynchronous direct write.  A backup of a database that writes so
+	 * would then read stale pages.
 	 */
 	unsigned want = FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
 			FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS |
@@ -74,8 +75,10 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 			FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
 
 	/*
-	 * Not wanted: FLOCK_LOCKS, POSIX_LOCKS: one kernel sees all users, and locks best itself.
-	 * ATOMIC_O_TRUNC: there is no open.  AUTO_INVAL_DATA: nobody else changes files.
+	 * Other flags that are not requested:
+	 * FLOCK_LOCKS, POSIX_LOCKS: one kernel sees all users, and it locks best itself.
+	 * ATOMIC_O_TRUNC: there are no open requests.
+	 * AUTO_INVAL_DATA: nobody but this kernel changes files.
 	 * HANDLE_KILLPRIV: its second version is better (wire.h).
 	 */
 	if (m->volume)
@@ -89,7 +92,7 @@ void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->time_gran = 1;
 }
 
-/* The mount options for libfuse, with what could end an option taken its meaning. */
+/* The mount options for libfuse, with commas and backslashes escaped. */
 static int format_options(const struct mount *m, const struct options *o, char **out)
 {
 	char *source = calloc(2, strlen(o->target) + 1), *to = source;
@@ -103,7 +106,7 @@ static int format_options(const struct mount *m, const struct options *o, char *
 	}
 	if (asprintf(out, "fsname=%s,subtype=embassyfs,default_permissions%s%s%s%s%s%s", source,
 		     o->allow_other ? ",allow_other" : "", m->volume ? "" : ",ro",
-		     /* What is all past is nobody's program or device any more. */
+		     /* A mount of the past runs no set-id programs and opens no devices. */
 		     o->dev && m->volume ? ",dev" : "", o->suid && m->volume ? ",suid" : "",
 		     o->noexec ? ",noexec" : "", o->noatime ? ",noatime" : "") < 0)
 		*out = NULL;
@@ -111,7 +114,7 @@ static int format_options(const struct mount *m, const struct options *o, char *
 	return *out ? 0 : -ENOMEM;
 }
 
-/* Go on with a session that another process began. */
+/* Continue a session that another process began. */
 static int adopt(struct mount *m, const struct options *o)
 {
 	int fd = fcntl(m->successor->device_fd, F_DUPFD_CLOEXEC, 3);
@@ -189,7 +192,7 @@ void session_close(struct mount *m)
 {
 	if (!m->session)
 		return;
-	/* Nothing is unmounted: by its path libfuse would unmount what lies there by now. */
+	/* Do not unmount: libfuse would unmount by path, and another mount may be there by now. */
 	fuse_session_destroy(m->session);
 	m->session = NULL;
 }
@@ -202,16 +205,16 @@ struct crew {
 	unsigned n;
 	atomic_uint running;
 	sem_t ended;	      /* posted by each worker at its end */
-	atomic_bool draining; /* they end when nothing waits for them */
+	atomic_bool draining; /* workers end when no request waits */
 	atomic_bool done;     /* the workers have ended */
 };
 
 /*
- * Posted by a signal that asks us to stop, whichever thread it interrupts: libraries have threads
- * that know nothing of signals.
+ * A signal that asks us to stop posts this semaphore.  The signal may interrupt any thread, since
+ * libraries have threads that do not block signals.
  */
 static sem_t stop_wanted;
-static _Atomic uint32_t *stopping; /* of the shared state: a successor is to stop too; NULL: none */
+static _Atomic uint32_t *stopping; /* in the shared state, so that a successor stops too; or NULL */
 
 static void want_stop(int sig)
 {
@@ -221,7 +224,7 @@ static void want_stop(int sig)
 	sem_post(&stop_wanted);
 }
 
-/* Whether the kernel has a request for us; or the session is over, of which reading tells. */
+/* Does a request wait?  Also true if the session is over, which a read then reports. */
 static bool something_waits(const struct mount *m)
 {
 	struct pollfd pfd = {.fd = fuse_session_fd(m->session), .events = POLLIN};
@@ -230,9 +233,10 @@ static bool something_waits(const struct mount *m)
 }
 
 /*
- * What a change takes of this thread's heap is to be there: a page that has to be found first, in a
- * limit of memory that is full of what is to be written to this mount, is waited for under the view's
- * lock, and so for ever.  main() sees to it that free() gives nothing back to the system.
+ * Make the heap that a change takes in this thread present in memory.  Otherwise a worker could
+ * wait for a page while it holds the view's lock; if the memory limit is full of dirty pages of
+ * this very mount, the page never comes, since those can't be written back without that lock.
+ * main() keeps free() from giving memory back to the system.
  */
 static void occupy_heap(void)
 {
@@ -248,8 +252,8 @@ static void *work(void *arg)
 	struct crew *crew = arg;
 	struct fuse_session *se = crew->m->session;
 	/*
-	 * Present in memory from the start: the kernel fails a request that it can't copy, and in
-	 * a process that is being killed it can't make a page present any more.
+	 * Make the buffer present from the start.  The kernel fails a request that it can't copy,
+	 * and in a process that is being killed it can't make a page present any more.
 	 */
 	struct fuse_buf buf = {.mem = aligned_alloc(4096, RECEIVE_BYTES)};
 	int rc;
@@ -261,8 +265,9 @@ static void *work(void *arg)
 	occupy_heap();
 	while (!fuse_session_exited(se)) {
 		/*
-		 * Whoever answers a write makes room for the next one, and looks for it here before it
-		 * ends: so the last to end leaves none.
+		 * The answer to a write makes room for the next one, so the worker that gave it
+		 * looks for that one before it ends.  Thus the last worker leaves no request
+		 * behind.
 		 */
 		if (atomic_load(&crew->draining) && !something_waits(crew->m))
 			goto ended;
@@ -293,7 +298,7 @@ static bool session_is_over(const struct mount *m)
 	return poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLERR);
 }
 
-/* What is on its way is served; then the workers end, at the latest after DRAIN_S_MAX. */
+/* Serve the requests that are under way; then end the workers, after DRAIN_S_MAX at the latest. */
 static void drain(struct crew *crew)
 {
 	static const struct timespec pause = {.tv_nsec = 10 * 1000 * 1000};
@@ -301,7 +306,7 @@ static void drain(struct crew *crew)
 
 	mount_quiesce(crew->m);
 	atomic_store(&crew->draining, true);
-	/* A worker may be about to read when the signal comes: again until all have ended. */
+	/* A worker may be just about to read when the signal comes: repeat until all have ended. */
 	while (atomic_load(&crew->running) > 0) {
 		if (clock_mono_ns() > end_ns)
 			fuse_session_exit(crew->m->session);
@@ -347,8 +352,8 @@ static void *wait_for_signal(void *arg)
 }
 
 /*
- * From here on to the end of the process, so that a second signal does not cut short what makes
- * everything durable.
+ * Catch signals from here to the end of the process, so that a second signal can't interrupt the
+ * work that makes everything durable.
  */
 static void catch_signals(void)
 {
@@ -373,11 +378,14 @@ int session_serve(struct mount *m, const struct options *o)
 	catch_signals();
 	if (stopping && atomic_load(stopping))
 		sem_post(&stop_wanted);
-	/* Before anything is read, else what we read ourselves would come again. */
+	/*
+	 * Before the first read; otherwise the kernel would also give again the requests that we
+	 * have read.
+	 */
 	if (m->successor->take_over) {
 		/*
-		 * Whoever waited may be gone when his request is answered: then the kernel keeps
-		 * that there is no such name, where one was made.
+		 * A caller may be gone when its request is answered.  The kernel would then keep a
+		 * cached "no such name", although the request made that name.
 		 */
 		(void)wire_new_epoch(m);
 		wire_resend(m);
@@ -400,12 +408,12 @@ int session_serve(struct mount *m, const struct options *o)
 	}
 	rc = -pthread_create(&signals, NULL, wait_for_signal, &crew);
 	if (rc < 0) {
-		/* The mount is useless without a way to stop it. */
+		/* A mount that can't be stopped is useless. */
 		drain(&crew);
 		err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));
 	}
 
-	/* Joined last: stop() sends the workers signals until the last has ended. */
+	/* Join workers only after all have ended: until then stop() sends them signals. */
 	for (unsigned i = 0; i < crew.n; i++)
 		while (sem_wait(&crew.ended) < 0)
 			;
@@ -420,7 +428,7 @@ int session_serve(struct mount *m, const struct options *o)
 	return rc;
 
 no_thread:
-	/* Just mounted, it is still what the path leads to. */
+	/* It was mounted just now, so the path still leads to this mount. */
 	fuse_session_unmount(m->session);
 	sem_destroy(&crew.ended);
 	return err_say(rc, "%s: no thread: %s", o->mount_point, err_text(rc));

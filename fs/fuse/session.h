@@ -1,7 +1,7 @@
 #ifndef SESSION_H_
 #define SESSION_H_
 
-/* A mount's life with the kernel: mounted, served by worker threads, unmounted. */
+/* The session of a mount with the kernel: mount, serve with worker threads, unmount. */
 
 #include "mount.h"
 
@@ -10,27 +10,30 @@ struct options;
 #define SESSION_THREADS_MAX 32u
 
 /*
- * session_open(m, o): mount it, by the options, or, as m->successor says, take over a mount whose daemon
- * was killed; nothing is served yet.
- * Returns 0, or -EIO with a detail; libfuse has said why; or as wire_adopt().
+ * session_open(m, o): mount as the options say, or, if m->successor says so, take over a mount
+ * whose daemon was killed.  Nothing is served yet.
+ * Returns 0; -EIO with a detail, after libfuse has said why; or as wire_adopt().
  */
 MUST_CHECK int session_open(struct mount *m, const struct options *o);
 
 /*
- * session_serve(m, o): serve requests with m->n_threads threads until it is unmounted, by
- * whomever, or SIGTERM, SIGINT or SIGHUP asks us to unmount it; these three do no harm from then
- * on.  The first answer calls m->ready(); after a takeover this does.
+ * session_serve(m, o): serve requests with m->n_threads threads until somebody unmounts, or until
+ * SIGTERM, SIGINT or SIGHUP asks us to unmount; after the return these three do no harm.  The first
+ * answer calls m->ready(); after a takeover this function does.
  * Returns 0 or -errno with a detail.
  */
 MUST_CHECK int session_serve(struct mount *m, const struct options *o);
 
 /*
  * session_remount(o): give an existing mount the flags of the options.  Nothing else changes, and
- * its daemon is not told.  Returns 0 or -errno with a detail.
+ * the mount's daemon does not learn of it.  Returns 0 or -errno with a detail.
  */
 MUST_CHECK int session_remount(const struct options *o);
 
-/* session_close(m): after session_serve(), or if nothing was ever served; a mount that is left is dead. */
+/*
+ * session_close(m): call it after session_serve(), or if nothing was ever served.  It does not
+ * unmount: a mount that still exists is dead.
+ */
 void session_close(struct mount *m);
 
 #endif /* !SESSION_H_ */

@@ -1,5 +1,6 @@
 /*
- * The text of .embassy/status: what volume, replicators and the processes that serve the mount know.
+ * The text of .embassy/status: figures of the volume, the replicators and the processes of the
+ * mount.
  */
 
 #include "status.h"

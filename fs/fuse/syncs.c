@@ -1,10 +1,10 @@
 /*
  * fsync requests share rounds.
  *
- * The thread that finds no round under way makes one for its own request, answers it, and then
- * goes on for those that came meanwhile until none waits.  So a lone caller pays for no hand-over
- * between threads, and many callers keep one worker busy, not all.  A request joins only a round
- * that begins after it came.
+ * A thread that finds no round under way makes one for its own request and answers it.  Then it
+ * makes further rounds for requests that came meanwhile, until none waits.  So a lone caller pays
+ * for no hand-over between threads, and many callers keep one worker busy, not all.  A request
+ * joins only a round that begins after the request arrived.
  */
 
 #define FUSE_USE_VERSION 312
@@ -47,7 +47,7 @@ void syncs_free(struct syncs *s)
 	free(s);
 }
 
-/* Take the requests that wait, or end the rounds. */
+/* Take the waiting requests; if there are none, end the rounds. */
 static unsigned take(struct syncs *s, fuse_req_t *out)
 {
 	unsigned n;

@@ -1,15 +1,16 @@
 /*
- * What the kernel is told of its own accord.
+ * Notifications to the kernel that no request asked for.
  *
- * A table with one place for each hash of an inode's number.  Where two inodes share a place the
- * older one is told of at once.
+ * A table indexed by a hash of the inode number, with one entry per place.  If two inodes share a
+ * place, the kernel is told of the older one at once.
  *
- * Not told at each write: after it the kernel asks for the attributes at the next write by an
- * application as well.
+ * The kernel is not told at each write: after each notification it would ask for the attributes
+ * again at the application's next write.
  *
  * Invariants:
- *  - n_pending is the number of records that are pending
- *  - a record that is pending is told of by the thread, by tell_synced(), or by who takes its place
+ * - n_pending is the number of pending records
+ * - for a pending record, the kernel is told by the thread, by tell_synced(), or by the caller
+ *   whose inode takes the record's place
  */
 
 #include "tell.h"
@@ -37,7 +38,7 @@ struct tell {
 	struct record table[TELL_TABLE]; /* Guarded by mu, like all below. */
 	unsigned n_pending;
 	bool views, stopping;
-	uint64_t round[TELL_TABLE]; /* the thread's own */
+	uint64_t round[TELL_TABLE]; /* used by the thread only */
 };
 
 static void settle_locked(struct tell *t, struct record *r, uint64_t now_ns) REQUIRES(t->mu);
@@ -57,7 +58,7 @@ static void settle_locked(struct tell *t, struct record *r, uint64_t now_ns)
 	t->n_pending--;
 }
 
-/* Take all that is pending.  Returns how many there are in t->round. */
+/* Take all pending inodes into t->round.  Returns how many there are. */
 static unsigned take_locked(struct tell *t)
 {
 	uint64_t now_ns = clock_mono_ns();
@@ -72,7 +73,7 @@ static unsigned take_locked(struct tell *t)
 	return n;
 }
 
-/* Until views are too many, or writes have been gathered. */
+/* Wait until there are too many views, or until writes were gathered for long enough. */
 static void gather_locked(struct tell *t)
 {
 	uint64_t until_ns;

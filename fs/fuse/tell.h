@@ -2,12 +2,12 @@
 #define TELL_H_
 
 /*
- * What the kernel is told of its own accord, by a thread that holds no request.
+ * Notifications to the kernel that no request asked for, sent by a thread that holds no request.
  *
- * The kernel keeps a file's attributes until it changes them itself, and does not know that the
- * number of a file's blocks changes when it writes the file back.  So some time after a write it
- * is told to ask again, once for all writes in between.  It is also asked to forget views of the
- * past that are too many.
+ * The kernel keeps a file's attributes until it changes them itself.  It does not know that the
+ * file's number of blocks changes when it writes the file back.  So some time after a write it is
+ * told to ask again, once for all writes in between.  It is also asked to forget views of the past
+ * when there are too many.
  */
 
 #include "compiler.h"
@@ -22,17 +22,17 @@ struct tell;
 #define TELL_TABLE 4096u
 
 struct tell_config {
-	/* attributes(ctx, ino): the kernel is to forget them.  No lock is held. */
+	/* attributes(ctx, ino): have the kernel forget the attributes.  No lock is held. */
 	void (*attributes)(void *ctx, uint64_t ino);
-	/* views(ctx): it is to forget views, if there are too many.  No lock is held. */
+	/* views(ctx): have the kernel forget views, if there are too many.  No lock is held. */
 	void (*views)(void *ctx);
 	void *ctx;
 };
 
 /*
  * tell_new(cfg, out): returns 0 or -errno.
- * tell_stop(t): the thread ends and tells no more; again: nothing.  tell_free(t): the same, and frees
- * it.  NULL is a no-op for both.
+ * tell_stop(t): end the thread; nothing more is told.  A second call does nothing.
+ * tell_free(t): the same, and free it.  NULL is a no-op for both.
  */
 MUST_CHECK int tell_new(const struct tell_config *cfg, struct tell **out);
 void tell_stop(struct tell *t);
@@ -40,9 +40,9 @@ void tell_free(struct tell *t);
 
 /*
  * tell_written(t, ino): the kernel wrote back cached contents of ${ino}.  Any thread; calls
- * attributes() for another file where two share a place in the table.
- * tell_synced(t, ino): who waited for it to be written may look now: tell at once, but not more
- * than once in TELL_SYNCED_NS.  Any thread; calls attributes().
+ * attributes() for another file if the two share a place in the table.
+ * tell_synced(t, ino): an application may look at the attributes now, since it waited for its sync:
+ * tell at once, but at most once in TELL_SYNCED_NS.  Any thread; calls attributes().
  * tell_views(t): there may be too many views.  Any thread.
  */
 void tell_written(struct tell *t, uint64_t ino);

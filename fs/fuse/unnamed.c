@@ -1,14 +1,14 @@
 /*
  * Inodes without a name that the kernel may still use.
  *
- * An open-addressing set of inode numbers; a number that was forgotten is put into a queue for
- * the thread, which asks the kernel and either leaves the number in the set or takes it out and
- * passes it on.
+ * An open-addressing set of inode numbers.  A number of which the kernel forgot a reference is
+ * queued for the thread.  The thread asks the kernel whether it still knows the inode.  If so, the
+ * number stays in the set; if not, the thread removes it and calls gone().
  *
  * Invariants:
- *  - gone() is called at most once for each unnamed_add(), and only after held() said no
- *  - a number is in the queue at most once (its record says so), so the queue is no
- *    longer than the set
+ * - gone() is called at most once for each unnamed_add(), and only after held() said no
+ * - a number is in the queue at most once (its record says so), so the queue is no
+ *   longer than the set
  */
 
 #include "unnamed.h"
@@ -23,7 +23,7 @@
 #include <stdlib.h>
 
 #define TABLE_MIN 64u
-#define GATHER_NS 10000000 /* how long more is waited for: waking up costs more than asking */
+#define GATHER_NS 10000000 /* time to wait for more: a wake-up costs more than the question */
 
 struct record {
 	uint64_t ino; /* 0: free */
@@ -77,7 +77,7 @@ static int grow_locked(struct unnamed *u)
 	return 0;
 }
 
-/* Close the gap, so that what was pushed past the record is still found. */
+/* Close the gap, so that a search still finds the records that were pushed past this one. */
 static void erase_locked(struct unnamed *u, unsigned i)
 {
 	u->table[i].ino = 0;
@@ -91,7 +91,7 @@ static void erase_locked(struct unnamed *u, unsigned i)
 	}
 }
 
-/* Until there is something in the queue, and for a while longer. */
+/* Wait until the queue has something, and a while longer for more. */
 static void gather_locked(struct unnamed *u)
 {
 	uint64_t until_ns;
@@ -118,7 +118,10 @@ static void *run(void *arg)
 		if (u->stopping)
 			break;
 		ino = u->queue[--u->n_queued];
-		/* Not queued from here on: a forget that comes while we ask makes us ask again. */
+		/*
+		 * From here on it counts as not queued: a forget that arrives while we ask makes us
+		 * ask again.
+		 */
 		u->table[slot_of(u->table, u->cap, ino)].queued = false;
 		pthread_mutex_unlock(&u->mu);
 		held = u->cfg.held(u->cfg.ctx, ino);
@@ -128,7 +131,7 @@ static void *run(void *arg)
 
 		i = slot_of(u->table, u->cap, ino);
 		assert(u->table[i].ino == ino);
-		if (u->table[i].queued) /* the queue still names it: let that round do it */
+		if (u->table[i].queued) /* the queue still has it: leave it to that round */
 			continue;
 		erase_locked(u, i);
 		pthread_mutex_unlock(&u->mu);

@@ -2,11 +2,11 @@
 #define UNNAMED_H_
 
 /*
- * Inodes that lost their last name while the kernel may still use them (an open file that was
- * unlinked).  When the kernel forgets one, its contents may go; but not on the word of one
- * FORGET, which may be about an older reference and have been overtaken by a newer lookup.  So
- * the kernel is asked whether it still knows the inode, by a thread of its own: the question may
- * wait for requests that the workers serve.
+ * Inodes that lost their last name while the kernel may still use them, such as an open file that
+ * was unlinked.  Once the kernel has forgotten such an inode, its contents may be dropped.  One
+ * FORGET does not prove that: it may be about an older reference, and a newer lookup may have
+ * overtaken it.  So a separate thread asks the kernel whether it still knows the inode.  A worker
+ * must not ask: the question may wait for requests that the workers serve.
  */
 
 #include "compiler.h"
@@ -14,14 +14,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Inodes waited for at a time.  What is beyond goes when the volume is next opened. */
+/*
+ * Inodes that may wait at a time.  Contents of any others are dropped at the volume's next opening.
+ */
 #define UNNAMED_MAX (1u << 20)
 
 struct unnamed;
 
 struct unnamed_config {
 	/*
-	 * held(ctx, ino): whether the kernel still knows the inode; then another unnamed_forget()
+	 * held(ctx, ino): does the kernel still know the inode?  If so, another unnamed_forget()
 	 * will follow.
 	 */
 	bool (*held)(void *ctx, uint64_t ino);
@@ -37,18 +39,21 @@ struct unnamed_config {
 MUST_CHECK int unnamed_new(const struct unnamed_config *cfg, struct unnamed **out);
 
 /*
- * unnamed_stop(u): ends the thread; what it has not got to stays as it is.  Again: nothing.
- * unnamed_free(u): the same, and frees it.  NULL is a no-op for both.
+ * unnamed_stop(u): end the thread; inodes that it did not get to stay as they are.  A second call
+ * does nothing.
+ * unnamed_free(u): the same, and free it.  NULL is a no-op for both.
  */
 void unnamed_stop(struct unnamed *u);
 void unnamed_free(struct unnamed *u);
 
-/* unnamed_add(u, ino): it has no name any more.  Before the kernel is told so.  Any thread. */
+/*
+ * unnamed_add(u, ino): it has no name any more.  Call it before the kernel is told so.  Any thread.
+ */
 void unnamed_add(struct unnamed *u, uint64_t ino);
 
 /*
- * unnamed_forget(u, ino): the kernel let go of a reference.  Any thread; cheap, above all while
- * there is no such inode.
+ * unnamed_forget(u, ino): the kernel dropped a reference.  Any thread; cheap, above all while no
+ * inode is without a name.
  */
 void unnamed_forget(struct unnamed *u, uint64_t ino);
 

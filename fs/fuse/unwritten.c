@@ -1,12 +1,12 @@
 /*
- * Empty files of which the kernel may hold contents.
+ * Files that are empty as far as we know, and of which the kernel may hold contents.
  *
- * "Begun" is an open-addressing set of inode numbers that grows; "created" a table in which a newer
- * file takes an older one's place.
+ * "Begun" is an open-addressing set of inode numbers that grows.  "Created" is a table in which a
+ * newer file takes an older one's place.
  *
  * Invariants:
- *  - at most half of the set is in use, so a search ends
- *  - no inode is in both
+ * - at most half of the set is in use, so a search ends
+ * - no inode is in both
  */
 
 #include "unwritten.h"
@@ -75,7 +75,7 @@ void unwritten_free(struct unwritten *u)
 	free(u);
 }
 
-/* Room for one more.  -ENOMEM, also at the set's bound. */
+/* Make room for one more.  Returns -ENOMEM, also when the set has reached its bound. */
 static int grow_locked(struct unwritten *u)
 {
 	unsigned cap = u->cap * 2;
@@ -119,7 +119,7 @@ bool unwritten_begun(struct unwritten *u, uint64_t ino)
 			u->set[place_in(u->set, u->cap, ino)] = ino;
 			atomic_fetch_add(&u->n, 1);
 		} else {
-			u->all_until_ns = UINT64_MAX; /* known no more: better too many blocks */
+			u->all_until_ns = UINT64_MAX; /* not recorded: so report too many */
 		}
 		assert(atomic_load(&u->n) <= u->cap / 2);
 	}
@@ -138,7 +138,10 @@ void unwritten_ended(struct unwritten *u, uint64_t ino)
 	if (u->set[i] == ino) {
 		u->set[i] = 0;
 		atomic_fetch_sub(&u->n, 1);
-		/* Close the gap, so that what was pushed past it is still found. */
+		/*
+		 * Close the gap, so that a search still finds the numbers that were pushed past
+		 * this one.
+		 */
 		for (unsigned k = (i + 1) & (u->cap - 1); u->set[k] != 0;
 		     k = (k + 1) & (u->cap - 1)) {
 			uint64_t moved = u->set[k];

@@ -1,9 +1,9 @@
 /*
  * Walks through the past.
  *
- * A table of sets of a few places each; in its set a new walk takes the place of the one that was
- * continued longest ago.  When a head was read is kept by a hash of its number: where two share a
- * place, a walk may pause for longer.
+ * A table of sets with a few places each.  A new walk takes the place of the walk in its set that
+ * was continued longest ago.  The time at which a head was last read is kept by a hash of its
+ * number.  If two heads share a place there, a walk may only pause for longer than it should.
  */
 
 #include "walks.h"
@@ -71,7 +71,10 @@ static int read_proc(const char *path, char *buf, size_t size)
 	return n > 0 ? 0 : -ESRCH;
 }
 
-/* The 22nd field of proc_pid_stat(5); the second, a name, may hold anything. */
+/*
+ * The 22nd field of proc_pid_stat(5).  The second field, a name, may contain blanks and
+ * parentheses.
+ */
 static int parse_started(const char *stat, uint64_t *out)
 {
 	const char *p = strrchr(stat, ')');

@@ -2,12 +2,12 @@
 #define WALKS_H_
 
 /*
- * Which state a process sees by a name that moves with the clock, such as .embassy/ago/3s.
+ * Which head a process sees under a name that moves with the clock, such as .embassy/ago/3s.
  *
- * A program that copies a tree looks each file up by its whole path, at its own moment; it is to
- * copy one state.  So a process that goes on looking a name up stays at the head that it began
- * with.  It may pause for as long as it has been at it (a second at least, a minute at most), and
- * reading what is at that head is no pause.
+ * A program that copies a tree looks up each file by its whole path, each at a different moment;
+ * yet it should copy one state.  So a process that keeps looking a name up stays at the head at
+ * which it began.  It may pause for as long as it has been at work (a second at least, a minute at
+ * most).  Reading at that head does not count as a pause.
  */
 
 #include "compiler.h"
@@ -15,7 +15,7 @@
 
 #include <stdint.h>
 
-#define WALKS_MAX 4096u /* at a time; beyond, one that paused for long begins anew */
+#define WALKS_MAX 4096u /* walks at a time; with more, the one that paused longest begins anew */
 #define WALKS_PAUSE_MIN_NS NS_PER_S
 #define WALKS_PAUSE_MAX_NS UINT64_C(60000000000)
 
@@ -23,25 +23,25 @@ struct walks;
 
 struct walks_process {
 	uint64_t pid;
-	uint64_t started; /* in the kernel's ticks since it booted: a number is used again */
+	uint64_t started; /* start time in kernel ticks since boot: a pid is reused */
 };
 
-/* walks_new(out): returns 0 or -ENOMEM.  walks_free(w): NULL is a no-op. */
+/* walks_new(out): returns 0 or -ENOMEM.  walks_free(NULL) is a no-op. */
 MUST_CHECK int walks_new(struct walks **out);
 void walks_free(struct walks *w);
 
 /*
- * walks_process(tid, out): the process of thread ${tid}.  Returns 0, or -ESRCH: it is gone, or
- * can't be seen from here.
+ * walks_process(tid, out): find the process of thread ${tid}.  Returns 0, or -ESRCH if it is gone
+ * or can't be seen from here.
  */
 MUST_CHECK int walks_process(uint64_t tid, struct walks_process *out);
 
 /*
- * walks_head(w, p, tag, now_ns): the head at which ${p} is by the name that ${tag} stands for; 0:
- * it begins.  Time by a clock that does not jump.
- * walks_begin(w, p, tag, head, now_ns): it begins at ${head}.
+ * walks_head(w, p, tag, now_ns): the head at which ${p} uses the name that ${tag} stands for; 0 if
+ * it has no walk there.  Times come from a clock that does not jump.
+ * walks_begin(w, p, tag, head, now_ns): ${p} begins a walk at ${head}.
  * walks_used(w, head, now_ns): something at ${head} was read.
- * All: any thread.
+ * For all: any thread.
  */
 uint64_t walks_head(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t now_ns);
 void walks_begin(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t head,

@@ -1,13 +1,13 @@
 /*
- * Between libfuse and the kernel.
+ * The layer between libfuse and the kernel.
  *
  * libfuse reads and writes the kernel's device through two functions of ours.  A thread handles a
- * request between reading it and reading the next.  libfuse has no place in a request for what we
- * found in it, so that is kept for the thread, here, and is an argument from the handler on
- * (request.h).  A request that libfuse does not know is answered here and never shown to it.
+ * request before it reads the next.  libfuse's request has no place for what we find in the
+ * message, so this is kept in a thread-local here; from the handler on it is passed as an argument
+ * (request.h).  A request that libfuse does not know is answered here, and libfuse never sees it.
  *
- * Each request is noted as under way from its reading to its answer, and changes to the volume are
- * made under its number, so that a process that takes over can tell what was made of it.
+ * Each request is recorded as under way from its reading to its answer, and changes to the volume
+ * carry its number.  So a process that takes over can tell which of a request's changes were made.
  */
 
 #include "wire.h"
@@ -39,13 +39,15 @@
 
 static _Thread_local struct request current; /* of the request that this thread read */
 
-/* The first request; there is one in a session, and no other before it is answered. */
+/*
+ * The first request.  A session has exactly one, and the kernel sends no other before its answer.
+ */
 static struct {
 	uint64_t unique;
 	bool pending;
 	bool killpriv; /* the kernel offers it */
 	bool adopting; /* the kernel has its answer already */
-	bool differs;  /* and it was another one */
+	bool differs;  /* and that answer differs from ours */
 } first;
 
 const struct request *request_of(fuse_req_t req)
@@ -59,13 +61,13 @@ static ssize_t answer(int fd, const struct iovec *iov, int count)
 	const struct fuse_out_header *out = iov[0].iov_base;
 	ssize_t n = writev(fd, iov, count);
 
-	/* Notifications have no number. */
+	/* Notifications have no request number. */
 	if (out->unique != 0)
 		inflight_end(out->unique & ~UNIQUE_RESEND);
 	return n;
 }
 
-/* The request is under way from here on, if it is one that is answered. */
+/* Record the request as under way, if it is one that gets an answer. */
 static void note(const struct fuse_in_header *in, struct request *out)
 {
 	uint64_t unique = in->unique & ~UNIQUE_RESEND;
@@ -79,7 +81,7 @@ static void note(const struct fuse_in_header *in, struct request *out)
 	case FUSE_INTERRUPT:
 	case FUSE_NOTIFY_REPLY:
 	case FUSE_INIT:
-		break; /* never given again */
+		break; /* the kernel never gives it again */
 	default:
 		inflight_begin(unique, in->unique & UNIQUE_RESEND, &known);
 		out->caller.tag = unique;
@@ -109,7 +111,7 @@ static void fill_attr(const struct stat *st, struct fuse_attr *out)
 	};
 }
 
-/* Make a file without a name and answer. */
+/* FUSE_TMPFILE: make a file without a name, and answer. */
 static void answer_tmpfile(struct mount *m, int fd, const struct request *r,
 			   const struct fuse_in_header *in, const struct fuse_create_in *arg)
 {
@@ -158,8 +160,8 @@ static void look_at_init(struct mount *m, const void *buf, size_t len)
 }
 
 /*
- * FUSE_STATX, which asks for birth times.  Younger than the system's header that we build with, so
- * its layout is told here: include/uapi/linux/fuse.h since Linux 6.6.
+ * FUSE_STATX, which asks for birth times.  It is newer than the system's header that we build with,
+ * so its layout is defined here, as in include/uapi/linux/fuse.h since Linux 6.6.
  */
 #define OPCODE_STATX 52
 
@@ -211,7 +213,7 @@ static void fill_statx(const struct stat *st, double timeout_s, struct statx_out
 	};
 }
 
-/* One that waits for a file to be written back. */
+/* A statx request that waits until its file is written back. */
 struct wire_statx {
 	int fd;
 	uint64_t unique, ino;
@@ -251,7 +253,7 @@ static void send_statx(int fd, uint64_t unique, uint64_t id, int rc, struct stat
 		out.error = -reply_errno(id, rc);
 	else
 		out.len += sizeof(*body);
-	/* Whoever asked may have been interrupted; nothing hangs on the answer. */
+	/* The caller may have been interrupted.  A lost answer does no harm. */
 	if (answer(fd, iov, rc < 0 ? 1 : 2) < 0)
 		return;
 }
@@ -284,12 +286,12 @@ static void answer_statx(struct mount *m, int fd, const struct fuse_in_header *i
 		return;
 	if (rc == 0 && x.a.ino != 0)
 		statx_of(&x.st, x.timeout_s, &x.a.btime, &body);
-	else if (rc == 0) /* stored nowhere, it was never made */
+	else if (rc == 0) /* a virtual node has no birth time */
 		fill_statx(&x.st, x.timeout_s, &body);
 	send_statx(fd, in->unique, in->nodeid, rc, &body);
 }
 
-/* Look at a request.  True: it is dealt with, libfuse is not to see it. */
+/* Inspect a request.  Returns true if it was handled here and must not reach libfuse. */
 static bool look(struct mount *m, int fd, const void *buf, size_t len)
 {
 	const struct fuse_in_header *in = buf;
@@ -329,7 +331,7 @@ static ssize_t read_request(int fd, void *buf, size_t size, void *ctx)
 	return n;
 }
 
-/* What a successor's answer must be like, since the kernel goes by it. */
+/* Keep the answer in the shared state: the kernel relies on it, so a successor's must equal it. */
 static void keep_reply(struct shared_state *e, const struct iovec *iov, int count)
 {
 	size_t len = 0;
@@ -356,7 +358,7 @@ static bool reply_is(const struct shared_state *e, const struct iovec *iov, int 
 	return len == e->reply_len;
 }
 
-/* The answer to the first request, or what would have been. */
+/* The answer to the first request; of a successor, the answer that it would have given. */
 static ssize_t give_first(struct mount *m, int fd, const struct iovec *iov, int count)
 {
 	struct shared_state *e = m->successor->map.state;
@@ -376,7 +378,7 @@ static ssize_t give_first(struct mount *m, int fd, const struct iovec *iov, int 
 	return n;
 }
 
-/* The same with our flag in it. */
+/* Write the same answer with our flag added. */
 static ssize_t write_first(struct mount *m, int fd, const struct iovec *iov, int count)
 {
 	struct fuse_init_out body;
@@ -435,7 +437,10 @@ static void fail_request(void *ctx, uint64_t unique)
 	struct mount *m = ctx;
 	struct fuse_out_header out = {.len = sizeof(out), .error = -EIO, .unique = unique};
 
-	/* Answered already, it is not known, which is as well. */
+	/*
+	 * If the request was answered already, the kernel does not know its number, and nothing is
+	 * lost.
+	 */
 	if (write(fuse_session_fd(m->session), &out, sizeof(out)) < 0)
 		return;
 }
@@ -451,7 +456,7 @@ void wire_resend(struct mount *m)
 	    (init->flags & FUSE_INIT_EXT) && (init->flags2 & HAS_RESEND_2) &&
 	    write(fuse_session_fd(m->session), &out, sizeof(out)) == (ssize_t)sizeof(out))
 		return;
-	/* Not when it has been unmounted meanwhile: then nobody waits. */
+	/* ENODEV: it was unmounted meanwhile, and no caller waits. */
 	if (errno == ENODEV)
 		return;
 	msg_warn("this kernel (before 6.9) does not give requests again: those under way fail");
@@ -478,7 +483,7 @@ void wire_prune(struct mount *m, const uint64_t *nodes, unsigned n)
 
 	memcpy(msg.nodes, nodes, n * sizeof(*nodes));
 	msg.out.len = (uint32_t)len;
-	/* An older kernel does not know it, and forgets them when it needs memory. */
+	/* An older kernel does not know this message; it forgets the nodes when it needs memory. */
 	if (write(fuse_session_fd(m->session), &msg, len) < 0)
 		return;
 }
