@@ -1,5 +1,5 @@
 /*
- * What the operations of a live volume are made of.
+ * The steps that every operation on a live volume consists of.
  */
 
 #include "volume_internal.h"
@@ -27,7 +27,10 @@ void change_unlock(struct volume *v, const struct caller *c)
 	if (number != 0) {
 		uint64_t next = v->view.counts.next_ino;
 
-		/* Before a delta can take the change from the journal. */
+		/*
+		 * Note the change before a delta can take it from the journal: if we are killed in
+		 * between, the successor finds the journal's entry and notes the change itself.
+		 */
 		if (tag != 0 && c->note)
 			note_change(c->note, tag, number, next > v->next_ino ? next - 1 : 0);
 		v->next_ino = next;
@@ -39,7 +42,10 @@ int change_begin(struct volume *v)
 {
 	int rc;
 
-	/* A delta that could not be appended goes first: nothing may pile up behind it. */
+	/*
+	 * Append first a delta that failed to be appended: no further changes may pile up behind
+	 * it.
+	 */
 	if (atomic_load(&v->blocked) || journal_used(&v->journal) > JOURNAL_HIGH_BYTES) {
 		rc = commit_flush(v);
 		if (rc < 0)
@@ -60,8 +66,8 @@ int change_end(struct volume *v, int rc)
 	       journal_used(&v->journal) > JOURNAL_FLUSH_BYTES;
 	view_unlock(&v->view);
 	/*
-	 * The change is made and stays pending if this fails; the next operation meets the failure,
-	 * and so does fsync.
+	 * If the flush fails, the change is still made and stays pending.  The next operation, or
+	 * the next fsync, tries again and reports the error.
 	 */
 	if (full && commit_flush(v) < 0)
 		atomic_store(&v->blocked, true);
@@ -104,7 +110,7 @@ int change_run_late(struct volume *v, const struct caller *c, change_attempt *at
 			       same_counts(&counts, &view->counts));
 		v->later = NULL;
 		change_unlock(v, c);
-		/* To load a node may have taken long. */
+		/* Loading a node may have taken long, so the next attempt takes a later time. */
 		late = true;
 	} while (restarts_again(view, &r, out, out_len, &rc));
 	restarts_end(view, &r);
@@ -173,8 +179,9 @@ static bool is_before(const struct timespec *a, const struct timespec *b)
 }
 
 /*
- * An earlier time than the newest is either older, if that became the newest after this one was asked
- * for; or the clock was set back in between.
+ * If the stamp is earlier than the newest time, there are two cases.  Either it is stale: another
+ * change took a later time after this stamp was asked for; then the newest time counts.  Or the
+ * clock was set back in between; then the stamp counts.
  */
 struct timespec change_time(struct volume *v, const struct change_stamp *s)
 {

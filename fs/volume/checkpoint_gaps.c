@@ -1,20 +1,21 @@
 /*
- * A checkpoint of a volume in which nodes can't be read.
+ * A checkpoint of a volume in which some nodes can't be read.
  *
- * Where a change falls into a node that is damaged, the merge leaves that node in the tree as it is,
- * and applies everything else.  What it passed over is put into the live overlay, under what that has
- * already, and becomes pending: so deltas say it that are newer than all that the checkpoint covers,
- * and lie before it.  Recovery and views need no rule for this.
+ * If a change falls into a damaged node, the merge leaves that node in the tree as it is, and
+ * applies everything else.  The changes that it left out are put into the live overlay, below any
+ * newer changes there, and become pending.  So they are in deltas that are newer than all that the
+ * checkpoint covers, and that lie before the checkpoint in the log.  Recovery and views need no
+ * special rule.
  *
  *	killed				the log has
- *	between two of these deltas	the old checkpoint, and all deltas since, of which these repeat
- *					some: harmless
- *	before the checkpoint		likewise
- *	after it			a tree without these changes, and the deltas that say them
+ *	between two of these deltas	the old checkpoint and all deltas since; these repeat some
+ *					changes of older ones, which is harmless
+ *	before the checkpoint		the same
+ *	after the checkpoint		a tree without these changes, and the deltas that have them
  *
- * What is left out stays in memory, checkpoint after checkpoint, as long as the damage does.  It does
- * not grow: an operation reads before it changes, and fails with the node's error there; new inodes lie
- * behind all that the damaged node may hold.
+ * Changes that are left out stay in memory, checkpoint after checkpoint, as long as the damage
+ * lasts.  They do not become more: an operation reads before it changes, and fails there with the
+ * node's error; and new inodes sort after every key that the damaged node may hold.
  */
 
 #include "volume_internal.h"
@@ -23,13 +24,13 @@
 
 #include <assert.h>
 
-#define RENEW_BYTES (DELTA_FLUSH_BYTES / 2) /* at a time */
-/* One key may add more: a value and a range of each overlay. */
+#define RENEW_BYTES (DELTA_FLUSH_BYTES / 2) /* per delta */
+/* One key may exceed that: it may have a value and a range in each overlay. */
 #define RENEW_JOURNAL_BYTES (RENEW_BYTES + 4 * OVERLAY_RECORD_MAX + JOURNAL_ENTRY_LEN)
 
 _Static_assert(RENEW_JOURNAL_BYTES < JOURNAL_HIGH_BYTES, "the journal has room for it");
 
-/* The part of an overlay's memory that may be taken by what is left out. */
+/* How much of an overlay's memory the left-out changes may take. */
 static size_t bytes_max(const struct volume *v)
 {
 	return v->overlay_max / 4;
@@ -38,7 +39,7 @@ static size_t bytes_max(const struct volume *v)
 int gaps_merge(struct volume *v, const struct block_io *io)
 {
 	struct checkpoint_gaps *g = &v->gaps;
-	bool around = g->tree.n > 0; /* it will be needed again */
+	bool around = g->tree.n > 0; /* the last one had gaps: expect some again */
 	const struct overlay *frozen = v->view.map.frozen;
 	const struct tree_root *base = &v->view.map.base;
 	struct item_key end;
@@ -52,7 +53,7 @@ int gaps_merge(struct volume *v, const struct block_io *io)
 		if (!tree_unreadable(rc))
 			return rc;
 	}
-	/* Only the checkpointer changes it. */
+	/* Read without a lock: only the checkpointer changes it. */
 	item_key(&end, v->view.base_end, ITEM_INODE);
 	rc = tree_merge_around(v->cache, io, base, frozen, end.b, end.len, &g->tree,
 			       &v->merged_root);
@@ -69,7 +70,7 @@ static int too_much(const struct tree_gaps *t)
 		       t->detail);
 }
 
-/* Does memory hold all that is left out? */
+/* Fail unless memory may hold all left-out changes. */
 static int check_size(struct volume *v)
 {
 	const struct tree_gaps *t = &v->gaps.tree;
@@ -80,7 +81,9 @@ static int check_size(struct volume *v)
 	return bytes > bytes_max(v) ? too_much(t) : 0;
 }
 
-/* Renew the beginning of a span, as one operation.  1: something is left; 0; or -ENOMEM. */
+/*
+ * Renew the beginning of a span, as one operation.  Returns 1 if something is left, 0, or -ENOMEM.
+ */
 static int renew_part(struct volume *v, struct overlay_span *span)
 {
 	struct overlay *live;
@@ -88,7 +91,10 @@ static int renew_part(struct volume *v, struct overlay_span *span)
 	int rc = 1;
 
 	change_lock(v);
-	/* As an operation that was admitted.  Else others filled the journal: flush again. */
+	/*
+	 * Keep to the journal space of an admitted operation.  If others filled it meanwhile,
+	 * return 1, so that the caller flushes and tries again.
+	 */
 	if (journal_used(&v->journal) + RENEW_JOURNAL_BYTES <= JOURNAL_HIGH_BYTES) {
 		live = v->view.map.live;
 		before = overlay_changes(live);
@@ -99,7 +105,7 @@ static int renew_part(struct volume *v, struct overlay_span *span)
 	return rc;
 }
 
-/* The same, and append it as a delta. */
+/* Renew the beginning of a span, and append it as a delta. */
 static int renew_in_delta(struct volume *v, struct overlay_span *span)
 {
 	int rc, more = 0;

@@ -1,13 +1,13 @@
 /*
- * From changes in memory to deltas in the log, and heads over them.
+ * From changes in memory to deltas in the log, and to heads over them.
  *
- * A flush takes the net effect of all pending changes from the overlay, whole operations only since
- * it holds the exclusive lock while it does, and appends it as one delta.  flush_mu keeps deltas in
- * the log in the order of their numbers.  A delta that could not be appended is kept and goes first
- * at the next try, so that a failure loses nothing and reorders nothing.
+ * A flush takes the net effect of all pending changes from the overlay and appends it as one delta.
+ * It takes it under the exclusive lock, and so takes whole operations only.  flush_mu keeps the
+ * deltas in the log in the order of their numbers.  A delta that could not be appended is kept, and
+ * is appended first at the next try: a failure loses nothing and reorders nothing.
  *
- * A head is made with flush_mu held: every delta below it is in its list or in an earlier head's;
- * recovery need only look above the newest head for further ones.
+ * A head is made with flush_mu held.  So every delta below the head is in its list or in that of an
+ * earlier head, and recovery need only look for further deltas above the newest head.
  */
 
 #include "volume_internal.h"
@@ -63,7 +63,7 @@ void commit_release(struct volume *v)
 	free(v->since.ptr);
 }
 
-/* No head is made meanwhile. */
+/* The caller holds flush_mu, so no head is made meanwhile. */
 static uint64_t newest_head_number(struct volume *v)
 {
 	struct head head;
@@ -88,7 +88,7 @@ int commit_take_again(struct volume *v)
 	return rc;
 }
 
-/* Move what is pending into v->unsent. */
+/* Move the pending changes into v->unsent. */
 static int take_pending(struct volume *v, bool freeze)
 {
 	struct overlay *fresh = NULL;
@@ -106,7 +106,7 @@ static int take_pending(struct volume *v, bool freeze)
 		if (rc == 0)
 			journal_turn(&v->journal, view->seq + 1);
 	} else {
-		/* What was put into the journal changed nothing that a delta would say. */
+		/* The entries in the journal have no net effect, so no delta will cover them. */
 		journal_void(&v->journal);
 	}
 	if (rc == 0 && freeze) {
@@ -142,7 +142,9 @@ static int append_unsent(struct volume *v)
 	v->delta_end = ptr.pos + ptr.stored_len;
 	rc = commit_since_add(v, &ptr, v->unsent.p, v->unsent.len);
 	if (rc < 0) {
-		/* The next try appends it once more, which is harmless. */
+		/*
+		 * The delta is in the log.  The next try appends it once more, which is harmless.
+		 */
 		atomic_store(&v->blocked, true);
 		return rc;
 	}
@@ -188,18 +190,18 @@ int volume_sync(struct volume *v)
 	pthread_mutex_unlock(&v->flush_mu);
 	if (rc == 0)
 		rc = log_sync(v->log, end);
-	/* One that fails, which may be at once, says nothing of how long it takes. */
+	/* A sync that fails may fail at once, so its duration says nothing. */
 	if (rc == 0)
 		figure_took(&v->syncs, clock_mono_ns() - begin_ns);
 	return rc;
 }
 
-/* Appends each piece of a rollup. */
+/* State of a rollup: appends its pieces. */
 struct rollup {
 	struct volume *v;
 	struct delta d;
 	struct buf plain;
-	uint32_t n; /* pieces so far */
+	uint32_t n; /* pieces encoded so far */
 };
 
 static int append_piece(void *ctx, const void *records, size_t len)
@@ -224,7 +226,7 @@ static int append_piece(void *ctx, const void *records, size_t len)
 	return rc;
 }
 
-/* The net effect of all deltas since the newest head. */
+/* Find the net effect of all deltas since the newest head. */
 static int find_net(struct volume *v, struct overlay *net, struct delta *out)
 {
 	struct delta d;
@@ -246,9 +248,10 @@ static int find_net(struct volume *v, struct overlay *net, struct delta *out)
 }
 
 /*
- * Append the net effect of many small deltas: a view then reads a few blocks for each head, not
- * thousands.  The deltas stay, so what a try has appended that failed, here or at the head, is the
- * beginning of what the next one needs, unless more came since.
+ * Append the net effect of many small deltas, so that a view reads a few blocks per head instead of
+ * thousands.  The deltas themselves stay in the log.  If a try fails, here or when the head is
+ * made, the pieces that it appended serve the next try as its first pieces, unless further deltas
+ * were added since.
  */
 static int roll_up(struct volume *v)
 {
@@ -272,7 +275,10 @@ static int roll_up(struct volume *v)
 	return rc;
 }
 
-/* What the next head lists: all deltas since the newest, or a rollup and the deltas after it. */
+/*
+ * Choose what the next head lists: all deltas since the newest head, or a rollup and the deltas
+ * after it.
+ */
 static int list_deltas(struct volume *v, struct head *h)
 {
 	const struct rolled *done = &v->rolled;
@@ -334,12 +340,12 @@ static int add_head_locked(struct volume *v, struct head *out)
 	return 1;
 }
 
-/* 1: a head was made; 0: there was nothing to say; or why it could not be made. */
+/* Returns 1 if a head was made, 0 if there was no news, or an error. */
 static int add_head(struct volume *v, struct head *out, uint64_t *out_roll_forward)
 {
 	int rc;
 
-	/* The bulk of the data first, without the lock that fsync and large operations need. */
+	/* Sync most of the data first, without flush_mu, which fsync and large operations need. */
 	rc = log_sync(v->log, UINT64_MAX);
 	if (rc < 0)
 		return rc;
@@ -371,11 +377,14 @@ int commit_heads_keep_up(struct volume *v)
 	int rc;
 
 	if (full || bytes > HEAD_LOG_FULL) {
-		/* Where the clock's tries fail, one each second is enough. */
+		/* While the clock's tries fail, one try per second is enough. */
 		rc = scheduler_head_failing(v);
 		if (rc == 0)
 			rc = volume_add_head(v, &head);
-		/* A full disk bounds the log by itself, and deleting has to go on there. */
+		/*
+		 * A full disk bounds the log by itself, and it must stay possible to delete files
+		 * there.
+		 */
 		return rc == -ENOSPC && !full ? 0 : rc;
 	}
 	if (bytes > HEAD_LOG_BYTES || blocks > HEAD_BLOCKS)

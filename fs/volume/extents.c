@@ -1,9 +1,10 @@
 /*
- * Changing which blocks hold a file's bytes.
+ * Which blocks hold the bytes of a file.
  *
  * A file is a set of extents that do not overlap and do not reach beyond its size.  To write, punch
- * or cut is to delete a range, keeping what sticks out at either end, and perhaps to put new
- * extents there.  Old blocks are never touched: views of the past still read them.
+ * or truncate means to delete a range, keep the parts of extents that stick out at either end, and
+ * perhaps put new extents into the range.  Old blocks are never changed: views of the past still
+ * read them.
  */
 
 #include "volume_internal.h"
@@ -11,13 +12,16 @@
 #include <assert.h>
 #include <errno.h>
 
-/* Inodes share change numbers; one that changes with another's only makes a cut start over. */
+/*
+ * Several inodes share a change number.  A change of one makes a cut of another start over, nothing
+ * worse.
+ */
 static uint64_t *change_number(struct volume *v, uint64_t ino)
 {
 	return &v->extent_changes[ino % EXTENT_CHANGES];
 }
 
-/* What is known of a cut adds up: each byte of an extent that it touches goes or stays. */
+/* The counts of a cut add up: each byte of an extent that it touches is either removed or kept. */
 static void cut_check(const struct cut *c)
 {
 	assert(c->from <= c->to && c->bytes <= c->to - c->from);
@@ -67,7 +71,10 @@ int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct 
 		return 0;
 	for (rc = extent_first(&w, &v->view, ino, c->scanned, need, &e); rc == 0 && e.off < to;
 	     rc = extent_next(&w, &e)) {
-		/* The walk sees those that overlap, but for what an attempt before this one counted. */
+		/*
+		 * The extents counted so far end at ${scanned} at the latest.  An extent found now
+		 * that begins before it overlaps one of them.
+		 */
 		if (c->any && e.off < c->scanned) {
 			rc = err_say(-ERR_DAMAGED, "inode %llu: extents overlap at byte %llu",
 				     (unsigned long long)ino, (unsigned long long)e.off);

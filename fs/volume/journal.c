@@ -9,7 +9,7 @@
 
 #include <assert.h>
 
-#define HEAD_BYTES 4096u /* of the area, before the generations */
+#define HEAD_BYTES 4096u /* offset of the generations in the area */
 
 _Static_assert(sizeof(struct journal_area) <= HEAD_BYTES, "the generations begin at a page");
 
@@ -110,7 +110,10 @@ uint64_t journal_publish(struct journal *j, uint64_t tag, const struct volume_co
 	put_le64(p + 24, counts->next_ino);
 	put_le64(p + 32, counts->inodes);
 	put_le64(p + 40, counts->bytes);
-	/* The number first: one that no entry has does no harm, two entries with one would. */
+	/*
+	 * Store the number first.  If we are killed in between, a number without an entry is
+	 * harmless; two entries with the same number would not be.
+	 */
 	atomic_store_explicit(&a->number, number, memory_order_release);
 	atomic_store_explicit(&a->gen[journal_filling(j)].len, j->trace.len, memory_order_release);
 	j->trace.len += JOURNAL_ENTRY_LEN;

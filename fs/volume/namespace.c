@@ -1,5 +1,5 @@
 /*
- * Names come and go: make, link, unlink, rmdir.
+ * Making and removing names: make, link, unlink, rmdir.
  */
 
 #include "volume_internal.h"
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #define LINKS_MAX UINT32_C(0x7fffffff)
-#define LOOK_PATIENCE 64u /* removed entries that are passed under the exclusive lock */
+#define LOOK_PATIENCE 64u /* tombstones to pass under the exclusive lock */
 
 static int check_name(const char *name)
 {
@@ -76,7 +76,7 @@ int change_run_looking(struct volume *v, const struct caller *c, change_attempt 
 	return rc;
 }
 
-/* Read a folder that still has a name, and the bucket of ${name} in it. */
+/* Read a folder, which must still have a name, and the bucket of ${name} in it. */
 static int open_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
 		      struct attr *dir, struct bucket *b)
 {
@@ -87,7 +87,7 @@ static int open_place(struct volume *v, uint64_t parent, const char *name, struc
 	return rc < 0 ? rc : view_bucket_locked(&v->view, parent, name, need, b);
 }
 
-/* The same where ${name} must not be there yet. */
+/* The same, but -EEXIST if the folder has ${name} already. */
 static int open_free_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
 			   struct attr *dir, struct bucket *b)
 {
@@ -319,7 +319,7 @@ struct unlinking {
 	uint64_t looked; /* a folder as in folder_empty_locked() */
 };
 
-/* ${out}: the folder of LOOK_FIRST. */
+/* ${out}: the folder, if this returns LOOK_FIRST. */
 static int unlink_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct unlinking *u = in;

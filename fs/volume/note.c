@@ -1,5 +1,5 @@
 /*
- * Which changes of a request were made.
+ * A record of which changes of a request were made.
  */
 
 #include "note.h"
@@ -18,7 +18,10 @@ void note_change(struct change_note *n, uint64_t tag, uint64_t number, uint64_t 
 		return;
 	if (made)
 		atomic_store(&n->made, made);
-	/* One store, so that a change is counted once however often it is noted. */
+	/*
+	 * Number and count change in one store, so that a change is counted once however often it
+	 * is noted.
+	 */
 	steps = state & STEPS_MAX;
 	atomic_store(&n->state, number << STEPS_BITS | (steps < STEPS_MAX ? steps + 1 : steps));
 }

@@ -1,12 +1,14 @@
 /*
  * Orphans: inodes without a name that the kernel may still refer to (an open file, a working
- * folder). They live until the kernel forgets them. The tree has an item for each, so that the next
- * mount can drop what an unclean stop left; this set, in memory, makes forgetting an inode that is
- * no orphan (nearly all) cheap. Its size is bounded by what the kernel keeps open.
+ * folder).  They live until the kernel forgets them.
  *
- * What an unclean stop left is dropped in the order of inode numbers, each found from the one before
- * it, so that the tombstones of those that went are never passed again.  A mount waits for the first
- * few thousand; a thread drops the rest.
+ * The tree has an item for each orphan, so that the next mount can drop orphans that an unclean
+ * stop left.  The set in memory makes it cheap to forget an inode that is no orphan, as nearly all
+ * are.  The number of inodes that the kernel keeps open bounds its size.
+ *
+ * Orphans of an unclean stop are dropped in the order of inode numbers.  Each search starts after
+ * the one dropped before, so that it never passes the tombstones of those that went.  A mount waits
+ * for the first few thousand; a thread drops the rest.
  */
 
 #include "volume_internal.h"
@@ -26,7 +28,7 @@
 /* Open addressing; 0: a free slot. */
 struct orphans {
 	uint64_t *slot;
-	size_t n, used, cap; /* used: with the removed ones; cap: a power of two */
+	size_t n, used, cap; /* used: includes removed ones; cap: a power of two */
 };
 
 static size_t slot_of(const struct orphans *o, uint64_t ino)
@@ -143,10 +145,13 @@ bool orphan_is(struct volume *v, uint64_t ino)
 
 struct to_drop {
 	uint64_t ino;
-	bool left; /* by a mount before this one: not an orphan of this one */
+	bool left; /* left by an earlier mount: skip it if it is an orphan of this one */
 };
 
-/* All items of an inode, and its orphan item: one range, whatever the file's size. */
+/*
+ * Delete all items of an inode, and its orphan item.  One range covers them, whatever the file's
+ * size.
+ */
 static int drop_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct to_drop *what = in;
@@ -168,7 +173,10 @@ static int drop_locked(struct volume *v, struct need *need, const void *in, void
 	item_key_num(&orphan, 0, ITEM_ORPHAN, ino);
 	overlay_del(v->view.map.live, orphan.b, orphan.len);
 	orphan_remove(v, ino);
-	/* It has names: linked again meanwhile, or its orphan item was wrong. */
+	/*
+	 * It has names: it was linked again meanwhile, or its orphan item was wrong.  Keep its
+	 * contents.
+	 */
 	if (rc == 0 && a.nlink != 0)
 		return 0;
 	overlay_del_range(v->view.map.live, from.b, from.len, to.b, to.len);
@@ -183,13 +191,16 @@ void volume_forget(struct volume *v, uint64_t ino)
 {
 	struct to_drop what = {.ino = ino};
 
-	/* If it fails (a full disk), the orphan's item stays, and the next mount drops it. */
+	/*
+	 * If this fails (say, on a full disk), the orphan item stays, and the next mount drops the
+	 * inode.
+	 */
 	if (orphan_is(v, ino) && change_begin(v) == 0 &&
 	    change_run(v, NULL, drop_locked, &what, NULL, 0) < 0)
 		return;
 }
 
-/* The first from ${in}, an inode, on, or -ENOENT. */
+/* Find the first orphan with an inode number of at least ${in}.  -ENOENT if there is none. */
 static int next_orphan_locked(struct view *v, struct need *need, const void *in, void *out)
 {
 	uint64_t *ino = out;
@@ -225,9 +236,9 @@ static bool is_stopping(struct volume *v)
 }
 
 /*
- * Drop at most ${max} of what lies from v->drop_from on, which moves on, up to v->drop_end.  One in
- * a place that can't be read stays.  Returns 0: there may be more; -ENOENT: there is none; or what
- * stops it.
+ * Drop at most ${max} orphans between v->drop_from, which moves on, and v->drop_end.  An orphan
+ * that can't be read stays.  Returns 0 if there may be more, -ENOENT if there are none, or the
+ * error that stops the dropping.
  */
 static int drop_some(struct volume *v, size_t max)
 {
@@ -254,7 +265,10 @@ static int drop_some(struct volume *v, size_t max)
 	return 0;
 }
 
-/* What could not be dropped takes space until a later mount drops it, and is no reason to refuse. */
+/*
+ * Orphans that could not be dropped only take space until a later mount drops them.  That is no
+ * reason to refuse the mount.
+ */
 static void drop_ended(struct volume *v, int rc)
 {
 	if (rc < 0 && rc != -ENOENT)
@@ -308,7 +322,7 @@ int orphans_adopt(struct volume *v)
 			return rc;
 		orphan_add(v, ino);
 	}
-	/* Those that can't be read now are dropped by a later mount. */
+	/* A later mount drops those that can't be read now. */
 	if (rc < 0 && rc != -ENOENT && rc != -ENOMEM)
 		drop_ended(v, rc);
 	return rc == -ENOMEM ? rc : 0;

@@ -1,8 +1,8 @@
 /*
- * Numbers that inodes and the volume state are set right: see recount.h.
+ * Correct counts of inodes and of the volume: see recount.h.
  *
- * It is done by a writer like any other, so a crash in the middle leaves whole changes, heads state them,
- * and embassies get them.
+ * Each correction is an ordinary change.  So a crash leaves only whole corrections, and heads and
+ * embassies get them like any other change.
  */
 
 #include "recount.h"
@@ -17,7 +17,7 @@ struct fixing {
 	struct cut *cut;
 };
 
-/* Sets ${out}, a bool: whether the number was still wrong. */
+/* Sets ${out}, a bool: was the number still wrong? */
 static int fix_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct fixing *x = in;
@@ -65,7 +65,10 @@ static int fix_locked(struct volume *v, struct need *need, const void *in, void 
 	return 0;
 }
 
-/* The volume's sums go with each delta; the root is put as it is, so that there is one. */
+/*
+ * Every delta contains the volume's totals.  Put the root's inode unchanged, so that a delta is
+ * made.
+ */
 static int totals_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct fix_totals *f = in;

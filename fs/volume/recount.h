@@ -2,9 +2,10 @@
 #define RECOUNT_H_
 
 /*
- * Setting numbers right that a volume states and that can be counted anew: bytes of a file from its
- * extents, entries and links from names, and the volume's sums from its inodes.  Only such numbers are
- * changed, never what they count, but for extents in files of no length, which nobody could read.
+ * Correct counts that a volume stores and that can be computed anew: a file's bytes from its
+ * extents, entries and links from names, and the volume's totals from its inodes.  Only these
+ * numbers are changed, never the things that they count.  The one exception are extents in files of
+ * length 0: they are deleted, since nobody could read them.
  */
 
 #include "compiler.h"
@@ -14,7 +15,7 @@
 
 struct volume;
 
-/* A number that an inode states and that can be counted anew. */
+/* A number that an inode stores and that can be computed anew. */
 enum fix_kind {
 	FIX_BYTES,   /* of its extents */
 	FIX_CUT,     /* the file has no length and extents: they go */
@@ -28,17 +29,17 @@ struct fix {
 	uint64_t was, is;
 };
 
-/* What the volume states of all its inodes. */
+/* The totals that the volume stores for all its inodes. */
 struct fix_totals {
 	uint64_t inodes, bytes; /* to be added, modulo 2^64 */
 	uint64_t next_ino;	/* the lowest inode number never used */
 };
 
 /*
- * volume_recount(v, fix, out_fixed): set one number right, if the inode still states ${fix->was}.
- * ${*out_fixed}: whether it did.  An inode that is gone is no error.
- * volume_recount_totals(v, totals): set the volume's sums right.
- * Both are changes like any other (volume.h): not durable before a sync.  Any thread.
+ * volume_recount(v, fix, out_fixed): correct one number, if the inode still has the value
+ * ${fix->was}.  ${*out_fixed}: it did.  An inode that is gone is no error.
+ * volume_recount_totals(v, totals): correct the volume's totals.
+ * Both are ordinary changes (volume.h): not durable before a sync.  Any thread.
  * Return 0; -ENOMEM; -ENOSPC, -EIO, -ERR_STUCK; or -ERR_DAMAGED, -ERR_ABSENT with a detail.
  */
 MUST_CHECK int volume_recount(struct volume *v, const struct fix *fix, bool *out_fixed);

@@ -17,7 +17,7 @@ struct end {
 	struct attr dir;
 	struct bucket bucket;
 	struct entry entry;
-	struct attr a; /* what the name names */
+	struct attr a; /* the entry under that name */
 	bool there;
 };
 
@@ -69,7 +69,10 @@ static int check(struct volume *v, const struct renaming *r, struct need *need)
 	return to_dir ? folder_empty_locked(v, &r->to.a, r->looked, need) : 0;
 }
 
-/* Two names in one folder share its attributes, and, once in an age, their bucket. */
+/*
+ * Two names in one folder share the folder's attributes and, if their hashes collide (once in an
+ * age), their bucket.
+ */
 struct shared {
 	struct attr *from_dir, *to_dir;
 	struct bucket *from_bucket, *to_bucket;
@@ -101,7 +104,7 @@ static void put_places(struct volume *v, struct renaming *r, const struct shared
 		change_inode(v, s->to_dir);
 }
 
-/* A moved folder counts among its new parent's links and knows it as "..". */
+/* A folder that moves is a link to its new parent, and its ".." leads there. */
 static void move_inode(struct volume *v, struct renaming *r, struct attr *a, uint64_t parent,
 		       struct attr *old_dir, struct attr *new_dir)
 {
@@ -133,7 +136,7 @@ static int exchange(struct volume *v, struct renaming *r)
 	return 0;
 }
 
-/* What overlayfs asks for: a device 0/0 takes the place of the name that went. */
+/* For overlayfs: a device 0/0 takes the place of the old name. */
 static void put_whiteout(struct volume *v, struct renaming *r, struct attr *a)
 {
 	*a = (struct attr){.ino = v->view.counts.next_ino++,
@@ -185,7 +188,7 @@ struct request {
 	uint64_t looked; /* as in folder_empty_locked() */
 };
 
-/* ${out}: the folder of LOOK_FIRST. */
+/* ${out}: the folder, if this returns LOOK_FIRST. */
 static int rename_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct request *q = in;
@@ -209,7 +212,7 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 	rc = check(v, &r, need);
 	if (rc != 0)
 		return rc;
-	/* Two names of one file: POSIX wants nothing done. */
+	/* If both are names of one file, POSIX requires that nothing happens. */
 	if (r.to.there && r.from.a.ino == r.to.a.ino)
 		return 0;
 	if (change_reserve(v, 8, 2 * sizeof(r.from.bucket.value)) < 0 || orphan_reserve(v) < 0)

@@ -1,11 +1,11 @@
 /*
  * The scheduler of a live volume: two threads.
  *
- * The clock makes a head shortly before the end of each second in which there is news, or sooner
- * when much has been written, so that "as it was at 10:00:05" includes nearly all of that second
+ * The clock makes a head shortly before the end of each second in which something changed, or
+ * sooner when much has been written.  So "as it was at 10:00:05" includes nearly all of that second
  * and nothing after it.  The checkpointer merges the overlay into a new tree when a minute has
- * passed, the overlay has grown or heads have come to many, while operations go on in a fresh
- * overlay.
+ * passed, when the overlay has grown, or when there are too many heads since.  Meanwhile operations
+ * go on in a fresh overlay.
  */
 
 #include "volume_internal.h"
@@ -20,12 +20,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TICK_MS 100u	   /* how often the log's housekeeping runs */
+#define TICK_MS 100u	   /* interval of the log's housekeeping */
 #define HEAD_PHASE_MS 950u /* heads are made this far into a second */
 #define CHECKPOINT_S_DEFAULT 60u
 #define RETRY_S 1u
 #define RETRY_S_MAX                                                                                \
-	32u /* a checkpoint that fails may leave nodes in the log: less and less often */
+	32u /* a failed checkpoint may leave nodes in the log, so retry less and less often */
 
 static const struct {
 	const char *id, *fails, *works;
@@ -46,7 +46,7 @@ static bool checkpoint_pauses(const struct volume *v) REQUIRES(v->clock_mu);
 static uint64_t head_due(const struct volume *v, uint64_t due) REQUIRES(v->clock_mu);
 static uint64_t checkpoint_due(const struct volume *v, uint64_t due) REQUIRES(v->clock_mu);
 
-/* How the newest try of a kind went. */
+/* Record the result of the newest try of one kind. */
 static void note(struct volume *v, enum failing what, int rc)
 {
 	char *reason = v->reason[what], text[sizeof(v->reason[what])] = "";
@@ -76,7 +76,7 @@ bool scheduler_reason(struct volume *v, char *out, size_t cap)
 			continue;
 		len += (size_t)snprintf(out + len, cap - len, "%s%s", len > 0 ? "; " : "",
 					v->reason[i]);
-		/* Damage keeps nobody from writing elsewhere. */
+		/* Damage in one place does not keep anybody from writing elsewhere. */
 		stops = stops || i != FAILING_MERGE;
 	}
 	pthread_mutex_unlock(&v->clock_mu);
@@ -95,7 +95,7 @@ void scheduler_space_tried(struct volume *v, int rc)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
-/* There may be space again, though nobody has tried. */
+/* There may be space again, though no write has found that out yet. */
 static void look_at_space(struct volume *v)
 {
 	uint64_t bytes;
@@ -167,7 +167,7 @@ void scheduler_want_checkpoint(struct volume *v)
 	pthread_mutex_unlock(&v->clock_mu);
 }
 
-/* The newest one failed, and it is too early for another. */
+/* Did the newest checkpoint fail, and is it too early for another try? */
 static bool checkpoint_pauses(const struct volume *v)
 {
 	return v->checkpoint_rc < 0 && !v->checkpoint_now &&
@@ -197,12 +197,16 @@ int scheduler_admit(struct volume *v)
 		scheduler_want_checkpoint(v);
 
 		/*
-		 * Full: wait for the checkpoint under way, or for the one asked for, to make room.
+		 * The overlay is full: wait until the checkpoint that is under way, or was asked
+		 * for, makes room.
 		 */
 		pthread_mutex_lock(&v->clock_mu);
 		while (v->checkpoints == seen && !v->stopping && !checkpoint_pauses(v))
 			pthread_cond_wait(&v->checkpoint_done, &v->clock_mu);
-		/* When the volume closes none comes, and what is still being done ends soon. */
+		/*
+		 * When the volume closes, no checkpoint comes; the few operations still under way
+		 * are let through.
+		 */
 		stops = v->stopping;
 		rc = stops ? 0 : v->checkpoint_rc;
 		pthread_mutex_unlock(&v->clock_mu);
@@ -211,7 +215,7 @@ int scheduler_admit(struct volume *v)
 	}
 }
 
-/* The time in this second at which the next head is due, as ms from now. */
+/* Milliseconds until the next head is due, at a fixed point in each second. */
 static uint64_t ms_to_head(void)
 {
 	uint64_t ms = (uint64_t)clock_wall_ns() / NS_PER_MS % 1000;
@@ -219,7 +223,7 @@ static uint64_t ms_to_head(void)
 	return ms < HEAD_PHASE_MS ? HEAD_PHASE_MS - ms : HEAD_PHASE_MS + 1000 - ms;
 }
 
-/* When to try a head next, whose time is ${due} if nobody asks for one. */
+/* When to try a head next; ${due} if nobody asks for one sooner. */
 static uint64_t head_due(const struct volume *v, uint64_t due)
 {
 	uint64_t at = v->want_head ? 0 : due;
@@ -250,7 +254,7 @@ static void *clock_main(void *arg)
 		log_prepare(v->log);
 		look_at_space(v);
 		if (now) {
-			/* A failure is noted there; it is tried again. */
+			/* A failure is recorded in there, and tried again later. */
 			(void)!volume_add_head(v, &head);
 			due = clock_mono_ns() + ms_to_head() * NS_PER_MS;
 		}
@@ -260,7 +264,7 @@ static void *clock_main(void *arg)
 	return NULL;
 }
 
-/* Freeze the live overlay, unless one is frozen still from a try that failed. */
+/* Freeze the live overlay, unless one is still frozen because a checkpoint failed. */
 static int freeze(struct volume *v, struct checkpoint *out)
 {
 	int rc;
@@ -279,7 +283,10 @@ static bool anything_new(struct volume *v)
 
 	view_rdlock(&v->view);
 	live = v->view.map.live;
-	/* What the newest checkpoint left out would be left out again. */
+	/*
+	 * Changes that only repeat what the last checkpoint left out are no news: it would leave
+	 * them out again.
+	 */
 	news = v->view.map.frozen != NULL ||
 	       (overlay_bytes(live) > v->overlay_empty &&
 		(v->gaps.renewed == 0 || overlay_changes(live) != v->gaps.renewed));
@@ -312,8 +319,9 @@ int checkpoint_take(struct volume *v)
 		return rc;
 
 	/*
-	 * Only this function changes the base and drops the frozen overlay, and one at a time: both
-	 * can be read unlocked.  A tree that was merged, and has no checkpoint yet, is used again.
+	 * Only this function changes the base and drops the frozen overlay, and only one call runs
+	 * at a time: so both can be read without a lock here.  If a tree was merged but its
+	 * checkpoint failed, use that tree again.
 	 */
 	if (!v->merged) {
 		rc = gaps_merge(v, &io);
@@ -321,7 +329,10 @@ int checkpoint_take(struct volume *v)
 			return rc;
 		v->merged = true;
 	}
-	/* Recovery takes the newest checkpoint, so what that lacks has to lie before it. */
+	/*
+	 * Recovery starts from the newest checkpoint, so the deltas with what it lacks must lie
+	 * before it.
+	 */
 	rc = gaps_renew(v);
 	if (rc < 0)
 		return rc;
@@ -354,7 +365,7 @@ static uint64_t checkpoint_interval_ns(const struct volume *v)
 	return (v->cfg.checkpoint_s ? v->cfg.checkpoint_s : CHECKPOINT_S_DEFAULT) * NS_PER_S;
 }
 
-/* When to take a checkpoint next, whose time is ${due} if nobody asks. */
+/* When to take a checkpoint next; ${due} if nobody asks for one sooner. */
 static uint64_t checkpoint_due(const struct volume *v, uint64_t due)
 {
 	uint64_t at = v->want_checkpoint ? 0 : due;
@@ -405,7 +416,7 @@ int volume_checkpoint(struct volume *v)
 	int rc;
 
 	pthread_mutex_lock(&v->clock_mu);
-	/* One under way may have frozen before this call: only the one after it counts. */
+	/* A checkpoint under way may have frozen before this call, so only the next one counts. */
 	for (int i = 0; i < 2; i++) {
 		seen = v->checkpoints;
 		v->checkpoint_now = true;

@@ -15,7 +15,7 @@
 #define ATIME_AGE_S_MAX (24 * 60 * 60)
 #define PERMISSIONS ((uint32_t)0777)
 
-/* A write, a truncation or a new owner takes the set-id bits away, and file capabilities. */
+/* A write, a truncation or a new owner clears set-id bits and file capabilities. */
 void kill_priv(struct volume *v, struct attr *a)
 {
 	struct item_key key;
@@ -34,7 +34,7 @@ struct setting {
 	unsigned set;
 	const struct attr *want;
 	struct change_stamp now; /* if needs_time() */
-	struct cut *cut; /* what a smaller size takes away, or one after none */
+	struct cut *cut; /* what a new size removes; see cut_find(), cut_find_lost() */
 };
 
 static bool needs_time(unsigned set)
@@ -174,13 +174,13 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict)
 	int rc = view_getattr(&v->view, ino, &a);
 
 	/*
-	 * Nearly always there is nothing to do: the kernel is asked for no stamp, and the exclusive
-	 * lock stays free.
+	 * Nearly always nothing needs to change.  Then neither the kernel is asked for a stamp nor
+	 * the exclusive lock is taken.
 	 */
 	if (rc < 0 || !atime_is_due(&a, &now, strict) || change_begin(v) < 0)
 		return;
 	x.now = change_stamp(v);
-	/* What keeps it from being written down is met and told by the next change. */
+	/* An error here is not reported: the next change meets it, and reports it. */
 	if (change_run(v, NULL, accessed_locked, &x, NULL, 0) < 0)
 		return;
 }

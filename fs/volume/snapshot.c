@@ -1,6 +1,6 @@
 /*
- * Snapshots: names for heads.  A name is an item like any other, so snapshots are replicated,
- * versioned and durable as files are.
+ * Snapshots: names for heads.  A name is an ordinary item, so snapshots are replicated, versioned
+ * and durable like files.
  */
 
 #include "volume_internal.h"
@@ -11,7 +11,10 @@
 #include <errno.h>
 #include <string.h>
 
-/* Valid UTF-8 without control characters, so that it is one word of a table and of JSON. */
+/*
+ * Require valid UTF-8 without control characters, so that a name is one word in a table and in
+ * JSON.
+ */
 static bool is_text(const char *s)
 {
 	while (*s) {
@@ -39,7 +42,7 @@ static int check_name(const char *name)
 	return 0;
 }
 
-/* The key of ${name}, and what it names. */
+/* Find the key of ${name} and the snapshot with that name. */
 static int snapshot_locked(struct volume *v, struct need *need, const char *name,
 			   struct item_key *out_key, struct snapshot *out)
 {
@@ -60,9 +63,9 @@ static void put_snapshot(struct volume *v, const struct item_key *key, const str
 	overlay_put(v->view.map.live, key->b, key->len, value, sizeof(value));
 }
 
-/* Attempts.  ${in} is a snapshot; which of its fields count is said by each. */
+/* Attempts.  ${in} is a snapshot; each says which of its fields it uses. */
 
-/* Put it, if there is none of its name. */
+/* Put the snapshot, if no other has its name. */
 static int add_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct snapshot *s = in;
@@ -79,7 +82,7 @@ static int add_locked(struct volume *v, struct need *need, const void *in, void 
 	return 0;
 }
 
-/* Delete that of its name, unless it is held. */
+/* Delete the snapshot of that name, unless it is held. */
 static int remove_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct snapshot *s = in;
@@ -98,7 +101,7 @@ static int remove_locked(struct volume *v, struct need *need, const void *in, vo
 	return 0;
 }
 
-/* Delete it, held or not, unless another has taken its name. */
+/* Delete the snapshot, held or not, unless another one has taken its name. */
 static int undo_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct snapshot *s = in;
@@ -115,7 +118,7 @@ static int undo_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-/* Put the hold on that of its name, or take it off. */
+/* Set or clear the hold on the snapshot of that name. */
 static int hold_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct snapshot *s = in;
@@ -149,7 +152,10 @@ int volume_snapshot(struct volume *v, const struct caller *c, const char *name, 
 
 	if (rc < 0)
 		return rc;
-	/* To refuse it before a head is made; what counts is asked again with the lock. */
+	/*
+	 * Refuse a used name before a head is made.  add_locked() checks again under the lock, and
+	 * that counts.
+	 */
 	rc = view_snapshot(&v->view, name, out);
 	if (rc != -ENOENT)
 		return rc < 0 ? rc : -EEXIST;
@@ -161,15 +167,18 @@ int volume_snapshot(struct volume *v, const struct caller *c, const char *name, 
 	rc = change(v, c, add_locked, out);
 	if (rc < 0)
 		return rc;
-	/* A second head carries the name, so that it reaches the embassies at once. */
+	/*
+	 * Make a second head that contains the name, so that the name reaches the embassies at
+	 * once.
+	 */
 	rc = volume_add_head(v, &naming);
-	/* Nobody was told of it: who tries again must not find it there. */
+	/* The caller is told of a failure, so a second try must not find the name there. */
 	if (rc < 0 && change(v, c, undo_locked, out) < 0)
 		msg_warn("%s: snapshot '%s' is there, though it was refused", v->cfg.dir, name);
 	return rc;
 }
 
-/* The part of a snapshot that attempts look for. */
+/* Fill in the name, the only field by which attempts find a snapshot. */
 static int named(const char *name, struct snapshot *out)
 {
 	size_t len = strlen(name);
@@ -206,6 +215,6 @@ int volume_snapshot_hold(struct volume *v, const struct caller *c, const char *n
 	s.hold = true;
 	if (rc == 0)
 		rc = change(v, c, hold_locked, &s);
-	/* With a head it reaches the embassies at once, as a name does. */
+	/* Make a head, so that the hold reaches the embassies at once, as a name does. */
 	return rc < 0 ? rc : volume_add_head(v, &head);
 }

@@ -1,5 +1,5 @@
 /*
- * What a volume tells of itself.
+ * The figures of a volume.
  */
 
 #include "volume_internal.h"
@@ -22,7 +22,7 @@ int volume_disk_free(const struct volume *v, uint64_t *out_bytes)
 	return 0;
 }
 
-/* A position is no length: each segment begins at a multiple of SEGMENT_SIZE. */
+/* A position is not a length, because each segment begins at a multiple of SEGMENT_SIZE. */
 static uint64_t undurable_bytes(uint64_t end, uint64_t durable)
 {
 	if (segment_of(durable) < segment_of(end))

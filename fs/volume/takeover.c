@@ -1,15 +1,16 @@
 /*
- * Taking over from a process that was killed: what it had in memory, from memory that it shared.
+ * Taking over from a process that was killed: recover the changes that it had only in memory, from
+ * the memory that it shared.
  *
- * The log has been rescued and recovered, and the view holds every delta in it.  What is left are
- * the journal's entries that no delta covers.  They are applied as pending changes, and the
- * journal goes on as it is: this process stands where the dead one stood, so being killed here, or
- * a moment later, is no different.
+ * The log has been rescued and recovered, and the view contains every delta in it.  Left to apply
+ * are the journal's entries that no delta covers.  They become pending changes, and the journal
+ * continues as it is.  After that this process is in the state in which the dead one was, so being
+ * killed here, or a moment later, makes no difference.
  *
  *	view.seq	on its way	filling		then
  *	n - 1		n		n + 1		the delta is made anew, and waits in unsent
- *	n		n (in the log)	n + 1		it is let go of
- *	n		empty		n + 1
+ *	n		n (in the log)	n + 1		the generation on its way is discarded
+ *	n		empty		n + 1		nothing
  */
 
 #include "volume_internal.h"

@@ -1,9 +1,11 @@
 /*
- * A live volume's life: make, open, close, status.
+ * The life of a live volume: make, open, close, status.
  *
- * Opening: lock, let the log recover its tail, load the newest checkpoint, lay the deltas over it
- * (those that heads list, then those above the newest head), drop orphans, start the scheduler.
- * Closing: a last checkpoint and head, so that the next opening rolls nothing.
+ * To open: lock, have the log recover its tail, load the newest checkpoint, apply the deltas after
+ * it (first those that heads list, then those above the newest head), drop orphans, start the
+ * scheduler.
+ * To close: take a last checkpoint and make a last head, so that the next opening has no deltas to
+ * apply.
  */
 
 #include "volume_internal.h"
@@ -39,13 +41,13 @@
 #define LOCK_POLL_MS 20u
 #define LOCK_TEXT_MAX 64u
 
-/* Say in the lock file who holds it, for the message of whoever is refused. */
+/* Write into the lock file who holds the lock, for the message to a process that is refused. */
 static void lock_say(int fd, const char *state)
 {
 	char text[LOCK_TEXT_MAX];
 	int len = snprintf(text, sizeof(text), "%-8s %-20ld\n", state, (long)getpid());
 
-	/* Only a message depends on it. */
+	/* Ignore an error: only a message depends on it. */
 	if (file_write_at(fd, text, (size_t)len, 0) < 0)
 		return;
 }
@@ -57,7 +59,7 @@ static int lock_refused(int fd, const char *dir)
 	ssize_t len = file_read_at(fd, text, sizeof(text) - 1, 0);
 
 	if (len > 0 && sscanf(text, "%15s %ld", state, &pid) == 2 && pid > 0) {
-		/* The lock outlives its process where that has a supervisor. */
+		/* A supervisor keeps the lock when its daemon dies. */
 		if (kill((pid_t)pid, 0) < 0 && errno == ESRCH)
 			return err_say(-ERR_LOCKED,
 				       "%s: process %ld, which had it mounted, was "
@@ -81,8 +83,8 @@ static int lock_refused(int fd, const char *dir)
 }
 
 /*
- * A holder that is closing is waited for: umount returns before the last bytes are durable, and
- * also before the holder knows, which therefore has LOCK_GRACE_MS to say so.
+ * Wait for a holder that is closing: umount returns before the last bytes are durable.  It even
+ * returns before the holder knows of it, so the holder has LOCK_GRACE_MS to say that it is closing.
  */
 static bool holder_closes(int fd)
 {
@@ -91,7 +93,7 @@ static bool holder_closes(int fd)
 	return file_read_at(fd, text, sizeof(text) - 1, 0) > 0 && strncmp(text, "closing", 7) == 0;
 }
 
-/* Takes ${fd}, the open file ${path}. */
+/* Takes ${fd}, the open file ${path}: closes it on an error. */
 static int lock_file(int fd, const char *path, const char *dir, int *out_fd)
 {
 	int rc;
@@ -133,7 +135,7 @@ int volume_lock_to_read(const char *dir, int *out_fd)
 
 	snprintf(path, sizeof(path), "%s/lock", dir);
 	fd = file_open(AT_FDCWD, path, O_RDWR | O_CREAT, 0600);
-	/* flock() asks for no right to write. */
+	/* flock() works without write permission. */
 	if (fd == -EROFS || fd == -EACCES || fd == -EPERM)
 		fd = file_open(AT_FDCWD, path, O_RDONLY, 0);
 	if (fd >= 0)
@@ -143,7 +145,7 @@ int volume_lock_to_read(const char *dir, int *out_fd)
 }
 
 /*
- * The lock of a process that was killed was kept for this one, so that nobody else could write
+ * The supervisor kept the killed process's lock for this process, so that nobody else could write
  * to the volume meanwhile.
  */
 static int lock_or_inherit(struct volume *v)
@@ -185,10 +187,10 @@ static struct log_config log_config_of(const struct volume_config *cfg)
 	};
 }
 
-/* No other thread is there yet. */
+/* UNFOLLOWED: no lock is needed, since no other thread exists yet. */
 static int apply_tail(struct volume *v, const struct log_tail *tail) UNFOLLOWED;
 
-/* Deltas above the newest head: no head lists them yet, so the next one must. */
+/* Apply the deltas above the newest head.  No head lists them yet, so the next one must. */
 static int apply_tail(struct volume *v, const struct log_tail *tail)
 {
 	uint64_t seq = 0;
@@ -283,7 +285,7 @@ static int open_log(struct volume *v, struct log_tail *tail)
 	return rc < 0 ? rc : open_journal(v);
 }
 
-/* Undo open_log(), however far it came. */
+/* Undo open_log(), no matter where it failed. */
 static int close_log(struct volume *v)
 {
 	int rc = 0;
@@ -305,7 +307,10 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 	struct volume *v;
 	int rc;
 
-	/* Its writer is at home.  Another one here would fork the volume, at the same epoch. */
+	/*
+	 * The copy's writer is at home.  A second writer here would fork the volume within one
+	 * epoch.
+	 */
 	if (store_folder_is_copy(cfg->dir) > 0)
 		return err_say(-ERR_FORBIDDEN,
 			       "%s: it is an embassy's copy (it has a file 'owner'), which only "
@@ -372,7 +377,10 @@ int volume_close(struct volume *v)
 	volume_closing(v);
 	scheduler_stop(v);
 	orphans_drop_end(v);
-	/* Without a checkpoint the deltas still tell all; on a full disk there is none. */
+	/*
+	 * If this fails, nothing is lost: the deltas still contain every change.  On a full disk it
+	 * fails.
+	 */
 	rc = checkpoint_take(v);
 	if (rc < 0 && rc != -ENOSPC)
 		msg_error("%s: the last checkpoint could not be taken: %s", v->cfg.dir,
@@ -408,7 +416,7 @@ const struct view_config *volume_view_config(struct volume *v)
 	return &v->view.cfg;
 }
 
-/* The root folder, as the first delta of a volume. */
+/* Append the first delta of a volume: it contains the root folder. */
 static int append_root(struct log *log, uint32_t uid, uint32_t gid, struct head *h)
 {
 	struct delta d = {

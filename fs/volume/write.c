@@ -1,6 +1,6 @@
 /*
- * Writing file bytes: into the log first, by any number of threads at once; then, in one short
- * step, the file's extents point there.
+ * Writing bytes to files.  Any number of threads first append the bytes to the log at once.  Then,
+ * in one short step under the exclusive lock, the file's extents are made to point there.
  */
 
 #include "volume_internal.h"
@@ -17,20 +17,20 @@
 
 #define WRITE_MAX (4u << 20)
 #define EXTENTS_PER_WRITE (WRITE_MAX / EXTENT_MAX + 1)
-#define COPY_EXTENTS_MAX 1024u /* moved in one step by a copy */
+#define COPY_EXTENTS_MAX 1024u /* that one step of a copy may move */
 
 struct writing {
 	uint64_t ino;
 	uint64_t off, end;
-	unsigned how; /* as volume_write() */
-	struct change_stamp now; /* unless WRITE_KEEP_TIMES */
+	unsigned how; /* flags of volume_write() */
+	struct change_stamp now; /* not used with WRITE_KEEP_TIMES */
 	size_t n;
 	const struct extent *e; /* in order, inside [off, end) */
 	struct cut *cut;	/* what they replace */
 	bool extend;		/* the size grows to end */
 };
 
-/* What is put lies in its range, in order, without overlaps. */
+/* The new extents are inside the written range, in order, and do not overlap. */
 static void writing_check(const struct writing *w)
 {
 	uint64_t at = w->off;
@@ -43,8 +43,8 @@ static void writing_check(const struct writing *w)
 }
 
 /*
- * Find what goes, ${*out_taken} bytes of those that ${a} states.  Nothing lies beyond a file's size: an
- * append has nothing to replace.
+ * Find the extents that the write replaces; ${*out_taken}: how many of their bytes ${a} counts.  An
+ * append replaces nothing, because there are no extents beyond a file's size.
  */
 static int find_cut(struct volume *v, struct need *need, const struct writing *w,
 		    const struct attr *a, uint64_t *out_taken)
@@ -61,7 +61,10 @@ static int find_cut(struct volume *v, struct need *need, const struct writing *w
 	return rc;
 }
 
-/* Replace [off, end) of a file by the given extents; what they leave out becomes a hole. */
+/*
+ * Replace [off, end) of a file by the given extents; any part that they do not cover becomes a
+ * hole.
+ */
 static int put_locked(struct volume *v, struct need *need, const struct writing *w)
 {
 	uint64_t added = 0, taken;
@@ -153,7 +156,7 @@ fail:
 	return rc;
 }
 
-/* The size grows to w->end, and nothing else. */
+/* Set the size to w->end if it is less; change nothing else. */
 static int grow_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
 	const struct writing *w = in;
@@ -181,8 +184,9 @@ static int grow_locked(struct volume *v, struct need *need, const void *in, void
 }
 
 /*
- * Space is not set aside, but what could never be had is refused: programs ask for it to learn
- * early that the disk is full.  What the range holds already counts again: old blocks stay.
+ * No space is reserved, but a request for more than the disk has is refused: programs call
+ * fallocate to learn early that the disk is full.  Bytes that the range holds already are counted
+ * again, because old blocks stay in the log.
  */
 static int check_room(const struct volume *v, uint64_t len)
 {
@@ -232,22 +236,22 @@ int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int 
 }
 
 struct copying {
-	uint64_t from, from_off, end; /* end: in the source, behind which nothing is taken */
+	uint64_t from, from_off, end; /* end: in the source; nothing after it is copied */
 	uint64_t to, to_off;
-	uint64_t page; /* as in volume_copy_pages(); 1: none is cut */
+	uint64_t page; /* of volume_copy_pages(); 1: any byte range */
 	struct change_stamp now;
 	struct cut *cut;
 };
 
-/* What one step of a copy took. */
+/* The result of one step of a copy. */
 struct copied {
-	uint64_t limit; /* where the source ends, or the caller's range */
-	uint64_t end;	/* this step got so far in the source */
+	uint64_t limit; /* end of the source or of the caller's range */
+	uint64_t end;	/* the step reached this position in the source */
 	size_t n;
-	struct extent e[COPY_EXTENTS_MAX]; /* at their new offsets */
+	struct extent e[COPY_EXTENTS_MAX]; /* at their offsets in the target */
 };
 
-/* The part of ${e} that lies in [from_off, end) of the source, where it belongs in the target. */
+/* Move the part of ${e} that is in [from_off, end) of the source to its place in the target. */
 static struct extent moved(const struct copying *c, const struct copied *got, struct extent e)
 {
 	uint64_t e_end = e.off + e.len;
@@ -283,7 +287,7 @@ static int take_extents(struct volume *v, struct need *need, const struct copyin
 	return rc == -ENOENT ? 0 : rc;
 }
 
-/* Keep ${got} to pages of the target that a copy may take the place of as wholes. */
+/* Limit ${got} to pages of the target that the copy can replace as a whole. */
 static int keep_to_pages(struct volume *v, struct need *need, const struct copying *c,
 			 struct copied *got)
 {
@@ -293,7 +297,10 @@ static int keep_to_pages(struct volume *v, struct need *need, const struct copyi
 
 	if (rc < 0)
 		return rc;
-	/* Behind the end of the target there is nothing to lose. */
+	/*
+	 * A last page that reaches beyond the end of the target is fine: there is nothing there to
+	 * lose.
+	 */
 	if (end < a.size)
 		end -= end % c->page;
 	if (end <= c->to_off ||
@@ -304,8 +311,7 @@ static int keep_to_pages(struct volume *v, struct need *need, const struct copyi
 }
 
 /*
- * One step: extents of the source, as it is now, take the place of what the target has there, as it
- * is now.
+ * One step of a copy: extents of the source replace the target's, both as they are at this moment.
  */
 static int copy_locked(struct volume *v, struct need *need, const void *in, void *out)
 {
@@ -385,9 +391,12 @@ int volume_copy_pages(struct volume *v, const struct caller *caller, uint64_t fr
 		*out_len += got->end - c.from_off;
 		c.to_off += got->end - c.from_off;
 		c.from_off = got->end;
-		/* What the copy itself adds to the source is not copied. */
+		/* If source and target are one file, do not copy what the copy itself adds. */
 		c.end = got->limit;
-		/* Its end is in that now; where a step ends does not matter. */
+		/*
+		 * The first step has limited the end to whole pages.  Later steps may begin
+		 * anywhere.
+		 */
 		c.page = 1;
 	} while (c.from_off < c.end);
 	free(got);
