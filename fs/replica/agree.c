@@ -1,12 +1,12 @@
 /*
- * Whether an embassy's copy is a prefix of this home's log.
+ * Is an embassy's copy a prefix of this home's log?
  *
- * Key idea: equal notes at equal positions mean equal logs below, because the note is signed and
- * holds the Merkle root. The comparison is with the bytes in our log, not with what the catalog
- * says of them.
+ * Key idea: equal head notes at equal positions mean equal logs below, because the note is signed
+ * and contains the Merkle root.  The note is compared with the bytes in our log, not with what the
+ * catalog says of them.
  *
- * Invariant: nothing that the embassy says is held against this home, or told to a person as a fact,
- * before its signature was verified: a lie is the embassy's fault, and named so.
+ * Invariant: a claim of the embassy is held against this home, or told to a person as a fact, only
+ * after its signature was verified.  A lie is reported as the embassy's fault.
  */
 
 #include "agree.h"
@@ -26,8 +26,8 @@
 #include <string.h>
 
 /*
- * Decode the embassy's volume.conf: one that this volume's authority signed.  On success the caller
- * releases ${out}.
+ * Decode the embassy's volume.conf, and check that this volume's authority signed it.  On success
+ * the caller releases ${out}.
  */
 static int read_params(const struct params *p, const Embassyfs__V1__Volume *v, struct params *out)
 {
@@ -47,8 +47,8 @@ static int read_params(const struct params *p, const Embassyfs__V1__Volume *v, s
 }
 
 /*
- * Verify the newest head that the embassy shows.  Its writer may be one whom only the embassy's
- * volume.conf grants, if another writer has gone on.
+ * Verify the newest head that the embassy shows.  If another writer has gone on, the head's writer
+ * may be granted only by the embassy's volume.conf, not by ours.
  */
 static int read_newest(const struct params *p, const struct params *theirs,
 		       const Embassyfs__V1__Volume *v, struct head *out)
@@ -72,8 +72,8 @@ static int read_newest(const struct params *p, const struct params *theirs,
 }
 
 /*
- * Whether our log holds the head ${theirs} that the embassy shows, and in these very bytes, ${note},
- * where it shows it: 1, 0 or an error.
+ * Does our log contain the head ${theirs}, with the same bytes ${note} at the same position, as the
+ * embassy shows it?  Returns 1, 0 or an error.
  */
 static int holds_head(const struct params *p, struct store *st, const struct head *theirs,
 		      const ProtobufCBinaryData *note)
@@ -93,8 +93,8 @@ static int holds_head(const struct params *p, struct store *st, const struct hea
 }
 
 /*
- * The log's bytes decide.  The catalog, which may just be made anew beside us and lack heads that are
- * there, only tells of two kinds of difference which it is.
+ * The log's bytes decide.  The catalog only tells which of two kinds a difference is: it may just
+ * be being made anew, and then lacks heads that the log contains.
  */
 static int check_newest(const struct params *p, struct store *st, struct catalog *c,
 			const Embassyfs__V1__Volume *v, const struct head *head,

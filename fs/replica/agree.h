@@ -2,9 +2,9 @@
 #define AGREE_H_
 
 /*
- * Whether an embassy's copy is a prefix of this home's log, before anything is sent: its newest
- * head must be one of ours, byte for byte.  That one comparison suffices, since a head states the
- * Merkle root of all below it.
+ * Is an embassy's copy a prefix of this home's log?  This is checked before anything is sent: the
+ * embassy's newest head must be one of ours, byte for byte.  That one comparison suffices, since a
+ * head states the Merkle root of everything below it.
  */
 
 #include "compiler.h"
@@ -18,7 +18,7 @@ struct Embassyfs__V1__Volume;
 #define AGREE_LACKING 1
 
 /*
- * agree_check(p, st, c, v, out): judge what the embassy said of itself.  Borrows everything.
+ * agree_check(p, st, c, v, out): judge the embassy's answer about itself.  Borrows everything.
  * Returns 0 and sets ${*out} to its newest head (zeros: none); AGREE_LACKING: its volume.conf is
  * older than ${p}; -ERR_ROLLED_BACK: it holds a head that this log does not (yet) have;
  * -ERR_FORKED: it holds another head of that number; -ERR_TAMPERED: its volume.conf, end and head
@@ -28,10 +28,10 @@ MUST_CHECK int agree_check(const struct params *p, struct store *st, struct cata
 			   const struct Embassyfs__V1__Volume *v, struct step_head *out);
 
 /*
- * agree_other_conf(p, v): the serial of the embassy's volume.conf if that is another than ${p} and
- * not older; 0 if it is not, or is none.  Such a one was signed by the volume's authority: it was
- * made from another copy of the volume, or ${p} was brought back from a backup.  No key change that
- * is in ${p} reaches that embassy.
+ * agree_other_conf(p, v): the serial of the embassy's volume.conf, if that differs from ${p} and is
+ * not older; else 0, also if it is not valid.  The volume's authority signed such a file: either it
+ * was made from another copy of the volume, or ${p} was restored from a backup.  Key changes in
+ * ${p} do not reach that embassy.
  */
 uint64_t agree_other_conf(const struct params *p, const struct Embassyfs__V1__Volume *v);
 

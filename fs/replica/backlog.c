@@ -1,9 +1,10 @@
 /*
- * What embassies lack, read from a folder.
+ * What embassies lack, read from a volume's folder.
  *
- * At home bytes behind the newest head are the volume's too: a daemon that was killed left there
- * what was synced, and the next mount goes on from it.  Whatever is behind the last whole block is a
- * torn tail, which that mount cuts off.  In a copy, what no head covers was never acknowledged.
+ * At home, bytes after the newest head belong to the volume too: a daemon that was killed left
+ * synced data there, and the next mount goes on from it.  Only bytes after the last whole block are
+ * a torn tail, which that mount cuts off.  In an embassy's copy, bytes that no head covers were
+ * never acknowledged.
  */
 
 #include "backlog.h"
@@ -46,7 +47,10 @@ static int read_log(struct reading *r)
 	else if (rc < 0)
 		return rc;
 	b->end = head_end(&b->head);
-	/* What a live writer is just writing may look like damage; it has no head either way. */
+	/*
+	 * A block that a live writer is just writing may look damaged.  No head covers it in either
+	 * case.
+	 */
 	if (b->head.number != 0 && !b->copy &&
 	    scan_blocks(store_storage(r->store), b->end, pass, NULL, &scan) == 0)
 		b->end = scan.end;
@@ -92,11 +96,16 @@ static int read_embassies(struct reading *r, const char *volume_dir)
 {
 	int rc = catalog_open(volume_dir, r->src->params->id, CATALOG_READ, &r->catalog);
 
-	/* The log is there, which is more: what is asked of it is answered. */
+	/*
+	 * The log can be read, and that matters more: answer what can be answered without the
+	 * catalog.
+	 */
 	if (rc < 0)
 		return rc == -ENOMEM ? rc : 0;
 	rc = record_addresses(r->catalog, add, r);
-	/* One that was made anew, from the log alone, says nothing of embassies until they are mounted. */
+	/*
+	 * A catalog that was rebuilt from the log alone knows of no embassies until the next mount.
+	 */
 	r->b->known = rc == 0 && (r->b->n > 0 || record_is_whole(r->catalog));
 	catalog_close(r->catalog);
 	return rc;

@@ -2,9 +2,9 @@
  * The age of the oldest missing head; see lag.h.
  *
  * Invariants (after each function):
- *  1. Marks are of heads in rising order, above both acked and timed; so are their times.
- *  2. If the marks are full, two by two become one, which is as old as the older: what is told may
- *     then be too much, by the time between two marks, but never too little.
+ * 1. Marks are of heads in rising order, above both acked and timed; their times rise too.
+ * 2. When the marks are full, each two become one, which is as old as the older of them.  The
+ *    reported age may then be too large, by the time between two marks, but never too small.
  */
 
 #include "lag.h"
@@ -41,7 +41,10 @@ void lag_acked(struct lag *l, uint64_t number, int64_t next_time_ns)
 {
 	unsigned n = 0;
 
-	/* It lost what it had: of that there are no marks any more. */
+	/*
+	 * The embassy lost heads that it had: their marks were removed, so their age is told by
+	 * their times.
+	 */
 	if (number < l->acked && l->acked > l->timed)
 		l->timed = l->acked;
 	l->acked = number;

@@ -1,8 +1,8 @@
 /*
  * This home's volume.conf.
  *
- * Key idea: the file is replaced whole, so reading it again and comparing serials is all that it
- * takes to follow changes; nobody has to tell the mount.
+ * Key idea: the file is always replaced as a whole.  So to follow changes it is enough to read it
+ * again and to compare serials, and nobody has to notify the mount.
  */
 
 #include "own_conf.h"

@@ -1,17 +1,19 @@
 /*
  * Reading ahead for sequential readers of the page cache.
  *
- * Key idea: a reader is known by where it reads: near where it read before, since the kernel asks
- * for what it reads ahead itself on several threads, and other files' blocks lie between.  What is
- * fetched ahead for it, its window, is at most twice what it has read so far; what the window has
- * room for is put into a short queue, which a few threads work off.
+ * Key idea: a reader is recognised by its position, near its earlier reads.  The reads need not be
+ * in exact order: the kernel's own read-ahead asks on several threads, and other files' blocks are
+ * in between.  The range that is fetched ahead for a reader is its window, at most twice as large
+ * as what it has read so far.  Fetches for the window go into a short queue, which a few threads
+ * work off.
  *
- * How large a window may become, the line says: what is asked for ahead fills a fast line with a
- * long way, and on a thin one must not stand before what somebody waits for.  So the largest window
- * grows while fetches take hardly longer than the quickest one did, and shrinks once they queue.
+ * The line decides how large windows may become.  On a fast line with a long round trip, large
+ * windows keep the line busy.  On a thin line, read-ahead must not delay a page that somebody waits
+ * for.  So the maximum grows while fetches take hardly longer than the quickest one did, and
+ * shrinks once they queue.
  *
- * Invariants: PAGE_QUEUE_MAX runs wait at most, and what finds no room is simply not read ahead;
- * nobody waits for these fetches but who wants one of their pages.
+ * Invariants: at most PAGE_QUEUE_MAX runs wait in the queue; a run that finds no room is simply not
+ * read ahead.  Only a reader that wants one of their pages waits for these fetches.
  */
 
 #include "page_cache_internal.h"
@@ -52,7 +54,7 @@ static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to)
 	}
 }
 
-/* The reader whose read this is, or a new one in place of the oldest. */
+/* Find the reader that this read belongs to, or put a new one in place of the oldest. */
 static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos)
 {
 	struct reading *oldest = &c->readings[0];
@@ -84,7 +86,10 @@ void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len)
 		r->ahead = r->next;
 	window = 2 * r->bytes < c->ahead_max ? 2 * r->bytes : c->ahead_max;
 	want = r->next + window;
-	/* In large fetches that never run dry: whole runs, where the window has room for some. */
+	/*
+	 * Ask in large fetches that follow each other without a break: whole runs, if the window
+	 * has room for some.
+	 */
 	if (window >= 2 * RUN_LEN)
 		want -= want % RUN_LEN;
 	else if (r->ahead - r->next > window / 2)
@@ -127,7 +132,10 @@ static void fetch_ahead_locked(struct page_cache *c, struct run r)
 		rc = page_fetch_run(c, &f);
 		free(f.bytes);
 		pthread_mutex_lock(&c->mu);
-		/* Nobody waits for this: what fails is left to who needs it. */
+		/*
+		 * Nobody waits for this fetch, so drop its error: a reader that needs the page
+		 * fetches it again.
+		 */
 		if (rc < 0) {
 			c->queue_n = 0;
 			return;

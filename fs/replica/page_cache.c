@@ -1,25 +1,25 @@
 /*
  * Pages of a distant log in a local file.
  *
- * Key idea: a slot is a place in the file and an entry of the index.  A page is fetched in a
- * flight: up to PAGE_RUN_MAX adjacent missing pages, claimed under the lock by the thread that then
- * fetches them without it.  Whoever wants a page in flight waits for that flight.  Eviction is
- * CLOCK over the slots.
+ * Key idea: a slot is a place in the file with an entry in the index.  A page is fetched in a
+ * flight: up to PAGE_RUN_MAX adjacent missing pages.  A thread claims them under the lock and then
+ * fetches them without it.  A thread that wants a page in flight waits for that flight.  Eviction
+ * is CLOCK over the slots.
  *
- *   slot state  page in index  flight  pins  bytes in file
- *   ----------  -------------  ------  ----  -------------
- *   EMPTY       no             NULL    0     meaningless
- *   FLYING      yes            set     0     being written, by one thread
- *   READY       yes            NULL    >= 0  the first len bytes of the page
+ *  slot state  page in index  flight  pins  bytes in file
+ *  ----------  -------------  ------  ----  -------------
+ *  EMPTY       no             NULL    0     meaningless
+ *  FLYING      yes            set     0     being written, by one thread
+ *  READY       yes            NULL    >= 0  the first len bytes of the page
  *
  * Invariants (check_slot):
- *  1. A page is in the index at most once; what is not EMPTY is in the index.
- *  2. Only READY slots without pins are evicted, so the bytes under a reader never change.
- *  3. Memory: one slot's entry per page of the file, one run per thread inside, PAGE_QUEUE_MAX
- *     queued runs.
+ * 1. A page is in the index at most once; every slot that is not EMPTY is in the index.
+ * 2. Only READY slots without pins are evicted, so the bytes under a reader never change.
+ * 3. Memory: one slot's entry per page of the file, one run per thread inside, PAGE_QUEUE_MAX
+ *    queued runs.
  *
- * A page at the log's end may be short.  Who wants more of it drops it and fetches again, since the
- * log grows.
+ * A page at the log's end may be short.  A reader that wants more of it drops the page and fetches
+ * it again, since the log grows.
  */
 
 #include "page_cache_internal.h"
@@ -87,13 +87,13 @@ static void empty_locked(struct page_cache *c, struct slot *s)
 	pthread_cond_broadcast(&c->landed);
 }
 
-/* A slot for ${page}, claimed for ${f}; NULL if every slot is pinned or in flight. */
+/* Claim a slot for ${page} and the flight ${f}.  NULL if every slot is pinned or in flight. */
 static struct slot *claim_locked(struct page_cache *c, uint64_t page, struct flight *f)
 {
 	struct slot *s = NULL;
 	uint32_t *chain;
 
-	/* Twice around: the first round may only clear the used marks. */
+	/* Up to two rounds: the first may only clear the used marks. */
 	for (uint32_t n = 0; n < 2 * c->n_slots && !s; n++) {
 		struct slot *at = &c->slots[c->hand];
 
@@ -169,7 +169,7 @@ int page_fetch_run(struct page_cache *c, struct fetch *f)
 	if (rc < 0)
 		f->len = 0;
 	assert(f->len <= (size_t)f->n * PAGE_LEN);
-	/* A full disk costs the cache, not the read: such pages are not kept. */
+	/* If the disk is full, the read still succeeds; only the pages are not kept. */
 	for (uint32_t i = 0; i < f->n && bytes_of_page(f, i) > 0; i++)
 		kept[i] = file_write_at(c->fd, f->bytes + (size_t)i * PAGE_LEN, bytes_of_page(f, i),
 					(uint64_t)(f->slots[i] - c->slots) * PAGE_LEN) == 0;
@@ -194,7 +194,7 @@ int page_fetch_run(struct page_cache *c, struct fetch *f)
 /* ---- reading ---- */
 
 /*
- * Copy from a READY slot, the lock given up meanwhile.  Returns 0, or -EAGAIN: the page is gone,
+ * Copy from a READY slot; the lock is released meanwhile.  Returns 0, or -EAGAIN: the page is gone,
  * look again.
  */
 static int copy_ready_locked(struct page_cache *c, struct slot *s, uint32_t off, uint32_t len,
@@ -212,7 +212,7 @@ static int copy_ready_locked(struct page_cache *c, struct slot *s, uint32_t off,
 		pthread_cond_broadcast(&c->landed);
 		return 0;
 	}
-	/* The local disk lost it: forget it, once no one else is reading it. */
+	/* The local disk lost the page: drop it once no other thread is reading it. */
 	if (s->pins == 0)
 		empty_locked(c, s);
 	else
@@ -220,7 +220,7 @@ static int copy_ready_locked(struct page_cache *c, struct slot *s, uint32_t off,
 	return -EAGAIN;
 }
 
-/* Wait for another thread's fetch.  Returns 0: look again; or that fetch's error. */
+/* Wait for another thread's fetch.  Returns 0: look again; or the error of that fetch. */
 static int await_flight_locked(struct page_cache *c, struct flight *f)
 {
 	int rc;
@@ -228,15 +228,18 @@ static int await_flight_locked(struct page_cache *c, struct flight *f)
 	f->refs++;
 	while (!f->done)
 		pthread_cond_wait(&c->landed, &c->mu);
-	/* An impatient fetch gave up at once: that is no answer for who waits. */
+	/*
+	 * An impatient fetch gives up at once.  Its error does not count for a reader that would
+	 * wait longer.
+	 */
 	rc = f->patient ? f->rc : 0;
 	flight_put_locked(f);
 	return rc;
 }
 
 /*
- * One piece of a page, already known to be missing or too short here: fetch from it on, up to
- * ${end}.
+ * Read a piece of one page, of which the caller knows that it is missing or too short here: fetch
+ * from that page on, up to ${end}.
  */
 static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
 				size_t *out_n)
@@ -272,7 +275,7 @@ static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end
 	return rc;
 }
 
-/* Some bytes from ${pos} on: ${*out_n} of them, which may be 0 (look again). */
+/* Read some bytes from ${pos} on.  ${*out_n} says how many; 0 means look again. */
 static int read_some_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
 			    size_t *out_n)
 {
@@ -382,7 +385,7 @@ int page_cache_new(const struct page_cache_config *cfg, struct page_cache **out)
 	c->ahead_max = c->ahead_limit < PAGE_AHEAD_FIRST ? c->ahead_limit : PAGE_AHEAD_FIRST;
 	for (c->n_chains = 1; c->n_chains < c->n_slots;)
 		c->n_chains *= 2;
-	/* Not asked for a page at a time: with overcommit, entries cost memory once used. */
+	/* Entries are not touched now: with overcommit they cost memory only once they are used. */
 	c->slots = calloc(c->n_slots, sizeof(*c->slots));
 	c->chains = malloc(c->n_chains * sizeof(*c->chains));
 	c->fd = open_unlinked();

@@ -2,9 +2,9 @@
 #define PAGE_CACHE_H_
 
 /*
- * A local cache of a distant log's bytes: pages in an unlinked file, their index in memory.  Holds
- * ciphertext only and believes it: the seals, above, tell what is wrong.  Two threads that want one
- * page fetch it once; a sequential reader is read ahead for.
+ * A local cache of a distant log's bytes: pages in an unlinked file, their index in memory.  It
+ * holds ciphertext only, and trusts it: the layers above check the seals.  Two threads that want
+ * one page fetch it once.  For sequential readers it reads ahead.
  */
 
 #include "compiler.h"
@@ -20,8 +20,8 @@
 #define PAGE_THREADS 16u	  /* fetches in the background at a time */
 #define PAGE_QUEUE_MAX 256u	  /* runs waiting for one of them */
 #define PAGE_READERS 8u		  /* sequential readers told apart */
-#define PAGE_AHEAD_SLACK (UINT64_C(4) << 20) /* how far a reader's reads are out of order */
-#define PAGE_AHEAD_FIRST (UINT64_C(4) << 20) /* until the line is known */
+#define PAGE_AHEAD_SLACK (UINT64_C(4) << 20) /* how far apart the reads of one reader may be */
+#define PAGE_AHEAD_FIRST (UINT64_C(4) << 20) /* window until the line's speed is known */
 #define PAGE_AHEAD_MAX (UINT64_C(16) << 20)
 
 struct page_cache;
@@ -29,9 +29,9 @@ struct page_cache;
 struct page_cache_config {
 	uint64_t bytes; /* of the file; at least PAGE_SLOTS_MIN pages are used */
 	/*
-	 * fetch(ctx, pos, len, patient, out, out_len): at most ${len} bytes from ${pos} on, which
-	 * lie in one segment; fewer only where the log (so far) ends.  ${patient}: somebody waits,
-	 * so worth retrying.  Any thread, several at once.
+	 * fetch(ctx, pos, len, patient, out, out_len): fetch at most ${len} bytes from ${pos} on,
+	 * all in one segment; fewer only at the (present) end of the log.  ${patient}: somebody
+	 * waits, so it is worth retrying.  Any thread, several at once.
 	 * Returns 0 or a negative error.
 	 */
 	int (*fetch)(void *ctx, uint64_t pos, size_t len, bool patient, void *out, size_t *out_len);

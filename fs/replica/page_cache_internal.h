@@ -31,7 +31,7 @@ struct slot {
 	uint32_t len;
 	uint32_t pins;
 	uint8_t state; /* enum slot_state */
-	bool used;     /* since the clock's hand last passed */
+	bool used;     /* used since the hand of CLOCK last passed */
 };
 
 struct run {
@@ -41,10 +41,10 @@ struct run {
 
 /* One sequential reader, recognised by where it reads. */
 struct reading {
-	uint64_t next;	/* position after the furthest of its reads */
+	uint64_t next;	/* position after its furthest read */
 	uint64_t ahead; /* asked for up to here; at least next */
-	uint64_t bytes; /* that it has read since its first read */
-	uint64_t used;	/* for replacing the oldest; 0: no reader */
+	uint64_t bytes; /* bytes that it has read in all */
+	uint64_t used;	/* finds the oldest to replace; 0: no reader */
 };
 
 struct page_cache {
@@ -55,10 +55,10 @@ struct page_cache {
 	uint32_t n_chains; /* a power of two */
 	pthread_t threads[PAGE_THREADS];
 	unsigned n_threads;
-	/* a leaf: nothing else is taken, and nothing fetched or read, under it */
+	/* A leaf: no other lock is taken, and nothing is fetched or read, while it is held. */
 	pthread_mutex_t mu;
 	pthread_cond_t landed; /* a flight ended or a slot became free */
-	pthread_cond_t work;   /* the queue has something, or stopping */
+	pthread_cond_t work;   /* the queue is not empty, or stopping */
 	/* Guarded by mu. */
 	struct slot *slots;
 	uint32_t *chains;
@@ -68,43 +68,46 @@ struct page_cache {
 	unsigned queue_first, queue_n;
 	struct reading readings[PAGE_READERS];
 	uint64_t clock;
-	uint64_t ahead_max; /* of a window, for the line as it is now */
-	uint64_t least_ns;  /* that a fetch took; 0: none yet */
+	uint64_t ahead_max; /* largest window, for the line as it is now */
+	uint64_t least_ns;  /* shortest time that a fetch took; 0: none yet */
 };
 
-/* A run's pages on their way: slots claimed, bytes not there. */
+/* A run of pages on the way: slots are claimed, bytes are not there yet. */
 struct fetch {
 	struct flight *flight;
 	struct slot *slots[PAGE_RUN_MAX];
 	uint64_t page;
 	uint32_t n;
 	uint8_t *bytes; /* RUN_LEN */
-	size_t len;	/* that came */
+	size_t len;	/* bytes that arrived */
 };
 
-/* The slot of a page that is there or on its way, or NULL. */
+/* The slot of a page that is READY or FLYING, or NULL. */
 struct slot *page_find_locked(struct page_cache *c, uint64_t page) REQUIRES(c->mu);
 
 /*
- * Claim the missing pages from ${page} on, at most ${n} and none beyond one that is there already.
+ * Claim missing pages from ${page} on: at most ${n}, and none after the first that is there
+ * already.
  * Returns 0 with f->n >= 1; -EBUSY if no slot is free; -ENOMEM.
  */
 MUST_CHECK int page_claim_locked(struct page_cache *c, uint64_t page, uint32_t n, bool patient,
 				 struct fetch *f) REQUIRES(c->mu);
 
 /*
- * Fetch a claimed run, put it into the file, and land its flight; f->flight is gone then, f->bytes
- * the caller's to free.  Returns what the fetch returned.
+ * Fetch a claimed run, write it to the file, and end its flight.  f->flight is gone then; the
+ * caller frees f->bytes.  Returns the result of the fetch.
  */
 MUST_CHECK int page_fetch_run(struct page_cache *c, struct fetch *f) EXCLUDES(c->mu);
 
-/* Note a read, and ask for what follows it if the reader is sequential. */
+/* Record a read; if the reader is sequential, ask for the pages that follow. */
 void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len) REQUIRES(c->mu);
 
-/* Learn how wide a window may be from how long a fetch took, others being under way beside it. */
+/*
+ * Adjust the largest window to the time that a fetch took, with other fetches under way beside it.
+ */
 void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns) REQUIRES(c->mu);
 
-/* What a background thread runs; its argument is the cache. */
+/* The main function of a background thread; its argument is the cache. */
 void *page_ahead_thread(void *arg);
 
 #endif /* !PAGE_CACHE_INTERNAL_H_ */

@@ -1,8 +1,8 @@
 /*
  * Pieces of the log.
  *
- * Key idea: the log's clear frames tell where blocks end, so a piece is cut without a key.  The
- * pool outlives its owner: the transport may hold a buffer for a while after a stream is over.
+ * Key idea: the log's clear frames tell where blocks end, so pieces can be cut without a key.  The
+ * pool outlives its owner: the transport may hold a buffer for a while after a stream has ended.
  *
  * Invariants: at most PIECES_MAX buffers exist per pool; n_out + length of the free list = n_made.
  */
@@ -118,7 +118,9 @@ void piece_put(struct piece *p)
 		pool_destroy(pool);
 }
 
-/* How many of the ${len} bytes at ${pos} are whole blocks: 0 if not even the first is. */
+/*
+ * How many of the ${len} bytes at ${pos} are whole blocks?  0 if not even the first block is whole.
+ */
 static size_t whole_blocks(const uint8_t *bytes, size_t len, uint64_t pos)
 {
 	size_t at = 0;
@@ -136,8 +138,8 @@ static size_t whole_blocks(const uint8_t *bytes, size_t len, uint64_t pos)
 }
 
 /*
- * Where the next bytes after ${*pos} lie, and how many: in the same segment, or from the start of
- * the next one that exists.
+ * Find the position of the next bytes at or after ${*pos}, and their number: in the same segment,
+ * or from the start of the next segment that exists.
  */
 static int locate(struct store *st, uint64_t *pos, uint64_t limit, uint64_t *out_len)
 {
@@ -147,7 +149,7 @@ static int locate(struct store *st, uint64_t *pos, uint64_t limit, uint64_t *out
 	rc = store_size(st, number, &size);
 	if (rc < 0 && rc != -ERR_ABSENT)
 		return rc;
-	/* A segment that is not there can only be passed over between segments. */
+	/* Only between two segments may missing segments be skipped. */
 	if (rc == -ERR_ABSENT && *pos != segment_start(number))
 		return rc;
 	if (rc == -ERR_ABSENT || *pos - segment_start(number) >= size) {

@@ -1,20 +1,22 @@
 /*
- * What a server shows, proven to be of one history.
+ * What a server shows, proven to belong to one history.
  *
- * Key idea: the first head that the server shows is held on to, then each later one that holds it.  A
- * header is asked for together with its proof, by a thread in the background as soon as somebody hints at
- * it, so that it is there when the blocks of its segment are.
+ * Key idea: the anchor is first the first head that the server shows, and then each later head
+ * whose tree contains the anchor.  A segment header is requested together with its proof.  A
+ * background thread does so as soon as somebody hints at the header, so that it is there when the
+ * blocks of its segment are.
  *
  * Invariants:
- *  1. The anchor only ever becomes a later head whose tree holds it (anchor_admit()).  So whatever was
- *     proven under an earlier anchor is under the present one.
- *  2. A header is in kept[] only after its proof was verified.
- *  3. A number is in one flight at most, or in wanted[]; whoever wants a header that flies waits for that
- *     flight.  If it brought nothing, one of those who wait asks alone, and so on; but all take it from one
- *     who was patient that the server is away, since each would find that out only after as long again.
- *  4. Memory: HEADERS_KEPT headers of 124 bytes, touched as they come; HEADERS_ASKED numbers wanted.
+ * 1. The anchor only ever becomes a later head whose tree holds it (anchor_admit()).  So anything
+ *    proven under an earlier anchor is under the present one.
+ * 2. A header is in kept[] only after its proof was verified.
+ * 3. A number is in at most one flight, or in wanted[].  A thread that wants a header in flight
+ *    waits for that flight.  If the flight failed, one of the waiting threads asks alone, and so
+ *    on.  But if a patient flight found that the server is away, they all take its word:
+ *    each would otherwise find out only after as long a wait again.
+ * 4. Memory: HEADERS_KEPT headers of 124 bytes, touched as they come; HEADERS_ASKED numbers wanted.
  *
- * Lock order: mu is a leaf; no question is asked under it.
+ * Lock order: mu is a leaf; it is not held during a question to the server.
  */
 
 #include "proven.h"
@@ -41,7 +43,10 @@ struct kept {
 	uint8_t block[SEGMENT_BLOCK_LEN];
 };
 
-/* Headers that are being asked for.  Who counted himself in ${refs} may look at it after it has landed. */
+/*
+ * Headers that are being requested.  A thread that counted itself in ${refs} may look at it even
+ * after it has landed.
+ */
 struct flight {
 	LIST_ENTRY(flight) entry;
 	unsigned refs;
@@ -109,7 +114,10 @@ int proven_admit(struct proven *p, const struct anchor *known, const struct anch
 	if (rc < 0 || top.number == known->number)
 		return rc;
 	pthread_mutex_lock(&p->mu);
-	/* Another thread's answer may have come first: of two that hold the same head each may lie. */
+	/*
+	 * Another thread's answer may have come first.  Two heads that both contain the known one
+	 * may still contradict each other.
+	 */
 	if (p->anchor.number == known->number)
 		p->anchor = top;
 	else if (memcmp(&p->anchor, &top, sizeof(top)) != 0)
@@ -147,7 +155,7 @@ static int check_reply(const struct proven *p, const struct anchor *a, struct fl
 	return rc;
 }
 
-/* Ask for the headers of a flight, and verify them. */
+/* Request the headers of a flight, and verify them. */
 static int fly(struct proven *p, struct flight *f, bool patient)
 {
 	Embassyfs__V1__SegmentsRequest request = EMBASSYFS__V1__SEGMENTS_REQUEST__INIT;
@@ -240,7 +248,7 @@ static bool is_wanted_locked(struct proven *p, uint64_t number)
 	return false;
 }
 
-/* In its place: numbers ascend. */
+/* Insert at its place: numbers ascend. */
 static void add_number(struct flight *f, uint64_t number)
 {
 	size_t i = f->n++;
@@ -250,7 +258,7 @@ static void add_number(struct flight *f, uint64_t number)
 	f->numbers[i] = number;
 }
 
-/* With all that is wanted, as far as there is room. */
+/* Let the flight take along the wanted numbers, as far as there is room. */
 static void depart_locked(struct proven *p, struct flight *f)
 {
 	while (p->n_wanted > 0 && f->n < HEADERS_ASKED) {
@@ -279,7 +287,7 @@ static void land_locked(struct proven *p, struct flight *f, int rc)
 	pthread_cond_broadcast(&p->landed);
 }
 
-/* The header of ${number}, alone if ${alone}, from the server. */
+/* Fetch the header of ${number} from the server; if ${alone}, without other wanted ones. */
 static int fetch_locked(struct proven *p, uint64_t number, bool alone,
 			uint8_t out[SEGMENT_BLOCK_LEN]) REQUIRES(p->mu);
 static int fetch_locked(struct proven *p, uint64_t number, bool alone,
@@ -305,7 +313,10 @@ static int fetch_locked(struct proven *p, uint64_t number, bool alone,
 		if (f->numbers[i] == number)
 			memcpy(out, f->blocks + i * SEGMENT_BLOCK_LEN, SEGMENT_BLOCK_LEN);
 	flight_put_locked(f);
-	/* Another's fault is not this one's; that the server is away is everybody's. */
+	/*
+	 * The error may be about another number of the flight: ask alone.  But if the server is
+	 * away, it is so for all.
+	 */
 	return rc < 0 && rc != -ERR_UNREACHABLE && others ? fetch_locked(p, number, true, out) : rc;
 }
 
@@ -339,7 +350,7 @@ void proven_hint(struct proven *p, uint64_t number)
 	pthread_mutex_unlock(&p->mu);
 }
 
-/* What fails here is left to whoever needs it. */
+/* Drop errors here: a reader that needs the header asks again. */
 static void *fetch_ahead(void *arg)
 {
 	struct proven *p = arg;
@@ -380,7 +391,7 @@ int proven_new(const struct proven_config *cfg, const struct anchor *newest, str
 		return -ENOMEM;
 	p->cfg = *cfg;
 	p->anchor = *newest;
-	/* Zeroed memory of this size costs nothing before it is used. */
+	/* calloc() of this size costs no memory before it is used. */
 	p->kept = calloc(HEADERS_KEPT, sizeof(*p->kept));
 	if (!p->kept) {
 		free(p);

@@ -11,9 +11,9 @@
 #define RATE_SECONDS 8u
 
 struct rate {
-	uint64_t second[RATE_SECONDS]; /* which second a sum is of, plus one */
+	uint64_t second[RATE_SECONDS]; /* the sum's second, plus one */
 	uint64_t bytes[RATE_SECONDS];
-	uint64_t begin_ns; /* of the first bytes after a pause */
+	uint64_t begin_ns; /* when the first bytes after a pause came */
 };
 
 static inline void rate_add(struct rate *r, uint64_t now_ns, size_t n)
@@ -31,7 +31,7 @@ static inline void rate_add(struct rate *r, uint64_t now_ns, size_t n)
 }
 
 /*
- * The mean since the pause ended, of at most RATE_SECONDS - 1 seconds; 0 after a second without
+ * The mean since the last pause, over RATE_SECONDS - 1 seconds at most.  0 after a second without
  * bytes.
  */
 static inline double rate_get(const struct rate *r, uint64_t now_ns)
@@ -43,7 +43,7 @@ static inline double rate_get(const struct rate *r, uint64_t now_ns)
 
 		if (r->second[i] != s) {
 			if (s == second)
-				continue; /* the present one may have just begun */
+				continue; /* the current one may have just begun */
 			break;
 		}
 		sum += r->bytes[i];
@@ -53,7 +53,7 @@ static inline double rate_get(const struct rate *r, uint64_t now_ns)
 		return 0;
 	if (since < r->begin_ns)
 		since = r->begin_ns;
-	/* Less than a tenth of a second says nothing yet. */
+	/* Less than a tenth of a second is too short to tell. */
 	if (now_ns < since + 100000000u)
 		return (double)sum * 10;
 	return (double)sum * 1e9 / (double)(now_ns - since);

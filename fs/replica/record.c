@@ -1,7 +1,7 @@
 /*
- * What a volume remembers of its embassies: three numbers of 8 bytes each, little-endian, by
- * "embassy:ADDRESS" (what it acknowledged: number, end and time of a head) and by "lost:ADDRESS"
- * (held, acknowledged, when; zeros: none).
+ * What a volume remembers of its embassies.  Each record is three numbers of 8 bytes,
+ * little-endian.  "embassy:ADDRESS": number, end and time of the head that it acknowledged.
+ * "lost:ADDRESS": held, acknowledged, when; zeros mean no loss.
  */
 
 #include "record.h"
@@ -20,7 +20,7 @@
 #define RECORD_LEN 24u
 #define NAME_LEN 300u
 
-/* A name that is too long is cut here to one that is still too long for the catalog. */
+/* A name that is too long is cut here to a length that the catalog still refuses. */
 static int put(struct catalog *c, const char *kind, const char *address, const uint64_t n[3])
 {
 	uint8_t value[RECORD_LEN];

@@ -2,9 +2,10 @@
 #define RECORD_H_
 
 /*
- * What a volume remembers of its embassies across mounts: what each last acknowledged, and a loss
- * that nobody has answered.  In the catalog, by the address as it was given; never relied on, since
- * a power cut may lose the newest, and a catalog that is made anew has only what could be read of them.
+ * What a volume remembers of its embassies across mounts: the head that each last acknowledged, and
+ * a loss that nobody has answered.  It is kept in the catalog, under the address as it was
+ * configured.  It is never relied on: a power cut may lose the newest values, and a catalog that is
+ * rebuilt keeps only those that could be read.
  */
 
 #include "compiler.h"
@@ -23,9 +24,10 @@ struct loss {
 };
 
 /*
- * record_put_acked(c, address, acked), record_get_acked(c, address, out): what it last
- * acknowledged; number 0: nothing yet.  record_put_loss(), record_get_loss(): likewise.
- * put: as catalog_put_cursor().  get: 0; -ERR_ABSENT, also if what is there is none of ours;
+ * record_put_acked(c, address, acked), record_get_acked(c, address, out): the head that it last
+ * acknowledged; number 0: none yet.
+ * record_put_loss(), record_get_loss(): its loss, likewise.
+ * put: as catalog_put_cursor().  get: 0; -ERR_ABSENT, also for a value that is not of this kind;
  * -EIO.  Any thread.
  */
 MUST_CHECK int record_put_acked(struct catalog *c, const char *address,
@@ -35,13 +37,13 @@ MUST_CHECK int record_put_loss(struct catalog *c, const char *address, const str
 MUST_CHECK int record_get_loss(struct catalog *c, const char *address, struct loss *out);
 
 /*
- * record_addresses(c, fn, ctx): call ${fn} with the address of each embassy that was ever given to
- * a mount, as catalog_cursors() does.
+ * record_addresses(c, fn, ctx): call ${fn} with the address of each embassy that was ever
+ * configured in a mount, as catalog_cursors() does.
  */
 MUST_CHECK int record_addresses(struct catalog *c, int (*fn)(void *ctx, const char *address),
 				void *ctx);
 
-/* record_is_whole(c): whether no embassy was forgotten, since the catalog is as old as its log. */
+/* record_is_whole(c): is no embassy forgotten, because the catalog is as old as its log? */
 bool record_is_whole(struct catalog *c);
 
 #define LOSS_TEXT_LEN 512u

@@ -1,8 +1,8 @@
 /*
  * What a server says of a volume, verified.
  *
- * Key idea: a volume's id is a hash of its authority's key, so who knows the id can check
- * volume.conf, and with it the writers' keys, and with those the heads.
+ * Key idea: a volume's id is a hash of its authority's key.  So a client that knows the id can
+ * check volume.conf; with volume.conf, the writers' keys; and with these, the heads.
  */
 
 #include "remote.h"
@@ -69,14 +69,20 @@ int remote_head_check(const struct head_known *known, const Embassyfs__V1__Head 
 
 	if (h->note.len > HEAD_NOTE_MAX || h->stored_len != FRAME_LEN + h->note.len)
 		return err_say(-ERR_TAMPERED, "a head's lengths do not fit");
-	/* No head lies there, and head_judge() would take it for "wherever the note says". */
+	/*
+	 * No head can have that position, and head_judge() would take it for "wherever the note
+	 * says".
+	 */
 	if (h->position == HEAD_ANYWHERE)
 		return err_say(-ERR_TAMPERED, "a head's position is none");
 	k.params_may_be_old = true;
 	k.is_note = true;
 	k.pos = h->position;
 	rc = head_judge(&k, h->note.data, h->note.len, out);
-	/* Over a network nothing is damaged: who answers with another head than was asked for, lies. */
+	/*
+	 * A transfer over the network does not damage bytes: a server that answers with another
+	 * head than was asked for is lying.
+	 */
 	return rc == -ERR_DAMAGED ? err_say(-ERR_TAMPERED, "%s", err_detail(rc)) : rc;
 }
 
@@ -137,8 +143,8 @@ free_params:
 }
 
 /*
- * One question over a connection of its own, and why it fails where the server is not reached.
- * Borrows ${request}; as client_call() and client_new().
+ * Ask one question over a connection of its own; if the server can't be reached, say why.  Borrows
+ * ${request}.  Returns as client_call() and client_new().
  */
 static int ask_once(const struct remote_config *cfg, const char *method,
 		    const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
@@ -163,7 +169,7 @@ static int visit_ids(const Embassyfs__V1__ListVolumesReply *m,
 {
 	int rc = 0;
 
-	/* Each of them is a question more. */
+	/* A caller asks one more question for each of them, so their number must be bounded. */
 	if (m->n_volumes > VOLUMES_MAX)
 		return err_say(-EPROTO, "the server lists %zu volumes, more than one can have",
 			       m->n_volumes);

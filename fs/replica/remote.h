@@ -3,8 +3,8 @@
 
 /*
  * A block server as seen by a client: a source for views, and the few questions of the admin's
- * command. The server is not trusted: volume.conf is checked against the volume's id, heads against
- * their writer's key, and blocks by their seals, above.
+ * command.  The server is not trusted: volume.conf is checked against the volume's id, and heads
+ * against their writer's key; the layers above check the seals of blocks.
  */
 
 #include "compiler.h"
@@ -27,9 +27,9 @@ struct remote_config {
 };
 
 /*
- * source_open_remote(cfg, out): connect, fetch and verify volume.conf; tries for cfg->timeout_ms.
- * The source goes on by itself when the server comes back: a read that finds it away fails after
- * that time.
+ * source_open_remote(cfg, out): connect, then fetch and verify volume.conf; tries for
+ * cfg->timeout_ms.  If the server goes away later, a read fails after that time; once the server is
+ * back, reads succeed again.
  * Returns 0; -ERR_UNREACHABLE; -ERR_REFUSED or -ERR_FORBIDDEN (the server refuses us; also plain
  * text to a host that is not this one); -ERR_NO_VOLUME (it has no such volume); -ERR_TAMPERED;
  * -ERR_FORMAT or -errno (TLS files); as client_call(); each with a detail.
@@ -46,9 +46,9 @@ struct remote_status {
 MUST_CHECK int remote_volume_status(const struct remote_config *cfg, struct remote_status *out);
 
 /*
- * remote_repair(cfg, pos, leaf, data, len, out_blocks): send whole adjacent blocks once more, the
- * first of which is block number ${leaf} of the log; the server writes those that it does not have
- * as it once verified them.
+ * remote_repair(cfg, pos, leaf, data, len, out_blocks): send whole adjacent blocks once more;
+ * ${leaf} is the block number of the first in the log.  The server writes those that it no longer
+ * has as it once verified them.
  * Returns 0; -ERR_FORBIDDEN (not ours, or not the bytes that it had verified); -ERR_ABSENT; as
  * source_open_remote().
  */

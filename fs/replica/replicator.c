@@ -1,9 +1,10 @@
 /*
- * Replicators: start, stop, status, and the inbox by which the network reaches the thread
+ * Replicators: start, stop, status, and the inbox through which the network reaches the thread
  * (replicator_drive.c).
  *
- * Key idea: everything that other threads may touch is under one mutex, held for a few copies only,
- * so neither a writer that wakes us nor the network's thread ever waits for a disk or a call.
+ * Key idea: everything that several threads touch is under one mutex, which is held only to copy a
+ * few fields.  So neither a writer that wakes us nor the network's thread ever waits for a disk or
+ * a call.
  *
  * Lock order: the pool's mutex before r->mu, which is a leaf.
  */
@@ -29,7 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the inbox; from the queue's thread and the transport's ---- */
+/* ---- the inbox; called by the queue's and the transport's threads ---- */
 
 static void on_message(void *ctx, grpc_byte_buffer *bb)
 {
@@ -77,7 +78,7 @@ static void on_ended(void *ctx, int rc, const char *detail)
 
 const struct client_stream_ops replicator_stream_ops = {on_message, on_sent, on_ended};
 
-/* A piece came back, so that the next can be read. */
+/* A piece was given back, so the next one can be read. */
 static void on_freed(void *ctx)
 {
 	struct replicator *r = ctx;
@@ -110,22 +111,22 @@ void replicator_probe(struct replicator *r)
 	pthread_mutex_unlock(&r->mu);
 }
 
-/* From here on the age of what is missing is counted. */
+/* Start measuring the age of missing heads. */
 static void begin_lag(struct replicator *r)
 {
 	int64_t wall_ns = clock_wall_ns();
 	struct head newest;
 
 	r->cfg.newest(r->cfg.ctx, &newest);
-	/* Heads' times never go back, whatever the wall clock does. */
+	/* The times of heads never go back, even if the wall clock does. */
 	if (wall_ns < newest.time_ns)
 		wall_ns = newest.time_ns;
 	lag_begin(&r->lag, newest.number, wall_ns, clock_mono_ns());
 }
 
 /*
- * What is remembered of it from the mounts before.  One that is new is noted at once, so that it is
- * known to lack everything, though it may never be heard.
+ * Load what earlier mounts recorded of this embassy.  A new embassy is recorded at once, so that it
+ * is known to lack everything even if it never answers.
  */
 static void recall(struct replicator *r)
 {
@@ -139,7 +140,7 @@ static void recall(struct replicator *r)
 			  err_detail(rc));
 	if (acked.number != 0)
 		replicator_set_acked(r, &acked);
-	/* Nobody else has the replicator yet. */
+	/* No lock: no other thread has the replicator yet. */
 	if (record_get_loss(r->cfg.catalog, r->address, &r->loss) < 0)
 		r->loss = (struct loss){0};
 }
@@ -155,7 +156,7 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 		return -ENOMEM;
 	clock_cond_init(&r->news);
 	pthread_mutex_init(&r->mu, NULL);
-	r->cfg = *cfg; /* volume_dir: only whether there is one is asked of it from now on */
+	r->cfg = *cfg; /* volume_dir: from now on only tested for NULL */
 	STAILQ_INIT(&r->ahead);
 	r->address = strdup(cfg->address);
 	r->tls_dir = cfg->tls_dir ? strdup(cfg->tls_dir) : NULL;
@@ -173,7 +174,7 @@ int replicator_start(const struct replicator_config *cfg, struct replicator **ou
 	snprintf(r->reason, sizeof(r->reason), "not connected yet");
 	begin_lag(r);
 	recall(r);
-	/* Who mounts is told before the daemon leaves the terminal. */
+	/* The user who mounts is warned before the daemon leaves the terminal. */
 	replicator_look_at_certificate(r, clock_mono_ns());
 	rc = thread_start(&r->thread, replicator_thread, r);
 	if (rc < 0)
@@ -207,7 +208,10 @@ void replicator_set_acked(struct replicator *r, const struct step_head *acked)
 	pthread_mutex_lock(&r->mu);
 	wants_time = lag_wants_time(&r->lag, acked->number);
 	pthread_mutex_unlock(&r->mu);
-	/* Where the catalog does not know, the head before it tells, which is older. */
+	/*
+	 * If the catalog does not know the next head, the time of the acknowledged one serves: it
+	 * is older.
+	 */
 	if (wants_time)
 		(void)!catalog_head(r->cfg.catalog, acked->number + 1, &next);
 	pthread_mutex_lock(&r->mu);
@@ -238,7 +242,7 @@ static void warning_locked(const struct replicator *r, char out[WARNING_LEN])
 					len > 0 && part[i][0] ? "; " : "", part[i]);
 }
 
-/* What the embassy lacks, if it does. */
+/* Set the figures of what the embassy lacks. */
 static void set_lag(const struct replicator *r, const struct head *newest,
 		    const struct step_head *acked, double lag, double rate, struct figures *f)
 {
@@ -268,7 +272,10 @@ void replicator_figures(struct replicator *r, struct figures *f)
 	uint64_t now_ns;
 
 	r->cfg.newest(r->cfg.ctx, &newest);
-	/* Copies only: memory may have to wait for what is written to the mount, and that for us. */
+	/*
+	 * Under the lock only copy, and allocate nothing: an allocation may wait until dirty pages
+	 * of the mount are written back, and that for this lock.
+	 */
 	pthread_mutex_lock(&r->mu);
 	now_ns = clock_mono_ns();
 	acked = r->acked;
@@ -305,7 +312,10 @@ static void ask_to_stop(struct replicator *r)
 	client_abort(r->client);
 }
 
-/* Whether its thread has ended by then.  It has done with the log in any case: that takes no peer. */
+/*
+ * Wait for the thread's end until ${until_ns}, and return whether it came.  Wait without a limit
+ * until it no longer uses the log: that does not depend on the peer.
+ */
 static bool wait_for_end(struct replicator *r, uint64_t until_ns)
 {
 	bool ended;

@@ -3,9 +3,9 @@
 
 /*
  * Ships a live volume's log to one embassy: in order, from where the embassy stands, up to the
- * newest durable head; resumed after any break with back-off and jitter.  Never in the way of local
- * writes: it reads the segment files, holds a bounded number of messages, and has its own thread.
- * The decisions are a pure step machine (replicator_step.h); this is its driver.
+ * newest durable head.  After any break it resumes, with back-off and jitter.  It never slows down
+ * local writes: it reads the segment files, holds a bounded number of messages, and has its own
+ * thread.  A pure step machine makes the decisions (replicator_step.h); this is its driver.
  */
 
 #include "compiler.h"
@@ -38,7 +38,7 @@ enum replicator_state {
 };
 
 /*
- * replicator_start(cfg, out): begin; connection troubles are states, not errors.  Returns 0,
+ * replicator_start(cfg, out): start it.  Connection problems are states, not errors.  Returns 0,
  * -ENOMEM, -ERR_FORBIDDEN (plain to a host that is not loopback), -errno (TLS files).
  */
 MUST_CHECK int replicator_start(const struct replicator_config *cfg, struct replicator **out);
@@ -51,14 +51,14 @@ const char *replicator_address(const struct replicator *r);
 
 /*
  * replicator_accept_loss(r): a person has looked into why the embassy held less than it had
- * acknowledged: the status warns of it no more.  Any thread.
+ * acknowledged, so the status stops warning of it.  Any thread.
  * Returns 0, also if there was no loss, or as catalog_put_cursor().
  */
 MUST_CHECK int replicator_accept_loss(struct replicator *r);
 
 /*
- * replicator_probe(r): ask the embassy soon whether it still holds what it acknowledged; heard_seconds
- * tells when it did.  Any thread, never blocks.
+ * replicator_probe(r): ask the embassy soon whether it still holds what it acknowledged;
+ * heard_seconds tells when it last answered.  Any thread, never blocks.
  */
 void replicator_probe(struct replicator *r);
 
@@ -66,12 +66,12 @@ void replicator_probe(struct replicator *r);
 void replicator_figures(struct replicator *r, struct figures *f);
 
 /*
- * replicator_stop(r): end the thread, cancel what is under way; frees.  NULL is a no-op.  An embassy
- * that takes nothing, data being under way, makes it last until the connection is given up, which
- * is minutes.
- * replicator_stop_all(list, n, ms): the same for ${n} of them, but waits no longer than ${ms} for
- * embassies.  What has not ended by then is left as it is, for a process that is about to end: it
- * has no use any more for what its config names.  Returns how many were left.
+ * replicator_stop(r): cancel what is under way, end the thread, free.  NULL is a no-op.  If data is
+ * under way and the embassy takes nothing, this lasts until the connection is given up, which takes
+ * minutes.
+ * replicator_stop_all(list, n, ms): the same for ${n} of them, but waits at most ${ms} for
+ * embassies.  Replicators that have not ended by then are left as they are, for a process that is
+ * about to end; they no longer use what their config names.  Returns how many were left.
  */
 void replicator_stop(struct replicator *r);
 size_t replicator_stop_all(struct replicator **list, size_t n, unsigned ms);

@@ -1,8 +1,8 @@
 /*
- * What a replicator asks an embassy before a stream: where it stands, and that it take volume.conf.
+ * A replicator's questions before a stream: where the embassy stands, and to take volume.conf.
  *
- * Key idea: agree.h judges what it answers; here that becomes an event of the step machine, and what
- * a person has to look at.
+ * Key idea: agree.h judges the answer.  Here the verdict becomes an event of the step machine, and
+ * a warning where a person should look.
  */
 
 #include "replicator_internal.h"
@@ -29,8 +29,8 @@ static ProtobufCBinaryData volume_of(const struct replicator *r)
 }
 
 /*
- * Say once what a person has to look at: the embassy holds key slots that are not ours.  Bytes are
- * sent all the same, since their loss would be worse.
+ * Warn once if the embassy holds key slots that are not ours.  Bytes are sent all the same, since
+ * to lose them would be worse.
  */
 static void look_at_other_conf(struct replicator *r, const Embassyfs__V1__Volume *v)
 {
@@ -73,7 +73,8 @@ static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was
 	if (rc == AGREE_LACKING)
 		rc = err_say(-ERR_REFUSED, "the embassy keeps an older volume.conf");
 	/*
-	 * The catalog may know a head a moment before it is the newest: that is news, no trouble.
+	 * The catalog may know a head a moment before it is the newest durable one.  That is not a
+	 * failure.
 	 */
 	replicator_look_at_newest(r);
 	if (rc == 0 && h.number > r->step.newest.number)
@@ -83,7 +84,7 @@ static void judge(struct replicator *r, const Embassyfs__V1__Volume *v, bool was
 		return;
 	}
 	look_at_other_conf(r, v);
-	if (h.number < r->acked.number) /* which only this thread changes */
+	if (h.number < r->acked.number) /* unlocked: only this thread changes it */
 		replicator_note_loss(r, h.number);
 	step_agreed(&r->step, clock_mono_ns(), &h);
 	replicator_heard(r);
@@ -98,7 +99,7 @@ void replicator_ask_volume(struct replicator *r)
 
 	request.volume = volume_of(r);
 	rc = client_reconnect(r->client);
-	r->tls_due_ns = 0; /* it may have taken another certificate */
+	r->tls_due_ns = 0; /* it may have read another certificate */
 	if (rc == 0)
 		rc = client_call(r->client, WIRE_SERVICE "GetVolume", &request.base,
 				 &embassyfs__v1__volume__descriptor, ASK_TIMEOUT_MS, &m);

@@ -1,13 +1,13 @@
 /*
  * The driver of replicator_step.h: one thread that asks, reads the log, and sends.
  *
- * Key idea: the thread owns the step machine and the pieces; what the network reports
- * (acknowledgement, send taken, end) lands in an inbox, which the thread empties before each step.
+ * Key idea: the thread owns the step machine and the pieces.  What the network reports
+ * (acknowledgement, send taken, end) goes into an inbox, which the thread empties before each step.
  * While a send is under way it reads the next pieces.
  *
  * Invariants:
- *  1. The inbox holds the newest acknowledgement only.
- *  2. Nothing here is waited for by writers: replicator_wake() sets a flag.
+ * 1. The inbox holds the newest acknowledgement only.
+ * 2. Writers wait for nothing here: replicator_wake() sets a flag.
  *
  * Lock order: the pool's mutex before r->mu, which is a leaf.
  */
@@ -30,13 +30,13 @@
 
 #define TLS_LOOK_NS (60 * NS_PER_S)
 #define CONF_LOOK_NS (2 * NS_PER_S) /* how often to look for key changes */
-#define NICE 5 /* a third of a thread of an application, if there is no core for both */
+#define NICE 5			    /* a third of an application thread's share of a busy core */
 
 static void publish(struct replicator *r)
 {
 	const struct step *s = &r->step;
 
-	/* Only this thread changes r->acked. */
+	/* Read without the lock: only this thread changes r->acked. */
 	if (s->phase == STEP_STREAMING &&
 	    (s->acked.number != r->acked.number || s->acked.end != r->acked.end))
 		replicator_set_acked(r, &s->acked);
@@ -96,8 +96,8 @@ void replicator_fail(struct replicator *r, int rc)
 }
 
 /*
- * Remember across restarts what the embassy last acknowledged; at most once a second, and never
- * relied on.
+ * Save what the embassy last acknowledged, for the next mount.  At most once a second; never relied
+ * on.
  */
 static void put_cursor(struct replicator *r, uint64_t now_ns, bool last)
 {
@@ -124,7 +124,7 @@ void replicator_look_at_newest(struct replicator *r)
 		step_newest(&r->step, clock_mono_ns(), &sh);
 }
 
-/* Empty the inbox, after waiting for news until ${until_ns}.  Returns false to stop. */
+/* Wait for news until ${until_ns}, then empty the inbox into ${out}.  Returns false to stop. */
 static bool wait_for_news(struct replicator *r, uint64_t until_ns, struct inbox *out)
 {
 	const struct inbox *in = &r->inbox;
@@ -140,7 +140,7 @@ static bool wait_for_news(struct replicator *r, uint64_t until_ns, struct inbox 
 	return !out->stop;
 }
 
-/* A key change that was made meanwhile goes to the embassy too. */
+/* Send the embassy a key change that was made meanwhile. */
 static void look_at_own_conf(struct replicator *r, uint64_t now_ns)
 {
 	int rc;
@@ -149,7 +149,7 @@ static void look_at_own_conf(struct replicator *r, uint64_t now_ns)
 		return;
 	r->conf_due_ns = now_ns + CONF_LOOK_NS;
 	rc = own_conf_look(r->conf);
-	/* What cannot be read is the mount's trouble; the embassy keeps what it has. */
+	/* If volume.conf can't be read here, the embassy keeps the one that it has. */
 	if (rc <= 0)
 		return;
 	msg_event(MSG_NOTICE, "embassy-conf",
@@ -176,13 +176,13 @@ void replicator_look_at_certificate(struct replicator *r, uint64_t now_ns)
 		msg_event(MSG_WARN, "certificate-expires", "embassy %s: %s", r->address, text);
 }
 
-/* One step.  Returns until when to wait for news; 0: not at all. */
+/* Take one step.  Returns until when to wait for news; 0: do not wait. */
 static uint64_t take_step(struct replicator *r)
 {
 	uint64_t now_ns = clock_mono_ns(), probe_ns;
 	struct step_action a;
 
-	err_forget(0); /* of an attempt before */
+	err_forget(0); /* drop the detail of an earlier attempt */
 	look_at_own_conf(r, now_ns);
 	replicator_look_at_certificate(r, now_ns);
 	if (step_silent(&r->step, now_ns))
@@ -204,11 +204,14 @@ static uint64_t take_step(struct replicator *r)
 	case STEP_DO_SEND:
 		if (replicator_send_piece(r))
 			return 0;
-		return now_ns + NS_PER_S; /* a buffer coming back is news */
+		return now_ns + NS_PER_S; /* a buffer that comes back wakes us */
 	case STEP_DO_WAIT:
 		break;
 	}
-	/* What cannot be read now is met again, and told, when it is its turn. */
+	/*
+	 * An error here is ignored: the read is repeated, and its error told, when the piece is
+	 * due.
+	 */
 	if (replicator_read_ahead(r) > 0)
 		return 0;
 	probe_ns = replicator_probe_due(r);
@@ -243,7 +246,7 @@ void *replicator_thread(void *arg)
 	struct inbox in;
 	uint64_t until_ns;
 
-	/* Where all cores are busy, what applications do goes first. */
+	/* If all cores are busy, applications come first. */
 	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	replicator_look_at_newest(r);
 	do {
@@ -258,7 +261,7 @@ void *replicator_thread(void *arg)
 	replicator_drop_ahead(r);
 	put_cursor(r, clock_mono_ns(), true);
 	say_end(r, &r->done);
-	/* An embassy that reads nothing may make this last for minutes. */
+	/* If the embassy reads nothing, this may take minutes. */
 	if (r->stream) {
 		client_stream_cancel(r->stream);
 		client_stream_free(r->stream);

@@ -1,9 +1,9 @@
 /*
  * An embassy that holds less than it had acknowledged.
  *
- * It gets again what it lost, since this home has it all.  But durable bytes do not vanish by
- * themselves: a disk, a restored backup or a person was at work there, and may be again when the
- * home is lost.  So what was found stays in the catalog, and the status shows it, until a person
+ * It gets again what it lost, since this home has everything.  But durable bytes do not vanish by
+ * themselves.  A disk, a restored backup or a person removed them, and may do so again when the
+ * home is lost.  So the loss stays recorded in the catalog, and the status shows it, until a person
  * answers.
  */
 
@@ -22,7 +22,7 @@ void replicator_note_loss(struct replicator *r, uint64_t held)
 
 	pthread_mutex_lock(&r->mu);
 	l = r->loss;
-	/* Until it is answered, the greatest loss counts. */
+	/* Until a person answers, the greatest loss counts. */
 	if (l.acknowledged == 0 || held < l.held)
 		l.held = held;
 	if (r->acked.number > l.acknowledged)

@@ -1,10 +1,10 @@
 /*
- * Whether an embassy that owes nothing still answers, and still holds what it acknowledged.
+ * Does an embassy that owes no acknowledgement still answer, and still hold what it acknowledged?
  *
- * A stream over which nothing has to go looks the same whether the embassy is well, frozen, or was
- * put back to an older copy.  So it is asked now and then, and when somebody wants to know now.  If
- * the answer is another than was expected the stream is closed, and connecting anew tells what is
- * the matter.
+ * A stream with nothing to send looks the same whether the embassy is well, frozen, or was put back
+ * to an older copy.  So the replicator asks it now and then, and when somebody wants to know at
+ * once.  If the answer is not as expected, the stream is closed, and the next connection finds out
+ * why.
  */
 
 #include "replicator_internal.h"
@@ -33,7 +33,7 @@ uint64_t replicator_probe_due(const struct replicator *r)
 {
 	const struct step *s = &r->step;
 
-	/* Where something is owed, its acknowledgement will tell. */
+	/* If an acknowledgement is owed, it will tell. */
 	if (s->phase != STEP_STREAMING || !s->opened || s->sending || s->sent > s->acked.end ||
 	    s->newest.end > s->sent)
 		return UINT64_MAX;

@@ -70,7 +70,7 @@ static uint64_t next_random(struct step *s)
 	return z ^ z >> 31;
 }
 
-/* Between half of ${delay_ns} and all of it. */
+/* A random delay between half of ${delay_ns} and all of it. */
 static uint64_t jittered(struct step *s, uint64_t delay_ns)
 {
 	return delay_ns / 2 + next_random(s) % (delay_ns / 2 + 1);
@@ -92,9 +92,7 @@ static void wait_before_next(struct step *s, uint64_t now_ns, enum step_failure 
 		s->backoff_ns = STEP_BACKOFF_MAX_NS;
 }
 
-/*
- * Something is owed by the other side: a send to be taken, or an acknowledgement of a whole head.
- */
+/* Does the embassy owe something: to take a send, or to acknowledge a whole head? */
 static bool is_owed(const struct step *s)
 {
 	return s->sending || s->sent > s->acked.end;
@@ -170,7 +168,7 @@ void step_newest(struct step *s, uint64_t now_ns, const struct step_head *h)
 {
 	if (h->number <= s->newest.number)
 		return;
-	/* Silence counts from when there was something to say. */
+	/* Silence counts from the moment at which there was something to send. */
 	if (!is_owed(s))
 		s->progress_ns = now_ns;
 	s->newest = *h;
@@ -200,7 +198,9 @@ void step_lacking(struct step *s)
 void step_failed(struct step *s, uint64_t now_ns, enum step_failure why)
 {
 	assert(s->phase != STEP_WAITING);
-	/* A stream that we close ends as what we closed it for, not as "cancelled". */
+	/*
+	 * A stream that we close ends with the reason for which we closed it, not with "cancelled".
+	 */
 	wait_before_next(s, now_ns, s->phase == STEP_CLOSING ? s->why : why);
 	step_check(s);
 }
@@ -227,7 +227,7 @@ void step_sent(struct step *s, uint64_t now_ns)
 bool step_acknowledged(struct step *s, uint64_t now_ns, const struct step_head *h)
 {
 	if (s->phase != STEP_STREAMING)
-		return true; /* it crossed our closing: the next attempt asks anew */
+		return true; /* it crossed our close: the next attempt asks anew */
 	if (h->end < s->acked.end || h->number < s->acked.number || h->end > s->sent ||
 	    (h->end == s->acked.end) != (h->number == s->acked.number)) {
 		step_close(s, STEP_REFUSED);

@@ -1,12 +1,12 @@
 /*
- * A replicator's stream: what is sent on it, and what comes of it.
+ * A replicator's stream: what is sent on it, and what it reports.
  *
- * Key idea: while a send is under way the next pieces are read.  What the network reports lands in
+ * Key idea: while a send is under way the next pieces are read.  What the network reports goes into
  * the inbox, and is taken from there as events of the step machine.
  *
  * Invariants:
- *  1. Only bytes below the newest durable head are read or sent.
- *  2. Memory: PIECES_MAX buffers, AHEAD_MAX of them read ahead.
+ * 1. Only bytes below the newest durable head are read or sent.
+ * 2. Memory: PIECES_MAX buffers, AHEAD_MAX of them read ahead.
  */
 
 #include "replicator_internal.h"
@@ -24,7 +24,7 @@
 #include <stdio.h>
 
 #define AHEAD_MAX 8u
-/* from here on, what was sent need not stay in the page cache */
+/* with a larger backlog, bytes that were sent need not stay in the page cache */
 #define BACKLOG_FAR (UINT64_C(256) << 20)
 
 /* ---- pieces ---- */
@@ -41,8 +41,8 @@ void replicator_drop_ahead(struct replicator *r)
 }
 
 /*
- * Read one piece more.  Returns 1; 0 if there is nothing to read or no room; or piece_read's
- * error.
+ * Read one more piece.  Returns 1; 0 if there is nothing to read or no room; or the error of
+ * piece_read().
  */
 int replicator_read_ahead(struct replicator *r)
 {
@@ -98,7 +98,7 @@ void replicator_open_stream(struct replicator *r, const struct step_action *a)
 		  r->address, (unsigned long long)a->head);
 	r->read_pos = a->position;
 	r->sending_len = 0;
-	/* If it is over already, its end is on the way. */
+	/* If the stream has ended already, its end is on the way as an event. */
 	(void)!client_stream_send(r->stream, bb);
 }
 
@@ -144,7 +144,7 @@ static void take_ack(struct replicator *r, const struct step_head *ack, uint64_t
 	if (r->step.phase != STEP_STREAMING ||
 	    (ack->number == before.number && ack->end == before.end))
 		return;
-	/* A catalog that is being made anew lacks heads that are there: ask again. */
+	/* A catalog that is being rebuilt lacks heads that the log contains: ask again. */
 	if (rc == -ERR_ABSENT && ack->number <= r->step.newest.number) {
 		replicator_set_reason(r, "the catalog does not know yet what the embassy has");
 		step_close(&r->step, STEP_AWAY);
@@ -177,8 +177,8 @@ static void take_end(struct replicator *r, const struct inbox *in, uint64_t now_
 	enum step_failure why = replicator_class_of(in->end_rc);
 
 	/*
-	 * A first refusal may only mean that the embassy went on from where it said it stood, with
-	 * what a former stream had brought: asking again settles that.
+	 * Count a first refusal as a break.  It may only mean that the embassy has gone on, with
+	 * bytes of a former stream, from where it said it stood; to ask again settles that.
 	 */
 	if (in->end_rc == -ERR_REFUSED && !r->was_refused)
 		why = STEP_AWAY;
