@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <time.h>
 
-/* An encrypted key is not asked a passphrase for. */
+/* Do not ask for the passphrase of an encrypted key: fail. */
 static int no_passphrase(char *buf, int size, int rwflag, void *arg)
 {
 	(void)buf;
@@ -67,7 +67,10 @@ int cert_list(const char *pem, size_t len)
 		X509_free(cert);
 		n++;
 	}
-	/* There is no further beginning of one; else what follows it is broken. */
+	/*
+	 * The loop ended because no further certificate begins; any other reason means that one is
+	 * broken.
+	 */
 	ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 	ERR_clear_error();
 	BIO_free(bio);
@@ -82,7 +85,7 @@ int cert_serves(const char *pem, size_t len)
 
 	if (rc < 0)
 		return rc;
-	/* All bits are set where the certificate does not say. */
+	/* If the certificate states no uses, all bits are set. */
 	uses = X509_get_extended_key_usage(cert);
 	if (!(uses & (XKU_SSL_SERVER | XKU_ANYEKU)))
 		rc = -EINVAL;

@@ -16,23 +16,23 @@
 MUST_CHECK int cert_expiry(const char *pem, size_t len, int64_t *out_s);
 
 /*
- * cert_fits(cert, cert_len, key, key_len): whether the PEM private key ${key} belongs to the first
- * certificate of ${cert}.  Any thread.
- * Returns 0; -EINVAL if it does not; -ERR_FORMAT if one of them is none, or the key is encrypted;
- * -ENOMEM.
+ * cert_fits(cert, cert_len, key, key_len): does the PEM private key ${key} belong to the first
+ * certificate of ${cert}?  Any thread.
+ * Returns 0; -EINVAL if it does not; -ERR_FORMAT if ${cert} contains no certificate, or ${key} no
+ * key or an encrypted one; -ENOMEM.
  */
 MUST_CHECK int cert_fits(const char *cert, size_t cert_len, const char *key, size_t key_len);
 
 /*
- * cert_list(pem, len): whether ${pem} is a list of one certificate or more, each of them whole.  What is
- * between them does not count.  Any thread.
+ * cert_list(pem, len): is ${pem} a list of one certificate or more, each of them complete?  Text
+ * between certificates is ignored.  Any thread.
  * Returns 0; -ERR_FORMAT; -ENOMEM.
  */
 MUST_CHECK int cert_list(const char *pem, size_t len);
 
 /*
- * cert_serves(pem, len): whether the first certificate of ${pem} may be a TLS server's: it says nothing
- * of its uses, or names that one.
+ * cert_serves(pem, len): may a TLS server use the first certificate of ${pem}?  It may if the
+ * certificate states no uses, or names that one.
  * Returns 0; -EINVAL if it is for other uses only; -ERR_FORMAT; -ENOMEM.
  */
 MUST_CHECK int cert_serves(const char *pem, size_t len);

@@ -24,7 +24,7 @@ int64_t clock_wall_ns(void)
 	return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
 }
 
-static int stamped = -1; /* a pipe of ours, for its inode's times; -1: there is none */
+static int stamped = -1; /* our pipe, whose inode is stamped; -1: there is none */
 static pthread_once_t stamped_once = PTHREAD_ONCE_INIT;
 
 static void make_stamped(void)
@@ -38,8 +38,9 @@ static void make_stamped(void)
 }
 
 /*
- * No clock says what the kernel would stamp: the last tick's is behind where the kernel gave out a
- * finer one for another file.  So let it stamp something.  If it won't, the tick has to do.
+ * No clock tells which time the kernel would stamp a file with.  The time of the last tick may be
+ * behind a finer stamp that the kernel gave to another file.  So have the kernel stamp a pipe, and
+ * read that stamp.  If that fails, use the tick.
  */
 struct timespec clock_stamp(void)
 {

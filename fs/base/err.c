@@ -1,9 +1,9 @@
 /*
  * Error codes: texts, parents, exit codes, and each thread's newest detail.
  *
- * The detail belongs to one code: err_detail() of another code gives that code's plain
- * text.  A failure that begins without a detail of its own (the system failed a call) has
- * err_forget() called for it, so that an earlier one's of the same code is not shown for it.
+ * The detail belongs to one code: err_detail() of another code returns that code's plain text.  If
+ * a failure has no detail of its own (a system call failed), err_forget() is called for it, so that
+ * an older detail of the same code is not shown for it.
  */
 
 #include "err.h"
@@ -78,13 +78,13 @@ int err_say(int rc, const char *fmt, ...)
 	char text[DETAIL_LEN];
 	va_list ap;
 
-	/* Formatted aside: an argument may be the current detail itself. */
+	/* Format into a separate buffer: an argument may be the current detail itself. */
 	va_start(ap, fmt);
 	if (vsnprintf(text, sizeof(text), fmt, ap) < 0)
 		text[0] = '\0';
 	va_end(ap);
 
-	/* A peer's or a file's bytes may be in it: keep it one printable line. */
+	/* The text may contain bytes of a peer or a file: make it one printable line. */
 	for (char *c = text; *c; c++)
 		if (iscntrl((unsigned char)*c))
 			*c = '?';

@@ -2,21 +2,23 @@
 #define FIGURE_LIST_H_
 
 /*
- * Every figure that says where a volume stands, once: X(ID, OF, KIND, UNIT, key, words, none, help).
+ * Every figure about the state of a volume, each listed once: X(ID, OF, KIND, UNIT, key, words,
+ * none, help).
  *
  *	ID	FIGURE_ID is its number in a struct figures
  *	OF	VOLUME, or EMBASSY: each embassy has one
  *	KIND	COUNTER (only grows while the process lives), GAUGE, HISTOGRAM, FLAG (0 or 1),
- *		STATE (one of figure_states()), LABEL (a text that tells volumes or embassies apart),
- *		INFO (a text), NOTE (a text that is empty if all is well)
- *	UNIT	NONE, BYTES, HEADS, RATE (bytes per second), SECONDS (a real number; NaN: not known), TIME
- *	key	where it is in the JSON of a status, "head.number" being "number" in an object "head"; its
- *		name in OpenMetrics follows from that, and gets the unit at its end (figures.h)
- *	words	what the text of a status says, with % for the value; NULL: nothing
- *	none	the same for 0, an empty text, or what is not there
+ *		STATE (one of figure_states()), LABEL (a text that tells volumes or embassies
+ *		apart), INFO (a text), NOTE (a text that is empty if all is well)
+ *	UNIT	NONE, BYTES, HEADS, RATE (bytes per second), SECONDS (a real number; NaN: not
+ *		known), TIME
+ *	key	its place in the JSON of a status: "head.number" is "number" in an object "head".
+ *		Its OpenMetrics name is made of this, with the unit at the end (figures.h)
+ *	words	its words in the text of a status, with % for the value; NULL: not shown
+ *	none	the words for 0, an empty text, or an unknown value
  *	help	one sentence
  *
- * JSON and text have them in this order.
+ * JSON and text show them in this order.
  */
 
 /* clang-format off */

@@ -1,5 +1,5 @@
 /*
- * Figures: the list, counting, and what is set.
+ * Figures: the list, counting, and setting values.
  */
 
 #include "figures.h"
@@ -98,7 +98,7 @@ void figures_release(struct figures *f)
 	*f = (struct figures){0};
 }
 
-/* Where ${id}, of this type, is to be put; NULL without memory. */
+/* Where to put the value of ${id}, which must be of this type.  NULL if out of memory. */
 static union figure_value *place(struct figures *f, enum figure_id id, enum figure_type type)
 {
 	struct figure_row *r = &f->volume;

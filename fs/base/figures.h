@@ -2,17 +2,17 @@
 #define FIGURES_H_
 
 /*
- * Where things stand: figures with a name, a unit and words, listed in figure_list.h.  Whoever knows
- * figures copies them under its own lock, so that what belongs together is of one moment, and sets them
- * in a struct figures; three writers make JSON, text and OpenMetrics of that.  How to add one:
- * tools/doc/extending.md.
+ * Figures: the state of a volume as values with a name, a unit and words, listed in figure_list.h.
+ * A module copies its figures under its own lock, so that values that belong together are of one
+ * moment, and sets them in a struct figures.  Three writers turn that into JSON, text and
+ * OpenMetrics.  How to add a figure: tools/doc/extending.md.
  *
- * What only grows is counted where it happens, in a figure_counter or figure_histogram there: any
- * thread, no lock.  A struct figures is one thread's.
+ * A figure that only grows is counted where it happens, in a figure_counter or figure_histogram:
+ * any thread, no lock.  A struct figures belongs to one thread.
  *
- * In OpenMetrics a figure is called embassyfs_KEY, or embassyfs_embassy_KEY, with _ for '.', and with its
- * unit behind it unless the key ends so; times are seconds since 1970 UTC.  Labels are volume="ID" and
- * embassy="ADDRESS".  A NOTE is 1 if there is one.
+ * In OpenMetrics a figure is called embassyfs_KEY or embassyfs_embassy_KEY, with _ for '.'.  Its
+ * unit is appended unless the key ends with it; times are seconds since 1970 UTC.  Labels are
+ * volume="ID" and embassy="ADDRESS".  A NOTE is 1 if there is one.
  */
 
 #include "compiler.h"
@@ -30,7 +30,7 @@ struct json_t;
 enum figure_id { FIGURE_LIST(X) FIGURE_N };
 #undef X
 
-/* The states of FIGURE_MODE and of FIGURE_STATE, which begin with those of a replicator. */
+/* The values of FIGURE_MODE, and of FIGURE_STATE, which begin with the states of a replicator. */
 enum { FIGURE_MODE_LIVE, FIGURE_MODE_VIEW };
 enum {
 	FIGURE_STATE_CONNECTING,
@@ -51,20 +51,20 @@ static inline void figure_count(struct figure_counter *c, uint64_t n)
 	atomic_fetch_add_explicit(&c->n, n, memory_order_relaxed);
 }
 
-/* Upper bounds of the buckets: 0.1 ms to 10 s; and one for all beyond. */
+/* Buckets with upper bounds of 0.1 ms to 10 s, and a last one without a bound. */
 #define FIGURE_BUCKETS 16u
 
 struct figure_histogram {
 	_Atomic uint64_t bucket[FIGURE_BUCKETS], sum_ns;
 };
 
-/* figure_took(h, ns): something took ${ns}. */
+/* figure_took(h, ns): count something that took ${ns}. */
 void figure_took(struct figure_histogram *h, uint64_t ns);
 
-/* ---- what was counted and measured, of one moment ---- */
+/* ---- counted and measured values, all of one moment ---- */
 
 struct figure_spread {
-	uint64_t le[FIGURE_BUCKETS]; /* how many were at most the bucket's bound; the last: all */
+	uint64_t le[FIGURE_BUCKETS]; /* how many did not exceed the bucket's bound; the last: all */
 	double sum_seconds;
 };
 
@@ -87,17 +87,18 @@ struct figures {
 	struct figure_row volume;
 	struct figure_row *embassy; /* n */
 	size_t n;
-	bool no_memory; /* something was not set; every writer says so */
+	bool no_memory; /* out of memory: a value is missing, and every writer fails */
 };
 
 void figures_release(struct figures *f);
 
-/* figures_embassy(f, address): figures of an embassy that are set from now on are of this one. */
+/* figures_embassy(f, address): add an embassy; values set from now on belong to it. */
 void figures_embassy(struct figures *f, const char *address);
 
 /*
- * figures_set*(f, id, value): set it, once more if it was.  The value's type follows from unit and
- * kind (union figure_value).  Texts and spreads are copied.  A time of 0 means that there is none.
+ * figures_set*(f, id, value): set the value, replacing an earlier one.  Its type follows from unit
+ * and kind (union figure_value).  Texts and spreads are copied.  A time of 0 means that there is
+ * none.
  */
 void figures_set(struct figures *f, enum figure_id id, uint64_t n);
 void figures_set_counter(struct figures *f, enum figure_id id, const struct figure_counter *c);
@@ -113,8 +114,8 @@ static inline bool figure_is_set(const struct figure_row *r, enum figure_id id)
 }
 
 /*
- * figure_n(), figure_time_ns(), figure_seconds(), figure_text(r, id): its value; 0, NaN or "" if it is
- * not set.
+ * figure_n(), figure_time_ns(), figure_seconds(), figure_text(r, id): the value; 0, NaN or "" if it
+ * is not set.
  */
 uint64_t figure_n(const struct figure_row *r, enum figure_id id);
 int64_t figure_time_ns(const struct figure_row *r, enum figure_id id);
@@ -124,18 +125,18 @@ const char *figure_text(const struct figure_row *r, enum figure_id id);
 /* ---- readers: each 0 or -ENOMEM ---- */
 
 /*
- * figures_json(f, out): append one JSON object and a newline.  A TIME has its key as RFC 3339 text, empty
- * if there is none, and KEY_seconds; SECONDS that are not known are -1.
- * figures_from_json(json, out): what such an object, maybe of another version or of nobody's, says.
- * What is not of its type, or not known here, is left out.
+ * figures_json(f, out): append one JSON object and a newline.  A TIME has two members: its key with
+ * RFC 3339 text, empty if there is none, and KEY_seconds.  SECONDS that are not known are -1.
+ * figures_from_json(json, out): read such an object, which may come from another version or be
+ * forged.  A member that has the wrong type, or is not known here, is left out.
  */
 MUST_CHECK int figures_json(const struct figures *f, struct buf *out);
 MUST_CHECK int figures_from_json(const struct json_t *json, struct figures *out);
 
-/* figures_words(f, out): append lines for people; texts as a terminal may have them. */
+/* figures_words(f, out): append lines for people; texts are made safe for a terminal. */
 MUST_CHECK int figures_words(const struct figures *f, struct buf *out);
 
-/* figures_openmetrics(f, n, out): append the text of ${n} volumes, from "# TYPE" to "# EOF". */
+/* figures_openmetrics(f, n, out): append the text for ${n} volumes, from "# TYPE" to "# EOF". */
 MUST_CHECK int figures_openmetrics(const struct figures *f, size_t n, struct buf *out);
 
 /* ---- for the writers ---- */
@@ -159,7 +160,7 @@ enum figure_unit {
 	FIGURE_UNIT_SECONDS,
 	FIGURE_UNIT_TIME
 };
-/* How a value is kept: of union figure_value. */
+/* The type of a figure's value, a member of union figure_value. */
 enum figure_type {
 	FIGURE_IS_N,
 	FIGURE_IS_SECONDS,
@@ -178,7 +179,10 @@ extern const struct figure_about figure_about[FIGURE_N];
 
 enum figure_type figure_type(enum figure_id id);
 
-/* The names of a STATE's values, ended by NULL; figure_state(): of one, NULL if there is none. */
+/*
+ * figure_states(id): the names of a STATE's values, ended by NULL.  figure_state(id, n): the name
+ * of the value ${n}, or NULL.
+ */
 const char *const *figure_states(enum figure_id id);
 const char *figure_state(enum figure_id id, uint64_t n);
 

@@ -1,5 +1,5 @@
 /*
- * Figures as JSON, and back from what another process made.
+ * Figures as JSON, and read back from JSON that another process wrote.
  */
 
 #include "figures.h"
@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A microsecond is the smallest that is told. */
+/* Round to microseconds. */
 static json_t *real(double x)
 {
 	return json_real(isfinite(x) ? round(x * 1e6) / 1e6 : -1);
@@ -58,7 +58,10 @@ static json_t *value_json(enum figure_id id, const union figure_value *v)
 	return json_string(state ? state : "");
 }
 
-/* The object of ${all} that holds ${*key}, from which what names it is taken off; made if it is not there. */
+/*
+ * Find, or make, the object of ${all} that contains ${*key}, and strip that object's name from
+ * ${*key}.
+ */
 static json_t *parent_of(json_t *all, const char **key)
 {
 	const char *dot = strchr(*key, '.');
@@ -147,7 +150,7 @@ static void read_time(const json_t *j, enum figure_id id, struct figures *out)
 		figures_set_time(out, id, when.time_ns);
 }
 
-/* Counts that do not grow from bound to bound are nobody's. */
+/* Reject counts that do not grow from bound to bound: no writer makes such. */
 static void read_spread(const json_t *j, enum figure_id id, struct figures *out)
 {
 	struct figure_spread s = {

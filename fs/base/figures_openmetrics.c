@@ -1,6 +1,6 @@
 /*
- * Figures as OpenMetrics text (version 1.0.0): families one after the other, each with TYPE, UNIT and HELP
- * before its samples, a sample for each volume or embassy, and "# EOF".
+ * Figures as OpenMetrics text (version 1.0.0): one family after the other.  Each has TYPE, UNIT and
+ * HELP before its samples, and a sample for each volume or embassy.  "# EOF" ends the text.
  */
 
 #include "figures.h"
@@ -52,7 +52,7 @@ static void name_of(enum figure_id id, char out[NAME_LEN])
 		snprintf(out + strlen(out), NAME_LEN - strlen(out), "_%s", unit);
 }
 
-/* As a terminal may have it, too. */
+/* Escape for OpenMetrics, and make it safe for a terminal too. */
 static int add_quoted(struct buf *out, const char *label, const char *value)
 {
 	char shown[UTF8_SHOWN_LEN];
@@ -67,7 +67,7 @@ static int add_quoted(struct buf *out, const char *label, const char *value)
 	return rc == 0 ? buf_add_u8(out, '"') : rc;
 }
 
-/* One sample of the figure ${id}, which is not written yet: name, labels and a space. */
+/* The beginning of one sample of the figure ${id}: name, labels and a space. */
 struct line {
 	const struct figures *f;
 	const struct figure_row *row;
@@ -156,7 +156,7 @@ static int add_samples(const struct line *l, const union figure_value *v)
 		l, "", figure_type(l->id) == FIGURE_IS_TIME ? (double)v->time_ns / NS_PER_S : v->x);
 }
 
-/* Not for what is a label elsewhere, nor for what is not known. */
+/* Labels of other figures have no sample of their own, nor do unknown values. */
 static bool has_sample(const struct figure_row *r, enum figure_id id)
 {
 	if (!figure_is_set(r, id) || figure_about[id].kind == FIGURE_KIND_LABEL)
@@ -179,7 +179,9 @@ static int add_head(enum figure_id id, struct buf *out)
 	return rc == 0 ? buf_printf(out, "# HELP %s %s\n", name, a->help) : rc;
 }
 
-/* The head of the family, if ${*first}, and what ${r} says of it. */
+/*
+ * Append the sample of ${r}, and before the first one, as ${*first} says, the head of the family.
+ */
 static int add_row(const struct figures *f, const struct figure_row *r, enum figure_id id,
 		   bool *first, struct buf *out)
 {

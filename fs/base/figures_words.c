@@ -18,8 +18,9 @@
 #define ABSENT UINT64_MAX
 
 /*
- * Words that are others than the list's while ${other} is ${is}; the first that fits counts.  What is
- * recorded of an embassy was true once, and nobody was asked.
+ * Words that replace those of the list while ${other} has the value ${is}; the first match counts.
+ * A figure that is only recorded of an embassy is put in the past tense, because the embassy was
+ * not asked now.
  */
 #define UP_TO "\nlog       up to position %"
 #define RECORDED FIGURE_STATE, FIGURE_STATE_RECORDED

@@ -1,8 +1,8 @@
 /*
  * Files: every system call on them.
  *
- * One place, so that a test can fail any of them (file_set_fault()).  EINTR is tried again,
- * short transfers go on where they stopped; callers see whole results only.
+ * All calls are in one place, so that a test can make any of them fail (file_set_fault()).  EINTR
+ * is retried and short transfers are continued; callers see complete results only.
  */
 
 #include "file.h"
@@ -252,7 +252,7 @@ int file_sync_parent(int dirfd, const char *path)
 	return rc;
 }
 
-/* A whole new durable file ${path}. */
+/* Write a new file ${path} completely and durably. */
 static int write_new(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
 {
 	int fd = file_open(dirfd, path, O_WRONLY | O_CREAT | O_EXCL, mode);
@@ -273,7 +273,7 @@ int file_replace(int dirfd, const char *path, const void *data, size_t len, mode
 	uint64_t tag;
 	int rc;
 
-	/* A name of its own for each call, so that two that replace at one time do not mix. */
+	/* A different name for each call, so that concurrent replacements do not mix. */
 	random_bytes(&tag, sizeof(tag));
 	if (asprintf(&temporary, "%s.%016llx.tmp", path, (unsigned long long)tag) < 0)
 		return -ENOMEM;
@@ -304,7 +304,7 @@ int file_read_all(int dirfd, const char *path, size_t max, void **out, size_t *o
 	if (fd < 0)
 		return fd;
 
-	/* Read to the end, not to a size asked for before: a pipe has none. */
+	/* Read to the end instead of to a size that was asked for before: a pipe has no size. */
 	for (;;) {
 		ssize_t n;
 

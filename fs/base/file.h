@@ -17,7 +17,10 @@
 /* file_open(dirfd, path, flags, mode): a descriptor (O_CLOEXEC added) or -errno. */
 MUST_CHECK int file_open(int dirfd, const char *path, int flags, mode_t mode);
 
-/* file_close(fd): never fails usefully; what matters was synced before. */
+/*
+ * file_close(fd): an error could not be acted on, so none is returned; the caller has synced
+ * before.
+ */
 void file_close(int fd);
 
 /*
@@ -27,8 +30,8 @@ void file_close(int fd);
 MUST_CHECK ssize_t file_read_at(int fd, void *buf, size_t len, uint64_t off);
 
 /*
- * file_read(fd, buf, len): the same from where ${fd} stands: for pipes and devices, which have no
- * offset.
+ * file_read(fd, buf, len): the same from the current position of ${fd}, for pipes and devices,
+ * which have no offsets.
  */
 MUST_CHECK ssize_t file_read(int fd, void *buf, size_t len);
 
@@ -38,7 +41,9 @@ MUST_CHECK int file_write_at(int fd, const void *buf, size_t len, uint64_t off);
 MUST_CHECK int file_sync_data(int fd);		  /* fdatasync */
 MUST_CHECK int file_sync(int fd);		  /* fsync; for folders too */
 MUST_CHECK int file_truncate(int fd, uint64_t size);
-/* file_allocate(): fallocate() that extends the size; -EOPNOTSUPP passes through. */
+/*
+ * file_allocate(): fallocate() that extends the size.  Returns -EOPNOTSUPP if the filesystem can't.
+ */
 MUST_CHECK int file_allocate(int fd, uint64_t off, uint64_t len);
 MUST_CHECK int file_size(int fd, uint64_t *out_size);
 MUST_CHECK int file_exists(int dirfd, const char *path); /* 1, 0 or -errno; folders too */
@@ -53,8 +58,8 @@ MUST_CHECK int file_sync_dir(int dirfd, const char *path);
 MUST_CHECK int file_sync_parent(int dirfd, const char *path);
 
 /*
- * file_replace(dirfd, path, data, len, mode): the file's whole contents, atomically and durably:
- * temporary beside it, fsync, rename, fsync of the folder.
+ * file_replace(dirfd, path, data, len, mode): replace the whole contents of a file, atomically and
+ * durably: write a temporary file beside it, fsync, rename, fsync the folder.
  */
 MUST_CHECK int file_replace(int dirfd, const char *path, const void *data, size_t len, mode_t mode);
 
@@ -82,8 +87,8 @@ MUST_CHECK int file_list(int dirfd, const char *path, int (*fn)(void *ctx, const
 			 void *ctx);
 
 /*
- * file_punch(fd, off, len): give back the range's space, keep the size; it reads as zeros.
- * -EOPNOTSUPP passes through.
+ * file_punch(fd, off, len): free the space of the range, which then reads as zeros; the size stays.
+ * Returns -EOPNOTSUPP if the filesystem can't.
  */
 MUST_CHECK int file_punch(int fd, uint64_t off, uint64_t len);
 
@@ -97,11 +102,11 @@ void file_advise(int fd, uint64_t off, uint64_t len, int advice);
 MUST_CHECK int file_free_space(int fd, uint64_t *out_bytes);
 
 /*
- * file_set_fault(fn, ctx): for tests: before each system call above fn(ctx, op) is asked, ${op}
- * being "open", "read", "write", "sync_data", "sync", "truncate", "allocate", "punch", "stat",
- * "rename", "unlink", "mkdir", "lock" or "list"; if it returns a negative errno, the call is not
- * made and fails with that.  Each part of a short transfer counts as a call.  NULL: no more
- * faults.  Set it while no other thread is in a file call.
+ * file_set_fault(fn, ctx): for tests.  Before each system call above, fn(ctx, op) is called.  ${op}
+ * is "open", "read", "write", "sync_data", "sync", "truncate", "allocate", "punch", "stat",
+ * "rename", "unlink", "mkdir", "lock" or "list".  If fn returns a negative errno, the call is not
+ * made and fails with that.  Each part of a short transfer counts as a call.  NULL ends the faults.
+ * Call it while no other thread is in a file call.
  */
 void file_set_fault(int (*fn)(void *ctx, const char *op), void *ctx);
 

@@ -1,7 +1,7 @@
 #ifndef FILE_INTERNAL_H_
 #define FILE_INTERNAL_H_
 
-/* What file*.c share. */
+/* Shared by file*.c. */
 
 #include "compiler.h"
 #include "err.h"
@@ -11,7 +11,7 @@
 /* file_fault(op): 0, or the negative errno that a test wants ${op} to fail with. */
 MUST_CHECK int file_fault(const char *op);
 
-/* Make ${call} until it is not interrupted; ${rc} becomes its result or -errno. */
+/* Repeat ${call} while it is interrupted; ${rc} becomes its result or -errno. */
 #define CALL(rc, op, call)                                                                     \
 	do {                                                                                   \
 		(rc) = file_fault(op);                                                         \

@@ -1,7 +1,7 @@
 /*
- * Private memory gets huge pages for the asking, under the kernel's usual setting.  Shared memory
- * does not (shmem_enabled is "never" unless somebody changed it), but it can be collapsed into them
- * at any time: madvise(2), MADV_COLLAPSE, Linux 6.1.
+ * Private memory gets huge pages on request (madvise) under the kernel's usual setting.  Shared
+ * memory does not (shmem_enabled is "never" unless somebody changed it), but it can be collapsed
+ * into huge pages at any time: madvise(2), MADV_COLLAPSE, Linux 6.1.
  */
 
 #include "huge.h"

@@ -1,5 +1,5 @@
 /*
- * JSON: what libjansson leaves to its callers.
+ * JSON helpers that libjansson does not have.
  */
 
 #include "jsontext.h"
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Fractions are rounded to six digits where they are made; these are enough for them. */
+/* Digits for json_dumps(): callers round fractions to six digits, and these are enough for that. */
 #define FLAGS JSON_REAL_PRECISION(15)
 
 json_int_t jsontext_u64(uint64_t n)
@@ -94,8 +94,9 @@ static int add(const char *text, size_t len, void *b)
 }
 
 /*
- * Append the JSON text ${s}.  libjansson escapes ASCII's control characters but for DEL, which, like all
- * others that are not plain, can only be inside a string.
+ * Append the JSON text ${s}, with characters that are not plain escaped.  libjansson escapes the
+ * control characters of ASCII except DEL.  DEL and all others that are not plain can only be inside
+ * a string, so they can be escaped here.
  */
 static int add_escaped(const char *s, struct buf *out)
 {
@@ -105,7 +106,7 @@ static int add_escaped(const char *s, struct buf *out)
 		uint32_t c;
 		size_t len = utf8_char(s, &c);
 
-		assert(len > 0); /* libjansson has no string that is not valid UTF-8 */
+		assert(len > 0); /* libjansson only makes strings of valid UTF-8 */
 		rc = utf8_is_plain(c) ? buf_add(out, s, len) : buf_printf(out, "\\u%04X", c);
 		s += len;
 	}

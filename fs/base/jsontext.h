@@ -2,11 +2,12 @@
 #define JSONTEXT_H_
 
 /*
- * What libjansson leaves to its callers: our numbers, strings and times as JSON values, and a value
- * as one line of text.
+ * JSON helpers that libjansson does not have: our numbers, strings and times as JSON values, and a
+ * value as one line of text.
  *
- * Each jsontext_*() that makes a value returns an owned one, or NULL without memory.  json_pack()
- * and jsontext_line() take it, and fail on NULL; so a caller checks only the last.
+ * Each jsontext_*() that makes a value returns an owned one, or NULL if out of memory.  json_pack()
+ * and jsontext_line() take ownership of it, and fail on NULL; so a caller checks only the last
+ * call.
  */
 
 #include "compiler.h"
@@ -17,8 +18,8 @@
 struct buf;
 
 /*
- * jsontext_u64(n): for json_pack()'s "I".  JSON's integers are signed here: from 2^63 on it is 2^63 - 1.
- * Positions stay below 2^62.
+ * jsontext_u64(n): ${n} for json_pack()'s "I".  JSON integers are signed here, so from 2^63 on the
+ * result is 2^63 - 1.  Positions stay below 2^62.
  */
 json_int_t jsontext_u64(uint64_t n);
 
@@ -26,26 +27,30 @@ json_int_t jsontext_u64(uint64_t n);
 MUST_CHECK json_t *jsontext_string(const char *s);
 
 /*
- * jsontext_set_name(object, key, name): set ${key} to jsontext_string(${name}); if ${name} is not valid
- * UTF-8, set ${key}_hex to its exact bytes, in lower-case hex.  Returns 0 or -ENOMEM.
+ * jsontext_set_name(object, key, name): set ${key} to jsontext_string(${name}).  If ${name} is not
+ * valid UTF-8, also set ${key}_hex to its exact bytes, in lower-case hex.  Returns 0 or -ENOMEM.
  */
 MUST_CHECK int jsontext_set_name(json_t *object, const char *key, const char *name);
 
-/* jsontext_time(time_ns): as when_format() writes it. */
+/* jsontext_time(time_ns): a time as when_format() writes it. */
 MUST_CHECK json_t *jsontext_time(int64_t time_ns);
 
-/* jsontext_get(object, key): a string, borrowed; jsontext_get_u64(): a number.  "", 0 if there is none. */
+/*
+ * jsontext_get(object, key): a string, borrowed, "" if there is none.  jsontext_get_u64(): a
+ * number, 0 if there is none.
+ */
 const char *jsontext_get(const json_t *object, const char *key);
 uint64_t jsontext_get_u64(const json_t *object, const char *key);
 
 /*
- * jsontext_line(value, out): append ${value} and a newline, all one line, and release ${value}.  What
- * a terminal may not have (utf8_is_plain()) is written as \uXXXX, which every reader takes for the same.
+ * jsontext_line(value, out): append ${value} as one line with a newline, and release ${value}.
+ * Characters that are not safe for a terminal (utf8_is_plain()) are written as \uXXXX, which means
+ * the same to every JSON reader.
  * Returns 0 or -ENOMEM.
  */
 MUST_CHECK int jsontext_line(json_t *value, struct buf *out);
 
-/* jsontext_print(value): the same to standard output.  Returns 0, -ENOMEM or -EIO. */
+/* jsontext_print(value): the same, to standard output.  Returns 0, -ENOMEM or -EIO. */
 MUST_CHECK int jsontext_print(json_t *value);
 
 #endif /* !JSONTEXT_H_ */

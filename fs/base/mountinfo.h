@@ -1,7 +1,10 @@
 #ifndef MOUNTINFO_H_
 #define MOUNTINFO_H_
 
-/* The mounts of a process' namespace, as the kernel lists them in /proc/PID/mountinfo, parents first. */
+/*
+ * The mounts of a process's namespace, as the kernel lists them in /proc/PID/mountinfo: parents
+ * first.
+ */
 
 #include "compiler.h"
 
@@ -13,7 +16,7 @@
 struct mountinfo_row {
 	unsigned long id, parent;
 	dev_t dev;
-	char *path, *type, *source; /* owned; as they were before the kernel escaped blanks */
+	char *path, *type, *source; /* owned; with the kernel's escapes of blanks undone */
 };
 
 struct mountinfo {
@@ -22,8 +25,8 @@ struct mountinfo {
 };
 
 /*
- * mountinfo_read(file, out): lines of another form are passed over.  Returns 0; -ENOMEM or -errno,
- * ${*out} empty.  mountinfo_release() frees the rows.
+ * mountinfo_read(file, out): read all mounts; lines of another form are skipped.  Returns 0;
+ * -ENOMEM or -errno, with ${*out} empty.  mountinfo_release() frees the rows.
  */
 MUST_CHECK int mountinfo_read(const char *file, struct mountinfo *out);
 void mountinfo_release(struct mountinfo *m);

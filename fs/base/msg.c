@@ -1,11 +1,11 @@
 /*
  * Messages of a running program.
  *
- * A line is put together first and handed over whole, so that lines of different threads
- * do not mix.
+ * A line is formatted first and written in one call, so that the lines of several threads do not
+ * mix.
  *
- * Events are bounded by a bucket for each id: it holds up to MSG_BURST tokens, a second adds one, a
- * line takes one, and lines that find none are counted.
+ * Each event id has a bucket that bounds its lines.  A bucket holds up to MSG_BURST tokens and gets
+ * one each second.  A line takes a token; lines that find none are dropped and counted.
  */
 
 #include "msg.h"
@@ -34,8 +34,8 @@
 struct bucket {
 	const char *id;
 	int priority;	  /* of the newest line */
-	unsigned tokens;  /* lines that may be written */
-	uint64_t from_ns; /* tokens are as of then */
+	unsigned tokens;  /* lines that may be written now */
+	uint64_t from_ns; /* when tokens was last updated */
 	uint64_t left_out;
 };
 
@@ -137,7 +137,7 @@ void msg_info(const char *fmt, ...)
 	va_end(ap);
 }
 
-/* The bucket of an id, a full one where there is none yet. */
+/* Find the bucket of an id, or make a full one. */
 static struct bucket *find_bucket_locked(const char *id, uint64_t now_ns)
 {
 	for (size_t i = 0; i < n_buckets; i++) {
@@ -166,7 +166,7 @@ static bool take_locked(struct bucket *b, uint64_t now_ns)
 	return true;
 }
 
-/* Whether a line of ${id} may be written, and how many were left out before it. */
+/* May a line of ${id} be written, and how many were dropped before it? */
 static bool admit(const char *id, int priority, uint64_t *out_left_out)
 {
 	uint64_t now_ns = clock_mono_ns();

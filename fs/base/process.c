@@ -1,5 +1,5 @@
 /*
- * A process's surroundings.
+ * The environment that a process starts in.
  */
 
 #include "process.h"
@@ -12,7 +12,7 @@
 void process_std_fds(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-		/* The lowest number that is free is this one. */
+		/* All lower numbers are open, so open() returns this one. */
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
 			(void)!open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
 	}

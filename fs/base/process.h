@@ -1,18 +1,18 @@
 #ifndef PROCESS_H_
 #define PROCESS_H_
 
-/* What a program that runs for long does first, so that its surroundings cannot end it. */
+/* What a long-running program does first, so that the environment it starts in cannot end it. */
 
 /*
- * process_std_fds(): where standard input, output or error is closed, put /dev/null in its place:
- * else the next file that is opened gets that number, and messages are written into it.  Before
- * anything is opened.
+ * process_std_fds(): if standard input, output or error is closed, open /dev/null in its place.
+ * Otherwise the next file to be opened would get that number, and messages would be written into
+ * it.  Call it before anything is opened.
  */
 void process_std_fds(void);
 
 /*
  * process_ignore_signals(): let calls fail with EPIPE and EFBIG instead of ending the process
- * (SIGPIPE, a peer that went; SIGXFSZ, RLIMIT_FSIZE), and pass over SIGUSR1 and SIGUSR2, which mean
+ * (SIGPIPE: a peer is gone; SIGXFSZ: RLIMIT_FSIZE).  Also ignore SIGUSR1 and SIGUSR2, which mean
  * nothing here and would end it.
  */
 void process_ignore_signals(void);

@@ -1,6 +1,6 @@
 /*
- * Random bytes, and memory for secrets.  libsodium's guarded heap does the work: pages
- * locked in memory and left out of core dumps, guard pages around, wiped when freed.
+ * Random bytes, and memory for secrets.  Memory comes from libsodium's guarded heap: its pages are
+ * locked and left out of core dumps, lie between guard pages, and are wiped when freed.
  */
 
 #include "secret.h"

@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-/* secret_init(): ready the library; once, before any other call here.  Returns 0 or -EIO. */
+/* secret_init(): initialise libsodium; once, before any other call here.  Returns 0 or -EIO. */
 MUST_CHECK int secret_init(void);
 
 /* random_bytes(out, len): from the OS; cannot fail. */
@@ -17,7 +17,7 @@ void random_bytes(void *out, size_t len);
 void *secret_alloc(size_t len);
 void secret_free(void *p);
 
-/* secret_wipe(p, len): overwrite a stack copy in a way that is not optimised out. */
+/* secret_wipe(p, len): overwrite a stack copy in a way that the compiler does not optimise out. */
 void secret_wipe(void *p, size_t len);
 
 #endif /* !SECRET_H_ */

@@ -1,8 +1,8 @@
 /*
- * Strict reading of small text formats.
+ * Strict parsing of small text formats.
  *
- * Each value has one accepted spelling, so that two files that mean the same are the same
- * bytes, and a signature over the bytes is one over the meaning.
+ * Each value has exactly one accepted spelling.  So two files that mean the same are the same
+ * bytes, and a signature over the bytes is a signature over the meaning.
  */
 
 #include "text.h"
@@ -79,7 +79,7 @@ bool text_base64(struct text t, void *out, size_t len)
 
 	if (t.len != sodium_base64_ENCODED_LEN(len, sodium_base64_VARIANT_ORIGINAL) - 1)
 		return false;
-	/* libsodium 1.0.18 takes every byte above ASCII for a '/'. */
+	/* libsodium 1.0.18 accepts every byte above ASCII as a '/'. */
 	for (size_t i = 0; i < t.len; i++)
 		if ((unsigned char)t.p[i] > 0x7f)
 			return false;
@@ -121,7 +121,9 @@ bool text_time(struct text t, int64_t *out_ns)
 	if (when_parse(given, 0, &when) < 0 || when.kind != WHEN_TIME)
 		return false;
 	when_format(when.time_ns, spelled);
-	/* Of the same length, too: behind a NUL there would be room for more. */
+	/*
+	 * The lengths must be equal too: when_parse() stops at a NUL, behind which ${t} may go on.
+	 */
 	if (!text_is(t, spelled))
 		return false;
 	*out_ns = when.time_ns;

@@ -1,7 +1,7 @@
 #ifndef THREAD_H_
 #define THREAD_H_
 
-/* Threads, whose signals belong to the program's main thread, and locks that readers share. */
+/* Threads that leave all signals to the program's main thread, and read-write locks. */
 
 #include "compiler.h"
 
@@ -25,9 +25,9 @@ MUST_CHECK static inline int thread_start(pthread_t *t, void *(*fn)(void *), voi
 }
 
 /*
- * rwlock_init(l): a lock whose writers get their turn, however many readers come: by default, where
- * readers come in an unbroken stream, glibc's has a writer wait for ever.  No thread takes it for
- * reading twice.
+ * rwlock_init(l): initialise a lock that lets writers through no matter how many readers come.
+ * With glibc's default, an unbroken stream of readers makes a writer wait for ever.  A thread must
+ * not take it for reading twice.
  */
 static inline void rwlock_init(pthread_rwlock_t *l)
 {

@@ -19,7 +19,7 @@ size_t utf8_char(const char *s, uint32_t *out)
 		return 0;
 	c = len == 1 ? *p : *p & (0x7fu >> len);
 	for (size_t i = 1; i < len; i++) {
-		/* The NUL at the end is no continuation. */
+		/* This also stops at the final NUL, which is not a continuation byte. */
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
 		c = c << 6 | (p[i] & 0x3fu);
@@ -30,7 +30,7 @@ size_t utf8_char(const char *s, uint32_t *out)
 	return len;
 }
 
-/* Line separators, and what turns the direction of the text. */
+/* Line separators, and characters that change the direction of text. */
 static bool is_layout(uint32_t c)
 {
 	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||

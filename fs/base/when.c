@@ -1,10 +1,10 @@
 /*
- * The times that users write.
+ * Parsing and formatting the times that users write.
  *
- * A cursor walks the text; each form either takes it to its end or is not that form.
- * Time is nanoseconds since 1970 in int64_t, which reaches from 1677 to 2262; what lies
- * outside is refused, as is every text that two people could read differently (a date
- * alone, "1 month", a leap second).
+ * A cursor walks the text; each form either takes it to its end or does not match.  A time is
+ * nanoseconds since 1970 in int64_t, from the year 1677 to 2262.  Times outside that range are
+ * refused, as is every text that two people could read differently (a date alone, "1 month", a leap
+ * second).
  */
 
 #include "when.h"
@@ -21,14 +21,14 @@
 #define S_PER_DAY INT64_C(86400)
 
 /*
- * Not timegm() and gmtime_r(): under TZ=right/..., which counts leap seconds, they tell other times,
- * and stored text must mean the same everywhere.
+ * timegm() and gmtime_r() are not used: under TZ=right/..., which counts leap seconds, their
+ * results differ, and stored text must mean the same everywhere.
  */
 
 /* Days from 1970-01-01 to a day of the proleptic Gregorian calendar; year >= 0. */
 static int64_t days_from_date(int64_t year, int64_t month, int64_t day)
 {
-	/* Years that begin in March have the leap day last. */
+	/* Count years from March, so that the leap day is the last day of a year. */
 	int64_t y = month > 2 ? year : year - 1;
 	int64_t m = month > 2 ? month - 3 : month + 9;
 	int64_t era = (y >= 0 ? y : y - 399) / 400;
@@ -147,7 +147,7 @@ static bool parse_absolute(const char *text, int64_t *out_ns)
 	days = days_from_date(year, month, day);
 	date_from_days(days, &real_year, &real_month, &real_day);
 	if (real_day != day)
-		return false; /* as February 30 */
+		return false; /* such as February 30 */
 	if (!take_char(&p, 'T') && !take_char(&p, 't') && !take_char(&p, ' '))
 		return false;
 	if (!take_number(&p, 2, 0, 23, &hour) || !take_char(&p, ':') ||
@@ -192,7 +192,9 @@ static int64_t unit_seconds(const char *p, size_t len)
 	return 0;
 }
 
-/* NUMBER[ ]UNIT, the unit smaller than ${*below} seconds, which it then is. */
+/*
+ * Parse NUMBER[ ]UNIT.  The unit must be smaller than ${*below} seconds, which becomes that unit.
+ */
 static bool parse_part(const char **text, int64_t *below, int64_t *out_ns)
 {
 	const char *p = *text;

@@ -2,10 +2,14 @@
 #define WHEN_H_
 
 /*
- * The TIME that users write: "2026-11-24T10:00[:05[.fraction]]", with "T" or a space, and with "Z",
- * "UTC", "+02:00", "+0200" or "+02" behind it, else UTC; "5m" "2h" "3d" "30s" "1w" "1h30m" (ago; also
- * "5 minutes ago"), "yesterday" (24 hours ago), "today"
- * (00:00 UTC), "now", "latest", "head:NUMBER", "snapshot:NAME".  What is ambiguous is refused.
+ * The TIME that users write.  What is ambiguous is refused.
+ *
+ *	2026-11-24T10:00[:05[.fraction]]	with "T" or a space, and with "Z", "UTC",
+ *						"+02:00", "+0200" or "+02" after it, else UTC
+ *	5m 2h 3d 30s 1w 1h30m			ago; also "5 minutes ago"
+ *	yesterday				24 hours ago
+ *	today					00:00 UTC
+ *	now, latest, head:NUMBER, snapshot:NAME
  */
 
 #include "compiler.h"
@@ -23,12 +27,12 @@ struct when {
 };
 
 /*
- * when_parse(text, now_ns, out): read ${text}, relative forms against ${now_ns}.
+ * when_parse(text, now_ns, out): parse ${text}; relative forms count back from ${now_ns}.
  * Returns 0 or -ERR_BAD_TIME with a detail that names the text and the forms accepted.
  */
 MUST_CHECK int when_parse(const char *text, int64_t now_ns, struct when *out);
 
-/* when_parse_duration(text, out_ns): "5m" and the like alone.  Returns 0 or -ERR_BAD_TIME. */
+/* when_parse_duration(text, out_ns): parse only "5m" and the like.  Returns 0 or -ERR_BAD_TIME. */
 MUST_CHECK int when_parse_duration(const char *text, int64_t *out_ns);
 
 #define WHEN_TEXT_LEN 40

@@ -2,8 +2,8 @@
 #define WORDS_H_
 
 /*
- * Figures for people: "1.2 MiB"; "2 h 5 min".  Each writes WORDS_LEN bytes at most and returns
- * ${out}.
+ * Figures for people: "1.2 MiB"; "2 h 5 min".  Each function writes at most WORDS_LEN bytes and
+ * returns ${out}.
  */
 
 #define WORDS_LEN 32
