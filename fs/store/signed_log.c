@@ -1,9 +1,9 @@
 /*
  * What the heads of a volume's folder were signed over.
  *
- * Key idea: the catalog is believed in nothing, but a proof made from its tiles verifies against the root
- * that a head states, or does not.  What lies above the catalog's newest head was walked over when
- * the folder was opened, which judged it; there the leaf hash that was met then decides.
+ * Key idea: the catalog is not trusted.  A proof made from its tiles either verifies against the
+ * root that a head states, or it does not.  Blocks above the catalog's newest head were walked when
+ * the folder was opened, and judged then; for those, the leaf hash found by that walk decides.
  *
  * Invariant: the anchor only ever becomes a later head whose tree holds it.
  */
@@ -83,7 +83,7 @@ static int admit_locked(struct signed_log *l, struct catalog *c, const struct an
 	n_leaves = anchor_leaves(l->anchor.number ? l->anchor.n_blocks : 0, n_blocks, n, index, &k);
 	if (k > 0)
 		rc = catalog_prove(c, n_leaves, index, k, &proof);
-	if (rc == -EINVAL) /* they do not ascend */
+	if (rc == -EINVAL) /* the heads' block counts do not ascend */
 		rc = -ERR_TAMPERED;
 	if (rc == 0)
 		rc = anchor_admit(&l->anchor, heads, n, proof.p, proof.len);
@@ -141,7 +141,7 @@ static int prove(struct signed_log *l, struct catalog *c, const struct segment_h
 	a = l->anchor;
 	pthread_mutex_unlock(&l->mu);
 	rc = catalog_prove(c, a.n_blocks, &h->n_blocks_before, 1, &proof);
-	/* What it says of its place is none below the newest head. */
+	/* The header claims a block number that is not below the newest head. */
 	if (rc == -EINVAL)
 		rc = -ERR_TAMPERED;
 	if (rc == 0)

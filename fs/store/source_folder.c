@@ -2,20 +2,20 @@
  * A volume's folder as a source: at home, at a server, or copied from either.
  *
  * Key idea: the catalog says where heads are, and each head is read from the log and verified
- * before it is believed.  A folder that was copied, or whose machine lost power, may hold newer
- * heads than its catalog knows: they are found by walking the log's tail once, on opening.
- * Whether what ends that walk is damage, is tail_judge()'s to say, as for a mount.
- * Without a usable catalog one is made in a temporary folder; nothing is ever written to the
- * volume.
+ * before it is trusted.  If the folder was copied, or its machine lost power, the log may contain
+ * newer heads than its catalog knows.  They are found by walking the log's tail once, when the
+ * folder is opened.  tail_judge() decides whether the end of that walk is damage, as it does for a
+ * mount.  If the catalog is missing or useless, one is made in a temporary folder; nothing is ever
+ * written to the volume.
  *
- * What it gives is proven to be of one history (signed_log.c).
+ * Everything that this source returns is proven to belong to one history (signed_log.c).
  *
  * Invariants:
- *  1. tail holds verified heads in order, each newer than the newest head that the catalog
- *     had on opening; it never changes afterwards.
- *  2. If temp is set, the catalog is ours alone, in that folder.
+ * 1. tail contains verified heads in order, each newer than the newest head that the catalog
+ *    had on opening; it never changes afterwards.
+ * 2. If temp is set, the catalog is in that folder, and only we use it.
  *
- * Locks: mu is held while a catalog of our own is brought up to date.
+ * Locks: mu is held while our own catalog is brought up to date.
  */
 
 #include "source_folder.h"
@@ -49,8 +49,8 @@ struct folder {
 	struct params params;
 	struct store *store;
 	struct catalog *catalog;
-	char *temp;   /* owned; folder of a catalog of our own, or NULL */
-	bool partial; /* damage at the end is no error */
+	char *temp;   /* owned; folder of our own catalog, or NULL */
+	bool partial; /* damage at the end of the log is no error */
 	pthread_mutex_t mu;
 	struct head_ref *tail;
 	size_t n_tail, cap_tail;
@@ -77,7 +77,7 @@ static void folder_hint(struct source *s, uint64_t pos, size_t len)
 	store_hint(folder_of(s)->store, pos, len);
 }
 
-/* Bring a catalog of our own up to date; heads up to a fault stay in. */
+/* Bring our own catalog up to date.  Heads before a fault stay in it. */
 static int catch_up(struct folder *f)
 {
 	int rc = catalog_catch_up(f->catalog, &f->params, store_storage(f->store), NULL, NULL);
@@ -85,7 +85,7 @@ static int catch_up(struct folder *f)
 	return f->partial && (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) ? 0 : rc;
 }
 
-/* See what a live writer has added. */
+/* Make the heads that a live writer has added visible. */
 static int refresh(struct folder *f)
 {
 	int rc;
@@ -98,7 +98,7 @@ static int refresh(struct folder *f)
 	return rc;
 }
 
-/* ${*out_walked}: the tail's, which was judged when this source was opened. */
+/* ${*out_walked}: the head is from the tail, which was judged when this source was opened. */
 static int find_number(struct folder *f, uint64_t number, struct head_ref *out, bool *out_walked)
 {
 	int rc = catalog_head(f->catalog, number, out);
@@ -145,7 +145,7 @@ static int find_at(struct folder *f, int64_t time_ns, struct head_ref *out, bool
 	return rc;
 }
 
-/* A head of the log, verified, and what ties it to the tree. */
+/* A verified head of the log, and its anchor, which ties it to the tree. */
 static int read_head(struct folder *f, const struct head_ref *ref, struct head *out,
 		     struct anchor *out_anchor)
 {
@@ -181,7 +181,7 @@ static int folder_head_at(struct source *s, int64_t time_ns, struct head *out)
 	return rc < 0 || walked ? rc : signed_log_admit(&f->signed_log, f->catalog, &anchor, 1);
 }
 
-/* Heads ${first} on; ${*out_n_anchors} of them, the first ones, are the catalog's. */
+/* Read the heads from ${first} on.  The first ${*out_n_anchors} of them are from the catalog. */
 static int read_heads(struct folder *f, uint64_t first, size_t n, struct head *out, size_t *out_n,
 		      struct anchor *anchors, size_t *out_n_anchors)
 {
@@ -282,9 +282,9 @@ static int add_tail(struct folder *f, const struct head *h)
 struct tail_walk {
 	struct folder *folder;
 	struct history history;
-	bool full; /* more heads than fit: the walk stopped for no fault */
+	bool full; /* stopped without a fault: more heads than fit */
 	char why[200];
-	uint64_t refused; /* the block for which it did, if there is a why */
+	uint64_t refused; /* the block at which it stopped, if why is set */
 };
 
 static int take_tail_block(void *ctx, const struct scan_block *b)
@@ -293,7 +293,10 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 	bool is_head;
 	int rc = history_step(&w->history, b, &is_head);
 
-	/* The end: torn, just being written, or damaged.  What lies behind it is not believed. */
+	/*
+	 * The walk ends here: the block is torn, just being written, or damaged.  Nothing after it
+	 * is trusted.
+	 */
 	if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED) {
 		snprintf(w->why, sizeof(w->why), "%s", err_detail(rc));
 		w->refused = b->pos;
@@ -306,14 +309,14 @@ static int take_tail_block(void *ctx, const struct scan_block *b)
 	w->full = w->folder->n_tail >= TAIL_MAX;
 	if (w->full)
 		return SCAN_STOP;
-	history_forget_leaves(&w->history); /* only their count and root matter here */
+	history_forget_leaves(&w->history); /* only the leaves' count and root matter here */
 	return add_tail(w->folder, &w->history.head);
 }
 
 /*
- * Stand at the catalog's newest head; -ERR_ABSENT if catalog and log do not fit, though the log
- * holds that head: then another catalog is needed.  A catalog that knows more than the log holds
- * tells of damage.
+ * Start the history at the catalog's newest head.  -ERR_ABSENT if catalog and log do not fit
+ * together although the log contains that head: then another catalog is needed.  If the log does
+ * not contain it, the log is damaged.
  */
 static int stand(struct folder *f, struct history *h)
 {
@@ -328,7 +331,10 @@ static int stand(struct folder *f, struct history *h)
 	return rc < 0 && !f->partial ? rc : -ERR_ABSENT;
 }
 
-/* Find the heads in the log that the catalog does not know.  Sets where it ended. */
+/*
+ * Find the heads in the log that the catalog does not know.  Sets ${*out_end} to where the walk
+ * ended.
+ */
 static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_end)
 {
 	struct tail_end end;
@@ -349,7 +355,10 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 	end.acknowledged = catalog_is_whole(f->catalog) > 0;
 	*out_end = end.end;
 	history_release(&w->history);
-	/* Heads that are too many to be kept here are not left out: a catalog of our own takes them. */
+	/*
+	 * If there are more heads than tail can hold, none is left out: our own catalog will hold
+	 * them.
+	 */
 	if (rc == 0 && w->full)
 		return -ERR_ABSENT;
 	if (rc < 0 || f->partial)
@@ -357,7 +366,10 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 	return tail_judge(&f->params, store_storage(f->store), &end);
 }
 
-/* What looks like damage may be what a live writer is just writing: then it moves on. */
+/*
+ * What looks like damage may be a block that a live writer is just writing.  Then the end moves on,
+ * so walk again until it stays in place.
+ */
 static int walk_tail(struct folder *f)
 {
 	struct tail_walk *w = calloc(1, sizeof(*w));
@@ -375,7 +387,7 @@ static int walk_tail(struct folder *f)
 	return rc;
 }
 
-/* A catalog of our own, made from the log. */
+/* Make our own catalog from the log. */
 static int make_catalog(struct folder *f)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -423,7 +435,10 @@ static int check_noted(struct folder *f, const struct head *noted)
 	return tail_check_noted(store_storage(f->store), noted, rc == 0 ? newest.number : 0);
 }
 
-/* All that this source gives is proven to be of the history of the catalog's newest head. */
+/*
+ * Make the catalog's newest head the anchor: everything that this source returns is proven to
+ * belong to its history.
+ */
 static int hold_newest(struct folder *f)
 {
 	struct anchor newest;
@@ -461,7 +476,10 @@ static int open_folder(const char *volume_dir, bool partial, struct source **out
 	pthread_mutex_init(&f->mu, NULL);
 	rc = store_open(volume_dir, STORE_LOOK | (partial ? STORE_AROUND : 0), &f->store);
 	signed_log_init(&f->signed_log, &f->params, rc == 0 ? store_storage(f->store) : NULL);
-	/* First, since a live writer goes on: what it says now is in what is looked at after it. */
+	/*
+	 * Read the noted head first.  A live writer goes on meanwhile, so the log, which is looked
+	 * at later, must contain it.
+	 */
 	if (rc == 0)
 		newest_known(&f->params, store_storage(f->store), &noted);
 	if (rc == 0)
