@@ -126,8 +126,8 @@ Test(figures, json_of_a_live_volume)
 		"\"memory\": {\"changes\": 11}",
 		"\"writable\": true, \"reason\": \"\"",
 		"\"takeovers\": 3, \"takeover_time\": \"1970-01-01T00:00:00.000000002Z\"",
-		"\"state\": \"refused\", \"reason\": \"says \\\"no\\\"\\n\\\\ "
-		"\xef\xbf\xbd\\u009B\"",
+		("\"state\": \"refused\", \"reason\": \"says \\\"no\\\"\\n\\\\ "
+		 "\xef\xbf\xbd\\u009B\""),
 		"\"lag_seconds\": 0.25, \"eta_seconds\": -1.0, \"acknowledged_time\": \"\"}",
 		"{\"address\": \"host:2\", \"state\": \"streaming\"",
 		"\"acknowledged_time\": \"1970-01-01T00:00:00.000000001Z\"",
