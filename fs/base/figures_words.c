@@ -30,6 +30,7 @@ static const struct {
 	const char *words, *none;
 } instead[] = {
 	/* clang-format off */
+	{FIGURE_LOG_END,           FIGURE_LOG_END, ABSENT,                NULL, NULL},
 	{FIGURE_LOG_END,           FIGURE_LOG_BYTES, ABSENT,              UP_TO, UP_TO},
 	{FIGURE_LOG_BYTES,         FIGURE_LOG_BYTES, ABSENT,              NULL, NULL},
 	{FIGURE_REASON,            FIGURE_WRITABLE, false,                "\nstopped   %", NULL},

@@ -211,8 +211,7 @@ Test(figures, what_is_no_figure_is_left_out)
 		cr_expect_eq(f.volume.has, 0, "%s", table[i]);
 		cr_expect_eq(f.n, 0);
 		cr_expect_str_eq(text_of(figures_words, &f, &b),
-				 "volume     (, epoch 0)\nhead      none yet\n"
-				 "log       up to position 0\n");
+				 "volume     (, epoch 0)\nhead      none yet\n");
 		cr_expect_str_eq(text_of(openmetrics, &f, &b), "# EOF\n");
 		figures_release(&f);
 	}
