@@ -273,12 +273,12 @@ static int check_and_recount(struct check_config *cfg, struct check_counts *n)
 static const char *advice(const struct checking *c)
 {
 	if (c->recount)
-		return "these are not counts, which --repair alone sets right: heal it with "
-		       "--repair "
-		       "--from HOST:PORT, or keep it as it is and mount an embassy's";
+		return "these are not counts, which --repair alone sets right: heal it with --repair "
+		       "--from HOST:PORT, or keep this copy as it is and mount an embassy's";
 	return c->repair ? "keep this copy as it is, and mount an embassy's"
-			 : "set wrong counts right with --repair, heal it with --repair --from "
-			   "HOST:PORT, or keep it as it is and mount an embassy's";
+			 : "heal it with --repair --from HOST:PORT (where only counts are wrong, "
+			   "--repair alone sets them right), or keep this copy as it is and mount "
+			   "an embassy's";
 }
 
 static int check(const struct checking *c, const char *dir)

@@ -100,11 +100,22 @@ static int check_readable(const char *text)
 
 int target_check_folder(const char *text)
 {
+	uint8_t volume[VOLUME_ID_LEN];
 	struct stat st;
+	char *address;
 	int rc;
 
-	if (stat(text, &st) < 0)
-		return errno == ENOENT || errno == ENOTDIR ? 0 : look_failed(text, errno);
+	if (stat(text, &st) < 0 && errno != ENOENT && errno != ENOTDIR)
+		return look_failed(text, errno);
+	if (stat(text, &st) < 0) {
+		if (address_parse_target(text, &address, volume) < 0)
+			return 0;
+		free(address);
+		return err_say(-ERR_NO_VOLUME,
+			       "%s: it is on a block server; give a folder: at the server it is "
+			       "VOLUME-ID in the folder of --store",
+			       text);
+	}
 	rc = holds(text, ".embassy/status");
 	if (rc == 0 || (rc == -EACCES && holds(text, ".embassy") == 0))
 		return err_say(-ERR_NO_VOLUME,

@@ -337,7 +337,12 @@ int content_open(const struct options *o, struct successor *successor, struct co
 		free(address);
 		past = true;
 	}
-	if (past && o->n_embassies)
+	if (o->target[0] != '/' && stat(o->target, &st) < 0 && address_check(o->target) == 0)
+		rc = err_say(-ERR_NO_VOLUME,
+			     "%s: it is a server, and names no volume; give %s/VOLUME-ID, which "
+			     "'embassy status %s' lists",
+			     o->target, o->target, o->target);
+	else if (past && o->n_embassies)
 		rc = err_say(-EINVAL, "option embassy: has no meaning in a read-only mount; "
 				      "see embassyfs --help");
 	else

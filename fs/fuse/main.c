@@ -92,10 +92,10 @@ static int fail(const char *thing, int rc)
 	else if (rc == -EACCES || rc == -EPERM)
 		hint = "; check its permissions";
 	/*
-	 * A detail with a semicolon has its own advice already; gRPC's texts have semicolons but no
-	 * advice.
+	 * A detail with a semicolon has its own advice already; gRPC's texts ("...; last
+	 * error: ...") have none.
 	 */
-	if (strchr(detail, ';') && rc != -ERR_UNREACHABLE)
+	if (strchr(detail, ';') && !strstr(detail, "; last error: "))
 		hint = "";
 	if (strcmp(detail, err_text(rc)) == 0)
 		msg_error("%s: %s%s", thing, detail, hint);

@@ -175,9 +175,9 @@ static int say_wrong_key(const struct params *p, const struct credential *c)
 		return err_say(-ERR_WRONG_KEY, "volume %s: no key slot takes a %s; give a %s", id,
 			       given, other);
 	return err_say(-ERR_WRONG_KEY,
-		       "volume %s: wrong %s: it opens none of the %u slots that take one; "
-		       "check it and try again%s",
-		       id, given, n, beyond_ascii(c) ? "; " NOT_NORMALISED : "");
+		       "volume %s: wrong %s: it opens none of the volume's key slots; check it and "
+		       "try again%s",
+		       id, given, beyond_ascii(c) ? "; " NOT_NORMALISED : "");
 }
 
 /* Try the slots in order; a malformed slot does not prevent the others from being tried. */

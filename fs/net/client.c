@@ -161,7 +161,8 @@ int client_new(const struct client_config *cfg, struct client **out)
 	if (!cfg->tls_dir && !address_is_loopback(cfg->address))
 		return err_say(-ERR_FORBIDDEN,
 			       "%s: plain text is allowed to this machine only; "
-			       "give a folder with ca.pem, cert.pem and key.pem (tls=DIR)",
+			       "give a folder with ca.pem, cert.pem and key.pem (-o tls=DIR of "
+			       "embassyfs, --tls DIR of embassy)",
 			       cfg->address);
 	c = calloc(1, sizeof(*c));
 	if (!c)

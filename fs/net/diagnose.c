@@ -245,7 +245,8 @@ static bool say_alert(struct probe *p)
 	case SSL_R_WRONG_VERSION_NUMBER:
 	case SSL_R_HTTP_REQUEST:
 		snprintf(p->out, p->size,
-			 "the server there speaks no TLS; leave out tls=, or start it with --tls");
+			 "the server there speaks no TLS; leave out the folder of certificates, "
+			 "or start it with --tls");
 		return true;
 	default:
 		snprintf(p->out, p->size, "TLS fails: %s", what ? what : "for no reason given");
@@ -321,7 +322,7 @@ static bool shake_hands(struct probe *p, SSL *ssl)
 			return false;
 		snprintf(p->out, p->size,
 			 "the server there speaks TLS only; give the folder with our certificate "
-			 "(tls=DIR)");
+			 "(-o tls=DIR of embassyfs, --tls DIR of embassy)");
 		return true;
 	}
 	verdict = SSL_get_verify_result(ssl);

@@ -107,7 +107,8 @@ static const char *way_out_of_loss(const struct storage *st)
 	return st->is_copy ? COPIED_IN_USE HEAL_COPY
 		       ", or move it away, and its home sends all again"
 			   : COPIED_IN_USE HEAL_HOME ", or give up what is missing with 'embassy "
-						     "check VOLUME --repair --cut'; " PARTIAL;
+						     "check VOLUME --repair --cut "
+						     "POSITION'; " PARTIAL;
 }
 
 static int refuse(const struct tail *t, const char *why, const char *way)

@@ -30,7 +30,8 @@
 static const struct {
 	const char *id, *fails, *works;
 } words[FAILING_KINDS] = {
-	[FAILING_SPACE] = {"disk-full", "the disk is full and writes are refused",
+	[FAILING_SPACE] = {"disk-full",
+			   "the disk is full and writes are refused until it has 68 MiB free",
 			   "there is space again"},
 	[FAILING_HEAD] = {"head-failed", "no head can be made", "heads are made again"},
 	[FAILING_CHECKPOINT] = {"checkpoint-failed", "no checkpoint can be taken",

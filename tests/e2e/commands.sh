@@ -122,6 +122,7 @@ expect 0 '^1$' bash -o pipefail -c "$embassy status --openmetrics $w/false | $(d
 expect 0 '"\\u001B\[2J \\u009B2J \\u202Ex é"' objects "$embassy" status --json "$w/false"
 expect 10 'no such folder' "$embassy" status "$w/none"
 expect 30 '127.0.0.1:1' "$embassy" status "127.0.0.1:1/$id"
+expect 10 'it is on a block server; give a folder' "$embassy" check "127.0.0.1:1/$id" --log-only
 expect 0 '^ +1  20' "$embassy" heads "$w/vol"
 expect 0 '"number": 1, "time": "20' objects "$embassy" heads "$w/vol" --json
 expect 0 '^ +1  20' "$embassy" heads "$w/vol" --from 3d --to latest
