@@ -107,7 +107,8 @@ const struct command cmd_snapshot = {
 	.summary = "name the state of now",
 	.help = "usage: embassy snapshot MOUNT NAME [--hold]\n\n"
 		"Take a consistent snapshot of all that is written; it is durable when this\n"
-		"returns.  'rmdir MOUNT/.embassy/snapshots/NAME' takes the name away again.\n\n"
+		"returns.  NAME is UTF-8 of 1 to 255 bytes without '/' and control characters,\n"
+		"and not . or ..; 'rmdir MOUNT/.embassy/snapshots/NAME' takes it away.\n\n"
 		"  --hold  the name can't be taken away until the hold is released\n"
 		"          (embassy release)\n"
 		"  --help\n\n"
