@@ -303,9 +303,29 @@ static int open_past(struct content *c, const struct options *o)
 	return rc ? rc : view_open(&c->view_cfg, &h, &c->view);
 }
 
+/* HOST:PORT/VOLUME-ID.  A folder that exists is a folder, even if its name looks like one. */
+static bool is_served(const char *target)
+{
+	uint8_t id[VOLUME_ID_LEN];
+	struct stat st;
+	char *address;
+
+	if (stat(target, &st) == 0 || address_parse_target(target, &address, id) < 0)
+		return false;
+	free(address);
+	return true;
+}
+
 int content_choose(struct options *o)
 {
-	if (o->read_only || o->at || store_folder_is_copy(o->target) <= 0)
+	if (o->read_only || o->at)
+		return 0;
+	if ((o->read_write || o->n_embassies) && is_served(o->target))
+		return err_say(-ERR_FORBIDDEN,
+			       "%s: what a block server holds is never written to by a mount; "
+			       "leave out rw and embassy=, or mount the volume at its home",
+			       o->target);
+	if (store_folder_is_copy(o->target) <= 0)
 		return 0;
 	if (o->read_write || o->n_embassies)
 		return err_say(-ERR_FORBIDDEN,
@@ -323,20 +343,13 @@ int content_open(const struct options *o, struct successor *successor, struct co
 {
 	struct content *c = calloc(1, sizeof(*c));
 	struct stat st;
-	bool past = o->read_only || o->at;
-	uint8_t id[VOLUME_ID_LEN];
-	char *address;
+	bool past = o->read_only || o->at || is_served(o->target);
 	int rc, closed;
 
 	if (!c)
 		return -ENOMEM;
 	c->successor = successor;
 	pthread_mutex_init(&c->mu, NULL);
-	if (!past && stat(o->target, &st) < 0 &&
-	    address_parse_target(o->target, &address, id) == 0) {
-		free(address);
-		past = true;
-	}
 	if (o->target[0] != '/' && stat(o->target, &st) < 0 && address_check(o->target) == 0)
 		rc = err_say(-ERR_NO_VOLUME,
 			     "%s: it is a server, and names no volume; give %s/VOLUME-ID, which "

@@ -27,7 +27,7 @@ struct volume;
  * read-only mount and warn on standard error: a copy that is written to would become another volume
  * with the same name and epoch.  The caller calls it once, before it uses ${o}.
  * Returns 0, or -ERR_FORBIDDEN with a detail if ${o} asks for a writable mount, or for replication
- * to an embassy.
+ * to an embassy, of such a folder or of what a block server serves.
  */
 MUST_CHECK int content_choose(struct options *o);
 

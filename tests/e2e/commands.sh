@@ -320,6 +320,8 @@ done
 	copy_sums >"$w/copy.before"
 	expect 13 "embassy's copy" "$embassyfs" "$w/store/$id" "$mnt" -o "rw,passphrase-file=$w/pass"
 	expect 13 "embassy's copy" "$embassyfs" "$w/store/$id" "$mnt" -o "passphrase-file=$w/pass,embassy=$address"
+	expect 13 'never written to by a mount' "$embassyfs" "$address/$id" "$mnt" -o "rw,passphrase-file=$w/pass"
+	expect 13 'never written to by a mount' "$embassyfs" "$address/$id" "$mnt" -o "passphrase-file=$w/pass,embassy=$address"
 	expect 0 "embassy's copy.*read-only" "$embassyfs" "$w/store/$id" "$mnt" -o "passphrase-file=$w/pass"
 	expect 1 'Read-only file system' touch "$mnt/forked"
 	expect 1 '.' "$embassy" snapshot "$mnt" forked
