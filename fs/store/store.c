@@ -2,16 +2,10 @@
  * The segment files of one volume.
  *
  * Key idea: a segment is one file with a name made from its number, so nothing has to remember
- * which segments there are: the folder says so.  Descriptors are kept open in a small table,
- * the one longest unused making room; one that is in use is never closed.
+ * which segments there are: the folder says so.
  *
- * Invariants:
- *  1. A segment gets its name when it is allocated (store_take_spare), or empty (create); the
- *     name is durable before anybody is told that the segment exists.
- *  2. A descriptor in the table belongs to the file that has the name now, or is stale: stale
- *     ones are never given out again and go with their last user.
- *
- * Locks: mu guards the table.  It is held over open and close, never over reads, writes or syncs.
+ * Invariant: a segment gets its name when it is allocated (store_take_spare), or empty (create); the
+ * name is durable before anybody is told that the segment exists.
  */
 
 #include "store_internal.h"
@@ -29,9 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIRECT_ALIGN 4096u
-#define SETTLE_LEN (UINT32_C(1) << 20) /* read at once */
-#define UNREADABLE 0xee		       /* byte that stands for one that can't be read */
+#define UNREADABLE 0xee /* byte that stands for one that can't be read */
 
 void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN])
 {
@@ -167,107 +159,8 @@ void store_close(struct store *st)
 	free(st);
 }
 
-static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
-	REQUIRES(st->mu);
-static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
-	REQUIRES(st->mu);
-
-/*
- * The handle that has segment ${number} open, or else the one to open it with, or NULL: all are
- * in use.
- */
-static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
-{
-	struct handle *oldest = NULL;
-
-	for (unsigned i = 0; i < STORE_OPEN_MAX; i++) {
-		struct handle *h = &st->handles[i];
-
-		if (h->fd >= 0 && !h->stale && h->number == number && h->direct == direct)
-			return h;
-		if (h->refs > 0)
-			continue;
-		if (!oldest || h->fd < 0 || (oldest->fd >= 0 && h->used < oldest->used))
-			oldest = h;
-	}
-	return oldest;
-}
-
-static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
-{
-	char name[SEGMENT_NAME_LEN];
-	int fd;
-
-	if (number > SEGMENT_NUMBER_MAX)
-		return -ERR_ABSENT;
-	store_segment_name(number, name);
-	fd = file_open(st->dirfd, name,
-		       (st->writable ? O_RDWR : O_RDONLY) | (direct ? O_DIRECT : 0), 0);
-	if (fd < 0)
-		return fd == -ENOENT ? -ERR_ABSENT : fd;
-	file_close(h->fd);
-	*h = (struct handle){.number = number, .fd = fd, .direct = direct};
-	return 0;
-}
-
-/* An open descriptor of segment ${number}, until release().  Returns 0, -ERR_ABSENT or -errno. */
-static int acquire(struct store *st, uint64_t number, bool direct, struct handle **out)
-{
-	struct handle *h;
-	int rc = 0;
-
-	pthread_mutex_lock(&st->mu);
-	while (!(h = find_handle_locked(st, number, direct)))
-		pthread_cond_wait(&st->released, &st->mu);
-	if (h->fd < 0 || h->stale || h->number != number || h->direct != direct)
-		rc = open_handle_locked(st, h, number, direct);
-	if (rc == 0) {
-		h->refs++;
-		h->used = ++st->clock;
-		*out = h;
-	}
-	pthread_mutex_unlock(&st->mu);
-	return rc;
-}
-
-static void release(struct store *st, struct handle *h)
-{
-	pthread_mutex_lock(&st->mu);
-	assert(h->refs > 0);
-	if (--h->refs == 0) {
-		if (h->stale) {
-			file_close(h->fd);
-			h->fd = -1;
-		}
-		pthread_cond_signal(&st->released);
-	}
-	pthread_mutex_unlock(&st->mu);
-}
-
-/* The name ${number} is to belong to another file, or to none. */
-static void forget_handles(struct store *st, uint64_t number)
-{
-	pthread_mutex_lock(&st->mu);
-	for (unsigned i = 0; i < STORE_OPEN_MAX; i++) {
-		struct handle *h = &st->handles[i];
-
-		if (h->fd < 0 || h->number != number)
-			continue;
-		h->stale = true;
-		if (h->refs == 0) {
-			file_close(h->fd);
-			h->fd = -1;
-		}
-	}
-	pthread_mutex_unlock(&st->mu);
-}
-
-/*
- * As file_read_at(), page by page, with ${filler} for those that can't be read.  ${*first}: the offset of
- * the first of them, if there is one.
- */
-static ssize_t read_around(int fd, uint8_t *out, size_t len, uint64_t off, int filler,
-			   uint64_t *first)
+ssize_t store_read_around(int fd, uint8_t *out, size_t len, uint64_t off, int filler,
+			  uint64_t *first)
 {
 	uint64_t size, end;
 	int rc = file_size(fd, &size);
@@ -293,7 +186,7 @@ static ssize_t read_around(int fd, uint8_t *out, size_t len, uint64_t off, int f
 	return (ssize_t)(end - off);
 }
 
-static int unreadable(uint64_t number, uint64_t off, int rc)
+int store_say_unreadable(uint64_t number, uint64_t off, int rc)
 {
 	return err_say(rc, "segment %016llx: can't be read at offset %llu: %s",
 		       (unsigned long long)number, (unsigned long long)off, err_text(rc));
@@ -306,13 +199,13 @@ static ssize_t read_handle(struct store *st, const struct handle *h, uint8_t *ou
 	ssize_t n = file_read_at(h->fd, out, len, off);
 
 	if (n == -EIO && st->around)
-		n = read_around(h->fd, out, len, off, UNREADABLE, &first);
+		n = store_read_around(h->fd, out, len, off, UNREADABLE, &first);
 	if (first != UINT64_MAX) {
 		atomic_store(&st->met_unreadable, true);
 		msg_event(MSG_WARN, "segment-unreadable", "%s: %s", st->dir,
-			  err_detail(unreadable(h->number, first, -EIO)));
+			  err_detail(store_say_unreadable(h->number, first, -EIO)));
 	}
-	return n < 0 ? unreadable(h->number, off, (int)n) : n;
+	return n < 0 ? store_say_unreadable(h->number, off, (int)n) : n;
 }
 
 bool store_met_unreadable(struct store *st)
@@ -326,7 +219,7 @@ int store_wipe(struct store *st, uint64_t pos, size_t len)
 	uint64_t number = segment_of(pos), end = pos + len, size, now;
 	uint8_t *page = malloc(DIRECT_ALIGN);
 	struct handle *h;
-	int rc = page ? acquire(st, number, false, &h) : -ENOMEM;
+	int rc = page ? store_acquire(st, number, false, &h) : -ENOMEM;
 
 	assert(st->writable && segment_of(end - 1) == number);
 	if (rc < 0)
@@ -337,7 +230,7 @@ int store_wipe(struct store *st, uint64_t pos, size_t len)
 			rc = store_write(st, pos, zeros, DIRECT_ALIGN, true);
 	if (rc == 0)
 		rc = file_size(h->fd, &now);
-	release(st, h);
+	store_release(st, h);
 	/* The last page has its end behind the file's. */
 	if (rc == 0 && now > size)
 		rc = store_truncate(st, number, size);
@@ -355,11 +248,11 @@ int store_read(struct store *st, uint64_t pos, size_t len, void *out)
 
 	if (len > SEGMENT_SIZE - off)
 		return -ERR_ABSENT;
-	rc = acquire(st, segment_of(pos), false, &h);
+	rc = store_acquire(st, segment_of(pos), false, &h);
 	if (rc < 0)
 		return rc;
 	n = read_handle(st, h, out, len, off);
-	release(st, h);
+	store_release(st, h);
 	if (n < 0)
 		return (int)n;
 	return (size_t)n < len ? -ERR_ABSENT : 0;
@@ -369,10 +262,10 @@ static void advise(struct store *st, uint64_t pos, size_t len, int advice)
 {
 	struct handle *h;
 
-	if (acquire(st, segment_of(pos), false, &h) < 0)
+	if (store_acquire(st, segment_of(pos), false, &h) < 0)
 		return;
 	file_advise(h->fd, pos % SEGMENT_SIZE, len, advice);
-	release(st, h);
+	store_release(st, h);
 }
 
 void store_hint(struct store *st, uint64_t pos, size_t len)
@@ -388,12 +281,12 @@ void store_forget(struct store *st, uint64_t pos, size_t len)
 int store_size(struct store *st, uint64_t number, uint64_t *out_len)
 {
 	struct handle *h;
-	int rc = acquire(st, number, false, &h);
+	int rc = store_acquire(st, number, false, &h);
 
 	if (rc < 0)
 		return rc;
 	rc = file_size(h->fd, out_len);
-	release(st, h);
+	store_release(st, h);
 	return rc;
 }
 
@@ -474,108 +367,33 @@ int store_write(struct store *st, uint64_t pos, const void *buf, size_t len, boo
 	assert(!direct || (off % DIRECT_ALIGN == 0 && len % DIRECT_ALIGN == 0 &&
 			   (uintptr_t)buf % DIRECT_ALIGN == 0));
 	if (direct && !atomic_load(&st->no_direct)) {
-		rc = acquire(st, segment_of(pos), true, &h);
+		rc = store_acquire(st, segment_of(pos), true, &h);
 		if (rc == 0) {
 			rc = file_write_at(h->fd, buf, len, off);
-			release(st, h);
+			store_release(st, h);
 		}
 		if (rc != -EINVAL)
 			return rc;
 		atomic_store(&st->no_direct, true);
 	}
-	rc = acquire(st, segment_of(pos), false, &h);
+	rc = store_acquire(st, segment_of(pos), false, &h);
 	if (rc < 0)
 		return rc;
 	rc = file_write_at(h->fd, buf, len, off);
-	release(st, h);
+	store_release(st, h);
 	return rc;
 }
 
 int store_sync(struct store *st, uint64_t number)
 {
 	struct handle *h;
-	int rc = acquire(st, number, false, &h);
+	int rc = store_acquire(st, number, false, &h);
 
 	if (rc < 0)
 		return rc;
 	rc = file_sync_data(h->fd);
-	release(st, h);
+	store_release(st, h);
 	return rc;
-}
-
-/* Write what is at ${off} again, but for long zeros, which are no block. */
-static int write_again(int fd, uint64_t off, const uint8_t *buf, size_t len)
-{
-	static const uint8_t zeros[DIRECT_ALIGN];
-	int rc = 0;
-
-	for (size_t at = 0, n; rc == 0 && at < len; at += n) {
-		/* A page at a time, so that one that was passed over is left alone. */
-		n = DIRECT_ALIGN - (off + at) % DIRECT_ALIGN;
-		if (n > len - at)
-			n = len - at;
-		if (memcmp(buf + at, zeros, n) != 0)
-			rc = file_write_at(fd, buf + at, n, off + at);
-	}
-	return rc;
-}
-
-/* ${around}: what can't be read is passed over, as zeros are: it is healed, or given up. */
-static int rewrite_file(int fd, uint64_t number, uint64_t off, bool around)
-{
-	uint8_t *buf = malloc(SETTLE_LEN);
-	int rc = buf ? 0 : -ENOMEM;
-	uint64_t first = UINT64_MAX;
-	ssize_t n = 0;
-
-	do {
-		if (rc == 0)
-			n = file_read_at(fd, buf, SETTLE_LEN, off);
-		if (rc == 0 && n == -EIO && around)
-			n = read_around(fd, buf, SETTLE_LEN, off, 0, &first);
-		if (rc == 0 && n < 0)
-			rc = unreadable(number, off, (int)n);
-		if (rc == 0)
-			rc = write_again(fd, off, buf, (size_t)n);
-		off += SETTLE_LEN;
-	} while (rc == 0 && n == SETTLE_LEN);
-	free(buf);
-	return rc < 0 ? rc : file_sync_data(fd);
-}
-
-static int settle_segment(struct store *st, uint64_t number, uint64_t off, bool around)
-{
-	struct handle *h;
-	int rc;
-
-	assert(st->writable);
-	rc = acquire(st, number, false, &h);
-	if (rc < 0)
-		return rc;
-	rc = rewrite_file(h->fd, number, off, around);
-	release(st, h);
-	return rc;
-}
-
-int store_rewrite_segment(struct store *st, uint64_t number, uint64_t off)
-{
-	return settle_segment(st, number, off, st->around);
-}
-
-int store_settle_around(struct store *st, uint64_t number)
-{
-	return settle_segment(st, number, 0, true);
-}
-
-int store_rewrite(struct store *st, uint64_t from)
-{
-	uint64_t last, start;
-	int rc = store_last(st, &last);
-
-	if (rc < 0)
-		return rc == -ERR_ABSENT ? 0 : rc;
-	start = segment_start(last);
-	return store_rewrite_segment(st, last, from > start ? from - start : 0);
 }
 
 int store_truncate(struct store *st, uint64_t number, uint64_t len)
@@ -584,13 +402,13 @@ int store_truncate(struct store *st, uint64_t number, uint64_t len)
 	int rc;
 
 	assert(st->writable && len <= SEGMENT_SIZE);
-	rc = acquire(st, number, false, &h);
+	rc = store_acquire(st, number, false, &h);
 	if (rc < 0)
 		return rc;
 	rc = file_truncate(h->fd, len);
 	if (rc == 0)
 		rc = file_sync(h->fd);
-	release(st, h);
+	store_release(st, h);
 	store_forget_sizes(st, number);
 	return rc;
 }
@@ -602,11 +420,11 @@ int store_punch(struct store *st, uint64_t pos, uint64_t len)
 	int rc;
 
 	assert(st->writable && len <= SEGMENT_SIZE - off);
-	rc = acquire(st, segment_of(pos), false, &h);
+	rc = store_acquire(st, segment_of(pos), false, &h);
 	if (rc < 0)
 		return rc;
 	rc = file_punch(h->fd, off, len);
-	release(st, h);
+	store_release(st, h);
 	return rc;
 }
 
@@ -622,7 +440,7 @@ int store_remove(struct store *st, uint64_t number)
 	rc = file_unlink(st->dirfd, name);
 	if (rc < 0)
 		return rc == -ENOENT ? -ERR_ABSENT : rc;
-	forget_handles(st, number);
+	store_forget_handles(st, number);
 	store_forget_sizes(st, number);
 	return file_sync(st->dirfd);
 }

@@ -1,7 +1,7 @@
 #ifndef STORE_INTERNAL_H_
 #define STORE_INTERNAL_H_
 
-/* What store*.c, spare.c and note.c share. */
+/* What store.c, stored.c, handles.c, rewrite.c, spare.c, note.c and storage_volume.c share. */
 
 #include "locks.h"
 #include "storage.h"
@@ -9,7 +9,9 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
+#define DIRECT_ALIGN 4096u   /* of what O_DIRECT is given; a page */
 #define SEGMENT_NAME_LEN 21u /* 16 hex digits, ".seg", NUL */
 
 struct handle {
@@ -65,6 +67,28 @@ void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
 
 /* store_segment_parse(name, out): the number of a segment's file; false: it is not the name of one. */
 bool store_segment_parse(const char *name, uint64_t *out);
+
+/*
+ * store_acquire(st, number, direct, out): an open descriptor of segment ${number}, with O_DIRECT if
+ * ${direct}, until store_release(); waits while all are in use.  Any thread.
+ * Returns 0, -ERR_ABSENT or -errno.
+ */
+MUST_CHECK int store_acquire(struct store *st, uint64_t number, bool direct, struct handle **out)
+	EXCLUDES(st->mu);
+void store_release(struct store *st, struct handle *h) EXCLUDES(st->mu);
+
+/* store_forget_handles(st, number): the name ${number} is to belong to another file, or to none. */
+void store_forget_handles(struct store *st, uint64_t number) EXCLUDES(st->mu);
+
+/*
+ * store_read_around(fd, out, len, off, filler, first): as file_read_at(), page by page, with ${filler} for
+ * those that can't be read.  ${*first}: the offset of the first of them, if there is one.
+ */
+MUST_CHECK ssize_t store_read_around(int fd, uint8_t *out, size_t len, uint64_t off, int filler,
+				     uint64_t *first);
+
+/* store_say_unreadable(number, off, rc): ${rc}, with the detail that a segment can't be read at ${off}. */
+int store_say_unreadable(uint64_t number, uint64_t off, int rc);
 
 /*
  * store_settle_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that can't be
