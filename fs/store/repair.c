@@ -15,9 +15,8 @@
  *     nothing is written at all.
  */
 
-#include "repair.h"
+#include "repair_internal.h"
 
-#include "catalog.h"
 #include "frame.h"
 #include "head.h"
 #include "history.h"
@@ -31,7 +30,6 @@
 
 #include "err.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -49,21 +47,7 @@ struct piece {
 	uint8_t leaf[HASH_LEN];
 };
 
-struct repair {
-	const struct repair_config *cfg;
-	struct repair_counts *counts;
-	struct store *store;
-	struct history history;
-	uint8_t *good, *bad; /* BLOCK_STORED_MAX bytes each */
-	bool noted;	     /* noted_segment is, by store_note() */
-	uint64_t noted_segment;
-	struct piece *pieces;
-	size_t n_pieces, cap_pieces;
-};
-
-static void report(struct repair *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
-
-static void report(struct repair *r, const char *fmt, ...)
+void repair_report(struct repair *r, const char *fmt, ...)
 {
 	char text[REPORT_LEN];
 	va_list ap;
@@ -83,7 +67,7 @@ static int read_folder(struct repair *r, uint64_t pos, size_t len, void *out)
 	return store_read(r->store, pos, len, out);
 }
 
-static int read_source(struct repair *r, uint64_t pos, size_t len, void *out)
+int repair_read_source(struct repair *r, uint64_t pos, size_t len, void *out)
 {
 	return r->cfg->source->ops->read(r->cfg->source, pos, len, out);
 }
@@ -109,11 +93,6 @@ static int read_block(struct repair *r, read_fn *read, uint64_t pos, uint8_t *bu
 	if (rc == 0)
 		leaf_hash(pos, buf, b->len, b->leaf);
 	return rc;
-}
-
-static bool no_block(int rc)
-{
-	return rc == -ERR_ABSENT || rc == -ERR_DAMAGED;
 }
 
 static int keep_piece(struct repair *r, const struct scan_block *b)
@@ -151,7 +130,7 @@ static int read_mine(struct repair *r, uint64_t pos, struct scan_block *b)
 
 static int read_either(struct repair *r, bool mine, uint64_t pos, struct scan_block *b)
 {
-	return mine ? read_mine(r, pos, b) : read_block(r, read_source, pos, r->good, b);
+	return mine ? read_mine(r, pos, b) : read_block(r, repair_read_source, pos, r->good, b);
 }
 
 /* From where the history stands up to and with head ${h}: does it verify? */
@@ -167,7 +146,7 @@ static int walk_stretch(struct repair *r, bool mine, const struct head *h)
 
 		rc = read_either(r, mine, pos, &b);
 		/* A segment's blocks end somewhere; the next that exists goes on. */
-		while (no_block(rc) && segment_of(pos) < segment_of(h->pos)) {
+		while (repair_no_block(rc) && segment_of(pos) < segment_of(h->pos)) {
 			pos = segment_start(segment_of(pos) + 1);
 			rc = read_either(r, mine, pos, &b);
 		}
@@ -218,7 +197,7 @@ static int need_segment(struct repair *r, uint64_t number)
 		return rc;
 	rc = store_create(r->store, number);
 	if (rc == 0)
-		report(r, "segment %016" PRIx64 ": was missing; made anew", number);
+		repair_report(r, "segment %016" PRIx64 ": was missing; made anew", number);
 	return rc;
 }
 
@@ -263,7 +242,7 @@ static int write_piece(struct repair *r, const struct piece *p)
 		if (memcmp(leaf, p->leaf, HASH_LEN) == 0)
 			return 0;
 	}
-	rc = read_block(r, read_source, p->pos, r->good, &b);
+	rc = read_block(r, repair_read_source, p->pos, r->good, &b);
 	if (rc < 0)
 		return rc;
 	if (b.len != p->len || memcmp(b.leaf, p->leaf, HASH_LEN) != 0)
@@ -280,8 +259,8 @@ static int write_piece(struct repair *r, const struct piece *p)
 		return rc;
 	r->counts->blocks++;
 	r->counts->bytes += p->len;
-	report(r, "segment %" PRIu64 " offset %" PRIu64 ": healed, %zu bytes", segment_of(p->pos),
-	       p->pos - segment_start(segment_of(p->pos)), p->len);
+	repair_report(r, "segment %" PRIu64 " offset %" PRIu64 ": healed, %zu bytes",
+		      segment_of(p->pos), p->pos - segment_start(segment_of(p->pos)), p->len);
 	return 0;
 }
 
@@ -295,8 +274,8 @@ static int end_segment(struct repair *r, uint64_t end)
 		return rc;
 	if (size == len)
 		return store_sync(r->store, number);
-	report(r, "segment %016" PRIx64 ": its file had %" PRIu64 " bytes, and now %" PRIu64,
-	       number, size, len);
+	repair_report(r, "segment %016" PRIx64 ": its file had %" PRIu64 " bytes, and now %" PRIu64,
+		      number, size, len);
 	return store_truncate(r->store, number, len);
 }
 
@@ -397,12 +376,13 @@ static int check_holes(struct repair *r, const struct stood *before, const struc
 		return 0;
 	go_back(&r->history, before);
 	rc = walk_stretch(r, true, h);
-	if (!no_block(rc) && rc != -ERR_TAMPERED)
+	if (!repair_no_block(rc) && rc != -ERR_TAMPERED)
 		return rc;
-	report(r,
-	       "before head %" PRIu64 " what stands for blocks that are gone is wrong: that can't be "
-	       "healed",
-	       h->number);
+	repair_report(r,
+		      "before head %" PRIu64
+		      " what stands for blocks that are gone is wrong: that can't be "
+		      "healed",
+		      h->number);
 	return -ERR_DAMAGED;
 }
 
@@ -443,12 +423,13 @@ static int repair_all(struct repair *r, const struct head *newest)
 			r->cfg->progress(r->cfg->ctx, r->history.end, newest->pos);
 	}
 	free(heads);
-	if (no_block(rc) || rc == -ERR_TAMPERED) {
+	if (repair_no_block(rc) || rc == -ERR_TAMPERED) {
 		/* The other copy is bad there too: beyond, no history can be told. */
-		report(r,
-		       "from position %" PRIu64 " on nothing can be healed: the other copy is "
-		       "damaged there too",
-		       r->history.end);
+		repair_report(r,
+			      "from position %" PRIu64
+			      " on nothing can be healed: the other copy is "
+			      "damaged there too",
+			      r->history.end);
 		r->counts->failed++;
 		rc = 0;
 	}
@@ -484,98 +465,5 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 	free(r.bad);
 	store_close(r.store);
 	history_release(&r.history);
-	return rc;
-}
-
-/* ---- the other way round ---- */
-
-struct comparison {
-	struct repair *r;
-	int (*put)(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len);
-	void *ctx;
-	struct head newest; /* of the source */
-	uint64_t leaf;
-};
-
-static int compare_block(void *ctx, const struct scan_block *b)
-{
-	struct comparison *c = ctx;
-	struct repair *r = c->r;
-	uint64_t leaf = c->leaf;
-	int rc;
-
-	c->leaf += b->hole ? hole_blocks(b->hole) : 1;
-
-	if (b->pos > c->newest.pos)
-		return SCAN_STOP;
-	/* Here is nothing to repair it with. */
-	if (b->hole)
-		return SCAN_GO;
-	rc = read_source(r, b->pos, b->len, r->good);
-	if (rc == 0 && memcmp(r->good, b->bytes, b->len) == 0)
-		return SCAN_GO;
-	if (rc < 0 && rc != -ERR_ABSENT && rc != -EIO && rc != -ERR_DAMAGED)
-		return rc;
-	rc = c->put(c->ctx, b->pos, leaf, b->bytes, b->len);
-	if (rc == -ERR_UNREACHABLE || rc == -ENOMEM)
-		return rc;
-	if (rc < 0) {
-		r->counts->failed++;
-		report(r, "segment %" PRIu64 " offset %" PRIu64 ": could not be healed there: %s",
-		       segment_of(b->pos), b->pos - segment_start(segment_of(b->pos)),
-		       err_detail(rc));
-		return SCAN_GO;
-	}
-	r->counts->blocks++;
-	r->counts->bytes += b->len;
-	report(r, "segment %" PRIu64 " offset %" PRIu64 ": healed there, %zu bytes",
-	       segment_of(b->pos), b->pos - segment_start(segment_of(b->pos)), b->len);
-	return SCAN_GO;
-}
-
-/* The newest head of the source must be one of the folder's before anything is sent. */
-static int check_newest(struct repair *r, const struct head *newest)
-{
-	const struct head_ref ref = {newest->number, newest->pos, newest->stored_len,
-				     newest->time_ns};
-	const struct head_known k = {.params = r->cfg->params, .ref = &ref, .same = newest};
-	struct head mine;
-	int rc = head_read(&k, head_from_storage, store_storage(r->store), r->bad, &mine);
-
-	if (!no_block(rc) && rc != -ERR_TAMPERED)
-		return rc;
-	return err_say(-ERR_FORKED,
-		       "head %" PRIu64 " of the other copy is not one of this copy's: they have "
-		       "different histories",
-		       newest->number);
-}
-
-int repair_other(const struct repair_config *cfg,
-		 int (*put)(void *put_ctx, uint64_t pos, uint64_t leaf, const void *bytes,
-			    size_t len),
-		 void *put_ctx, struct repair_counts *out)
-{
-	struct repair r = {.cfg = cfg, .counts = out};
-	struct comparison c = {.r = &r, .put = put, .ctx = put_ctx};
-	struct scan_result result;
-	int rc;
-
-	memset(out, 0, sizeof(*out));
-	rc = store_open(cfg->dir, STORE_LOOK | STORE_AROUND, &r.store);
-	if (rc < 0)
-		return rc;
-	store_storage(r.store)->holes = cfg->holes;
-	r.good = malloc(BLOCK_STORED_MAX);
-	r.bad = malloc(BLOCK_STORED_MAX);
-	rc = r.good && r.bad ? cfg->source->ops->head_at(cfg->source, INT64_MAX, &c.newest)
-			     : -ENOMEM;
-	if (rc == 0)
-		rc = check_newest(&r, &c.newest);
-	if (rc == 0)
-		rc = scan_blocks(store_storage(r.store), 0, compare_block, &c, &result);
-	out->heads = rc == 0 ? c.newest.number : 0;
-	free(r.good);
-	free(r.bad);
-	store_close(r.store);
 	return rc;
 }
