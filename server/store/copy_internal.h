@@ -7,6 +7,7 @@
  *   copy           volume.conf in force, owner, committed state
  *   copy_lock      the right to write
  *   copy_recover   what is true after a crash
+ *   copy_revive    when that is asked, and by whom
  *   copy_open      opening
  *   copy_params    replacing volume.conf
  *   copy_read      what is served
@@ -126,6 +127,14 @@ void copy_note_newest(struct copy *c, const struct params *p, const struct copy_
  * Returns 0; -ERR_DAMAGED, with a detail, if the log ends before ${end}; -errno.
  */
 MUST_CHECK int copy_cut(struct copy *c, uint64_t end);
+
+/*
+ * copy_recover_with(c, p, h): make catalog, log and committed state agree with what was
+ * acknowledged, by ${p}; ${h} is begun with it.  REQUIRES(the lock, and the gate for writing), as
+ * copy_recover(), which also closes the catalog on error.
+ * Returns as copy_open().
+ */
+MUST_CHECK int copy_recover_with(struct copy *c, const struct params *p, struct history *h);
 
 /*
  * copy_recover(c): as copy_open() does, on a copy whose catalog may be open.  REQUIRES(the lock),
