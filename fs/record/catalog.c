@@ -11,13 +11,12 @@
  *  3. No lock is held over a callback.
  */
 
-#include "catalog.h"
+#include "catalog_internal.h"
 
 #include "bytes.h"
 #include "head.h"
 #include "kv.h"
 #include "proof.h"
-#include "tile.h"
 
 #include "err.h"
 
@@ -30,19 +29,8 @@
 #define NUMBER_KEY_LEN 9u
 #define TIME_KEY_LEN 17u
 #define TILE_KEY_LEN 10u
-#define CURSOR_NAME_MAX (KV_KEY_MAX - 1)
 #define HEAD_VALUE_LEN 20u
 #define ABOUT_LEN (4u + VOLUME_ID_LEN)
-
-struct catalog {
-	struct kv *kv;
-	enum catalog_mode mode;
-	uint8_t id[VOLUME_ID_LEN];
-	/* catalog_add_head()'s. */
-	bool edge_known;
-	struct head_ref newest; /* number 0: none */
-	struct tile_edge edge;
-};
 
 static void number_key(uint64_t number, uint8_t out[NUMBER_KEY_LEN])
 {
@@ -444,91 +432,10 @@ int catalog_add_row(struct catalog *c, const struct head *h, const struct leaf_r
 	return 0;
 }
 
-static int cursor_key(const char *name, uint8_t out[KV_KEY_MAX], size_t *out_len)
-{
-	size_t len = strlen(name);
-
-	if (len > CURSOR_NAME_MAX)
-		return -ENAMETOOLONG;
-	out[0] = 'C';
-	memcpy(out + 1, name, len);
-	*out_len = 1 + len;
-	return 0;
-}
-
 int catalog_add_head(struct catalog *c, const struct head *h, const uint8_t (*leaves)[HASH_LEN],
 		     size_t n_leaves)
 {
 	const struct leaf_row row = {.hash = leaves, .n = n_leaves};
 
 	return catalog_add_row(c, h, &row);
-}
-
-int catalog_put_cursor(struct catalog *c, const char *name, const void *value, size_t len)
-{
-	uint8_t key[KV_KEY_MAX];
-	struct kv_batch *b;
-	size_t key_len;
-	int rc = cursor_key(name, key, &key_len);
-
-	assert(c->mode == CATALOG_WRITE);
-	if (rc < 0)
-		return rc;
-	b = kv_batch_new(c->kv);
-	kv_batch_put(c->kv, b, key, key_len, value, len);
-	return kv_batch_write(c->kv, b);
-}
-
-int catalog_get_cursor(struct catalog *c, const char *name, void *value, size_t *len)
-{
-	uint8_t key[KV_KEY_MAX];
-	size_t key_len, got;
-	int rc = cursor_key(name, key, &key_len);
-
-	if (rc == 0)
-		rc = kv_get(c->kv, key, key_len, value, *len, &got);
-	if (rc == 0)
-		*len = got;
-	return rc;
-}
-
-/* The greatest key that is below ${key}. */
-static void step_before(uint8_t key[KV_KEY_MAX], size_t *len)
-{
-	if (key[*len - 1] == 0) {
-		--*len;
-		return;
-	}
-	key[*len - 1]--;
-	memset(key + *len, 0xff, KV_KEY_MAX - *len);
-	*len = KV_KEY_MAX;
-}
-
-int catalog_cursors(struct catalog *c, const char *prefix, int (*fn)(void *ctx, const char *name),
-		    void *ctx)
-{
-	uint8_t all[KV_KEY_MAX], key[KV_KEY_MAX], found[KV_KEY_MAX + 1];
-	size_t prefix_len, len = KV_KEY_MAX;
-	int rc = cursor_key(prefix, all, &prefix_len);
-
-	if (rc < 0)
-		return rc;
-	memset(key, 0xff, KV_KEY_MAX);
-	memcpy(key, all, prefix_len);
-	while (rc == 0) {
-		rc = kv_last(c->kv, key, len, found, &len);
-		if (rc == -ERR_ABSENT)
-			return 0;
-		if (rc < 0)
-			return rc;
-		if (len < prefix_len || memcmp(found, all, prefix_len) != 0)
-			return 0;
-		found[len] = '\0';
-		if (strlen((const char *)found) != len)
-			return err_say(-ERR_DAMAGED, "catalog: a cursor's name has a NUL");
-		rc = fn(ctx, (const char *)found + 1);
-		memcpy(key, found, len);
-		step_before(key, &len);
-	}
-	return rc < 0 ? rc : 0;
 }
