@@ -1,10 +1,11 @@
 /*
  * The cursors in a catalog: a few bytes under a name, such as what an embassy has acknowledged.
  *
- * Key idea: nothing in the log can make them anew, so each is written by itself, not in a head's batch, and
- * whoever clears a catalog carries them over by name (rebuild.c).
+ * Key idea: nothing in the log can make them anew, so each is written by itself, not in a head's
+ * batch, and whoever clears a catalog carries them over by name (rebuild.c).
  *
- * Invariant: a walk over names keeps its place by the last name alone, and holds no lock over its callback.
+ * Invariant: a walk over names keeps its place by the last name alone, and holds no lock over its
+ * callback.
  */
 
 #include "catalog_internal.h"

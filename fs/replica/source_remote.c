@@ -2,9 +2,9 @@
  * A source over a block server.
  *
  * Key idea: bytes go through the page cache and are believed here, since seals judge them above;
- * heads are believed when they are verified (source_remote_heads.c), and so are the segment headers that
- * keys are made from (proven.c).  Every question is asked again, with back-off, until its time is over, so a
- * mount lives through a server's restart.
+ * heads are believed when they are verified (source_remote_heads.c), and so are the segment headers
+ * that keys are made from (proven.c).  Every question is asked again, with back-off, until its time
+ * is over, so a mount lives through a server's restart.
  *
  * Invariants:
  *  1. The log's end at opening bounds nothing: a page or head that was not there may be there now.

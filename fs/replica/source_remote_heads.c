@@ -1,8 +1,8 @@
 /*
  * The heads that a block server shows to a source.
  *
- * Key idea: a head is believed when its writer signed it and it is proven to be of the history that was
- * shown first (proven.c).
+ * Key idea: a head is believed when its writer signed it and it is proven to be of the history that
+ * was shown first (proven.c).
  *
  * A server that is asked for a time could answer with an older head, each byte of which is signed.
  * So the head after it is asked for too, and must be later; and heads that the server showed once
@@ -34,8 +34,8 @@ static void keep_head(struct remote *r, const struct head *h)
 }
 
 /*
- * The newest head that the server has shown: an answer to a question that is asked from now on cannot
- * deny it.
+ * The newest head that the server has shown: an answer to a question that is asked from now on
+ * cannot deny it.
  */
 static uint64_t shown(struct remote *r)
 {
@@ -149,8 +149,8 @@ static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
 }
 
 /*
- * The heads of a reply, from number ${first} on (0: any one), verified, and proven to be of one history
- * with ${known}.  None is kept before all of that.
+ * The heads of a reply, from number ${first} on (0: any one), verified, and proven to be of one
+ * history with ${known}.  None is kept before all of that.
  */
 static int take_heads(struct remote *r, const Embassyfs__V1__HeadsReply *reply, uint64_t first,
 		      const struct anchor *known, struct head *out)
@@ -237,7 +237,8 @@ int remote_heads(struct source *s, uint64_t first, size_t n, struct head *out, s
 
 /*
  * Whether ${h} is the newest head not after ${time_ns}, and not merely one of those: the one after
- * it is later, or is not there and was not there before.  ${known}: shown() before it was asked for.
+ * it is later, or is not there and was not there before.  ${known}: shown() before it was asked
+ * for.
  */
 static int check_is_newest(struct remote *r, const struct head *h, int64_t time_ns, uint64_t known)
 {

@@ -44,9 +44,9 @@ static inline struct remote *remote_of(struct source *s)
 }
 
 /*
- * remote_ask(r, method, request, type, patient, out): a question, asked until it is answered or its time is
- * over; once, unless ${patient}.  Any thread.  Returns as client_call(); -ERR_UNREACHABLE, with a detail, if
- * the server was busy all the time.
+ * remote_ask(r, method, request, type, patient, out): a question, asked until it is answered or its
+ * time is over; once, unless ${patient}.  Any thread.  Returns as client_call(); -ERR_UNREACHABLE,
+ * with a detail, if the server was busy all the time.
  */
 MUST_CHECK int remote_ask(void *r, const char *method, const ProtobufCMessage *request,
 			  const ProtobufCMessageDescriptor *type, bool patient,

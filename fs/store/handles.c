@@ -1,11 +1,11 @@
 /*
  * The open descriptors of a volume's segment files.
  *
- * Key idea: they are kept in a small table, where the one longest unused makes room; one that is in use
- * is never closed, and who finds all in use waits for the first that is released.
+ * Key idea: they are kept in a small table, where the one longest unused makes room; one that is in
+ * use is never closed, and who finds all in use waits for the first that is released.
  *
- * Invariant: a descriptor in the table belongs to the file that has the name now, or is stale: stale
- * ones are never given out again and go with their last user.
+ * Invariant: a descriptor in the table belongs to the file that has the name now, or is stale:
+ * stale ones are never given out again and go with their last user.
  *
  * Locks: mu guards the table.  It is held over open and close, never over reads, writes or syncs.
  */

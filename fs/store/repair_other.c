@@ -2,12 +2,12 @@
  * Healing another copy from the log in a folder.
  *
  * Key idea: the folder's log was checked, so each block of it is compared with what the other copy
- * gives at its place, and one that differs is handed to the caller, who sends it.  The other copy judges it
- * by what it once verified.
+ * gives at its place, and one that differs is handed to the caller, who sends it.  The other copy
+ * judges it by what it once verified.
  *
  * Invariants:
- *  1. Nothing is sent before the other copy's newest head was found in the folder's log: a copy with
- *     another history gets none of this one's bytes.
+ *  1. Nothing is sent before the other copy's newest head was found in the folder's log: a copy
+ *     with another history gets none of this one's bytes.
  *  2. The folder is only read.
  */
 

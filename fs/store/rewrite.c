@@ -1,12 +1,12 @@
 /*
  * Making durable what readers see of a segment.
  *
- * Key idea: after a sync that failed, readers see bytes that are not on the disk, and the kernel takes
- * them for clean, so that no later sync writes them.  Written again they are dirty once more, and the next
- * sync carries them over.
+ * Key idea: after a sync that failed, readers see bytes that are not on the disk, and the kernel
+ * takes them for clean, so that no later sync writes them.  Written again they are dirty once more,
+ * and the next sync carries them over.
  *
- * Invariant: what is written is what was just read at that place, so a crash in between changes nothing;
- * long zeros are not written, and so what is allocated only, or punched out, stays so.
+ * Invariant: what is written is what was just read at that place, so a crash in between changes
+ * nothing; long zeros are not written, and so what is allocated only, or punched out, stays so.
  */
 
 #include "store_internal.h"

@@ -4,8 +4,8 @@
  * Key idea: a segment is one file with a name made from its number, so nothing has to remember
  * which segments there are: the folder says so.
  *
- * Invariant: a segment gets its name when it is allocated (store_take_spare), or empty (create); the
- * name is durable before anybody is told that the segment exists.
+ * Invariant: a segment gets its name when it is allocated (store_take_spare), or empty (create);
+ * the name is durable before anybody is told that the segment exists.
  */
 
 #include "store_internal.h"

@@ -81,18 +81,20 @@ void store_release(struct store *st, struct handle *h) EXCLUDES(st->mu);
 void store_forget_handles(struct store *st, uint64_t number) EXCLUDES(st->mu);
 
 /*
- * store_read_around(fd, out, len, off, filler, first): as file_read_at(), page by page, with ${filler} for
- * those that can't be read.  ${*first}: the offset of the first of them, if there is one.
+ * store_read_around(fd, out, len, off, filler, first): as file_read_at(), page by page, with
+ * ${filler} for those that can't be read.  ${*first}: the offset of the first of them, if there is
+ * one.
  */
 MUST_CHECK ssize_t store_read_around(int fd, uint8_t *out, size_t len, uint64_t off, int filler,
 				     uint64_t *first);
 
-/* store_say_unreadable(number, off, rc): ${rc}, with the detail that a segment can't be read at ${off}. */
+/* store_say_unreadable(number, off, rc): ${rc}, with a detail: it can't be read at ${off}. */
 int store_say_unreadable(uint64_t number, uint64_t off, int rc);
 
 /*
- * store_settle_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that can't be
- * read, and which nobody sees, are passed over, so that the volume opens, and they can be healed.
+ * store_settle_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that
+ * can't be read, and which nobody sees, are passed over, so that the volume opens, and they can be
+ * healed.
  */
 MUST_CHECK int store_settle_around(struct store *st, uint64_t number);
 

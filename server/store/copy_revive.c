@@ -1,15 +1,15 @@
 /*
  * When a copy is recovered, and by whom.
  *
- * Key idea: recovery (copy_recover.c) belongs to the one holder of the lock.  A failure only leaves a mark
- * that the copy must be recovered; the next holder does so before anything else, and where nobody writes, a
- * reader who finds no catalog takes the lock for it.
+ * Key idea: recovery (copy_recover.c) belongs to the one holder of the lock.  A failure only leaves
+ * a mark that the copy must be recovered; the next holder does so before anything else, and where
+ * nobody writes, a reader who finds no catalog takes the lock for it.
  *
  * Invariants:
- *  1. The storage is taken before its log is judged, and what volume.conf it keeps is in force by then: that
- *     says whose heads count.
- *  2. The gate is held for writing as long as the judging lasts.  A request waits at most COPY_WAIT_MS for
- *     its end: a server has few threads.
+ *  1. The storage is taken before its log is judged, and what volume.conf it keeps is in force by
+ *     then: that says whose heads count.
+ *  2. The gate is held for writing as long as the judging lasts.  A request waits at most
+ *     COPY_WAIT_MS for its end: a server has few threads.
  */
 
 #include "copy_internal.h"
@@ -26,8 +26,8 @@
 #include <string.h>
 
 /*
- * What is stored is in force: while another server wrote to the volume its owner may have given that one a
- * newer volume.conf.  It may not be durable yet.
+ * What is stored is in force: while another server wrote to the volume its owner may have given
+ * that one a newer volume.conf.  It may not be durable yet.
  */
 static int follow_conf(struct copy *c)
 {
