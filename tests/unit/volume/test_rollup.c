@@ -298,21 +298,25 @@ Test(rollup, pieces_are_appended_once)
 	struct fixture f;
 	struct volume *v;
 	struct head h;
-	int failed = 0;
+	unsigned kept = 0;
 
 	fixture_make(&f);
 	v = fixture_open(&f);
 	mode = REFUSE_SECOND;
-	/* The clock may have made a head of a part: then there is more to roll up. */
-	for (int i = 0; i < 10 && failed == 0; i++) {
+	/*
+	 * The scheduler may have made a head of a part, or kept a piece of a part: then there is more
+	 * to roll up.  Once a try has failed and nothing changes any more, no piece is added.
+	 */
+	for (int i = 0; i < 10 && kept == 0; i++) {
 		kept_pieces = 0;
 		(void)put_synced(v, NAMES, 20);
-		failed += volume_add_head(v, &h) == -ENOSPC;
+		if (volume_add_head(v, &h) == -ENOSPC)
+			kept = kept_pieces;
 	}
-	cr_assert_eq(failed, 1);
+	cr_assert_geq(kept, 1);
 	for (int i = 0; i < 5; i++)
 		cr_assert_eq(volume_add_head(v, &h), -ENOSPC);
-	cr_assert_eq(kept_pieces, 1);
+	cr_assert_eq(kept_pieces, kept);
 	mode = KEEP;
 	cr_assert_eq(volume_add_head(v, &h), 0);
 	cr_assert_eq(volume_close(v), 0);
