@@ -108,6 +108,24 @@ wait_until() {
 	done
 }
 
+# Start embassyd in the background, and wait until it listens: ${server_pid}, ${address}.  A port that is asked for again may
+# for a moment be the near end of somebody's connection: then it is tried again.
+start_embassyd() { # start_embassyd LOG COMMAND...
+	local log=$1 end=$((SECONDS + 20))
+	shift
+	while :; do
+		"$@" >"$log" 2>&1 &
+		server_pid=$!
+		until grep -q '^embassyd: listening on ' "$log" || ! kill -0 "$server_pid" 2>/dev/null || [ $SECONDS -ge $end ]; do
+			sleep 0.05
+		done
+		address=$(sed -n 's/^embassyd: listening on //p' "$log")
+		[ -z "$address" ] || return 0
+		[ $SECONDS -lt $end ] || die "embassyd did not start: $(cat "$log")"
+		sleep 0.2
+	done
+}
+
 # Change the byte of a file at an offset: a byte that is written could be the one that is there.
 flip_byte() { # flip_byte FILE OFFSET
 	local byte

@@ -46,11 +46,7 @@ with open(sys.argv[1], "r+b") as f: f.write(struct.pack("<q", int(sys.argv[2]) *
 with_clock() { exec env "${spoil[@]}" LD_PRELOAD="$shift_library" CLOCK_SHIFT="$w/$1.clock" "${@:2}"; }
 
 start_server() {
-	with_clock server "$build/server/embassyd" --store "$w/store" --listen 127.0.0.1:0 --insecure \
-		>"$w/server.log" 2>&1 &
-	server_pid=$!
-	wait_until 10 grep -q listening "$w/server.log" || die "embassyd did not start: $(cat "$w/server.log")"
-	address=$(sed -n 's/^embassyd: listening on //p' "$w/server.log")
+	start_embassyd "$w/server.log" with_clock server "$build/server/embassyd" --store "$w/store" --listen 127.0.0.1:0 --insecure
 }
 
 mount_it() (

@@ -32,10 +32,7 @@ trap 'exit 130' INT TERM HUP
 explain() { tail -n 3 "$w/log"; }
 
 start_server() {
-	"$build/server/embassyd" --store "$w/store" --listen "${address:-127.0.0.1:0}" --insecure >"$w/server.log" 2>&1 &
-	server_pid=$!
-	wait_until 10 grep -q listening "$w/server.log" || die "embassyd did not start: $(cat "$w/server.log")"
-	address=$(sed -n 's/^embassyd: listening on //p' "$w/server.log")
+	start_embassyd "$w/server.log" "$build/server/embassyd" --store "$w/store" --listen "${address:-127.0.0.1:0}" --insecure
 }
 
 stop_server() { kill -KILL "$server_pid" && { wait "$server_pid" || true; } && server_pid=''; } 2>/dev/null
