@@ -193,22 +193,22 @@ static int add_run(struct tile_edge *e, const uint8_t root[HASH_LEN], unsigned h
 
 int tile_append_row(struct tile_edge *e, const struct leaf_row *row, const struct tile_io *io)
 {
-	const struct leaf_run *run = row->runs, *end = row->runs + row->n_runs;
+	size_t r = 0;
 	uint64_t before = e->n;
 
 	for (size_t i = 0; i < row->n; i++) {
-		bool is_run = run != end && run->at == i;
-		int rc = is_run ? add_run(e, row->hash[i], run->height, io)
+		bool is_run = r < row->n_runs && row->runs[r].at == i;
+		int rc = is_run ? add_run(e, row->hash[i], row->runs[r].height, io)
 				: add_hash(e, 0, row->hash[i], 1, io);
 
 		if (rc < 0)
 			return rc;
 		if (is_run)
-			run++;
+			r++;
 		else
 			e->n++;
 	}
-	assert(run == end);
+	assert(r == row->n_runs);
 	for (unsigned level = 0; level < TILE_LEVELS; level++) {
 		struct tile *t = &e->level[level];
 		int rc;
