@@ -304,6 +304,16 @@ static int decode_open(const struct wire_bytes *bytes, struct wire_append *out)
 	return rc;
 }
 
+/* The next field of a message; false at its end, and, with an error in ${*rc}, where it is malformed. */
+static bool next_field(struct cursor *c, struct field *f, const char *what, int *rc)
+{
+	if (*rc < 0 || c->left == 0)
+		return false;
+	if (!cursor_field(c, f))
+		*rc = err_say(-ERR_FORMAT, "%s: malformed", what);
+	return *rc == 0;
+}
+
 int wire_append_decode(const grpc_byte_buffer *bb, struct wire_append *out)
 {
 	struct cursor c = {0};
@@ -312,9 +322,7 @@ int wire_append_decode(const grpc_byte_buffer *bb, struct wire_append *out)
 
 	memset(out, 0, sizeof(*out));
 	rc = cursor_init(&c, bb);
-	while (rc == 0 && c.left > 0) {
-		if (!cursor_field(&c, &f))
-			return err_say(-ERR_FORMAT, "an append message: malformed");
+	while (next_field(&c, &f, "an append message", &rc)) {
 		if (f.number == 1 && f.type == WIRE_LEN) {
 			rc = decode_open(&f.bytes, out);
 		} else if (f.number == 2 && f.type == WIRE_VARINT) {
@@ -335,9 +343,7 @@ int wire_read_decode(const grpc_byte_buffer *bb, struct wire_bytes *out)
 
 	memset(out, 0, sizeof(*out));
 	rc = cursor_init(&c, bb);
-	while (rc == 0 && c.left > 0) {
-		if (!cursor_field(&c, &f))
-			return err_say(-ERR_FORMAT, "a read reply: malformed");
+	while (next_field(&c, &f, "a read reply", &rc)) {
 		if (f.number == 1 && f.type == WIRE_LEN)
 			*out = f.bytes;
 	}
