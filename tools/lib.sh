@@ -114,13 +114,17 @@ start_embassyd() { # start_embassyd LOG COMMAND...
 	local log=$1 end=$((SECONDS + 20))
 	shift
 	while :; do
-		"$@" >"$log" 2>&1 &
+		# Emptied here, else the address of the server before could be read.
+		: >"$log"
+		"$@" >>"$log" 2>&1 &
 		server_pid=$!
 		until grep -q '^embassyd: listening on ' "$log" || ! kill -0 "$server_pid" 2>/dev/null || [ $SECONDS -ge $end ]; do
 			sleep 0.05
 		done
 		address=$(sed -n 's/^embassyd: listening on //p' "$log")
 		[ -z "$address" ] || return 0
+		kill -KILL "$server_pid" 2>/dev/null
+		wait "$server_pid" 2>/dev/null
 		[ $SECONDS -lt $end ] || die "embassyd did not start: $(cat "$log")"
 		sleep 0.2
 	done

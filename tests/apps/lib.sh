@@ -113,6 +113,7 @@ check() {
 		failed=$((failed + 1))
 		say "FAIL  $words"
 		head -n "${lines_max:-20}" "$work/out" | sed 's/^/            /'
+		tail -n 20 "$work/log" | sed 's/^/   daemon:  /'
 		return 1
 	fi
 }
@@ -126,7 +127,17 @@ give_up() {
 mounted() { grep -qs " $mnt fuse.embassyfs " /proc/mounts; }
 not_mounted() { ! mounted; }
 
-mount_it() { timeout 60 "$embassyfs" "$vol" "$mnt" -o "nosupervise,allow_other,passphrase-file=$work/pass"; }
+# The daemon stays in the foreground, so that what it has to say is in a log and is shown beside a check that fails.
+mount_it() {
+	local pid
+	"$embassyfs" "$vol" "$mnt" -f -o "nosupervise,allow_other,passphrase-file=$work/pass" >>"$work/log" 2>&1 &
+	pid=$!
+	until mounted; do
+		kill -0 "$pid" 2>/dev/null || { tail -n 3 "$work/log"; return 1; }
+		sleep 0.05
+	done
+	disown "$pid"
+}
 
 # Until nobody serves the volume any more, so that it can be checked or mounted again.
 unmount_it() {

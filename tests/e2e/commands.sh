@@ -219,16 +219,7 @@ expect 0 '^600 600$' bash -c "stat -c %a $w/tls/ca.key $w/tls/home/key.pem | xar
 
 # A live mount with an embassy.
 start_server() {
-	"$embassyd" --store "$w/store" --listen "${address:-127.0.0.1:0}" --tls "$w/tls/server" >"$w/embassyd.log" 2>&1 &
-	server_pid=$!
-	for _ in {1..200}; do
-		address=$(sed -n 's/^embassyd: listening on //p' "$w/embassyd.log")
-		[ -n "$address" ] && return
-		sleep 0.05
-	done
-	echo "FAIL: embassyd did not start"
-	cat "$w/embassyd.log"
-	exit 1
+	start_embassyd "$w/embassyd.log" "$embassyd" --store "$w/store" --listen "${address:-127.0.0.1:0}" --tls "$w/tls/server"
 }
 address=''
 start_server

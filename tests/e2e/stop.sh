@@ -395,10 +395,8 @@ t "unmount" umount "$w/full"
 
 # An embassy is stopped in the middle of data: closing does not wait for it, nor does the next mount.
 about='a stopped embassy: '
-port=$("$build/server/embassyd" --help >/dev/null; shuf -i 20000-60000 -n 1)
-"$build/server/embassyd" --store "$w/store" --listen "127.0.0.1:$port" --insecure >"$w/server.log" 2>&1 &
-server=$!
-t "it listens" wait_until 20 grep -q listen "$w/server.log"
+start_embassyd "$w/server.log" "$build/server/embassyd" --store "$w/store" --listen 127.0.0.1:0 --insecure
+server=$server_pid port=${address##*:}
 t "mount" mount_it "embassy=127.0.0.1:$port"
 acknowledged() { python3 -c 'import json, sys
 sys.exit(json.load(open(sys.argv[1] + "/.embassy/status"))["embassies"][0]["acknowledged"] == 0)' "$mnt"; }

@@ -43,10 +43,9 @@ echo "seed $seed"
 # --- what runs --------------------------------------------------------------------------------------------------
 
 start_server() {
-	rm -f "$w/server.log" # what the last one said is not what this one says
-	"$embassyd" --store "$w/store" --listen "127.0.0.1:${server_port:-0}" --insecure >"$w/server.log" 2>&1 &
-	server_pid=$!
-	wait_until 10 grep -q listening "$w/server.log" || { cat "$w/server.log" >&2; exit 1; }
+	start_embassyd "$w/server.log" "$embassyd" --store "$w/store" --listen "127.0.0.1:${server_port:-0}" --insecure
+	server_port=${address##*:}
+}
 	server_port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$w/server.log" | head -1)
 }
 
