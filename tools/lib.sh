@@ -6,7 +6,7 @@ packages_build=(gcc libc6-dev meson ninja-build pkg-config libfuse3-dev fuse3 li
 	libjansson-dev libzstd-dev libgrpc-dev libprotobuf-c-dev protobuf-c-compiler libssl-dev)
 packages_demo=(postgresql postgresql-contrib sqlite3 procps)
 packages_test=(clang libclang-rt-14-dev libcriterion-dev openssl attr acl jq gdb python3 git rsync
-	redis-tools "${packages_demo[@]}")
+	python3-cryptography python3-nacl python3-zstandard redis-tools "${packages_demo[@]}")
 
 die() {
 	echo "${0##*/}: $*" >&2
