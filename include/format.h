@@ -8,6 +8,8 @@
  * that memcmp() orders them.
  */
 
+#include "numbers.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -48,7 +50,7 @@ enum block_kind {
 
 /* A pointer to a block.  pos 0 is the first segment's header, so it serves as "none". */
 struct block_ptr {
-	uint64_t pos;	     /* position of the frame */
+	log_pos pos;	     /* position of the frame */
 	uint32_t stored_len; /* bytes in the log, frame and tag included */
 	uint32_t plain_len;  /* bytes of plaintext after decompression */
 };
@@ -103,12 +105,12 @@ static inline unsigned filler_flags(uint32_t body_len)
 	return opened_len(body_len, 0) > 0 ? 0 : BLOCK_FLAG_FINE;
 }
 
-static inline uint64_t segment_of(uint64_t pos)
+static inline segment_no segment_of(log_pos pos)
 {
 	return pos / SEGMENT_SIZE;
 }
 
-static inline uint64_t segment_start(uint64_t number)
+static inline log_pos segment_start(segment_no number)
 {
 	return number * SEGMENT_SIZE;
 }

@@ -13,6 +13,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -22,7 +23,7 @@ enum when_kind { WHEN_LATEST, WHEN_TIME, WHEN_HEAD, WHEN_SNAPSHOT };
 struct when {
 	enum when_kind kind;
 	int64_t time_ns;   /* WHEN_TIME: since 1970 UTC */
-	uint64_t head;	   /* WHEN_HEAD */
+	head_no head;	   /* WHEN_HEAD */
 	char snapshot[256]; /* WHEN_SNAPSHOT */
 };
 

@@ -29,8 +29,7 @@ void anchor_of(const struct head *h, const uint8_t leaf[HASH_LEN], struct anchor
 	memcpy(out->leaf, leaf, HASH_LEN);
 }
 
-uint64_t anchor_leaves(uint64_t known, const uint64_t *heads, size_t n, uint64_t *index,
-		       size_t *out_k)
+leaf_no anchor_leaves(leaf_no known, const leaf_no *heads, size_t n, leaf_no *index, size_t *out_k)
 {
 	bool placed = known == 0;
 	size_t k = 0;
@@ -52,7 +51,7 @@ uint64_t anchor_leaves(uint64_t known, const uint64_t *heads, size_t n, uint64_t
 
 /* The head whose own block is leaf number ${index}. */
 static const struct anchor *find(const struct anchor *a, const struct anchor *heads, size_t n,
-				 uint64_t index)
+				 leaf_no index)
 {
 	for (size_t i = 0; i < n; i++)
 		if (heads[i].n_blocks == index)
@@ -68,7 +67,7 @@ static bool same(const struct anchor *x, const struct anchor *y)
 }
 
 struct admission {
-	uint64_t n_blocks[PROOF_LEAVES_MAX], index[PROOF_LEAVES_MAX];
+	leaf_no n_blocks[PROOF_LEAVES_MAX], index[PROOF_LEAVES_MAX];
 	uint8_t leaf[PROOF_LEAVES_MAX][HASH_LEN];
 };
 
@@ -99,7 +98,7 @@ int anchor_admit(struct anchor *a, const struct anchor *heads, size_t n, const v
 {
 	const struct anchor *top;
 	struct admission *d;
-	uint64_t n_leaves;
+	leaf_no n_leaves;
 	size_t k, at = 0;
 	int rc = 0;
 
@@ -132,7 +131,7 @@ int anchor_admit(struct anchor *a, const struct anchor *heads, size_t n, const v
 }
 
 int anchor_check_headers(const struct anchor *a, const uint8_t volume[VOLUME_ID_LEN],
-			 const uint64_t *numbers, size_t n, const uint8_t *blocks,
+			 const segment_no *numbers, size_t n, const uint8_t *blocks,
 			 const void *proof, size_t len)
 {
 	struct admission *d;

@@ -19,8 +19,8 @@ struct head;
 
 /* What ties a head to the tree; a zeroed one is no head. */
 struct anchor {
-	uint64_t number;
-	uint64_t n_blocks; /* below the head's block: its leaf's number */
+	head_no number;
+	leaf_no n_blocks; /* below the head's block: its leaf's number */
 	uint8_t root[HASH_LEN];
 	uint8_t leaf[HASH_LEN]; /* hash of the head's own block */
 };
@@ -34,8 +34,7 @@ void anchor_of(const struct head *h, const uint8_t leaf[HASH_LEN], struct anchor
  * last; returns that tree's number of leaves.
  * ${index} has room for n + 1; ${*out_k} may be 0: nothing is to be proven.
  */
-uint64_t anchor_leaves(uint64_t known, const uint64_t *heads, size_t n, uint64_t *index,
-		       size_t *out_k);
+leaf_no anchor_leaves(leaf_no known, const leaf_no *heads, size_t n, leaf_no *index, size_t *out_k);
 
 /*
  * anchor_admit(a, heads, n, proof, len): check that proof.  On success ${a} (which may be no head
@@ -53,7 +52,7 @@ MUST_CHECK int anchor_admit(struct anchor *a, const struct anchor *heads, size_t
  * its segment; -ERR_VERSION; -ENOMEM.
  */
 MUST_CHECK int anchor_check_headers(const struct anchor *a, const uint8_t volume[VOLUME_ID_LEN],
-				    const uint64_t *numbers, size_t n, const uint8_t *blocks,
+				    const segment_no *numbers, size_t n, const uint8_t *blocks,
 				    const void *proof, size_t len);
 
 #endif /* !ANCHOR_H_ */

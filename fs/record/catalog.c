@@ -32,13 +32,13 @@
 #define HEAD_VALUE_LEN 20u
 #define ABOUT_LEN (4u + VOLUME_ID_LEN)
 
-static void number_key(uint64_t number, uint8_t out[NUMBER_KEY_LEN])
+static void number_key(head_no number, uint8_t out[NUMBER_KEY_LEN])
 {
 	out[0] = 'H';
 	put_be64(out + 1, number);
 }
 
-static void time_key(int64_t time_ns, uint64_t number, uint8_t out[TIME_KEY_LEN])
+static void time_key(int64_t time_ns, head_no number, uint8_t out[TIME_KEY_LEN])
 {
 	out[0] = 'T';
 	put_be64(out + 1, (uint64_t)time_ns ^ UINT64_C(1) << 63);
@@ -207,7 +207,7 @@ int catalog_is_whole(struct catalog *c)
 	return rc < 0 ? rc : 1;
 }
 
-int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out)
+int catalog_head(struct catalog *c, head_no number, struct head_ref *out)
 {
 	uint8_t key[NUMBER_KEY_LEN], value[HEAD_VALUE_LEN];
 	size_t len;
@@ -230,7 +230,7 @@ int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out)
 }
 
 /* The head that a key found in the catalog names must be there. */
-static int named_head(struct catalog *c, uint64_t number, struct head_ref *out)
+static int named_head(struct catalog *c, head_no number, struct head_ref *out)
 {
 	int rc = catalog_head(c, number, out);
 
@@ -260,13 +260,13 @@ int catalog_head_at(struct catalog *c, int64_t time_ns, struct head_ref *out)
 	return rc < 0 ? rc : named_head(c, get_be64(found + 9), out);
 }
 
-int catalog_heads(struct catalog *c, uint64_t from, int (*fn)(void *ctx, const struct head_ref *r),
+int catalog_heads(struct catalog *c, head_no from, int (*fn)(void *ctx, const struct head_ref *r),
 		  void *ctx)
 {
 	struct head_ref ref;
 	int rc = 0;
 
-	for (uint64_t number = from ? from : 1; rc == 0 && number > 0; number++) {
+	for (head_no number = from ? from : 1; rc == 0 && number > 0; number++) {
 		rc = catalog_head(c, number, &ref);
 		if (rc == 0)
 			rc = fn(ctx, &ref);
@@ -294,7 +294,7 @@ static int get_tile(void *ctx, unsigned level, uint64_t index, struct tile *out)
 }
 
 /* How many leaves there are: the last tile of level 0 tells. */
-static int count_leaves(struct catalog *c, uint64_t *out)
+static int count_leaves(struct catalog *c, leaf_no *out)
 {
 	uint8_t key[TILE_KEY_LEN], found[KV_KEY_MAX];
 	struct tile t;
@@ -315,7 +315,7 @@ static int count_leaves(struct catalog *c, uint64_t *out)
 	return rc;
 }
 
-int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN])
+int catalog_leaf(struct catalog *c, leaf_no index, uint8_t out[HASH_LEN])
 {
 	struct tile t;
 	int rc = get_tile(c, 0, index / TILE_WIDTH, &t);
@@ -327,14 +327,14 @@ int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN])
 	return rc;
 }
 
-int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out)
+int catalog_merkle(struct catalog *c, leaf_no n, struct merkle *out)
 {
 	const struct tile_io io = {.get = get_tile, .ctx = c};
 
 	return tile_merkle(n, &io, out);
 }
 
-int catalog_prove(struct catalog *c, uint64_t n, const uint64_t *index, size_t k, struct buf *out)
+int catalog_prove(struct catalog *c, leaf_no n, const leaf_no *index, size_t k, struct buf *out)
 {
 	const struct tile_io io = {.get = get_tile, .ctx = c};
 
@@ -344,7 +344,7 @@ int catalog_prove(struct catalog *c, uint64_t n, const uint64_t *index, size_t k
 static int load_edge(struct catalog *c)
 {
 	const struct tile_io io = {.get = get_tile, .ctx = c};
-	uint64_t n = 0;
+	leaf_no n = 0;
 	int rc = catalog_newest(c, &c->newest);
 
 	if (rc == -ERR_ABSENT) {

@@ -33,8 +33,8 @@ struct storage;
 struct params;
 
 struct head_ref {
-	uint64_t number;
-	uint64_t pos;
+	head_no number;
+	log_pos pos;
 	uint32_t stored_len;
 	int64_t time_ns;
 };
@@ -102,14 +102,14 @@ MUST_CHECK int catalog_is_whole(struct catalog *c);
  * Each returns 0; -ERR_ABSENT if there is none; -EIO or -ERR_DAMAGED.  Any thread.
  */
 MUST_CHECK int catalog_newest(struct catalog *c, struct head_ref *out);
-MUST_CHECK int catalog_head(struct catalog *c, uint64_t number, struct head_ref *out);
+MUST_CHECK int catalog_head(struct catalog *c, head_no number, struct head_ref *out);
 MUST_CHECK int catalog_head_at(struct catalog *c, int64_t time_ns, struct head_ref *out);
 
 /*
  * catalog_heads(c, from, fn, ctx): each head from number ${from} on, in order, until fn returns
  * non-zero (returned if negative).
  */
-MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
+MUST_CHECK int catalog_heads(struct catalog *c, head_no from,
 			     int (*fn)(void *ctx, const struct head_ref *r), void *ctx);
 
 /*
@@ -117,21 +117,21 @@ MUST_CHECK int catalog_heads(struct catalog *c, uint64_t from,
  * -ERR_ABSENT if the catalog has fewer, or if ${n} ends inside a run of which only the root is
  * known.
  */
-MUST_CHECK int catalog_merkle(struct catalog *c, uint64_t n, struct merkle *out);
+MUST_CHECK int catalog_merkle(struct catalog *c, leaf_no n, struct merkle *out);
 
 /*
  * catalog_leaf(c, index, out): the leaf hash of block number ${index} of the log.
  * Returns 0; -ERR_ABSENT if no head in the catalog covers that block, or if it is in a run of which
  * only the root is known; -ERR_DAMAGED; -EIO.
  */
-MUST_CHECK int catalog_leaf(struct catalog *c, uint64_t index, uint8_t out[HASH_LEN]);
+MUST_CHECK int catalog_leaf(struct catalog *c, leaf_no index, uint8_t out[HASH_LEN]);
 
 /*
  * catalog_prove(c, n, index, k, out): append the proof that the ${k} leaves index[0] < index[1] < ...
  * are among the first ${n} (proof.h).  Any thread.
  * Returns 0; -ERR_ABSENT if the catalog has fewer than ${n}; -EINVAL, -ENOMEM, -ERR_DAMAGED, -EIO.
  */
-MUST_CHECK int catalog_prove(struct catalog *c, uint64_t n, const uint64_t *index, size_t k,
+MUST_CHECK int catalog_prove(struct catalog *c, leaf_no n, const leaf_no *index, size_t k,
 			     struct buf *out);
 
 /*
@@ -166,7 +166,7 @@ MUST_CHECK int catalog_cursors(struct catalog *c, const char *prefix,
  * fault stay in.
  */
 MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *st,
-				void (*progress)(void *ctx, uint64_t pos), void *ctx);
+				void (*progress)(void *ctx, log_pos pos), void *ctx);
 
 /*
  * catalog_remove(volume_dir): remove VOLUME/catalog.  A power cut meanwhile may leave an empty one
@@ -180,6 +180,6 @@ MUST_CHECK int catalog_catch_up(struct catalog *c, const struct params *p, struc
 MUST_CHECK int catalog_remove(const char *volume_dir);
 MUST_CHECK int catalog_clear(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN]);
 MUST_CHECK int catalog_rebuild(const char *volume_dir, const struct params *p, struct storage *st,
-			       void (*progress)(void *ctx, uint64_t pos), void *ctx);
+			       void (*progress)(void *ctx, log_pos pos), void *ctx);
 
 #endif /* !CATALOG_H_ */

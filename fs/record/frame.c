@@ -29,7 +29,7 @@ _Static_assert(SEGMENT_HEADER_LEN ==
 		       SEGMENT_MAGIC_LEN + 4 + 4 + VOLUME_ID_LEN + 8 + 8 + 4 + 4 + 8 + 8 + SALT_LEN,
 	       "the segment header's fields");
 
-static uint32_t frame_crc(const uint8_t frame[FRAME_LEN], uint64_t pos)
+static uint32_t frame_crc(const uint8_t frame[FRAME_LEN], log_pos pos)
 {
 	uint8_t in[8 + FRAME_CRC_OFF];
 
@@ -38,7 +38,7 @@ static uint32_t frame_crc(const uint8_t frame[FRAME_LEN], uint64_t pos)
 	return crc32c(0, in, sizeof(in));
 }
 
-void frame_encode(const struct frame *f, uint64_t pos, uint8_t out[FRAME_LEN])
+void frame_encode(const struct frame *f, log_pos pos, uint8_t out[FRAME_LEN])
 {
 	put_le32(out, f->body_len);
 	out[4] = f->kind;
@@ -77,7 +77,7 @@ static bool flags_fit(const struct frame *f)
 	}
 }
 
-bool frame_fits(const struct frame *f, uint64_t pos)
+bool frame_fits(const struct frame *f, log_pos pos)
 {
 	uint64_t off = pos % SEGMENT_SIZE;
 
@@ -88,7 +88,7 @@ bool frame_fits(const struct frame *f, uint64_t pos)
 	return body_len_fits(f) && off + FRAME_LEN + f->body_len <= SEGMENT_SIZE;
 }
 
-int frame_decode(const uint8_t in[FRAME_LEN], uint64_t pos, struct frame *out)
+int frame_decode(const uint8_t in[FRAME_LEN], log_pos pos, struct frame *out)
 {
 	struct frame f = {.body_len = get_le32(in), .kind = in[4], .flags = in[5]};
 
@@ -119,7 +119,7 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_B
 	memcpy(p + 72, h->salt, SALT_LEN);
 }
 
-int segment_header_decode(const uint8_t in[SEGMENT_BLOCK_LEN], uint64_t number,
+int segment_header_decode(const uint8_t in[SEGMENT_BLOCK_LEN], segment_no number,
 			  struct segment_header *out)
 {
 	const uint8_t *p = in + FRAME_LEN;
@@ -148,7 +148,7 @@ int segment_header_decode(const uint8_t in[SEGMENT_BLOCK_LEN], uint64_t number,
 	return 0;
 }
 
-void leaf_hash(uint64_t pos, const void *block, size_t len, uint8_t out[HASH_LEN])
+void leaf_hash(log_pos pos, const void *block, size_t len, uint8_t out[HASH_LEN])
 {
 	uint8_t head[9] = {0x00};
 

@@ -19,13 +19,13 @@ struct frame {
 };
 
 /* frame_encode(f, pos, out): the FRAME_LEN bytes of a frame that lies at ${pos}. */
-void frame_encode(const struct frame *f, uint64_t pos, uint8_t out[FRAME_LEN]);
+void frame_encode(const struct frame *f, log_pos pos, uint8_t out[FRAME_LEN]);
 
 /*
  * frame_fits(f, pos): whether a block with this kind, flags and length can lie at ${pos}: inside
  * its segment, and a segment header exactly where a segment starts.
  */
-bool frame_fits(const struct frame *f, uint64_t pos);
+bool frame_fits(const struct frame *f, log_pos pos);
 
 /*
  * frame_decode(in, pos, out): read the frame at ${pos} and check its CRC (which covers
@@ -33,15 +33,15 @@ bool frame_fits(const struct frame *f, uint64_t pos);
  * segment header exactly where a segment starts.
  * Returns 0 or -ERR_DAMAGED (no detail: the caller knows where it looked).
  */
-MUST_CHECK int frame_decode(const uint8_t in[FRAME_LEN], uint64_t pos, struct frame *out);
+MUST_CHECK int frame_decode(const uint8_t in[FRAME_LEN], log_pos pos, struct frame *out);
 
 enum cipher { CIPHER_AES256GCM = 1, CIPHER_CHACHA20POLY1305 = 2 };
 
 struct segment_header {
 	uint8_t volume[VOLUME_ID_LEN];
-	uint64_t number;	  /* of the segment */
-	uint64_t epoch;		  /* of the writer */
-	uint64_t n_blocks_before; /* blocks (leaves) in the log before this segment */
+	segment_no number;	 /* of the segment */
+	epoch_no epoch;		 /* of the writer */
+	leaf_no n_blocks_before; /* blocks (leaves) in the log before this segment */
 	int64_t created_ns;
 	uint32_t cipher; /* enum cipher */
 	uint32_t key_generation;
@@ -61,13 +61,13 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_B
  * Whether volume, epoch and count fit is the caller's to judge; a cipher is not judged.
  * Returns 0; -ERR_DAMAGED; -ERR_VERSION if its version is newer than ours.  No detail.
  */
-MUST_CHECK int segment_header_decode(const uint8_t in[SEGMENT_BLOCK_LEN], uint64_t number,
+MUST_CHECK int segment_header_decode(const uint8_t in[SEGMENT_BLOCK_LEN], segment_no number,
 				     struct segment_header *out);
 
 /*
  * leaf_hash(pos, block, len, out): the RFC 6962 leaf hash of a block:
  * SHA-256(0x00 || pos as u64 LE || the ${len} stored bytes, frame included).
  */
-void leaf_hash(uint64_t pos, const void *block, size_t len, uint8_t out[HASH_LEN]);
+void leaf_hash(log_pos pos, const void *block, size_t len, uint8_t out[HASH_LEN]);
 
 #endif /* !FRAME_H_ */

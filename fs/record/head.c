@@ -96,7 +96,7 @@ static bool read_number(struct text *rest, const char *name, uint64_t *out)
 }
 
 /* "NAME POS STORED PLAIN": a block that could lie in a log below ${below}. */
-static bool read_pointer(struct text value, uint64_t below, struct block_ptr *out)
+static bool read_pointer(struct text value, log_pos below, struct block_ptr *out)
 {
 	struct text pos, stored, plain;
 	uint64_t stored_len, plain_len;
@@ -144,7 +144,7 @@ static bool read_fixed(struct text *rest, struct head *h)
 
 static int read_deltas(struct text *rest, struct head *h)
 {
-	uint64_t above = 0;
+	log_pos above = 0;
 	struct text line;
 
 	while (text_line(rest, &line)) {

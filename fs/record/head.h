@@ -20,13 +20,13 @@ struct figures;
 
 struct head {
 	uint8_t volume[VOLUME_ID_LEN];
-	uint64_t number; /* 1, 2, 3 ... without a gap */
-	uint64_t epoch;
+	head_no number; /* 1, 2, 3 ... without a gap */
+	epoch_no epoch;
 	int64_t time_ns;	 /* strictly greater than the parent's */
-	uint64_t pos;		 /* where this head's block begins: it states all below */
-	uint64_t n_blocks;	 /* blocks below pos */
+	log_pos pos;		 /* where this head's block begins: it states all below */
+	leaf_no n_blocks;	 /* blocks below pos */
 	uint8_t root[HASH_LEN];	 /* Merkle root over them */
-	uint64_t parent_pos;	 /* the previous head's block; 0 for the first */
+	log_pos parent_pos;	 /* the previous head's block; 0 for the first */
 	struct block_ptr checkpoint; /* newest checkpoint below pos; pos 0: none yet */
 	uint32_t n_deltas;
 	/* In order; replayed on the parent's state, they give this head's. */
@@ -36,7 +36,7 @@ struct head {
 };
 
 /* head_end(h): the position after the head's block: what a copy that holds the head must hold. */
-static inline uint64_t head_end(const struct head *h)
+static inline log_pos head_end(const struct head *h)
 {
 	return h->pos + h->stored_len;
 }

@@ -109,9 +109,9 @@ static int judge_head(struct history *h, const struct scan_block *b, struct head
 		err_detail(rc), (ull)h->n_gone);
 }
 
-static int judge_segment(const struct history *h, const struct scan_block *b, uint64_t *out_epoch)
+static int judge_segment(const struct history *h, const struct scan_block *b, epoch_no *out_epoch)
 {
-	uint64_t number = segment_of(b->pos);
+	segment_no number = segment_of(b->pos);
 	struct segment_header s;
 	int rc;
 
@@ -149,7 +149,7 @@ static int judge_hole(struct history *h, const struct scan_block *b)
 }
 
 static int judge_block(struct history *h, const struct scan_block *b, struct head *out_head,
-		       uint64_t *out_epoch)
+		       epoch_no *out_epoch)
 {
 	if (!scan_block_is_run(b) && b->len != FRAME_LEN + b->frame.body_len)
 		return err_say(-ERR_DAMAGED, "block at %llu: its length is not its frame's",
@@ -183,7 +183,7 @@ static void count_block(struct history *h, const struct scan_block *b)
 
 int history_step(struct history *h, const struct scan_block *b, bool *out_is_head)
 {
-	uint64_t epoch = h->epoch;
+	epoch_no epoch = h->epoch;
 	struct head head;
 	int rc;
 
@@ -246,7 +246,7 @@ int history_read_head(const struct params *params, struct storage *st, const str
 static int stand_at(struct history *h, struct catalog *c, struct storage *st,
 		    const struct head_ref *ref)
 {
-	uint64_t number = segment_of(ref->pos);
+	segment_no number = segment_of(ref->pos);
 	uint8_t block[SEGMENT_BLOCK_LEN], leaf[HASH_LEN], root[HASH_LEN];
 	struct segment_header s;
 	int rc;

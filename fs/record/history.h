@@ -28,8 +28,8 @@ struct history {
 	const struct params *params; /* borrowed */
 	struct head head;	     /* newest verified; number 0: none yet */
 	struct merkle merkle;	     /* over every block so far, verified or not */
-	uint64_t end;		     /* position after the newest block so far */
-	uint64_t epoch;		     /* of the segment that the newest block is in */
+	log_pos end;		     /* position after the newest block so far */
+	epoch_no epoch;		     /* of the segment that the newest block is in */
 	uint8_t (*leaves)[HASH_LEN]; /* owned: of the last blocks, not yet in a catalog */
 	size_t n_leaves, cap_leaves;
 	struct leaf_run *runs; /* owned: which of ${leaves} are the roots of runs that are gone */

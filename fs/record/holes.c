@@ -75,7 +75,7 @@ void holes_release(struct holes *t)
 	*t = (struct holes){0};
 }
 
-size_t holes_from(const struct holes *t, uint64_t pos)
+size_t holes_from(const struct holes *t, log_pos pos)
 {
 	size_t low = 0, high = t->n;
 
@@ -90,7 +90,7 @@ size_t holes_from(const struct holes *t, uint64_t pos)
 	return low;
 }
 
-const struct hole *holes_at(const struct holes *t, uint64_t pos)
+const struct hole *holes_at(const struct holes *t, log_pos pos)
 {
 	size_t i = t ? holes_from(t, pos) : 0;
 

@@ -23,7 +23,7 @@
 #include <stddef.h>
 
 struct hole {
-	uint64_t pos;		/* where the block, or the first of the run, begins */
+	log_pos pos;		/* where the block, or the first of the run, begins */
 	uint64_t len;		/* stored bytes, frames included, of all its blocks */
 	uint8_t height;		/* 2^height blocks; 0: one */
 	uint8_t kind, flags;	/* of one block; 0 for a run */
@@ -54,9 +54,9 @@ MUST_CHECK int holes_add(struct holes *t, const struct hole *h);
 void holes_release(struct holes *t);
 
 /* holes_from(t, pos): the index of the first that ends after ${pos}; t->n: there is none. */
-size_t holes_from(const struct holes *t, uint64_t pos);
+size_t holes_from(const struct holes *t, log_pos pos);
 
 /* holes_at(t, pos): the one that ${pos} lies in, or NULL.  ${t} may be NULL: nothing is gone. */
-const struct hole *holes_at(const struct holes *t, uint64_t pos);
+const struct hole *holes_at(const struct holes *t, log_pos pos);
 
 #endif /* !HOLES_H_ */

@@ -181,7 +181,7 @@ int head_read(const struct head_known *k, head_read_fn *read, void *from,
 	return rc < 0 ? rc : head_judge(&here, block, ref->stored_len, out);
 }
 
-int head_from_storage(void *from, uint64_t pos, size_t len, void *out)
+int head_from_storage(void *from, log_pos pos, size_t len, void *out)
 {
 	return storage_read(from, pos, len, out);
 }
@@ -189,7 +189,7 @@ int head_from_storage(void *from, uint64_t pos, size_t len, void *out)
 struct search {
 	const struct params *params;
 	struct storage *storage;
-	uint64_t from, to;
+	log_pos from, to;
 	char origin[ORIGIN_MAX];
 	uint8_t *buf; /* WINDOW_LEN bytes */
 	head_found_fn *fn;
@@ -200,7 +200,7 @@ struct search {
  * Call fn for each head in the buffer's ${len} bytes, read at ${pos}, that begins before offset
  * ${stop}.
  */
-static int search_window(const struct search *s, size_t len, size_t stop, uint64_t pos)
+static int search_window(const struct search *s, size_t len, size_t stop, log_pos pos)
 {
 	size_t origin_len = strlen(s->origin);
 	const uint8_t *buf = s->buf, *at = buf, *hit;
@@ -230,9 +230,10 @@ static int search_window(const struct search *s, size_t len, size_t stop, uint64
  * Search the part of a segment that is asked for.  A writer may cut the segment meanwhile; no head
  * is in what it cuts off.
  */
-static int search_segment(const struct search *s, uint64_t number)
+static int search_segment(const struct search *s, segment_no number)
 {
-	uint64_t size, from = segment_start(number), stop = from;
+	uint64_t size;
+	log_pos from = segment_start(number), stop = from;
 	int rc = storage_size(s->storage, number, &size);
 
 	if (rc == 0)
@@ -257,7 +258,7 @@ static int search_segment(const struct search *s, uint64_t number)
 	return rc == -ERR_ABSENT ? 0 : rc;
 }
 
-int head_search(const struct params *params, struct storage *st, uint64_t from, uint64_t to,
+int head_search(const struct params *params, struct storage *st, log_pos from, log_pos to,
 		head_found_fn *fn, void *ctx)
 {
 	struct search s = {.params = params,
@@ -267,7 +268,7 @@ int head_search(const struct params *params, struct storage *st, uint64_t from, 
 			   .origin = "embassyfs/",
 			   .fn = fn,
 			   .ctx = ctx};
-	uint64_t number;
+	segment_no number;
 	int rc = storage_next(st, segment_of(from), &number), found = 0;
 
 	volume_id_format(params->id, s.origin + strlen(s.origin));

@@ -31,14 +31,14 @@ struct storage;
 struct head_known {
 	const struct params *params; /* whose volume it is of, and who may sign in which epoch */
 	bool params_may_be_old;	     /* an epoch that they don't grant is then -ERR_STALE, no lie */
-	uint64_t pos;		     /* where the bytes lie */
+	log_pos pos;		     /* where the bytes lie */
 	bool is_note;		     /* the bytes are a whole note, without a frame */
 	uint32_t stored_len;	     /* of the whole block, frame included */
-	uint64_t number;
+	head_no number;
 	const struct head_ref *ref;  /* what an index says: number, position, length and time */
 	const struct head *same;     /* another copy's verified head, which it should be */
 	const struct head *parent;   /* the head before it; its number is 0 if it is the first */
-	uint64_t epoch;		     /* of the segment in which it lies; only with ${parent} */
+	epoch_no epoch;		     /* of the segment in which it lies; only with ${parent} */
 	const struct merkle *merkle; /* over all blocks below it */
 	/*
 	 * The signature was verified before the head got into the index that ${ref} is from, and is
@@ -74,10 +74,10 @@ bool head_is_same(const struct head *a, const struct head *b);
  *
  * head_from_storage: a head_read_fn, ${from} being a struct storage.
  */
-typedef int head_read_fn(void *from, uint64_t pos, size_t len, void *out);
+typedef int head_read_fn(void *from, log_pos pos, size_t len, void *out);
 MUST_CHECK int head_read(const struct head_known *k, head_read_fn *read, void *from,
 			 uint8_t block[HEAD_BLOCK_MAX], struct head *out);
-MUST_CHECK int head_from_storage(void *from, uint64_t pos, size_t len, void *out);
+MUST_CHECK int head_from_storage(void *from, log_pos pos, size_t len, void *out);
 
 /*
  * head_search(params, st, from, to, fn, ctx): call ${fn}, in order, for each head that head_judge()
@@ -87,7 +87,7 @@ MUST_CHECK int head_from_storage(void *from, uint64_t pos, size_t len, void *out
  * Returns 0, also where a segment loses bytes meanwhile; -ENOMEM; -errno.
  */
 typedef int head_found_fn(void *ctx, const struct head *h);
-MUST_CHECK int head_search(const struct params *params, struct storage *st, uint64_t from,
-			   uint64_t to, head_found_fn *fn, void *ctx);
+MUST_CHECK int head_search(const struct params *params, struct storage *st, log_pos from,
+			   log_pos to, head_found_fn *fn, void *ctx);
 
 #endif /* !JUDGE_H_ */

@@ -43,7 +43,7 @@ int memory_blob_get(const struct blob *b, size_t max, void **out, size_t *out_le
 }
 
 /* Where segment ${number} is, or would be. */
-size_t memory_rank(const struct volume *v, uint64_t number)
+size_t memory_rank(const struct volume *v, segment_no number)
 {
 	size_t i = 0;
 
@@ -52,14 +52,14 @@ size_t memory_rank(const struct volume *v, uint64_t number)
 	return i;
 }
 
-struct segment *memory_segment(const struct volume *v, uint64_t number)
+struct segment *memory_segment(const struct volume *v, segment_no number)
 {
 	size_t i = memory_rank(v, number);
 
 	return i < v->n_segments && v->segments[i]->number == number ? v->segments[i] : NULL;
 }
 
-int memory_segment_new(struct volume *v, uint64_t number, struct segment **out)
+int memory_segment_new(struct volume *v, segment_no number, struct segment **out)
 {
 	size_t i = memory_rank(v, number), cap = v->cap_segments ? 2 * v->cap_segments : 16;
 	struct segment *s;
@@ -175,8 +175,8 @@ int memory_fault(const struct memory *m, const char *op)
 	return m->fault ? m->fault(m->fault_ctx, op) : 0;
 }
 
-int memory_carry_out(struct memory *m, struct volume *v, uint64_t pos, const void *bytes,
-		     size_t len, const struct storage_commit *commit)
+int memory_carry_out(struct memory *m, struct volume *v, log_pos pos, const void *bytes, size_t len,
+		     const struct storage_commit *commit)
 {
 	struct segment *s = memory_segment(v, segment_of(pos));
 	int rc = 0;
@@ -250,7 +250,7 @@ void memory_expire(struct memory *m)
 
 /* ---- behind everybody's back: without locks ---- */
 
-void memory_put(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t pos, const void *bytes,
+void memory_put(struct memory *m, const uint8_t id[VOLUME_ID_LEN], log_pos pos, const void *bytes,
 		size_t len)
 {
 	struct volume *v = memory_find(m, id);
@@ -265,7 +265,7 @@ void memory_put(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t pos,
 	sectors_sync(&s->bytes);
 }
 
-int memory_read_at(const struct volume *v, uint64_t pos, size_t len, void *out)
+int memory_read_at(const struct volume *v, log_pos pos, size_t len, void *out)
 {
 	const struct segment *s = v ? memory_segment(v, segment_of(pos)) : NULL;
 	uint64_t off = pos % SEGMENT_SIZE;
@@ -276,13 +276,13 @@ int memory_read_at(const struct volume *v, uint64_t pos, size_t len, void *out)
 	return 0;
 }
 
-bool memory_get(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t pos, void *bytes,
+bool memory_get(struct memory *m, const uint8_t id[VOLUME_ID_LEN], log_pos pos, void *bytes,
 		size_t len)
 {
 	return memory_read_at(memory_find(m, id), pos, len, bytes) == 0;
 }
 
-int64_t memory_len(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t number)
+int64_t memory_len(struct memory *m, const uint8_t id[VOLUME_ID_LEN], segment_no number)
 {
 	const struct volume *v = memory_find(m, id);
 	const struct segment *s = v ? memory_segment(v, number) : NULL;
@@ -290,7 +290,7 @@ int64_t memory_len(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t n
 	return s ? (int64_t)s->bytes.len : -1;
 }
 
-void memory_drop(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t number)
+void memory_drop(struct memory *m, const uint8_t id[VOLUME_ID_LEN], segment_no number)
 {
 	struct volume *v = memory_find(m, id);
 

@@ -19,14 +19,14 @@ struct blob {
 };
 
 struct segment {
-	uint64_t number;
+	segment_no number;
 	struct sectors bytes;
 	struct blob leaves;
 };
 
 /* A write that was reported as failed, and may still be carried out. */
 struct late {
-	uint64_t pos;
+	log_pos pos;
 	struct blob data;
 	struct storage_commit commit;
 	bool has_commit;
@@ -42,7 +42,7 @@ struct volume {
 	struct storage_commit commit;
 	struct kv_memory *index;
 	bool repairing; /* what a repair() wrote may not be durable */
-	uint64_t epoch;
+	epoch_no epoch;
 	bool leased; /* the holder of that epoch has a lease that has not run out */
 	struct late late[LATE_MAX];
 	size_t n_late;
@@ -71,7 +71,7 @@ struct opened {
 	struct memory *memory;
 	struct volume *volume;
 	uint64_t life;
-	uint64_t epoch; /* 0: no lease was taken */
+	epoch_no epoch; /* 0: no lease was taken */
 	char name[160];
 };
 
@@ -88,9 +88,9 @@ MUST_CHECK int memory_blob_get(const struct blob *b, size_t max, void **out, siz
  * be.  memory_segment(): that segment, or NULL.  memory_segment_new(v, number, out): make it
  * (${out} may be NULL).  Returns 0 or -ENOMEM.  memory_segment_drop(): remove it.
  */
-size_t memory_rank(const struct volume *v, uint64_t number);
-struct segment *memory_segment(const struct volume *v, uint64_t number);
-MUST_CHECK int memory_segment_new(struct volume *v, uint64_t number, struct segment **out);
+size_t memory_rank(const struct volume *v, segment_no number);
+struct segment *memory_segment(const struct volume *v, segment_no number);
+MUST_CHECK int memory_segment_new(struct volume *v, segment_no number, struct segment **out);
 void memory_segment_drop(struct volume *v, struct segment *s);
 
 /*
@@ -105,7 +105,7 @@ MUST_CHECK int memory_volume_new(const uint8_t id[VOLUME_ID_LEN], const char *ow
 int memory_fault(const struct memory *m, const char *op);
 
 /* memory_read_at(v, pos, len, out): what readers see.  Returns 0 or -ERR_ABSENT. */
-MUST_CHECK int memory_read_at(const struct volume *v, uint64_t pos, size_t len, void *out);
+MUST_CHECK int memory_read_at(const struct volume *v, log_pos pos, size_t len, void *out);
 
 /*
  * memory_carry_out(m, v, pos, bytes, len, commit): do a write(), with all that a commit promises.
@@ -113,7 +113,7 @@ MUST_CHECK int memory_read_at(const struct volume *v, uint64_t pos, size_t len, 
  * memory_finish_late(m, v): each late write takes effect now, or never.
  * memory_sync_all(v): make durable all that readers see.
  */
-MUST_CHECK int memory_carry_out(struct memory *m, struct volume *v, uint64_t pos, const void *bytes,
+MUST_CHECK int memory_carry_out(struct memory *m, struct volume *v, log_pos pos, const void *bytes,
 				size_t len, const struct storage_commit *commit);
 void memory_finish_late(struct memory *m, struct volume *v);
 void memory_sync_all(struct volume *v);

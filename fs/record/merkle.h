@@ -9,7 +9,7 @@
 #include "format.h"
 
 struct merkle {
-	uint64_t n; /* leaves so far; bit i set: peak[i] is the root of a complete 2^i subtree */
+	leaf_no n; /* leaves so far; bit i set: peak[i] is the root of a complete 2^i subtree */
 	uint8_t peak[64][HASH_LEN];
 };
 

@@ -10,6 +10,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,9 +29,10 @@ struct storage;
 
 /* Which head was written last, and when.  Belongs to the writer of the file.  Zeroed: none. */
 struct newest {
-	uint64_t number, pos; /* the head that was tried last */
-	uint64_t held;	      /* the head in the file: a lower one, if that try failed */
-	uint64_t at_ns;	      /* monotonic; 0: none in this process, so a newer head is due */
+	head_no number; /* the head that was tried last */
+	log_pos pos;	/* and where it lies */
+	head_no held;	/* the head in the file: a lower one, if that try failed */
+	uint64_t at_ns; /* monotonic; 0: none in this process, so a newer head is due */
 };
 
 /* newest_found(known): what a writer begins with; ${known} is what newest_known() gave. */

@@ -335,7 +335,7 @@ void params_grant_message(const uint8_t id[VOLUME_ID_LEN], const struct grant *g
 	memcpy(out + 15 + VOLUME_ID_LEN + 8, grant->writer, SIGN_PUBLIC_LEN);
 }
 
-const uint8_t *params_writer(const struct params *p, uint64_t epoch)
+const uint8_t *params_writer(const struct params *p, epoch_no epoch)
 {
 	for (uint32_t i = 0; i < p->n_grants; i++)
 		if (p->grants[i].epoch == epoch)
@@ -343,7 +343,7 @@ const uint8_t *params_writer(const struct params *p, uint64_t epoch)
 	return NULL;
 }
 
-uint64_t params_epoch(const struct params *p)
+epoch_no params_epoch(const struct params *p)
 {
 	return p->n_grants > 0 ? p->grants[p->n_grants - 1].epoch : 0;
 }

@@ -24,7 +24,7 @@ struct buf;
 
 /* A writer's term, granted by the authority: "epoch E belongs to this public key". */
 struct grant {
-	uint64_t epoch;
+	epoch_no epoch;
 	uint8_t writer[SIGN_PUBLIC_LEN];
 	uint8_t signature[SIGN_LEN]; /* by the authority over "embassyfs grant" id epoch writer */
 };
@@ -68,8 +68,8 @@ void params_grant_message(const uint8_t id[VOLUME_ID_LEN], const struct grant *g
  * params_writer(p, epoch): the public key of ${epoch}'s writer, borrowed, or NULL.
  * params_epoch(p): the newest epoch.
  */
-const uint8_t *params_writer(const struct params *p, uint64_t epoch);
-uint64_t params_epoch(const struct params *p);
+const uint8_t *params_writer(const struct params *p, epoch_no epoch);
+epoch_no params_epoch(const struct params *p);
 
 /*
  * params_load(volume_dir, out): read VOLUME/volume.conf.

@@ -23,11 +23,11 @@
 
 /* The leaves in question, and how many of them lie left of where the recursion stands. */
 struct questions {
-	const uint64_t *index;
+	const leaf_no *index;
 	size_t k, done;
 };
 
-static bool ascend_below(uint64_t n, const uint64_t *index, size_t k)
+static bool ascend_below(leaf_no n, const leaf_no *index, size_t k)
 {
 	if (k == 0 || k > PROOF_LEAVES_MAX)
 		return false;
@@ -38,7 +38,7 @@ static bool ascend_below(uint64_t n, const uint64_t *index, size_t k)
 }
 
 /* Whether one of them is among the ${size} leaves from ${lo} on, where the recursion stands. */
-static bool asked_within(const struct questions *q, uint64_t lo, uint64_t size)
+static bool asked_within(const struct questions *q, leaf_no lo, uint64_t size)
 {
 	return q->done < q->k && q->index[q->done] - lo < size;
 }
@@ -77,7 +77,7 @@ static int load_tile(struct maker *m, unsigned level, uint64_t index)
 }
 
 /* The root of 2^${height} leaves from ${lo} on: of some hashes side by side in one tile. */
-static int whole_root(struct maker *m, uint64_t lo, unsigned height, uint8_t out[HASH_LEN])
+static int whole_root(struct maker *m, leaf_no lo, unsigned height, uint8_t out[HASH_LEN])
 {
 	unsigned level = height / 8, n = 1u << height % 8;
 	uint64_t first = lo >> 8 * level;
@@ -86,7 +86,7 @@ static int whole_root(struct maker *m, uint64_t lo, unsigned height, uint8_t out
 	return rc < 0 ? rc : tile_root(&m->tile[level], first % TILE_WIDTH, n, out);
 }
 
-static int range_root(struct maker *m, uint64_t lo, uint64_t size, uint8_t out[HASH_LEN])
+static int range_root(struct maker *m, leaf_no lo, uint64_t size, uint8_t out[HASH_LEN])
 {
 	uint8_t left[HASH_LEN], right[HASH_LEN];
 	uint64_t k;
@@ -103,7 +103,7 @@ static int range_root(struct maker *m, uint64_t lo, uint64_t size, uint8_t out[H
 	return rc;
 }
 
-static int make(struct maker *m, uint64_t lo, uint64_t size)
+static int make(struct maker *m, leaf_no lo, uint64_t size)
 {
 	uint8_t hash[HASH_LEN];
 	uint64_t k;
@@ -122,8 +122,7 @@ static int make(struct maker *m, uint64_t lo, uint64_t size)
 	return rc < 0 ? rc : make(m, lo + k, size - k);
 }
 
-int proof_make(uint64_t n, const uint64_t *index, size_t k, const struct tile_io *io,
-	       struct buf *out)
+int proof_make(leaf_no n, const leaf_no *index, size_t k, const struct tile_io *io, struct buf *out)
 {
 	size_t before = out->len;
 	struct maker *m;
@@ -155,7 +154,7 @@ struct checker {
 };
 
 /* The root of what the proof says is there; false if the proof is too short. */
-static bool rebuild(struct checker *c, uint64_t lo, uint64_t size, uint8_t out[HASH_LEN])
+static bool rebuild(struct checker *c, leaf_no lo, uint64_t size, uint8_t out[HASH_LEN])
 {
 	uint8_t left[HASH_LEN], right[HASH_LEN];
 	uint64_t k;
@@ -179,7 +178,7 @@ static bool rebuild(struct checker *c, uint64_t lo, uint64_t size, uint8_t out[H
 	return true;
 }
 
-int proof_check(uint64_t n, const uint8_t root[HASH_LEN], const uint64_t *index,
+int proof_check(leaf_no n, const uint8_t root[HASH_LEN], const leaf_no *index,
 		const uint8_t (*leaf)[HASH_LEN], size_t k, const void *proof, size_t len)
 {
 	struct checker c = {

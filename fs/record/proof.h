@@ -28,7 +28,7 @@ struct tile_io;
  * lies in a run of which only the root is known (tile.h); -EINVAL if an index is not below ${n} or
  * they do not ascend; -ENOMEM; or the error of io->get.
  */
-MUST_CHECK int proof_make(uint64_t n, const uint64_t *index, size_t k, const struct tile_io *io,
+MUST_CHECK int proof_make(leaf_no n, const leaf_no *index, size_t k, const struct tile_io *io,
 			  struct buf *out);
 
 /*
@@ -37,7 +37,7 @@ MUST_CHECK int proof_make(uint64_t n, const uint64_t *index, size_t k, const str
  * not trusted: it may be any bytes.
  * Returns 0 or -ERR_TAMPERED, without a detail: the caller knows what it asked whom.
  */
-MUST_CHECK int proof_check(uint64_t n, const uint8_t root[HASH_LEN], const uint64_t *index,
+MUST_CHECK int proof_check(leaf_no n, const uint8_t root[HASH_LEN], const leaf_no *index,
 			   const uint8_t (*leaf)[HASH_LEN], size_t k, const void *proof,
 			   size_t len);
 

@@ -38,17 +38,17 @@ struct catch_up {
 	struct catalog *catalog;
 	struct storage *storage;
 	const struct params *params;
-	void (*progress)(void *ctx, uint64_t pos);
+	void (*progress)(void *ctx, log_pos pos);
 	void *ctx;
-	uint64_t reported;
+	log_pos reported;
 	struct history history;
 	/* The block that does not belong to the log: why_rc is 0 if there was none. */
 	int why_rc;
 	char why[WHY_MAX];
-	uint64_t bad_pos;
+	log_pos bad_pos;
 };
 
-static void report(struct catch_up *u, uint64_t pos)
+static void report(struct catch_up *u, log_pos pos)
 {
 	if (!u->progress || pos - u->reported < PROGRESS_STEP)
 		return;
@@ -101,10 +101,10 @@ static int walk_once(struct catch_up *u)
 }
 
 int catalog_catch_up(struct catalog *c, const struct params *p, struct storage *st,
-		     void (*progress)(void *ctx, uint64_t pos), void *ctx)
+		     void (*progress)(void *ctx, log_pos pos), void *ctx)
 {
 	struct catch_up *u = calloc(1, sizeof(*u));
-	uint64_t end_before = 0;
+	log_pos end_before = 0;
 	int rc = 0;
 
 	if (!u)
@@ -212,7 +212,7 @@ int catalog_clear(const char *volume_dir, const uint8_t id[VOLUME_ID_LEN])
 }
 
 int catalog_rebuild(const char *volume_dir, const struct params *p, struct storage *st,
-		    void (*progress)(void *ctx, uint64_t pos), void *ctx)
+		    void (*progress)(void *ctx, log_pos pos), void *ctx)
 {
 	struct catalog *c;
 	int rc = catalog_clear(volume_dir, p->id);

@@ -33,13 +33,13 @@ _Static_assert(WINDOW_LEN > BLOCK_STORED_MAX, "a block fits the window");
 struct walk {
 	struct storage *st;
 	uint8_t *buf; /* WINDOW_LEN bytes: the positions from buf_pos on */
-	uint64_t buf_pos;
+	log_pos buf_pos;
 	size_t buf_len;
-	uint64_t number;		     /* segment */
+	segment_no number;		     /* segment */
 	uint64_t size;			     /* of its file */
-	uint64_t pos;			     /* the next block begins here */
-	uint64_t looked_at;		     /* a bad place that was read twice; UINT64_MAX: none */
-	uint64_t end;			     /* after the last accepted block */
+	log_pos pos;			     /* the next block begins here */
+	log_pos looked_at;		     /* a bad place that was read twice; UINT64_MAX: none */
+	log_pos end;			     /* after the last accepted block */
 	const struct hole *hole, *holes_end; /* holes that were not met yet; equal: none */
 	bool after_hole;		     /* a hole ends at pos */
 };
@@ -172,7 +172,7 @@ static int look(struct walk *w, struct scan_block *b)
 	return PLACE_BLOCK;
 }
 
-static int enter_segment(struct walk *w, uint64_t number, uint64_t pos)
+static int enter_segment(struct walk *w, segment_no number, log_pos pos)
 {
 	w->number = number;
 	w->pos = pos;
@@ -194,7 +194,7 @@ static int leave_segment(struct walk *w, enum place place, bool *out_more,
 {
 	/* A hole of this segment that was not met: then the segment should have more blocks. */
 	bool more_here = w->hole != w->holes_end && segment_of(w->hole->pos) == w->number;
-	uint64_t next;
+	segment_no next;
 	int rc = w->number < SEGMENT_NUMBER_MAX ? storage_next(w->st, w->number + 1, &next)
 						: -ERR_ABSENT;
 
@@ -247,9 +247,9 @@ static int walk_blocks(struct walk *w, int (*fn)(void *ctx, const struct scan_bl
 }
 
 /* Find the segment that ${from} lies in.  -ERR_ABSENT: the log has nothing there or after. */
-static int enter_first(struct walk *w, uint64_t from)
+static int enter_first(struct walk *w, log_pos from)
 {
-	uint64_t number = segment_of(from);
+	segment_no number = segment_of(from);
 	int rc;
 
 	if (from == segment_start(number)) {
@@ -259,7 +259,7 @@ static int enter_first(struct walk *w, uint64_t from)
 	return enter_segment(w, number, from);
 }
 
-int scan_blocks(struct storage *st, uint64_t from, int (*fn)(void *ctx, const struct scan_block *b),
+int scan_blocks(struct storage *st, log_pos from, int (*fn)(void *ctx, const struct scan_block *b),
 		void *ctx, struct scan_result *out)
 {
 	struct walk w = {.st = st, .looked_at = UINT64_MAX, .end = from};

@@ -15,7 +15,7 @@ struct hole;
 struct storage;
 
 struct scan_block {
-	uint64_t pos;
+	log_pos pos;
 	struct frame frame;
 	const uint8_t *bytes; /* whole block, frame included; valid during the call */
 	size_t len;
@@ -41,7 +41,7 @@ enum scan_verdict {
 };
 
 struct scan_result {
-	uint64_t end; /* position after the last block that fn accepted */
+	log_pos end; /* position after the last block that fn accepted */
 	enum scan_verdict verdict;
 };
 
@@ -60,7 +60,7 @@ enum { SCAN_GO = 0, SCAN_STOP = 1 };
  * offset, for bytes that are not a block in a segment that is not the last, and for holes that lie
  * in no gap between blocks or behind the last; or -errno.
  */
-MUST_CHECK int scan_blocks(struct storage *st, uint64_t from,
+MUST_CHECK int scan_blocks(struct storage *st, log_pos from,
 			   int (*fn)(void *ctx, const struct scan_block *b), void *ctx,
 			   struct scan_result *out);
 

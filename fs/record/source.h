@@ -22,18 +22,18 @@ struct source_ops {
 	 * read(s, pos, len, out): exactly ${len} stored bytes inside one segment.  0,
 	 * -ERR_ABSENT, -ERR_UNREACHABLE, -errno.
 	 */
-	int (*read)(struct source *s, uint64_t pos, size_t len, void *out);
+	int (*read)(struct source *s, log_pos pos, size_t len, void *out);
 	/* hint(s, pos, len): will be read soon.  May be NULL. */
-	void (*hint)(struct source *s, uint64_t pos, size_t len);
+	void (*hint)(struct source *s, log_pos pos, size_t len);
 	/*
 	 * header(s, number, out): the header block of segment ${number}, verified to be the one
 	 * over which the heads that this source gives were signed.  Keys are made from no other.
 	 * 0; -ERR_TAMPERED or -ERR_DAMAGED, with a detail: what is there is not that block; as
 	 * read.
 	 */
-	int (*header)(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN]);
+	int (*header)(struct source *s, segment_no number, uint8_t out[SEGMENT_BLOCK_LEN]);
 	/* hint_header(s, number): will be wanted soon.  May be NULL. */
-	void (*hint_header)(struct source *s, uint64_t number);
+	void (*hint_header)(struct source *s, segment_no number);
 	/*
 	 * head_at(s, time_ns, out): the newest head not after ${time_ns} (INT64_MAX: the
 	 * newest).  0, -ERR_TOO_EARLY, -ERR_TAMPERED, -ERR_ABSENT (no head at all), ...
@@ -43,7 +43,7 @@ struct source_ops {
 	 * heads(s, first, n, out, out_n): heads ${first}.. in order, at most ${n} (n >= 1);
 	 * fewer at the end.  -ERR_ABSENT if ${first} is not there.
 	 */
-	int (*heads)(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n);
+	int (*heads)(struct source *s, head_no first, size_t n, struct head *out, size_t *out_n);
 	void (*free)(struct source *s);
 };
 

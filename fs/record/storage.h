@@ -70,13 +70,13 @@ struct storage_pool;
 
 /* Where a copy stands: it holds everything below end, whose newest head has this number. */
 struct storage_commit {
-	uint64_t end;
-	uint64_t head; /* 0: none yet */
+	log_pos end;
+	head_no head; /* 0: none yet */
 };
 
 /* Bytes that belong at a position. */
 struct storage_piece {
-	uint64_t pos;
+	log_pos pos;
 	const void *bytes;
 	size_t len;
 };
@@ -90,20 +90,20 @@ struct storage_ops {
 	 * Returns 0; -ERR_ABSENT if the segment or that part of it is not there, or the range leaves the
 	 * segment; -ENOMEM; -EIO.
 	 */
-	int (*read)(struct storage *st, uint64_t pos, size_t len, void *out);
+	int (*read)(struct storage *st, log_pos pos, size_t len, void *out);
 
 	/* hint(st, pos, len): these bytes will be read soon. */
-	void (*hint)(struct storage *st, uint64_t pos, size_t len);
+	void (*hint)(struct storage *st, log_pos pos, size_t len);
 
 	/* size(st, number, out): the length of a segment.  Returns 0, -ERR_ABSENT or -errno. */
-	int (*size)(struct storage *st, uint64_t number, uint64_t *out_len);
+	int (*size)(struct storage *st, segment_no number, uint64_t *out_len);
 
 	/*
 	 * next(st, from, out): the lowest existing segment number >= ${from}; last(st, out): the highest.
 	 * Both return 0, -ERR_ABSENT (there is none) or -errno.
 	 */
-	int (*next)(struct storage *st, uint64_t from, uint64_t *out_number);
-	int (*last)(struct storage *st, uint64_t *out_number);
+	int (*next)(struct storage *st, segment_no from, segment_no *out_number);
+	int (*last)(struct storage *st, segment_no *out_number);
 
 	/*
 	 * get_conf(st, max, out, out_len): volume.conf, in malloc memory that the caller frees.
@@ -139,7 +139,7 @@ struct storage_ops {
 	 * readers may see bytes that are not durable.  Returns 0, also where there is nothing;
 	 * -ENOMEM; -errno.
 	 */
-	int (*rewrite)(struct storage *st, uint64_t from);
+	int (*rewrite)(struct storage *st, log_pos from);
 
 	/*
 	 * create(st, number): make an empty segment, which must not exist; its name is durable.
@@ -147,7 +147,7 @@ struct storage_ops {
 	 * Returns 0; -EEXIST; -ENOSPC, -EIO: it may be there, empty; -ERR_STALE: another took the
 	 * lease.
 	 */
-	int (*create)(struct storage *st, uint64_t number);
+	int (*create)(struct storage *st, segment_no number);
 
 	/*
 	 * write(st, pos, bytes, len, commit): put ${len} bytes into the one segment of ${pos},
@@ -163,7 +163,7 @@ struct storage_ops {
 	 * of this landed; -ENOSPC, -EDQUOT, -EIO: what of this landed, the commit included, is
 	 * unknown.
 	 */
-	int (*write)(struct storage *st, uint64_t pos, const void *bytes, size_t len,
+	int (*write)(struct storage *st, log_pos pos, const void *bytes, size_t len,
 		     const struct storage_commit *commit);
 
 	/*
@@ -176,13 +176,13 @@ struct storage_ops {
 	 * truncate(st, number, len): cut a segment to its first ${len} bytes, durably.  No commit covers
 	 * what goes.  Returns 0; -ERR_ABSENT; -ERR_STALE; -errno.
 	 */
-	int (*truncate)(struct storage *st, uint64_t number, uint64_t len);
+	int (*truncate)(struct storage *st, segment_no number, uint64_t len);
 
 	/*
 	 * remove(st, number): remove a segment with its leaves, durably.  Returns 0; -ERR_ABSENT;
 	 * -ERR_STALE; -errno.
 	 */
-	int (*remove)(struct storage *st, uint64_t number);
+	int (*remove)(struct storage *st, segment_no number);
 
 	/*
 	 * put_conf(st, old, old_len, new, new_len): replace volume.conf, whole and durably, if it is
@@ -224,8 +224,8 @@ struct storage_ops {
 	 * frees.  Any thread.  Returns 0; -ERR_ABSENT: all of its bytes are here; -EFBIG; -ENOMEM;
 	 * -errno.
 	 */
-	int (*put_leaves)(struct storage *st, uint64_t number, const void *bytes, size_t len);
-	int (*get_leaves)(struct storage *st, uint64_t number, size_t max, void **out,
+	int (*put_leaves)(struct storage *st, segment_no number, const void *bytes, size_t len);
+	int (*get_leaves)(struct storage *st, segment_no number, size_t max, void **out,
 			  size_t *out_len);
 
 	/*
@@ -233,7 +233,7 @@ struct storage_ops {
 	 * length; they read as zeros.  Returns 0; -EOPNOTSUPP; -ERR_ABSENT; -ERR_STALE; -errno: some
 	 * may be gone.
 	 */
-	int (*punch)(struct storage *st, uint64_t pos, uint64_t len);
+	int (*punch)(struct storage *st, log_pos pos, uint64_t len);
 
 	/* ---- the index ---- */
 
@@ -317,27 +317,27 @@ struct storage_pool {
 
 /* clang-format off */
 
-MUST_CHECK static inline int storage_read(struct storage *st, uint64_t pos, size_t len, void *out)
+MUST_CHECK static inline int storage_read(struct storage *st, log_pos pos, size_t len, void *out)
 {
 	return st->ops->read(st, pos, len, out);
 }
 
-static inline void storage_hint(struct storage *st, uint64_t pos, size_t len)
+static inline void storage_hint(struct storage *st, log_pos pos, size_t len)
 {
 	st->ops->hint(st, pos, len);
 }
 
-MUST_CHECK static inline int storage_size(struct storage *st, uint64_t number, uint64_t *out_len)
+MUST_CHECK static inline int storage_size(struct storage *st, segment_no number, uint64_t *out_len)
 {
 	return st->ops->size(st, number, out_len);
 }
 
-MUST_CHECK static inline int storage_next(struct storage *st, uint64_t from, uint64_t *out_number)
+MUST_CHECK static inline int storage_next(struct storage *st, segment_no from, segment_no *out_number)
 {
 	return st->ops->next(st, from, out_number);
 }
 
-MUST_CHECK static inline int storage_last(struct storage *st, uint64_t *out_number)
+MUST_CHECK static inline int storage_last(struct storage *st, segment_no *out_number)
 {
 	return st->ops->last(st, out_number);
 }
@@ -362,17 +362,17 @@ MUST_CHECK static inline int storage_newest(struct storage *st, struct storage_c
 	return st->ops->newest(st, out);
 }
 
-MUST_CHECK static inline int storage_rewrite(struct storage *st, uint64_t from)
+MUST_CHECK static inline int storage_rewrite(struct storage *st, log_pos from)
 {
 	return st->ops->rewrite(st, from);
 }
 
-MUST_CHECK static inline int storage_create(struct storage *st, uint64_t number)
+MUST_CHECK static inline int storage_create(struct storage *st, segment_no number)
 {
 	return st->ops->create(st, number);
 }
 
-MUST_CHECK static inline int storage_write(struct storage *st, uint64_t pos, const void *bytes, size_t len,
+MUST_CHECK static inline int storage_write(struct storage *st, log_pos pos, const void *bytes, size_t len,
 					   const struct storage_commit *commit)
 {
 	return st->ops->write(st, pos, bytes, len, commit);
@@ -383,12 +383,12 @@ MUST_CHECK static inline int storage_drain(struct storage *st)
 	return st->ops->drain(st);
 }
 
-MUST_CHECK static inline int storage_truncate(struct storage *st, uint64_t number, uint64_t len)
+MUST_CHECK static inline int storage_truncate(struct storage *st, segment_no number, uint64_t len)
 {
 	return st->ops->truncate(st, number, len);
 }
 
-MUST_CHECK static inline int storage_remove(struct storage *st, uint64_t number)
+MUST_CHECK static inline int storage_remove(struct storage *st, segment_no number)
 {
 	return st->ops->remove(st, number);
 }
@@ -414,18 +414,18 @@ MUST_CHECK static inline int storage_get_note(struct storage *st, size_t max, vo
 	return st->ops->get_note(st, max, out, out_len);
 }
 
-MUST_CHECK static inline int storage_put_leaves(struct storage *st, uint64_t number, const void *bytes, size_t len)
+MUST_CHECK static inline int storage_put_leaves(struct storage *st, segment_no number, const void *bytes, size_t len)
 {
 	return st->ops->put_leaves(st, number, bytes, len);
 }
 
-MUST_CHECK static inline int storage_get_leaves(struct storage *st, uint64_t number, size_t max, void **out,
+MUST_CHECK static inline int storage_get_leaves(struct storage *st, segment_no number, size_t max, void **out,
 						size_t *out_len)
 {
 	return st->ops->get_leaves(st, number, max, out, out_len);
 }
 
-MUST_CHECK static inline int storage_punch(struct storage *st, uint64_t pos, uint64_t len)
+MUST_CHECK static inline int storage_punch(struct storage *st, log_pos pos, uint64_t len)
 {
 	return st->ops->punch(st, pos, len);
 }

@@ -66,7 +66,7 @@ static void leave(struct opened *o)
 	pthread_mutex_unlock(&o->memory->mu);
 }
 
-static int memory_read(struct storage *st, uint64_t pos, size_t len, void *out)
+static int memory_read(struct storage *st, log_pos pos, size_t len, void *out)
 {
 	struct opened *o = opened_of(st);
 	int rc = len > SEGMENT_SIZE - pos % SEGMENT_SIZE ? -ERR_ABSENT : enter(o, "read");
@@ -78,14 +78,14 @@ static int memory_read(struct storage *st, uint64_t pos, size_t len, void *out)
 	return rc;
 }
 
-static void memory_hint(struct storage *st, uint64_t pos, size_t len)
+static void memory_hint(struct storage *st, log_pos pos, size_t len)
 {
 	(void)st;
 	(void)pos;
 	(void)len;
 }
 
-static int memory_size(struct storage *st, uint64_t number, uint64_t *out_len)
+static int memory_size(struct storage *st, segment_no number, uint64_t *out_len)
 {
 	struct opened *o = opened_of(st);
 	const struct segment *s;
@@ -100,7 +100,7 @@ static int memory_size(struct storage *st, uint64_t number, uint64_t *out_len)
 	return s ? 0 : -ERR_ABSENT;
 }
 
-static int memory_next(struct storage *st, uint64_t from, uint64_t *out_number)
+static int memory_next(struct storage *st, segment_no from, segment_no *out_number)
 {
 	struct opened *o = opened_of(st);
 	size_t i;
@@ -117,7 +117,7 @@ static int memory_next(struct storage *st, uint64_t from, uint64_t *out_number)
 	return rc;
 }
 
-static int memory_last(struct storage *st, uint64_t *out_number)
+static int memory_last(struct storage *st, segment_no *out_number)
 {
 	struct opened *o = opened_of(st);
 	const struct volume *v = o->volume;
@@ -227,13 +227,13 @@ static int memory_drain(struct storage *st)
 	return 0;
 }
 
-static int memory_rewrite(struct storage *st, uint64_t from)
+static int memory_rewrite(struct storage *st, log_pos from)
 {
 	(void)from;
 	return memory_drain(st);
 }
 
-static int memory_create(struct storage *st, uint64_t number)
+static int memory_create(struct storage *st, segment_no number)
 {
 	struct opened *o = opened_of(st);
 	int rc = enter_writer(o, "create");
@@ -247,7 +247,7 @@ static int memory_create(struct storage *st, uint64_t number)
 }
 
 /* The write is reported as failed, and may be carried out later. */
-static int put_off(struct opened *o, int why, uint64_t pos, const void *bytes, size_t len,
+static int put_off(struct opened *o, int why, log_pos pos, const void *bytes, size_t len,
 		   const struct storage_commit *commit)
 {
 	struct memory *m = o->memory;
@@ -267,7 +267,7 @@ static int put_off(struct opened *o, int why, uint64_t pos, const void *bytes, s
 	return why;
 }
 
-static int memory_write(struct storage *st, uint64_t pos, const void *bytes, size_t len,
+static int memory_write(struct storage *st, log_pos pos, const void *bytes, size_t len,
 			const struct storage_commit *commit)
 {
 	const char *op = commit ? "commit" : "write";
@@ -292,7 +292,7 @@ static int memory_write(struct storage *st, uint64_t pos, const void *bytes, siz
 	return rc;
 }
 
-static int memory_truncate(struct storage *st, uint64_t number, uint64_t len)
+static int memory_truncate(struct storage *st, segment_no number, uint64_t len)
 {
 	struct opened *o = opened_of(st);
 	struct segment *s;
@@ -310,7 +310,7 @@ static int memory_truncate(struct storage *st, uint64_t number, uint64_t len)
 	return s ? 0 : -ERR_ABSENT;
 }
 
-static int memory_remove(struct storage *st, uint64_t number)
+static int memory_remove(struct storage *st, segment_no number)
 {
 	struct opened *o = opened_of(st);
 	struct segment *s;
@@ -396,7 +396,7 @@ static int memory_get_note(struct storage *st, size_t max, void **out, size_t *o
 
 /* ---- bytes that are gone ---- */
 
-static int memory_put_leaves(struct storage *st, uint64_t number, const void *bytes, size_t len)
+static int memory_put_leaves(struct storage *st, segment_no number, const void *bytes, size_t len)
 {
 	struct opened *o = opened_of(st);
 	struct segment *s;
@@ -410,7 +410,7 @@ static int memory_put_leaves(struct storage *st, uint64_t number, const void *by
 	return rc;
 }
 
-static int memory_get_leaves(struct storage *st, uint64_t number, size_t max, void **out,
+static int memory_get_leaves(struct storage *st, segment_no number, size_t max, void **out,
 			     size_t *out_len)
 {
 	struct opened *o = opened_of(st);
@@ -425,7 +425,7 @@ static int memory_get_leaves(struct storage *st, uint64_t number, size_t max, vo
 	return rc;
 }
 
-static int memory_punch(struct storage *st, uint64_t pos, uint64_t len)
+static int memory_punch(struct storage *st, log_pos pos, uint64_t len)
 {
 	struct opened *o = opened_of(st);
 	uint64_t off = pos % SEGMENT_SIZE;

@@ -70,12 +70,12 @@ void memory_expire(struct memory *m);
  * memory_drop(m, id, number): remove a segment.
  * memory_drop_index(m, id): remove the index, if the volume is there; not while it is open.
  */
-void memory_put(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t pos, const void *bytes,
+void memory_put(struct memory *m, const uint8_t id[VOLUME_ID_LEN], log_pos pos, const void *bytes,
 		size_t len);
-bool memory_get(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t pos, void *bytes,
+bool memory_get(struct memory *m, const uint8_t id[VOLUME_ID_LEN], log_pos pos, void *bytes,
 		size_t len);
-int64_t memory_len(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t number);
-void memory_drop(struct memory *m, const uint8_t id[VOLUME_ID_LEN], uint64_t number);
+int64_t memory_len(struct memory *m, const uint8_t id[VOLUME_ID_LEN], segment_no number);
+void memory_drop(struct memory *m, const uint8_t id[VOLUME_ID_LEN], segment_no number);
 void memory_drop_index(struct memory *m, const uint8_t id[VOLUME_ID_LEN]);
 
 #endif /* !STORAGE_MEMORY_H_ */

@@ -83,8 +83,9 @@ typedef unsigned long long ull;
 struct tail {
 	const struct params *params;
 	struct storage *storage;
-	uint64_t last, from, file_end; /* the segment, E, and where its file ends */
-	uint64_t suspect;	       /* at or below E */
+	segment_no last;	       /* the segment */
+	log_pos from, file_end;	       /* E, and where its file ends */
+	log_pos suspect;	       /* at or below E */
 	const char *reason;	       /* why the walk refused the block at E; NULL: none */
 };
 
@@ -121,7 +122,7 @@ static int refuse(const struct tail *t, const char *why, const char *way)
 }
 
 /* Read the ${len} bytes at ${pos}; where the file has ended, zeros. */
-static int read_padded(const struct tail *t, uint64_t pos, size_t len, uint8_t *out)
+static int read_padded(const struct tail *t, log_pos pos, size_t len, uint8_t *out)
 {
 	uint64_t left = pos < t->file_end ? t->file_end - pos : 0;
 	size_t n = left < len ? (size_t)left : len;
@@ -137,13 +138,13 @@ static bool all_zero(const uint8_t *p, size_t len)
 }
 
 /* The position after the last byte from E on that is not zero; E if there is none. */
-static int find_last_byte(const struct tail *t, uint64_t *out)
+static int find_last_byte(const struct tail *t, log_pos *out)
 {
 	uint8_t *buf = malloc(WINDOW_LEN);
 	int rc = buf ? 0 : -ENOMEM;
 
 	*out = t->from;
-	for (uint64_t pos = t->from; rc == 0 && pos < t->file_end; pos += WINDOW_LEN) {
+	for (log_pos pos = t->from; rc == 0 && pos < t->file_end; pos += WINDOW_LEN) {
 		size_t n = WINDOW_LEN;
 
 		rc = read_padded(t, pos, n, buf);
@@ -163,7 +164,7 @@ static int find_last_byte(const struct tail *t, uint64_t *out)
  * How far the block at E reaches.  Without a whole frame nothing says how long the block is; then
  * only its frame counts.
  */
-static int find_block_end(const struct tail *t, uint64_t *out)
+static int find_block_end(const struct tail *t, log_pos *out)
 {
 	uint64_t left = segment_start(t->last) + SEGMENT_SIZE - t->from;
 	uint8_t bytes[FRAME_LEN];
@@ -180,13 +181,13 @@ static int find_block_end(const struct tail *t, uint64_t *out)
 }
 
 /* Whether any suspect sector below ${end} can be one that was never written. */
-static int may_be_unwritten(const struct tail *t, uint64_t end, bool *out)
+static int may_be_unwritten(const struct tail *t, log_pos end, bool *out)
 {
 	uint8_t sector[SECTOR_LEN];
 	int rc = 0;
 
 	*out = false;
-	for (uint64_t at = t->suspect; rc == 0 && !*out && at < end;) {
+	for (log_pos at = t->suspect; rc == 0 && !*out && at < end;) {
 		size_t n = (size_t)(SECTOR_LEN - at % SECTOR_LEN), zeros;
 
 		if (n > end - at)
@@ -212,7 +213,7 @@ static int judge_rest(const struct tail *t, bool acknowledged)
 {
 	struct head head;
 	char why[160];
-	uint64_t end;
+	log_pos end;
 	bool unwritten;
 	int rc = find_block_end(t, &end);
 
@@ -233,7 +234,8 @@ static int judge_rest(const struct tail *t, bool acknowledged)
 int tail_judge(const struct params *params, struct storage *st, struct tail_end *out)
 {
 	struct tail t = {.params = params, .storage = st};
-	uint64_t size, start, last_byte;
+	uint64_t size;
+	log_pos start, last_byte;
 	bool closed;
 	int rc = storage_last(st, &t.last);
 
@@ -273,7 +275,7 @@ int tail_judge(const struct params *params, struct storage *st, struct tail_end 
 	return rc == -ERR_ABSENT ? 0 : rc;
 }
 
-struct tail_end tail_of_history(const struct history *h, const char *why, uint64_t refused)
+struct tail_end tail_of_history(const struct history *h, const char *why, log_pos refused)
 {
 	struct tail_end t = {.end = h->end,
 			     .suspect = h->end,
@@ -309,7 +311,7 @@ int tail_check_known(const struct params *params, struct storage *st, const stru
 	return refuse(&t, why, way_out_of_loss(st));
 }
 
-int tail_check_noted(const struct storage *st, const struct head *noted, uint64_t found)
+int tail_check_noted(const struct storage *st, const struct head *noted, head_no found)
 {
 	char time[WHEN_TEXT_LEN];
 

@@ -21,13 +21,13 @@ struct storage;
 
 struct tail_end {
 	/* In: where the walk ended, after the last block that it accepted; 0: no block at all. */
-	uint64_t end;
+	log_pos end;
 	/*
 	 * In: where the bytes begin that the walk found fault with: ${end}; or below, where a head
 	 * at ${end} has another Merkle root than what was read since the head before it
 	 * (tail_of_history() sets both).
 	 */
-	uint64_t suspect;
+	log_pos suspect;
 	/*
 	 * In: how many blocks below ${end} are gone and not covered by any head that the walk
 	 * accepted (holes.h; tail_of_history() sets it).
@@ -44,7 +44,7 @@ struct tail_end {
 	 * segment's header, at that segment's start.  NULL or empty: there was no whole block.
 	 */
 	const char *why;
-	uint64_t refused;
+	log_pos refused;
 	/* Out: how many bytes behind ${end} a crash left there: up to the last that is not zero. */
 	uint64_t torn_bytes;
 };
@@ -63,7 +63,7 @@ MUST_CHECK int tail_judge(const struct params *params, struct storage *st, struc
  * tail_of_history(h, why, refused): what to ask tail_judge() after a walk that ended where ${h}
  * stands: its end, what is suspect, and ${why} (borrowed) and ${refused} as above.
  */
-struct tail_end tail_of_history(const struct history *h, const char *why, uint64_t refused);
+struct tail_end tail_of_history(const struct history *h, const char *why, log_pos refused);
 
 /*
  * tail_check_known(params, st, known): a catalog holds durable heads only: the log must hold
@@ -79,6 +79,6 @@ MUST_CHECK int tail_check_known(const struct params *params, struct storage *st,
  * number of the newest head that the log holds now.
  * Returns 0; or -ERR_DAMAGED, with a detail that says what is missing and the way out.
  */
-MUST_CHECK int tail_check_noted(const struct storage *st, const struct head *noted, uint64_t found);
+MUST_CHECK int tail_check_noted(const struct storage *st, const struct head *noted, head_no found);
 
 #endif /* !TAIL_H_ */

@@ -15,12 +15,12 @@
 #include <assert.h>
 #include <string.h>
 
-static unsigned edge_width(uint64_t n, unsigned level)
+static unsigned edge_width(leaf_no n, unsigned level)
 {
 	return (unsigned)(n >> 8 * level) & (TILE_WIDTH - 1);
 }
 
-static uint64_t edge_index(uint64_t n, unsigned level)
+static uint64_t edge_index(leaf_no n, unsigned level)
 {
 	return level + 1 < TILE_LEVELS ? n >> 8 * (level + 1) : 0;
 }
@@ -44,7 +44,7 @@ static unsigned span_at(const struct tile *t, unsigned i)
 }
 
 /* The first ${out->n} hashes of a level's edge after ${n} leaves. */
-static int edge_tile(uint64_t n, unsigned level, const struct tile_io *io, struct tile *out)
+static int edge_tile(leaf_no n, unsigned level, const struct tile_io *io, struct tile *out)
 {
 	unsigned width = edge_width(n, level);
 	int rc;
@@ -63,7 +63,7 @@ static int edge_tile(uint64_t n, unsigned level, const struct tile_io *io, struc
 	return 0;
 }
 
-int tile_edge_load(struct tile_edge *e, uint64_t n, const struct tile_io *io)
+int tile_edge_load(struct tile_edge *e, leaf_no n, const struct tile_io *io)
 {
 	for (unsigned level = 0; level < TILE_LEVELS; level++) {
 		int rc = edge_tile(n, level, io, &e->level[level]);
@@ -91,7 +91,7 @@ static int fold(const struct tile *t, unsigned first, unsigned end, struct merkl
 	return 0;
 }
 
-int tile_merkle(uint64_t n, const struct tile_io *io, struct merkle *out)
+int tile_merkle(leaf_no n, const struct tile_io *io, struct merkle *out)
 {
 	struct merkle m, part;
 	struct tile t;
@@ -194,7 +194,7 @@ static int add_run(struct tile_edge *e, const uint8_t root[HASH_LEN], unsigned h
 int tile_append_row(struct tile_edge *e, const struct leaf_row *row, const struct tile_io *io)
 {
 	size_t r = 0;
-	uint64_t before = e->n;
+	leaf_no before = e->n;
 
 	for (size_t i = 0; i < row->n; i++) {
 		bool is_run = r < row->n_runs && row->runs[r].at == i;

@@ -31,7 +31,7 @@ struct tile {
 
 /* The right edge: the partial tile of each level, and how many leaves there are. */
 struct tile_edge {
-	uint64_t n;
+	leaf_no n;
 	struct tile level[TILE_LEVELS];
 };
 
@@ -53,8 +53,8 @@ struct tile_io {
  * subtree of which only the root is known; -ERR_DAMAGED if a tile is malformed; or the error of
  * io->get.
  */
-MUST_CHECK int tile_edge_load(struct tile_edge *e, uint64_t n, const struct tile_io *io);
-MUST_CHECK int tile_merkle(uint64_t n, const struct tile_io *io, struct merkle *out);
+MUST_CHECK int tile_edge_load(struct tile_edge *e, leaf_no n, const struct tile_io *io);
+MUST_CHECK int tile_merkle(leaf_no n, const struct tile_io *io, struct merkle *out);
 
 /* Hash ${at} of a row is no leaf, but the root over 2^height leaves; height > 0. */
 struct leaf_run {

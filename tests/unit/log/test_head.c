@@ -107,7 +107,9 @@ Test(head, most_deltas_fit)
 	struct head h = golden_head(), got;
 	struct buf made = {0};
 
-	h.number = h.epoch = h.n_blocks = UINT64_MAX;
+	h.number = UINT64_MAX;
+	h.epoch = UINT64_MAX;
+	h.n_blocks = UINT64_MAX;
 	h.pos = UINT64_MAX;
 	h.n_deltas = HEAD_DELTAS_MAX;
 	for (uint32_t i = 0; i < HEAD_DELTAS_MAX; i++)

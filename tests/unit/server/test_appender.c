@@ -197,7 +197,8 @@ Test(appender, openings)
 	o.head = 2;
 	cr_expect_eq(appender_begin(copy, WHO, &o, &a), -ERR_STALE);
 	cr_expect(strstr(err_detail(-ERR_STALE), "stands at head 1"));
-	o.position = o.head = 0;
+	o.position = 0;
+	o.head = 0;
 	cr_expect_eq(appender_begin(copy, WHO, &o, &a), -ERR_STALE);
 	/* A granted epoch fences the one before. */
 	o.position = log_.end;
