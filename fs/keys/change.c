@@ -182,7 +182,7 @@ static void free_writers(char *const *secrets, uint32_t n)
 
 int keys_grant_writer(struct params *p, struct volume_keys *k)
 {
-	uint64_t epoch = params_epoch(p) + 1;
+	epoch_no epoch = params_epoch(p) + 1;
 	uint8_t public[SIGN_PUBLIC_LEN];
 	char name[WRITER_NAME_LEN], *writer = NULL;
 	struct params next = *p, old = *p;

@@ -61,7 +61,7 @@ static int derive(struct volume_keys *k)
 	return 0;
 }
 
-void keys_writer_name(uint64_t epoch, char out[WRITER_NAME_LEN])
+void keys_writer_name(epoch_no epoch, char out[WRITER_NAME_LEN])
 {
 	snprintf(out, WRITER_NAME_LEN, "writer %llu", (unsigned long long)epoch);
 }
@@ -129,7 +129,7 @@ static int open_secret(const struct params *p, const char *line, struct volume_k
 	struct text rest = text_of(line, strlen(line)), word;
 	const uint8_t *public = p->authority;
 	uint8_t **out = &k->authority_secret;
-	uint64_t epoch;
+	epoch_no epoch;
 
 	if (text_skip(&rest, "writer ")) {
 		if (!text_word(&rest, &word) || !text_u64(word, &epoch))
@@ -241,7 +241,7 @@ int keys_sign(struct params *p, const uint8_t *authority_secret)
 	return rc;
 }
 
-void keys_grant(struct params *p, uint64_t epoch, const uint8_t writer[SIGN_PUBLIC_LEN],
+void keys_grant(struct params *p, epoch_no epoch, const uint8_t writer[SIGN_PUBLIC_LEN],
 		const uint8_t *authority_secret)
 {
 	struct grant *g = &p->grants[p->n_grants++];

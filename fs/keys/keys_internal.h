@@ -9,7 +9,7 @@
 MUST_CHECK int keys_sign(struct params *p, const uint8_t *authority_secret);
 
 /* keys_grant(p, epoch, writer, authority_secret): append a grant; there is room. */
-void keys_grant(struct params *p, uint64_t epoch, const uint8_t writer[SIGN_PUBLIC_LEN],
+void keys_grant(struct params *p, epoch_no epoch, const uint8_t writer[SIGN_PUBLIC_LEN],
 		const uint8_t *authority_secret);
 
 /*
@@ -21,6 +21,6 @@ MUST_CHECK int keys_wrap_secret(const uint8_t *wrap_key, const char *name, const
 
 /* keys_writer_name(epoch, out): the name of the epoch's writer secret: "writer EPOCH". */
 #define WRITER_NAME_LEN 32u
-void keys_writer_name(uint64_t epoch, char out[WRITER_NAME_LEN]);
+void keys_writer_name(epoch_no epoch, char out[WRITER_NAME_LEN]);
 
 #endif /* !KEYS_INTERNAL_H_ */

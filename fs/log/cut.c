@@ -48,18 +48,19 @@ struct cut {
 	struct history history;
 	struct segment_key *key; /* of the segment at hand */
 	uint8_t *plain;		 /* BLOCK_PLAIN_MAX bytes */
-	uint64_t last;		 /* segment */
+	segment_no last;	 /* segment */
 	char why[200];		 /* why the walk refused a block; empty: it refused none */
-	uint64_t refused;	 /* position of the refused block */
+	log_pos refused;	 /* position of the refused block */
 	bool damaged;
 	/*
 	 * What lies behind the end: how many heads are readable, and the newest that is known of.
 	 */
-	uint64_t n_heads, newest;
+	uint64_t n_heads;
+	head_no newest;
 	int64_t newest_ns;
 };
 
-static int use_key(struct cut *c, const uint8_t header[SEGMENT_BLOCK_LEN], uint64_t number)
+static int use_key(struct cut *c, const uint8_t header[SEGMENT_BLOCK_LEN], segment_no number)
 {
 	struct segment_header h;
 	int rc = segment_header_decode(header, number, &h);
@@ -103,7 +104,7 @@ static int take_block(void *ctx, const struct scan_block *b)
 	return SCAN_STOP;
 }
 
-static void know_of(struct cut *c, uint64_t number, int64_t time_ns)
+static void know_of(struct cut *c, head_no number, int64_t time_ns)
 {
 	if (number <= c->newest || number <= c->history.head.number)
 		return;
@@ -179,7 +180,7 @@ static bool stand_at_known(struct cut *c)
 {
 	uint8_t header[SEGMENT_BLOCK_LEN];
 	struct catalog *catalog;
-	uint64_t number;
+	segment_no number;
 	int rc;
 
 	if (catalog_open(c->cfg->dir, c->cfg->params->id, CATALOG_READ, &catalog) < 0)
@@ -194,10 +195,10 @@ static bool stand_at_known(struct cut *c)
 }
 
 /* The number of the head from which a mount goes on, whatever lies below it; 0: no mount does. */
-static uint64_t mounted_from(const struct cut *whole)
+static head_no mounted_from(const struct cut *whole)
 {
 	struct cut c = {.cfg = whole->cfg, .store = whole->store, .plain = whole->plain};
-	uint64_t number = 0;
+	head_no number = 0;
 
 	history_init(&c.history, c.cfg->params);
 	if (stand_at_known(&c)) {
@@ -234,7 +235,8 @@ static void describe_loss(const struct cut *c, char out[LOST_LEN])
 
 static int cut_segments(struct cut *c)
 {
-	uint64_t end = c->history.end, keep = segment_of(end - 1), last;
+	log_pos end = c->history.end;
+	segment_no keep = segment_of(end - 1), last;
 	int rc;
 
 	while ((rc = store_last(c->store, &last)) == 0 && last > keep) {
@@ -263,9 +265,9 @@ static int cut_off(struct cut *c)
 
 static int decide(struct cut *c)
 {
-	uint64_t end = c->history.end;
+	log_pos end = c->history.end;
 	char lost[LOST_LEN], text[LOST_LEN + 200];
-	uint64_t from;
+	head_no from;
 
 	if (c->history.head.number == 0)
 		return err_say(-ERR_DAMAGED,

@@ -7,6 +7,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdint.h>
 
@@ -16,7 +17,7 @@ struct log_cut_config {
 	const char *dir;
 	const struct params *params;			     /* borrowed */
 	const uint8_t *log_key;				     /* LOG_KEY_LEN bytes, borrowed */
-	uint64_t pos;					     /* what the person named */
+	log_pos pos;					     /* what the person named */
 	void (*report)(void *ctx, const char *text); /* one line each, no newline */
 	void *ctx;
 };

@@ -31,7 +31,7 @@ static int finish_old_segment(struct log *log) REQUIRES(log->mu);
 static int finish_roll(struct log *log) REQUIRES(log->mu);
 static bool roll_can_finish(const struct log *log) REQUIRES(log->mu);
 static int write_batch(struct log *log) REQUIRES(log->mu);
-static uint64_t zero_target(struct log *log, uint64_t to) REQUIRES(log->mu);
+static log_pos zero_target(struct log *log, log_pos to) REQUIRES(log->mu);
 static int write_and_sync(struct log *log) REQUIRES(log->mu);
 
 int log_stop_locked(struct log *log, int rc, const char *what)
@@ -47,7 +47,7 @@ int log_stop_locked(struct log *log, int rc, const char *what)
 }
 
 /* A write that fails, but not for lack of space, is tried once more: it writes the same bytes. */
-static int write_pages(struct log *log, uint64_t pos, const void *buf, size_t len)
+static int write_pages(struct log *log, log_pos pos, const void *buf, size_t len)
 {
 	int rc = store_write(log->store, pos, buf, len, true);
 
@@ -61,9 +61,10 @@ static int write_pages(struct log *log, uint64_t pos, const void *buf, size_t le
  * padded.  That page is written from a copy, together with the little that lies before it, since a
  * small sync waits for the disk once for each write.
  */
-static int write_range(struct log *log, uint64_t from, uint64_t to)
+static int write_range(struct log *log, log_pos from, log_pos to)
 {
-	uint64_t pos = page_down(from), whole = page_down(to), tail;
+	log_pos pos = page_down(from), whole = page_down(to);
+	uint64_t tail;
 	int rc;
 
 	if (whole < to)
@@ -96,8 +97,8 @@ static int write_range(struct log *log, uint64_t from, uint64_t to)
  */
 static int finish_old_segment(struct log *log)
 {
-	uint64_t from = log->written, end = log->old_end;
-	uint64_t number = segment_of(end - 1);
+	log_pos from = log->written, end = log->old_end;
+	segment_no number = segment_of(end - 1);
 	const char *what = "writing a segment's end";
 	int rc;
 
@@ -129,7 +130,7 @@ static int finish_old_segment(struct log *log)
  */
 static int finish_roll(struct log *log)
 {
-	uint64_t number = log->segment;
+	segment_no number = log->segment;
 	int rc;
 
 	if (log->old_end) {
@@ -167,7 +168,7 @@ bool log_flush_useful_locked(const struct log *log)
 
 static int write_batch(struct log *log)
 {
-	uint64_t from = log->written, to = page_down(log->filled);
+	log_pos from = log->written, to = page_down(log->filled);
 	int rc;
 
 	if (to <= page_down(from))
@@ -186,10 +187,10 @@ static int write_batch(struct log *log)
 /*
  * Up to where zeros should be written after ${to}: at most LOG_ZERO_AHEAD of them; 0: write none.
  */
-static uint64_t zero_target(struct log *log, uint64_t to)
+static log_pos zero_target(struct log *log, log_pos to)
 {
-	uint64_t after = page_down(to + RING_PAGE - 1);
-	uint64_t end = log->allocated;
+	log_pos after = page_down(to + RING_PAGE - 1);
+	log_pos end = log->allocated;
 
 	if (to - log->durable >= LOG_SMALL_SYNC)
 		log->small_syncs = 0;
@@ -203,8 +204,8 @@ static uint64_t zero_target(struct log *log, uint64_t to)
 
 static int write_and_sync(struct log *log)
 {
-	uint64_t from = log->written, to = log->filled;
-	uint64_t zero_from, zero_to;
+	log_pos from = log->written, to = log->filled;
+	log_pos zero_from, zero_to;
 	int rc, zero_rc = 0;
 
 	if (to == log->durable)
@@ -254,9 +255,9 @@ int log_flush_locked(struct log *log, bool sync)
 	return rc;
 }
 
-int log_sync(struct log *log, uint64_t upto)
+int log_sync(struct log *log, log_pos upto)
 {
-	uint64_t target;
+	log_pos target;
 	int rc = 0;
 
 	if (upto <= log->durable)

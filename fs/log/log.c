@@ -174,7 +174,7 @@ int log_open(const struct log_config *cfg, struct log **out, struct log_tail *ou
 
 int log_close(struct log *log)
 {
-	uint64_t start = segment_start(log->segment);
+	log_pos start = segment_start(log->segment);
 	int rc;
 
 	rc = log_sync(log, UINT64_MAX);
@@ -296,7 +296,7 @@ void log_prepare(struct log *log)
 	pthread_mutex_unlock(&log->mu);
 }
 
-uint64_t log_end(struct log *log)
+log_pos log_end(struct log *log)
 {
 	return log->reserved;
 }
@@ -310,12 +310,12 @@ uint64_t log_bytes(struct log *log)
 	return bytes;
 }
 
-uint64_t log_blocks_below_end(struct log *log)
+leaf_no log_blocks_below_end(struct log *log)
 {
 	return log->blocks_before + atomic_load_explicit(&log->shm->pushed, memory_order_relaxed);
 }
 
-uint64_t log_durable_end(struct log *log)
+log_pos log_durable_end(struct log *log)
 {
 	return log->durable;
 }

@@ -41,7 +41,7 @@ struct log_config {
 /* What recovery found after the newest head. */
 struct log_tail {
 	struct head head; /* newest head; number 0: none (a volume just made) */
-	uint64_t end;	  /* where the log ends */
+	log_pos end;	  /* where the log ends */
 	struct block_ptr *deltas; /* owned by the caller (free): BLOCK_DELTA blocks after the
 				     head, in order */
 	size_t n_deltas;
@@ -90,7 +90,7 @@ MUST_CHECK int log_append(struct log *log, enum block_kind kind, const void *pla
  * Returns 0; -ENOSPC (nothing is lost, a later sync tries again); -EIO or -ERR_STUCK (permanent:
  * every later sync of bytes that are not durable fails too).
  */
-MUST_CHECK int log_sync(struct log *log, uint64_t upto);
+MUST_CHECK int log_sync(struct log *log, log_pos upto);
 
 /*
  * log_add_head(log, h): ${h} gives checkpoint and deltas (and time_ns, raised if it is not after
@@ -107,9 +107,9 @@ MUST_CHECK int log_add_head(struct log *log, struct head *h);
  * lie below it, as a head states it.  log_durable_end(log): everything below is durable.  Any
  * thread, cheap.
  */
-uint64_t log_end(struct log *log);
-uint64_t log_blocks_below_end(struct log *log);
-uint64_t log_durable_end(struct log *log);
+log_pos log_end(struct log *log);
+leaf_no log_blocks_below_end(struct log *log);
+log_pos log_durable_end(struct log *log);
 
 /* log_bytes(log): how many bytes the durable log takes in its segment files.  Any thread. */
 uint64_t log_bytes(struct log *log);

@@ -83,12 +83,12 @@ struct log {
 	struct log_source source;
 	uint8_t *log_key;	/* secret */
 	uint8_t *writer_secret; /* secret */
-	uint64_t epoch;
+	epoch_no epoch;
 	struct ring ring;
 	struct log_shm *shm;	/* the slots, and every mark that a successor needs */
 	struct log_shm own_shm; /* used where there will be no successor; it has no ring */
 	uint64_t batch;		/* write out when so many bytes wait */
-	uint64_t blocks_before; /* in the log when the first slot was pushed */
+	leaf_no blocks_before;	/* in the log when the first slot was pushed */
 	size_t head_sign_len;	/* bytes that signing adds to a head's text */
 
 	/* Used by the I/O owner only, the thread that set io_active. */
@@ -105,19 +105,19 @@ struct log {
 	pthread_cond_t filled_up; /* filled grew, or stuck became true */
 
 	/* Guarded by mu (durable and reserved may be read without it). */
-	uint64_t first; /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
-	uint64_t written, filled; /* by log_set_written(), log_set_filled() */
-	_Atomic uint64_t durable, reserved;
+	log_pos first;		 /* where this mount's ring begins; UINT64_MAX: nothing in it yet */
+	log_pos written, filled; /* by log_set_written(), log_set_filled() */
+	_Atomic log_pos durable, reserved;
 	uint8_t slot_leaf[LOG_SLOTS][HASH_LEN]; /* leaf hashes of the slots that are done */
 	struct history hist;	 /* head: newest in the chain; merkle, leaves: of what is filled */
 	struct head newest;	 /* newest durable head in the catalog */
 	bool has_segment, rolling;
-	uint64_t segment;	 /* where reservations go */
-	uint64_t allocated;	 /* up to here the segment has its space on the disk */
+	segment_no segment; /* where reservations go */
+	log_pos allocated;  /* up to here the segment has its space on the disk */
 	uint64_t allocate_retry_ns;
-	uint64_t gap_from;	 /* end of the segment before it, or its own start */
+	log_pos gap_from;	 /* end of the segment before it, or its own start */
 	struct segment_key *key; /* of segment */
-	uint64_t old_end;	 /* while rolling: end of the segment to finish; 0: none */
+	log_pos old_end;	 /* while rolling: end of the segment to finish; 0: none */
 	struct segment_key *old_key; /* while old_end */
 	bool io_active, stuck;
 	bool making_spare; /* or giving it back, or allocating more of the segment */
@@ -126,30 +126,30 @@ struct log {
 	uint64_t spare_retry_ns;
 	unsigned small_syncs; /* in a row */
 	bool no_zeroing;      /* zeroing failed once */
-	uint64_t zeroed_end;  /* in segment: zeros were written up to here */
+	log_pos zeroed_end;   /* in segment: zeros were written up to here */
 };
 
 /* log_check_locked(log): the invariants above. */
 void log_check_locked(struct log *log) REQUIRES(log->mu);
 
 /* Marks that the shared memory has as well; see log_shm.h for the order. */
-static inline void log_set_written(struct log *log, uint64_t pos) REQUIRES(log->mu);
-static inline void log_set_filled(struct log *log, uint64_t pos) REQUIRES(log->mu);
-static inline void log_set_old_end(struct log *log, uint64_t pos) REQUIRES(log->mu);
+static inline void log_set_written(struct log *log, log_pos pos) REQUIRES(log->mu);
+static inline void log_set_filled(struct log *log, log_pos pos) REQUIRES(log->mu);
+static inline void log_set_old_end(struct log *log, log_pos pos) REQUIRES(log->mu);
 
-static inline void log_set_written(struct log *log, uint64_t pos)
+static inline void log_set_written(struct log *log, log_pos pos)
 {
 	log->written = pos;
 	atomic_store_explicit(&log->shm->written, pos, memory_order_release);
 }
 
-static inline void log_set_filled(struct log *log, uint64_t pos)
+static inline void log_set_filled(struct log *log, log_pos pos)
 {
 	log->filled = pos;
 	atomic_store_explicit(&log->shm->filled, pos, memory_order_release);
 }
 
-static inline void log_set_old_end(struct log *log, uint64_t pos)
+static inline void log_set_old_end(struct log *log, log_pos pos)
 {
 	log->old_end = pos;
 	atomic_store_explicit(&log->shm->old_end, pos, memory_order_release);

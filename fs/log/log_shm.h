@@ -20,6 +20,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdatomic.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ struct store;
 #define LOG_SHM_VERSION 1u
 
 struct shm_slot {
-	uint64_t pos;
+	log_pos pos;
 	uint32_t len;
 	_Atomic uint32_t done;
 };
@@ -41,7 +42,7 @@ struct log_shm {
 	uint32_t version;
 	uint32_t ring_offset; /* from this struct to the ring's memory; 0: the ring is elsewhere */
 	uint64_t ring_bytes;
-	_Atomic uint64_t written, filled, old_end;
+	_Atomic log_pos written, filled, old_end;
 	_Atomic uint64_t pushed, folded;
 	struct shm_slot slots[LOG_SLOTS];
 };

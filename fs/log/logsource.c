@@ -17,25 +17,25 @@
 #include <errno.h>
 #include <string.h>
 
-static uint64_t ring_low(const struct log *log) REQUIRES(log->mu);
+static log_pos ring_low(const struct log *log) REQUIRES(log->mu);
 
 static struct log *log_of(struct source *s)
 {
 	return ((struct log_source *)s)->log;
 }
 
-static uint64_t ring_low(const struct log *log)
+static log_pos ring_low(const struct log *log)
 {
-	uint64_t end = log->reserved;
-	uint64_t low = end > log->ring.size ? end - log->ring.size : 0;
+	log_pos end = log->reserved;
+	log_pos low = end > log->ring.size ? end - log->ring.size : 0;
 
 	return low > log->first ? low : log->first;
 }
 
-static int read_op(struct source *s, uint64_t pos, size_t len, void *out)
+static int read_op(struct source *s, log_pos pos, size_t len, void *out)
 {
 	struct log *log = log_of(s);
-	uint64_t end = pos + len, low;
+	log_pos end = pos + len, low;
 	bool absent;
 
 	if (end < pos)
@@ -56,10 +56,10 @@ static int read_op(struct source *s, uint64_t pos, size_t len, void *out)
 	return low > pos ? store_read(log->store, pos, low - pos, out) : 0;
 }
 
-static void hint_op(struct source *s, uint64_t pos, size_t len)
+static void hint_op(struct source *s, log_pos pos, size_t len)
 {
 	struct log *log = log_of(s);
-	uint64_t low;
+	log_pos low;
 
 	pthread_mutex_lock(&log->mu);
 	low = ring_low(log);
@@ -73,17 +73,17 @@ static void hint_op(struct source *s, uint64_t pos, size_t len)
  * that the catalog's leaves give that head's root; this mount wrote what came since.  What lies
  * below is proven by 'embassy check' and by a mount of the past (source_folder.c).
  */
-static int header_op(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+static int header_op(struct source *s, segment_no number, uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	return read_op(s, segment_start(number), SEGMENT_BLOCK_LEN, out);
 }
 
-static void hint_header_op(struct source *s, uint64_t number)
+static void hint_header_op(struct source *s, segment_no number)
 {
 	hint_op(s, segment_start(number), SEGMENT_BLOCK_LEN);
 }
 
-static int read_any(void *from, uint64_t pos, size_t len, void *out)
+static int read_any(void *from, log_pos pos, size_t len, void *out)
 {
 	return read_op(from, pos, len, out);
 }
@@ -117,7 +117,7 @@ static int head_at_op(struct source *s, int64_t time_ns, struct head *out)
 	return rc < 0 ? rc : load_head(log, &r, out);
 }
 
-static int heads_op(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
+static int heads_op(struct source *s, head_no first, size_t n, struct head *out, size_t *out_n)
 {
 	struct log *log = log_of(s);
 	struct head_ref r;

@@ -41,13 +41,13 @@ struct recovery {
 	struct catalog *catalog;
 	struct history *hist;
 	struct pointers deltas, checkpoints;
-	uint64_t last;		 /* the last segment */
+	segment_no last;	 /* the last segment */
 	bool fresh;		 /* the catalog was just made: all that it holds is from the log */
 	struct head noted;	 /* the head that newest-head names; number 0: none */
 	char why[200];		 /* why the walk stopped; empty: no whole block followed */
-	uint64_t refused;	 /* position of the block that it refused */
+	log_pos refused;	 /* position of the block that it refused */
 	struct segment_key *key; /* of key_segment; NULL: none yet */
-	uint64_t key_segment;
+	segment_no key_segment;
 	uint8_t *plain; /* BLOCK_PLAIN_MAX bytes */
 };
 
@@ -67,7 +67,7 @@ static int add_pointer(struct pointers *list, const struct block_ptr *ptr)
 	return 0;
 }
 
-static int set_key(struct recovery *r, const uint8_t header[SEGMENT_BLOCK_LEN], uint64_t number)
+static int set_key(struct recovery *r, const uint8_t header[SEGMENT_BLOCK_LEN], segment_no number)
 {
 	struct segment_header h;
 	struct segment_key *key;
@@ -85,7 +85,7 @@ static int set_key(struct recovery *r, const uint8_t header[SEGMENT_BLOCK_LEN], 
 }
 
 /* A walk that begins in the middle of a segment did not meet its header: read it for the key. */
-static int ensure_key(struct recovery *r, uint64_t number)
+static int ensure_key(struct recovery *r, segment_no number)
 {
 	uint8_t header[SEGMENT_BLOCK_LEN];
 	int rc;
@@ -174,9 +174,10 @@ static int take_block(void *ctx, const struct scan_block *b)
 }
 
 /* Cut the last segment where the log ends, durably. */
-static int cut_tail(struct recovery *r, uint64_t end)
+static int cut_tail(struct recovery *r, log_pos end)
 {
-	uint64_t start = segment_start(r->last), size;
+	log_pos start = segment_start(r->last);
+	uint64_t size;
 	int rc;
 
 	if (end <= start)

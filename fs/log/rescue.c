@@ -32,8 +32,8 @@ struct rescue {
 	struct store *store;
 	struct log_shm *shm;
 	struct ring ring;
-	uint64_t written, old_end;
-	uint64_t end; /* every block below is whole */
+	log_pos written, old_end;
+	log_pos end; /* every block below is whole */
 };
 
 /* The ring comes first, so that both begin at a huge page. */
@@ -76,9 +76,9 @@ void log_shm_reset(struct log_shm *k)
 }
 
 /* Get the key of the segment that ${pos} lies in, whose header is in the ring or in a file. */
-static int key_at(const struct rescue *r, uint64_t pos, struct segment_key **out)
+static int key_at(const struct rescue *r, log_pos pos, struct segment_key **out)
 {
-	uint64_t start = segment_start(segment_of(pos));
+	log_pos start = segment_start(segment_of(pos));
 	uint8_t block[SEGMENT_BLOCK_LEN];
 	struct segment_header h;
 	int rc = 0;
@@ -151,7 +151,7 @@ static int close_gaps(struct rescue *r)
 }
 
 /* Write out [from, to), which lies in one segment that has its file. */
-static int write_out(const struct rescue *r, uint64_t from, uint64_t to)
+static int write_out(const struct rescue *r, log_pos from, log_pos to)
 {
 	while (from < to) {
 		uint64_t len = to - from;
@@ -174,8 +174,8 @@ static int write_out(const struct rescue *r, uint64_t from, uint64_t to)
  */
 static int finish_old(const struct rescue *r)
 {
-	uint64_t number = segment_of(r->old_end - 1);
-	uint64_t to = r->end < r->old_end ? r->end : r->old_end;
+	segment_no number = segment_of(r->old_end - 1);
+	log_pos to = r->end < r->old_end ? r->end : r->old_end;
 	int rc = write_out(r, r->written, to);
 
 	if (rc < 0 || r->end <= r->old_end)
@@ -186,9 +186,10 @@ static int finish_old(const struct rescue *r)
 	return store_truncate(r->store, number, r->old_end - segment_start(number));
 }
 
-static int write_newest(const struct rescue *r, uint64_t from)
+static int write_newest(const struct rescue *r, log_pos from)
 {
-	uint64_t number, size;
+	segment_no number;
+	uint64_t size;
 	int rc;
 
 	if (from >= r->end)

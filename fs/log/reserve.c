@@ -29,8 +29,8 @@ static bool is_short(const struct log *log) REQUIRES(log->mu);
 static int make_room_locked(struct log *log) REQUIRES(log->mu);
 static int allocate_more_locked(struct log *log, enum block_kind kind) REQUIRES(log->mu);
 static int reserve_leaves_locked(struct log *log) REQUIRES(log->mu);
-static bool fits(const struct log *log, uint64_t end) REQUIRES(log->mu);
-static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGMENT_BLOCK_LEN],
+static bool fits(const struct log *log, log_pos end) REQUIRES(log->mu);
+static int new_segment_key(struct log *log, segment_no number, uint8_t block[SEGMENT_BLOCK_LEN],
 			   struct segment_key **out) REQUIRES(log->mu);
 static int begin_segment_locked(struct log *log) REQUIRES(log->mu);
 
@@ -177,8 +177,8 @@ static int make_room_locked(struct log *log)
 /* Allocate more of a segment that began with a short spare.  0: the caller looks again. */
 static int allocate_more_locked(struct log *log, enum block_kind kind)
 {
-	uint64_t from = log->allocated, end = segment_start(log->segment + 1);
-	uint64_t to = from + STORE_SPARE_STEP < end ? from + STORE_SPARE_STEP : end;
+	log_pos from = log->allocated, end = segment_start(log->segment + 1);
+	log_pos to = from + STORE_SPARE_STEP < end ? from + STORE_SPARE_STEP : end;
 	int rc;
 
 	if (log->rolling) /* it has no file yet */
@@ -222,12 +222,12 @@ static int reserve_leaves_locked(struct log *log)
 	return 0;
 }
 
-static bool fits(const struct log *log, uint64_t end)
+static bool fits(const struct log *log, log_pos end)
 {
 	return end <= page_down(log->written) + log->ring.size;
 }
 
-static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGMENT_BLOCK_LEN],
+static int new_segment_key(struct log *log, segment_no number, uint8_t block[SEGMENT_BLOCK_LEN],
 			   struct segment_key **out)
 {
 	struct segment_header h = {
@@ -247,8 +247,8 @@ static int new_segment_key(struct log *log, uint64_t number, uint8_t block[SEGME
 /* Start a segment with its header block.  0: the caller looks again. */
 static int begin_segment_locked(struct log *log)
 {
-	uint64_t number = log->reserved ? segment_of(log->reserved - 1) + 1 : 0;
-	uint64_t start = segment_start(number);
+	segment_no number = log->reserved ? segment_of(log->reserved - 1) + 1 : 0;
+	log_pos start = segment_start(number);
 	uint8_t block[SEGMENT_BLOCK_LEN], leaf[HASH_LEN];
 	struct segment_key *key;
 	int rc;

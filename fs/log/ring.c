@@ -45,17 +45,17 @@ void ring_release(struct ring *r)
 	r->mem = NULL;
 }
 
-uint8_t *ring_at(const struct ring *r, uint64_t pos)
+uint8_t *ring_at(const struct ring *r, log_pos pos)
 {
 	return r->mem + (pos & (r->size - 1));
 }
 
-size_t ring_run(const struct ring *r, uint64_t pos)
+size_t ring_run(const struct ring *r, log_pos pos)
 {
 	return r->size - (size_t)(pos & (r->size - 1));
 }
 
-void ring_wrap(struct ring *r, uint64_t pos, size_t len)
+void ring_wrap(struct ring *r, log_pos pos, size_t len)
 {
 	size_t run = ring_run(r, pos);
 
@@ -64,7 +64,7 @@ void ring_wrap(struct ring *r, uint64_t pos, size_t len)
 		memcpy(r->mem, r->mem + r->size, len - run);
 }
 
-void ring_copy_out(const struct ring *r, uint64_t pos, size_t len, void *out)
+void ring_copy_out(const struct ring *r, log_pos pos, size_t len, void *out)
 {
 	size_t run = ring_run(r, pos);
 

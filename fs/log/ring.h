@@ -7,6 +7,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,16 +36,16 @@ size_t ring_bytes_whole(size_t size);
  * can be built there in one piece, even past the ring's end; ring_wrap() then copies what
  * lies past it to the ring's start.
  */
-uint8_t *ring_at(const struct ring *r, uint64_t pos);
-void ring_wrap(struct ring *r, uint64_t pos, size_t len);
+uint8_t *ring_at(const struct ring *r, log_pos pos);
+void ring_wrap(struct ring *r, log_pos pos, size_t len);
 
 /* ring_copy_out(r, pos, len, out): settled bytes from ${pos} on; ${len} is at most the size. */
-void ring_copy_out(const struct ring *r, uint64_t pos, size_t len, void *out);
+void ring_copy_out(const struct ring *r, log_pos pos, size_t len, void *out);
 
 /* ring_run(r, pos): how many bytes from ${pos} on lie in one piece when settled. */
-size_t ring_run(const struct ring *r, uint64_t pos);
+size_t ring_run(const struct ring *r, log_pos pos);
 
-static inline uint64_t page_down(uint64_t pos)
+static inline log_pos page_down(log_pos pos)
 {
 	return pos & ~(uint64_t)(RING_PAGE - 1);
 }

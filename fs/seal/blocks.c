@@ -150,13 +150,13 @@ static int open_block(struct blocks *b, struct scratch *t, const struct block_pt
 /*
  * If a segment's key is not cached, let the source fetch the segment's header: it is needed soon.
  */
-static void hint_key(struct blocks *b, uint64_t number)
+static void hint_key(struct blocks *b, segment_no number)
 {
 	if (b->src->ops->hint_header && !segment_keys_has(b->keys, number))
 		b->src->ops->hint_header(b->src, number);
 }
 
-static void hint(struct blocks *b, uint64_t pos, size_t len)
+static void hint(struct blocks *b, log_pos pos, size_t len)
 {
 	hint_key(b, segment_of(pos));
 	if (b->src->ops->hint)
@@ -226,7 +226,7 @@ static size_t count_run(const struct block_slice *s, size_t n, size_t *out_len)
 struct part {
 	unsigned flags;	   /* the block's */
 	uint32_t first, n; /* chunks */
-	uint64_t pos;	   /* where the first one is stored */
+	log_pos pos;	   /* where the first one is stored */
 	size_t len;
 };
 
@@ -239,7 +239,7 @@ static bool find_part(const struct block_slice *s, size_t n, struct part *out)
 {
 	const struct block_ptr *ptr = &s[0].ptr;
 	uint32_t chunk, chunks, from = UINT32_MAX, to = 0;
-	uint64_t end;
+	log_pos end;
 
 	out->flags = block_data_flags(ptr->plain_len);
 	if (ptr->stored_len != FRAME_LEN + sealed_len(ptr->plain_len, out->flags))
@@ -330,7 +330,7 @@ static void open_slices(struct blocks *b, struct scratch *t, struct block_slice 
 static void read_run(struct blocks *b, struct scratch *t, struct block_slice *s, size_t n,
 		     size_t len)
 {
-	uint64_t start = s[0].ptr.pos;
+	log_pos start = s[0].ptr.pos;
 	struct part part;
 	size_t same;
 	int run_rc, rc;

@@ -137,13 +137,13 @@ void segment_key_free(struct segment_key *k)
 	secret_free(k);
 }
 
-static void make_nonce(uint64_t pos, uint32_t chunk, uint8_t nonce[NONCE_LEN])
+static void make_nonce(log_pos pos, uint32_t chunk, uint8_t nonce[NONCE_LEN])
 {
 	memset(nonce, 0, NONCE_LEN);
 	put_le64(nonce, pos + chunk);
 }
 
-static void make_aad(const struct segment_key *k, uint64_t pos, const struct frame *f,
+static void make_aad(const struct segment_key *k, log_pos pos, const struct frame *f,
 		     uint8_t aad[AAD_LEN])
 {
 	uint8_t frame[FRAME_LEN];
@@ -155,7 +155,7 @@ static void make_aad(const struct segment_key *k, uint64_t pos, const struct fra
 }
 
 /* Load the key unless it is loaded already, and set the nonce. */
-static bool context_ready(struct context *c, const struct segment_key *k, uint64_t pos,
+static bool context_ready(struct context *c, const struct segment_key *k, log_pos pos,
 			  uint32_t chunk, int encrypt)
 {
 	const EVP_CIPHER *cipher;
@@ -184,7 +184,7 @@ static bool seal_chunk(struct context *c, const uint8_t aad[AAD_LEN], const uint
 	       EVP_CIPHER_CTX_ctrl(c->evp, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, out + len) == 1;
 }
 
-int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f, const void *plain,
+int seal_block(const struct segment_key *k, log_pos pos, const struct frame *f, const void *plain,
 	       size_t plain_len, uint8_t *out)
 {
 	struct thread_contexts *t = contexts();
@@ -232,7 +232,7 @@ static int open_chunk(struct context *c, const uint8_t aad[AAD_LEN], const uint8
 	return EVP_DecryptFinal_ex(c->evp, out + len, &n) == 1 ? 0 : -ERR_DAMAGED;
 }
 
-int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct frame *f,
+int seal_open_chunks(const struct segment_key *k, log_pos pos, const struct frame *f,
 		     uint32_t first, uint32_t n, const uint8_t *sealed, void *out)
 {
 	struct thread_contexts *t = contexts();
@@ -263,8 +263,8 @@ int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct fra
 	return rc;
 }
 
-int seal_open(const struct segment_key *k, uint64_t pos, const struct frame *f,
-	      const uint8_t *block, void *out)
+int seal_open(const struct segment_key *k, log_pos pos, const struct frame *f, const uint8_t *block,
+	      void *out)
 {
 	return seal_open_chunks(k, pos, f, 0, UINT32_MAX, block + FRAME_LEN, out);
 }

@@ -44,7 +44,7 @@ MUST_CHECK int seal_ready(void);
  * and position: a second plaintext under the same nonce would reveal both.
  * Any thread; keeps a cipher context per thread.  Returns 0; -EIO (libcrypto failed); -ENOMEM.
  */
-MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struct frame *f,
+MUST_CHECK int seal_block(const struct segment_key *k, log_pos pos, const struct frame *f,
 			  const void *plain, size_t plain_len, uint8_t *out);
 
 /*
@@ -53,14 +53,14 @@ MUST_CHECK int seal_block(const struct segment_key *k, uint64_t pos, const struc
  * Any thread.  Returns 0; -ERR_DAMAGED (no detail: the caller knows which block it is); -EIO
  * (libcrypto failed); or -ENOMEM.
  */
-MUST_CHECK int seal_open(const struct segment_key *k, uint64_t pos, const struct frame *f,
+MUST_CHECK int seal_open(const struct segment_key *k, log_pos pos, const struct frame *f,
 			 const uint8_t *block, void *out);
 
 /*
  * seal_open_chunks(k, pos, f, first, n, sealed, out): as seal_open(), for up to ${n} chunks from
  * number ${first} on, which must exist.  ${sealed} points to the stored bytes of chunk ${first}.
  */
-MUST_CHECK int seal_open_chunks(const struct segment_key *k, uint64_t pos, const struct frame *f,
+MUST_CHECK int seal_open_chunks(const struct segment_key *k, log_pos pos, const struct frame *f,
 				uint32_t first, uint32_t n, const uint8_t *sealed, void *out);
 
 #endif /* !SEAL_H_ */

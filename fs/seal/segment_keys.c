@@ -23,7 +23,7 @@
 #include <string.h>
 
 struct held_key {
-	uint64_t number; /* of the segment */
+	segment_no number; /* of the segment */
 	struct segment_key *key;
 	unsigned refs; /* Guarded by the cache's mu. */
 };
@@ -37,7 +37,8 @@ struct segment_keys {
 };
 
 static void unref_locked(struct segment_keys *keys, struct held_key *k) REQUIRES(keys->mu);
-static struct held_key *find_locked(struct segment_keys *keys, uint64_t number) REQUIRES(keys->mu);
+static struct held_key *find_locked(struct segment_keys *keys, segment_no number)
+	REQUIRES(keys->mu);
 static void keep_locked(struct segment_keys *keys, struct held_key *k) REQUIRES(keys->mu);
 
 int segment_keys_new(struct source *src, const uint8_t log_key[LOG_KEY_LEN],
@@ -90,7 +91,7 @@ void segment_keys_free(struct segment_keys *keys)
 	free(keys);
 }
 
-static struct held_key *find_locked(struct segment_keys *keys, uint64_t number)
+static struct held_key *find_locked(struct segment_keys *keys, segment_no number)
 {
 	struct held_key *k = keys->place[number % SEGMENT_KEYS_MAX];
 
@@ -110,7 +111,7 @@ static void keep_locked(struct segment_keys *keys, struct held_key *k)
 	*place = k;
 }
 
-static int load(struct segment_keys *keys, uint64_t number, struct held_key **out)
+static int load(struct segment_keys *keys, segment_no number, struct held_key **out)
 {
 	uint8_t block[SEGMENT_BLOCK_LEN];
 	struct segment_header h;
@@ -139,7 +140,7 @@ static int load(struct segment_keys *keys, uint64_t number, struct held_key **ou
 	return 0;
 }
 
-int segment_keys_get(struct segment_keys *keys, uint64_t number, struct held_key **out)
+int segment_keys_get(struct segment_keys *keys, segment_no number, struct held_key **out)
 {
 	struct held_key *k, *other;
 	int rc;
@@ -166,7 +167,7 @@ int segment_keys_get(struct segment_keys *keys, uint64_t number, struct held_key
 	return 0;
 }
 
-bool segment_keys_has(struct segment_keys *keys, uint64_t number)
+bool segment_keys_has(struct segment_keys *keys, segment_no number)
 {
 	struct held_key *k;
 

@@ -32,11 +32,12 @@ void segment_keys_free(struct segment_keys *keys);
  * Returns 0; -ERR_DAMAGED with a detail or -ERR_VERSION if the header is not a header of this
  * volume; -ENOMEM; or what the source returns.
  */
-MUST_CHECK int segment_keys_get(struct segment_keys *keys, uint64_t number, struct held_key **out);
+MUST_CHECK int segment_keys_get(struct segment_keys *keys, segment_no number,
+				struct held_key **out);
 void segment_keys_put(struct segment_keys *keys, struct held_key *k);
 
 /* segment_keys_has(keys, number): is it cached now, so that its header need not be read? */
-bool segment_keys_has(struct segment_keys *keys, uint64_t number);
+bool segment_keys_has(struct segment_keys *keys, segment_no number);
 
 /* segment_keys_key(k): the key itself, borrowed while ${k} is held. */
 const struct segment_key *segment_keys_key(const struct held_key *k);

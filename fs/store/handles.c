@@ -20,16 +20,16 @@
 #include <errno.h>
 #include <fcntl.h>
 
-static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
+static struct handle *find_handle_locked(struct store *st, segment_no number, bool direct)
 	REQUIRES(st->mu);
-static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
+static int open_handle_locked(struct store *st, struct handle *h, segment_no number, bool direct)
 	REQUIRES(st->mu);
 
 /*
  * The handle that has segment ${number} open, or else the one to open it with, or NULL: all are
  * in use.
  */
-static struct handle *find_handle_locked(struct store *st, uint64_t number, bool direct)
+static struct handle *find_handle_locked(struct store *st, segment_no number, bool direct)
 {
 	struct handle *oldest = NULL;
 
@@ -46,7 +46,7 @@ static struct handle *find_handle_locked(struct store *st, uint64_t number, bool
 	return oldest;
 }
 
-static int open_handle_locked(struct store *st, struct handle *h, uint64_t number, bool direct)
+static int open_handle_locked(struct store *st, struct handle *h, segment_no number, bool direct)
 {
 	char name[SEGMENT_NAME_LEN];
 	int fd;
@@ -63,7 +63,7 @@ static int open_handle_locked(struct store *st, struct handle *h, uint64_t numbe
 	return 0;
 }
 
-int store_acquire(struct store *st, uint64_t number, bool direct, struct handle **out)
+int store_acquire(struct store *st, segment_no number, bool direct, struct handle **out)
 {
 	struct handle *h;
 	int rc = 0;
@@ -96,7 +96,7 @@ void store_release(struct store *st, struct handle *h)
 	pthread_mutex_unlock(&st->mu);
 }
 
-void store_forget_handles(struct store *st, uint64_t number)
+void store_forget_handles(struct store *st, segment_no number)
 {
 	pthread_mutex_lock(&st->mu);
 	for (unsigned i = 0; i < STORE_OPEN_MAX; i++) {

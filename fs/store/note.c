@@ -24,7 +24,7 @@
 #define NOTE "healing"
 #define NOTE_MAX 64u
 
-int store_note(struct store *st, uint64_t number)
+int store_note(struct store *st, segment_no number)
 {
 	char name[SEGMENT_NAME_LEN];
 
@@ -43,7 +43,7 @@ int store_unnote(struct store *st)
 
 int store_rewrite_noted(struct store *st)
 {
-	uint64_t number;
+	segment_no number;
 	void *text;
 	size_t len;
 	int rc = file_read_all(st->dirfd, NOTE, NOTE_MAX, &text, &len);

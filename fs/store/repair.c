@@ -42,7 +42,7 @@
 
 /* A block of a stretch, as it verified. */
 struct piece {
-	uint64_t pos;
+	log_pos pos;
 	size_t len;
 	uint8_t leaf[HASH_LEN];
 };
@@ -60,20 +60,20 @@ void repair_report(struct repair *r, const char *fmt, ...)
 
 /* ---- walking a stretch ---- */
 
-typedef int read_fn(struct repair *r, uint64_t pos, size_t len, void *out);
+typedef int read_fn(struct repair *r, log_pos pos, size_t len, void *out);
 
-static int read_folder(struct repair *r, uint64_t pos, size_t len, void *out)
+static int read_folder(struct repair *r, log_pos pos, size_t len, void *out)
 {
 	return store_read(r->store, pos, len, out);
 }
 
-int repair_read_source(struct repair *r, uint64_t pos, size_t len, void *out)
+int repair_read_source(struct repair *r, log_pos pos, size_t len, void *out)
 {
 	return r->cfg->source->ops->read(r->cfg->source, pos, len, out);
 }
 
 /* The block at ${pos}; -ERR_ABSENT or -ERR_DAMAGED: there is none. */
-static int read_block(struct repair *r, read_fn *read, uint64_t pos, uint8_t *buf,
+static int read_block(struct repair *r, read_fn *read, log_pos pos, uint8_t *buf,
 		      struct scan_block *b)
 {
 	int rc;
@@ -116,7 +116,7 @@ static int keep_piece(struct repair *r, const struct scan_block *b)
 }
 
 /* The block of the folder at ${pos}, or what stands for it. */
-static int read_mine(struct repair *r, uint64_t pos, struct scan_block *b)
+static int read_mine(struct repair *r, log_pos pos, struct scan_block *b)
 {
 	const struct hole *h = holes_at(store_storage(r->store)->holes, pos);
 
@@ -128,7 +128,7 @@ static int read_mine(struct repair *r, uint64_t pos, struct scan_block *b)
 	return 0;
 }
 
-static int read_either(struct repair *r, bool mine, uint64_t pos, struct scan_block *b)
+static int read_either(struct repair *r, bool mine, log_pos pos, struct scan_block *b)
 {
 	return mine ? read_mine(r, pos, b) : read_block(r, repair_read_source, pos, r->good, b);
 }
@@ -136,7 +136,7 @@ static int read_either(struct repair *r, bool mine, uint64_t pos, struct scan_bl
 /* From where the history stands up to and with head ${h}: does it verify? */
 static int walk_stretch(struct repair *r, bool mine, const struct head *h)
 {
-	uint64_t pos = r->history.end;
+	log_pos pos = r->history.end;
 	bool is_head = false;
 	int rc = 0;
 
@@ -167,7 +167,9 @@ static int walk_stretch(struct repair *r, bool mine, const struct head *h)
 struct stood {
 	struct head head;
 	struct merkle merkle;
-	uint64_t end, epoch, n_gone;
+	log_pos end;
+	epoch_no epoch;
+	uint64_t n_gone;
 };
 
 static struct stood stand(const struct history *h)
@@ -188,7 +190,7 @@ static void go_back(struct history *h, const struct stood *s)
 /* ---- writing ---- */
 
 /* Have the file of a segment, as long as its blocks need or longer. */
-static int need_segment(struct repair *r, uint64_t number)
+static int need_segment(struct repair *r, segment_no number)
 {
 	uint64_t size;
 	int rc = store_size(r->store, number, &size);
@@ -202,7 +204,7 @@ static int need_segment(struct repair *r, uint64_t number)
 }
 
 /* Before the first byte that is written into a segment: what is not synced must not be believed. */
-static int note_segment(struct repair *r, uint64_t number)
+static int note_segment(struct repair *r, segment_no number)
 {
 	int rc;
 
@@ -265,9 +267,10 @@ static int write_piece(struct repair *r, const struct piece *p)
 }
 
 /* A segment that has a successor ends with its last block. */
-static int end_segment(struct repair *r, uint64_t end)
+static int end_segment(struct repair *r, log_pos end)
 {
-	uint64_t number = segment_of(end - 1), size, len = end - segment_start(number);
+	segment_no number = segment_of(end - 1);
+	uint64_t size, len = end - segment_start(number);
 	int rc = store_size(r->store, number, &size);
 
 	if (rc < 0)
@@ -279,9 +282,9 @@ static int end_segment(struct repair *r, uint64_t end)
 	return store_truncate(r->store, number, len);
 }
 
-static int write_stretch(struct repair *r, uint64_t from)
+static int write_stretch(struct repair *r, log_pos from)
 {
-	uint64_t end = from;
+	log_pos end = from;
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < r->n_pieces; i++) {
@@ -302,12 +305,12 @@ struct fork_search {
 	struct repair *r;
 	const struct head *newest;
 	struct head *theirs; /* HEADS_PER_CALL: the newest answer, from head number first on */
-	uint64_t first;
+	head_no first;
 	size_t n;
 };
 
 /* The source's head ${number}.  It may be far away, so it is asked for many at a time. */
-static int their_head(struct fork_search *f, uint64_t number, const struct head **out)
+static int their_head(struct fork_search *f, head_no number, const struct head **out)
 {
 	struct source *s = f->r->cfg->source;
 	int rc = 0;
@@ -408,7 +411,7 @@ static int repair_all(struct repair *r, const struct head *newest)
 {
 	struct source *s = r->cfg->source;
 	struct head *heads = malloc(HEADS_PER_CALL * sizeof(*heads));
-	uint64_t next = 1;
+	head_no next = 1;
 	int rc = heads ? 0 : -ENOMEM;
 	size_t n;
 

@@ -7,6 +7,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -55,8 +56,8 @@ MUST_CHECK int repair_log(const struct repair_config *cfg, struct repair_counts 
  * -ERR_UNREACHABLE; -ENOMEM; -errno.
  */
 MUST_CHECK int repair_other(const struct repair_config *cfg,
-			    int (*put)(void *put_ctx, uint64_t pos, uint64_t leaf,
-				       const void *bytes, size_t len),
+			    int (*put)(void *put_ctx, log_pos pos, leaf_no leaf, const void *bytes,
+				       size_t len),
 			    void *put_ctx, struct repair_counts *out);
 
 #endif /* !REPAIR_H_ */

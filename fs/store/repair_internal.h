@@ -19,7 +19,7 @@ struct repair {
 	struct history history;
 	uint8_t *good, *bad; /* BLOCK_STORED_MAX bytes each */
 	bool noted;	     /* noted_segment is, by store_note() */
-	uint64_t noted_segment;
+	segment_no noted_segment;
 	struct piece *pieces;
 	size_t n_pieces, cap_pieces;
 };
@@ -28,7 +28,7 @@ struct repair {
 void repair_report(struct repair *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* repair_read_source(r, pos, len, out): as the source's read. */
-MUST_CHECK int repair_read_source(struct repair *r, uint64_t pos, size_t len, void *out);
+MUST_CHECK int repair_read_source(struct repair *r, log_pos pos, size_t len, void *out);
 
 /* repair_no_block(rc): whether a read or a decoding says that there is no block. */
 static inline bool repair_no_block(int rc)

@@ -29,17 +29,17 @@
 
 struct comparison {
 	struct repair *r;
-	int (*put)(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len);
+	int (*put)(void *ctx, log_pos pos, leaf_no leaf, const void *bytes, size_t len);
 	void *ctx;
 	struct head newest; /* of the source */
-	uint64_t leaf;
+	leaf_no leaf;
 };
 
 static int compare_block(void *ctx, const struct scan_block *b)
 {
 	struct comparison *c = ctx;
 	struct repair *r = c->r;
-	uint64_t leaf = c->leaf;
+	leaf_no leaf = c->leaf;
 	int rc;
 
 	c->leaf += b->hole ? hole_blocks(b->hole) : 1;
@@ -90,7 +90,7 @@ static int check_newest(struct repair *r, const struct head *newest)
 }
 
 int repair_other(const struct repair_config *cfg,
-		 int (*put)(void *put_ctx, uint64_t pos, uint64_t leaf, const void *bytes,
+		 int (*put)(void *put_ctx, log_pos pos, leaf_no leaf, const void *bytes,
 			    size_t len),
 		 void *put_ctx, struct repair_counts *out)
 {

@@ -39,7 +39,7 @@ static int write_again(int fd, uint64_t off, const uint8_t *buf, size_t len)
 }
 
 /* ${around}: what can't be read is passed over, as zeros are: it is healed, or given up. */
-static int rewrite_file(int fd, uint64_t number, uint64_t off, bool around)
+static int rewrite_file(int fd, segment_no number, uint64_t off, bool around)
 {
 	uint8_t *buf = malloc(REWRITE_LEN);
 	int rc = buf ? 0 : -ENOMEM;
@@ -61,7 +61,7 @@ static int rewrite_file(int fd, uint64_t number, uint64_t off, bool around)
 	return rc < 0 ? rc : file_sync_data(fd);
 }
 
-static int settle_segment(struct store *st, uint64_t number, uint64_t off, bool around)
+static int settle_segment(struct store *st, segment_no number, uint64_t off, bool around)
 {
 	struct handle *h;
 	int rc;
@@ -75,19 +75,20 @@ static int settle_segment(struct store *st, uint64_t number, uint64_t off, bool 
 	return rc;
 }
 
-int store_rewrite_segment(struct store *st, uint64_t number, uint64_t off)
+int store_rewrite_segment(struct store *st, segment_no number, uint64_t off)
 {
 	return settle_segment(st, number, off, st->around);
 }
 
-int store_settle_around(struct store *st, uint64_t number)
+int store_settle_around(struct store *st, segment_no number)
 {
 	return settle_segment(st, number, 0, true);
 }
 
-int store_rewrite(struct store *st, uint64_t from)
+int store_rewrite(struct store *st, log_pos from)
 {
-	uint64_t last, start;
+	segment_no last;
+	log_pos start;
 	int rc = store_last(st, &last);
 
 	if (rc < 0)

@@ -73,10 +73,10 @@ static int say_catalog(void)
 }
 
 static int admit_locked(struct signed_log *l, struct catalog *c, const struct anchor *heads,
-			const uint64_t *n_blocks, size_t n, uint64_t *index)
+			const leaf_no *n_blocks, size_t n, leaf_no *index)
 {
 	struct buf proof = {0};
-	uint64_t n_leaves;
+	leaf_no n_leaves;
 	size_t k;
 	int rc = 0;
 
@@ -102,7 +102,7 @@ static int admit_locked(struct signed_log *l, struct catalog *c, const struct an
 
 int signed_log_admit(struct signed_log *l, struct catalog *c, const struct anchor *heads, size_t n)
 {
-	uint64_t *numbers;
+	leaf_no *numbers;
 	int rc = 0;
 
 	if (n == 0)
@@ -122,7 +122,7 @@ int signed_log_admit(struct signed_log *l, struct catalog *c, const struct ancho
 	return rc;
 }
 
-static const struct walked_header *find_walked(const struct signed_log *l, uint64_t number)
+static const struct walked_header *find_walked(const struct signed_log *l, segment_no number)
 {
 	for (size_t i = 0; i < l->n_walked; i++)
 		if (l->walked[i].number == number)
@@ -151,7 +151,7 @@ static int prove(struct signed_log *l, struct catalog *c, const struct segment_h
 	return rc == -ERR_ABSENT ? say_catalog() : rc;
 }
 
-int signed_log_header(struct signed_log *l, struct catalog *c, uint64_t number,
+int signed_log_header(struct signed_log *l, struct catalog *c, segment_no number,
 		      uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	const struct walked_header *w = find_walked(l, number);

@@ -20,7 +20,7 @@ struct storage;
 
 /* A segment's header that was walked over, and so judged with the heads after it. */
 struct walked_header {
-	uint64_t number;
+	segment_no number;
 	uint8_t leaf[HASH_LEN];
 };
 
@@ -60,7 +60,7 @@ MUST_CHECK int signed_log_admit(struct signed_log *l, struct catalog *c, const s
  * Returns 0; -ERR_TAMPERED: it is another; -ERR_DAMAGED: it is none, or the catalog lacks leaves;
  * -ERR_ABSENT; each with a detail; -ERR_VERSION; -ENOMEM; -EIO.
  */
-MUST_CHECK int signed_log_header(struct signed_log *l, struct catalog *c, uint64_t number,
+MUST_CHECK int signed_log_header(struct signed_log *l, struct catalog *c, segment_no number,
 				 uint8_t out[SEGMENT_BLOCK_LEN]);
 
 #endif /* !SIGNED_LOG_H_ */

@@ -62,7 +62,7 @@ static struct folder *folder_of(struct source *s)
 	return (struct folder *)s;
 }
 
-static int folder_read(struct source *s, uint64_t pos, size_t len, void *out)
+static int folder_read(struct source *s, log_pos pos, size_t len, void *out)
 {
 	int rc = store_read(folder_of(s)->store, pos, len, out);
 
@@ -72,7 +72,7 @@ static int folder_read(struct source *s, uint64_t pos, size_t len, void *out)
 	return rc;
 }
 
-static void folder_hint(struct source *s, uint64_t pos, size_t len)
+static void folder_hint(struct source *s, log_pos pos, size_t len)
 {
 	store_hint(folder_of(s)->store, pos, len);
 }
@@ -99,7 +99,7 @@ static int refresh(struct folder *f)
 }
 
 /* ${*out_walked}: the head is from the tail, which was judged when this source was opened. */
-static int find_number(struct folder *f, uint64_t number, struct head_ref *out, bool *out_walked)
+static int find_number(struct folder *f, head_no number, struct head_ref *out, bool *out_walked)
 {
 	int rc = catalog_head(f->catalog, number, out);
 
@@ -182,7 +182,7 @@ static int folder_head_at(struct source *s, int64_t time_ns, struct head *out)
 }
 
 /* Read the heads from ${first} on.  The first ${*out_n_anchors} of them are from the catalog. */
-static int read_heads(struct folder *f, uint64_t first, size_t n, struct head *out, size_t *out_n,
+static int read_heads(struct folder *f, head_no first, size_t n, struct head *out, size_t *out_n,
 		      struct anchor *anchors, size_t *out_n_anchors)
 {
 	struct head_ref ref;
@@ -209,7 +209,7 @@ static int read_heads(struct folder *f, uint64_t first, size_t n, struct head *o
 	return 0;
 }
 
-static int folder_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
+static int folder_heads(struct source *s, head_no first, size_t n, struct head *out, size_t *out_n)
 {
 	struct folder *f = folder_of(s);
 	struct anchor *anchors = malloc(n * sizeof(*anchors));
@@ -225,14 +225,14 @@ static int folder_heads(struct source *s, uint64_t first, size_t n, struct head 
 	return rc;
 }
 
-static int folder_header(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+static int folder_header(struct source *s, segment_no number, uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	struct folder *f = folder_of(s);
 
 	return signed_log_header(&f->signed_log, f->catalog, number, out);
 }
 
-static void folder_hint_header(struct source *s, uint64_t number)
+static void folder_hint_header(struct source *s, segment_no number)
 {
 	store_hint(folder_of(s)->store, segment_start(number), SEGMENT_BLOCK_LEN);
 }
@@ -284,7 +284,7 @@ struct tail_walk {
 	struct history history;
 	bool full; /* stopped without a fault: more heads than fit */
 	char why[200];
-	uint64_t refused; /* the block at which it stopped, if why is set */
+	log_pos refused; /* the block at which it stopped, if why is set */
 };
 
 static int take_tail_block(void *ctx, const struct scan_block *b)
@@ -335,7 +335,7 @@ static int stand(struct folder *f, struct history *h)
  * Find the heads in the log that the catalog does not know.  Sets ${*out_end} to where the walk
  * ended.
  */
-static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_end)
+static int walk_tail_once(struct folder *f, struct tail_walk *w, log_pos *out_end)
 {
 	struct tail_end end;
 	struct scan_result result;
@@ -373,7 +373,7 @@ static int walk_tail_once(struct folder *f, struct tail_walk *w, uint64_t *out_e
 static int walk_tail(struct folder *f)
 {
 	struct tail_walk *w = calloc(1, sizeof(*w));
-	uint64_t end, end_before = 0;
+	log_pos end, end_before = 0;
 	int rc = w ? 0 : -ENOMEM;
 
 	for (unsigned i = 0; rc == 0 && i < TRIES_MAX; i++) {

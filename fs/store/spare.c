@@ -179,7 +179,7 @@ static int cut_out_segment(struct store *st)
 	return rc;
 }
 
-int store_take_spare(struct store *st, uint64_t number)
+int store_take_spare(struct store *st, segment_no number)
 {
 	const char *from = SPARE;
 	char name[SEGMENT_NAME_LEN];
@@ -253,10 +253,10 @@ bool store_spare_was_shrunk(const struct store *st)
 	return st->spare_shrunk;
 }
 
-int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to)
+int store_allocate(struct store *st, segment_no number, log_pos from, log_pos to)
 {
 	char name[SEGMENT_NAME_LEN];
-	uint64_t start = segment_start(number);
+	log_pos start = segment_start(number);
 	int fd, rc;
 
 	assert(st->writable && number <= SEGMENT_NUMBER_MAX);

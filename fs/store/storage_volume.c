@@ -25,27 +25,27 @@ static struct store *store_of(struct storage *s)
 	return (struct store *)s;
 }
 
-static int door_read(struct storage *s, uint64_t pos, size_t len, void *out)
+static int door_read(struct storage *s, log_pos pos, size_t len, void *out)
 {
 	return store_read(store_of(s), pos, len, out);
 }
 
-static void door_hint(struct storage *s, uint64_t pos, size_t len)
+static void door_hint(struct storage *s, log_pos pos, size_t len)
 {
 	store_hint(store_of(s), pos, len);
 }
 
-static int door_size(struct storage *s, uint64_t number, uint64_t *out_len)
+static int door_size(struct storage *s, segment_no number, uint64_t *out_len)
 {
 	return store_size(store_of(s), number, out_len);
 }
 
-static int door_next(struct storage *s, uint64_t from, uint64_t *out_number)
+static int door_next(struct storage *s, segment_no from, segment_no *out_number)
 {
 	return store_next(store_of(s), from, out_number);
 }
 
-static int door_last(struct storage *s, uint64_t *out_number)
+static int door_last(struct storage *s, segment_no *out_number)
 {
 	return store_last(store_of(s), out_number);
 }
@@ -69,12 +69,12 @@ static int door_newest(struct storage *s, struct storage_commit *out)
 	return -ERR_ABSENT;
 }
 
-static int door_rewrite(struct storage *s, uint64_t from)
+static int door_rewrite(struct storage *s, log_pos from)
 {
 	return store_rewrite(store_of(s), from);
 }
 
-static int door_create(struct storage *s, uint64_t number)
+static int door_create(struct storage *s, segment_no number)
 {
 	return store_create(store_of(s), number);
 }
@@ -89,11 +89,11 @@ static int door_drain(struct storage *s)
 	return rc;
 }
 
-static int door_write(struct storage *s, uint64_t pos, const void *bytes, size_t len,
+static int door_write(struct storage *s, log_pos pos, const void *bytes, size_t len,
 		      const struct storage_commit *commit)
 {
 	struct store *st = store_of(s);
-	uint64_t segment = segment_of(pos);
+	segment_no segment = segment_of(pos);
 	int rc = 0;
 
 	if (len > 0 && st->unsynced > 0 && st->unsynced != segment + 1)
@@ -107,7 +107,7 @@ static int door_write(struct storage *s, uint64_t pos, const void *bytes, size_t
 	return rc;
 }
 
-static int door_truncate(struct storage *s, uint64_t number, uint64_t len)
+static int door_truncate(struct storage *s, segment_no number, uint64_t len)
 {
 	struct store *st = store_of(s);
 	int rc = store_truncate(st, number, len);
@@ -117,7 +117,7 @@ static int door_truncate(struct storage *s, uint64_t number, uint64_t len)
 	return rc;
 }
 
-static int door_remove(struct storage *s, uint64_t number)
+static int door_remove(struct storage *s, segment_no number)
 {
 	struct store *st = store_of(s);
 
@@ -167,7 +167,8 @@ static int write_piece(struct store *st, const struct storage_piece *p)
 
 static int write_pieces(struct store *st, const struct storage_piece *pieces, size_t n)
 {
-	uint64_t segment = segment_of(pieces[0].pos), size;
+	segment_no segment = segment_of(pieces[0].pos);
+	uint64_t size;
 	int rc = store_size(st, segment, &size);
 
 	if (rc == -ERR_ABSENT)
@@ -225,12 +226,12 @@ static int door_get_note(struct storage *s, size_t max, void **out, size_t *out_
 	return rc == -ENOENT ? -ERR_ABSENT : rc;
 }
 
-static void leaves_name(uint64_t number, char out[LEAVES_NAME_LEN])
+static void leaves_name(segment_no number, char out[LEAVES_NAME_LEN])
 {
 	snprintf(out, LEAVES_NAME_LEN, "%016llx.leaves", (unsigned long long)number);
 }
 
-static int door_put_leaves(struct storage *s, uint64_t number, const void *bytes, size_t len)
+static int door_put_leaves(struct storage *s, segment_no number, const void *bytes, size_t len)
 {
 	char name[LEAVES_NAME_LEN];
 
@@ -238,7 +239,7 @@ static int door_put_leaves(struct storage *s, uint64_t number, const void *bytes
 	return file_replace(store_of(s)->dirfd, name, bytes, len, 0600);
 }
 
-static int door_get_leaves(struct storage *s, uint64_t number, size_t max, void **out,
+static int door_get_leaves(struct storage *s, segment_no number, size_t max, void **out,
 			   size_t *out_len)
 {
 	char name[LEAVES_NAME_LEN];
@@ -249,7 +250,7 @@ static int door_get_leaves(struct storage *s, uint64_t number, size_t max, void 
 	return rc == -ENOENT ? -ERR_ABSENT : rc;
 }
 
-static int door_punch(struct storage *s, uint64_t pos, uint64_t len)
+static int door_punch(struct storage *s, log_pos pos, uint64_t len)
 {
 	return store_punch(store_of(s), pos, len);
 }

@@ -25,14 +25,14 @@
 
 #define UNREADABLE 0xee /* byte that stands for one that can't be read */
 
-void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN])
+void store_segment_name(segment_no number, char out[SEGMENT_NAME_LEN])
 {
 	snprintf(out, SEGMENT_NAME_LEN, "%016llx.seg", (unsigned long long)number);
 }
 
-bool store_segment_parse(const char *name, uint64_t *out)
+bool store_segment_parse(const char *name, segment_no *out)
 {
-	uint64_t number = 0;
+	segment_no number = 0;
 
 	if (strlen(name) != SEGMENT_NAME_LEN - 1 || strcmp(name + 16, ".seg") != 0)
 		return false;
@@ -186,7 +186,7 @@ ssize_t store_read_around(int fd, uint8_t *out, size_t len, uint64_t off, int fi
 	return (ssize_t)(end - off);
 }
 
-int store_say_unreadable(uint64_t number, uint64_t off, int rc)
+int store_say_unreadable(segment_no number, uint64_t off, int rc)
 {
 	return err_say(rc, "segment %016llx: can't be read at offset %llu: %s",
 		       (unsigned long long)number, (unsigned long long)off, err_text(rc));
@@ -213,10 +213,12 @@ bool store_met_unreadable(struct store *st)
 	return atomic_exchange(&st->met_unreadable, false);
 }
 
-int store_wipe(struct store *st, uint64_t pos, size_t len)
+int store_wipe(struct store *st, log_pos pos, size_t len)
 {
 	static _Alignas(DIRECT_ALIGN) const uint8_t zeros[DIRECT_ALIGN];
-	uint64_t number = segment_of(pos), end = pos + len, size, now;
+	segment_no number = segment_of(pos);
+	log_pos end = pos + len;
+	uint64_t size, now;
 	uint8_t *page = malloc(DIRECT_ALIGN);
 	struct handle *h;
 	int rc = page ? store_acquire(st, number, false, &h) : -ENOMEM;
@@ -239,7 +241,7 @@ free_page:
 	return rc;
 }
 
-int store_read(struct store *st, uint64_t pos, size_t len, void *out)
+int store_read(struct store *st, log_pos pos, size_t len, void *out)
 {
 	uint64_t off = pos % SEGMENT_SIZE;
 	struct handle *h;
@@ -258,7 +260,7 @@ int store_read(struct store *st, uint64_t pos, size_t len, void *out)
 	return (size_t)n < len ? -ERR_ABSENT : 0;
 }
 
-static void advise(struct store *st, uint64_t pos, size_t len, int advice)
+static void advise(struct store *st, log_pos pos, size_t len, int advice)
 {
 	struct handle *h;
 
@@ -268,17 +270,17 @@ static void advise(struct store *st, uint64_t pos, size_t len, int advice)
 	store_release(st, h);
 }
 
-void store_hint(struct store *st, uint64_t pos, size_t len)
+void store_hint(struct store *st, log_pos pos, size_t len)
 {
 	advise(st, pos, len, POSIX_FADV_WILLNEED);
 }
 
-void store_forget(struct store *st, uint64_t pos, size_t len)
+void store_forget(struct store *st, log_pos pos, size_t len)
 {
 	advise(st, pos, len, POSIX_FADV_DONTNEED);
 }
 
-int store_size(struct store *st, uint64_t number, uint64_t *out_len)
+int store_size(struct store *st, segment_no number, uint64_t *out_len)
 {
 	struct handle *h;
 	int rc = store_acquire(st, number, false, &h);
@@ -292,14 +294,14 @@ int store_size(struct store *st, uint64_t number, uint64_t *out_len)
 
 /* The lowest or the highest number of those that are not below from. */
 struct search {
-	uint64_t from, found;
+	segment_no from, found;
 	bool highest, any;
 };
 
 static int search_name(void *ctx, const char *name)
 {
 	struct search *s = ctx;
-	uint64_t number;
+	segment_no number;
 
 	if (!store_segment_parse(name, &number) || number < s->from)
 		return 0;
@@ -309,7 +311,7 @@ static int search_name(void *ctx, const char *name)
 	return 0;
 }
 
-static int search_folder(struct store *st, uint64_t from, bool highest, uint64_t *out)
+static int search_folder(struct store *st, segment_no from, bool highest, segment_no *out)
 {
 	struct search s = {.from = from, .highest = highest};
 	int rc = file_list(st->dirfd, ".", search_name, &s);
@@ -322,7 +324,7 @@ static int search_folder(struct store *st, uint64_t from, bool highest, uint64_t
 	return 0;
 }
 
-int store_next(struct store *st, uint64_t from, uint64_t *out_number)
+int store_next(struct store *st, segment_no from, segment_no *out_number)
 {
 	uint64_t len;
 	int rc = store_size(st, from, &len);
@@ -335,12 +337,12 @@ int store_next(struct store *st, uint64_t from, uint64_t *out_number)
 	return rc;
 }
 
-int store_last(struct store *st, uint64_t *out_number)
+int store_last(struct store *st, segment_no *out_number)
 {
 	return search_folder(st, 0, true, out_number);
 }
 
-int store_create(struct store *st, uint64_t number)
+int store_create(struct store *st, segment_no number)
 {
 	char name[SEGMENT_NAME_LEN];
 	int fd, rc;
@@ -357,7 +359,7 @@ int store_create(struct store *st, uint64_t number)
 	return rc;
 }
 
-int store_write(struct store *st, uint64_t pos, const void *buf, size_t len, bool direct)
+int store_write(struct store *st, log_pos pos, const void *buf, size_t len, bool direct)
 {
 	uint64_t off = pos % SEGMENT_SIZE;
 	struct handle *h;
@@ -384,7 +386,7 @@ int store_write(struct store *st, uint64_t pos, const void *buf, size_t len, boo
 	return rc;
 }
 
-int store_sync(struct store *st, uint64_t number)
+int store_sync(struct store *st, segment_no number)
 {
 	struct handle *h;
 	int rc = store_acquire(st, number, false, &h);
@@ -396,7 +398,7 @@ int store_sync(struct store *st, uint64_t number)
 	return rc;
 }
 
-int store_truncate(struct store *st, uint64_t number, uint64_t len)
+int store_truncate(struct store *st, segment_no number, uint64_t len)
 {
 	struct handle *h;
 	int rc;
@@ -413,7 +415,7 @@ int store_truncate(struct store *st, uint64_t number, uint64_t len)
 	return rc;
 }
 
-int store_punch(struct store *st, uint64_t pos, uint64_t len)
+int store_punch(struct store *st, log_pos pos, uint64_t len)
 {
 	uint64_t off = pos % SEGMENT_SIZE;
 	struct handle *h;
@@ -428,7 +430,7 @@ int store_punch(struct store *st, uint64_t pos, uint64_t len)
 	return rc;
 }
 
-int store_remove(struct store *st, uint64_t number)
+int store_remove(struct store *st, segment_no number)
 {
 	char name[SEGMENT_NAME_LEN];
 	int rc;

@@ -62,7 +62,7 @@ MUST_CHECK int store_folder_is_copy(const char *volume_dir);
  * whole page for one that it has lost, but no part of it.  Returns 0, -ERR_ABSENT or -errno.
  */
 bool store_met_unreadable(struct store *st);
-MUST_CHECK int store_wipe(struct store *st, uint64_t pos, size_t len);
+MUST_CHECK int store_wipe(struct store *st, log_pos pos, size_t len);
 
 /*
  * store_read(st, pos, len, out): exactly ${len} bytes that lie in one segment, through the page
@@ -70,16 +70,16 @@ MUST_CHECK int store_wipe(struct store *st, uint64_t pos, size_t len);
  * Returns 0; -ERR_ABSENT if the file or that part of it is not there, or the range leaves the
  * segment; or -errno.
  */
-MUST_CHECK int store_read(struct store *st, uint64_t pos, size_t len, void *out);
+MUST_CHECK int store_read(struct store *st, log_pos pos, size_t len, void *out);
 
 /* store_hint(st, pos, len): these bytes will be read soon (posix_fadvise WILLNEED). */
-void store_hint(struct store *st, uint64_t pos, size_t len);
+void store_hint(struct store *st, log_pos pos, size_t len);
 
 /* store_forget(st, pos, len): these bytes will not be read again soon (DONTNEED). */
-void store_forget(struct store *st, uint64_t pos, size_t len);
+void store_forget(struct store *st, log_pos pos, size_t len);
 
 /* store_size(st, number, out): the length of a segment's file, or -ERR_ABSENT. */
-MUST_CHECK int store_size(struct store *st, uint64_t number, uint64_t *out_len);
+MUST_CHECK int store_size(struct store *st, segment_no number, uint64_t *out_len);
 
 /*
  * store_bytes(st, from, to, out): how many bytes of the log lie between two positions; between two
@@ -87,13 +87,13 @@ MUST_CHECK int store_size(struct store *st, uint64_t number, uint64_t *out_len);
  * once, and is cheap from then on.
  * Returns 0; or -ENOMEM or -errno, and ${*out} is the difference, which is no less.
  */
-MUST_CHECK int store_bytes(struct store *st, uint64_t from, uint64_t to, uint64_t *out);
+MUST_CHECK int store_bytes(struct store *st, log_pos from, log_pos to, uint64_t *out);
 
 /* store_next(st, from, out): the lowest existing segment number >= ${from}, or -ERR_ABSENT. */
-MUST_CHECK int store_next(struct store *st, uint64_t from, uint64_t *out_number);
+MUST_CHECK int store_next(struct store *st, segment_no from, segment_no *out_number);
 
 /* store_last(st, out): the highest existing segment number, or -ERR_ABSENT if there is none. */
-MUST_CHECK int store_last(struct store *st, uint64_t *out_number);
+MUST_CHECK int store_last(struct store *st, segment_no *out_number);
 
 #define STORE_SPARE_MIN (UINT64_C(2) << 20) /* a shorter spare is none */
 #define STORE_SPARE_STEP STORE_SPARE_MIN
@@ -118,7 +118,7 @@ MUST_CHECK int store_last(struct store *st, uint64_t *out_number);
  * store_spare_was_shrunk(st): that was done since the store was opened.
  */
 MUST_CHECK int store_make_spare(struct store *st, uint64_t *out_len);
-MUST_CHECK int store_take_spare(struct store *st, uint64_t number);
+MUST_CHECK int store_take_spare(struct store *st, segment_no number);
 void store_rest_spare(struct store *st);
 bool store_shrink_spare(struct store *st, uint64_t least);
 bool store_spare_was_shrunk(const struct store *st);
@@ -128,13 +128,13 @@ bool store_spare_was_shrunk(const struct store *st);
  * short spare became.  Nothing else may be writing there.
  * Returns 0, -ENOSPC, -ERR_ABSENT or -errno.
  */
-MUST_CHECK int store_allocate(struct store *st, uint64_t number, uint64_t from, uint64_t to);
+MUST_CHECK int store_allocate(struct store *st, segment_no number, log_pos from, log_pos to);
 
 /*
  * store_create(st, number): an empty segment file (for a copy that grows as it receives),
  * durable in name.  0, -EEXIST or -errno.
  */
-MUST_CHECK int store_create(struct store *st, uint64_t number);
+MUST_CHECK int store_create(struct store *st, segment_no number);
 
 /*
  * store_write(st, pos, buf, len, direct): write inside one existing segment.  ${direct}:
@@ -142,11 +142,10 @@ MUST_CHECK int store_create(struct store *st, uint64_t number);
  * the filesystem refuses O_DIRECT).
  * Returns 0; -ERR_ABSENT if there is no such segment; or -errno, part of it written.
  */
-MUST_CHECK int store_write(struct store *st, uint64_t pos, const void *buf, size_t len,
-			   bool direct);
+MUST_CHECK int store_write(struct store *st, log_pos pos, const void *buf, size_t len, bool direct);
 
 /* store_sync(st, number): fdatasync of a segment's file.  Returns 0, -ERR_ABSENT or -errno. */
-MUST_CHECK int store_sync(struct store *st, uint64_t number);
+MUST_CHECK int store_sync(struct store *st, segment_no number);
 
 /*
  * store_rewrite(st, from): make durable what readers see of the last segment from position ${from}
@@ -156,14 +155,14 @@ MUST_CHECK int store_sync(struct store *st, uint64_t number);
  * segment was durable before the next was begun.
  * Returns 0, also where there is nothing; -ENOMEM; or -errno.
  */
-MUST_CHECK int store_rewrite(struct store *st, uint64_t from);
+MUST_CHECK int store_rewrite(struct store *st, log_pos from);
 
 /*
  * store_rewrite_segment(st, number, off): the same for one segment, from offset ${off} of its file on: for
  * the one before the last, where a process died before it was finished.
  * Returns 0; -ERR_ABSENT; -ENOMEM; or -errno.
  */
-MUST_CHECK int store_rewrite_segment(struct store *st, uint64_t number, uint64_t off);
+MUST_CHECK int store_rewrite_segment(struct store *st, segment_no number, uint64_t off);
 
 /*
  * For who heals a segment below the log's end, where nothing is written twice otherwise:
@@ -174,7 +173,7 @@ MUST_CHECK int store_rewrite_segment(struct store *st, uint64_t number, uint64_t
  * store_rewrite_noted(st): does so.
  * All return 0, also where there is nothing to do, or -errno.
  */
-MUST_CHECK int store_note(struct store *st, uint64_t number);
+MUST_CHECK int store_note(struct store *st, segment_no number);
 MUST_CHECK int store_unnote(struct store *st);
 MUST_CHECK int store_rewrite_noted(struct store *st);
 
@@ -182,15 +181,15 @@ MUST_CHECK int store_rewrite_noted(struct store *st);
  * store_truncate(st, number, len): cut or extend a segment's file and make that durable.
  * Returns 0, -ERR_ABSENT or -errno.
  */
-MUST_CHECK int store_truncate(struct store *st, uint64_t number, uint64_t len);
+MUST_CHECK int store_truncate(struct store *st, segment_no number, uint64_t len);
 
 /*
  * store_punch(st, pos, len): give back the space of a range in one segment's file, which keeps its
  * length; it reads as zeros.  Returns 0, -ERR_ABSENT, -EOPNOTSUPP or -errno.
  */
-MUST_CHECK int store_punch(struct store *st, uint64_t pos, uint64_t len);
+MUST_CHECK int store_punch(struct store *st, log_pos pos, uint64_t len);
 
 /* store_remove(st, number): delete a segment's file, durably.  Returns 0, -ERR_ABSENT or -errno. */
-MUST_CHECK int store_remove(struct store *st, uint64_t number);
+MUST_CHECK int store_remove(struct store *st, segment_no number);
 
 #endif /* !STORE_H_ */

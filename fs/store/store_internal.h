@@ -15,7 +15,7 @@
 #define SEGMENT_NAME_LEN 21u /* 16 hex digits, ".seg", NUL */
 
 struct handle {
-	uint64_t number;
+	segment_no number;
 	uint64_t used; /* st->clock when last given out */
 	unsigned refs;
 	int fd; /* -1: free */
@@ -23,7 +23,7 @@ struct handle {
 };
 
 struct stored_size {
-	uint64_t number;
+	segment_no number;
 	uint64_t sum; /* bytes of all segments up to this one, and it */
 };
 
@@ -31,7 +31,7 @@ struct stored_size {
 struct stored {
 	struct stored_size *sizes; /* by number */
 	size_t n, cap;
-	uint64_t next;
+	segment_no next;
 };
 
 struct store {
@@ -61,24 +61,24 @@ struct store {
 extern const struct storage_ops storage_folder_ops;
 
 /* store_forget_sizes(st, number): segment ${number} has another length now, or is gone. */
-void store_forget_sizes(struct store *st, uint64_t number) EXCLUDES(st->sizes_mu);
+void store_forget_sizes(struct store *st, segment_no number) EXCLUDES(st->sizes_mu);
 
-void store_segment_name(uint64_t number, char out[SEGMENT_NAME_LEN]);
+void store_segment_name(segment_no number, char out[SEGMENT_NAME_LEN]);
 
 /* store_segment_parse(name, out): the number of a segment's file; false: it is not the name of one. */
-bool store_segment_parse(const char *name, uint64_t *out);
+bool store_segment_parse(const char *name, segment_no *out);
 
 /*
  * store_acquire(st, number, direct, out): an open descriptor of segment ${number}, with O_DIRECT if
  * ${direct}, until store_release(); waits while all are in use.  Any thread.
  * Returns 0, -ERR_ABSENT or -errno.
  */
-MUST_CHECK int store_acquire(struct store *st, uint64_t number, bool direct, struct handle **out)
+MUST_CHECK int store_acquire(struct store *st, segment_no number, bool direct, struct handle **out)
 	EXCLUDES(st->mu);
 void store_release(struct store *st, struct handle *h) EXCLUDES(st->mu);
 
 /* store_forget_handles(st, number): the name ${number} is to belong to another file, or to none. */
-void store_forget_handles(struct store *st, uint64_t number) EXCLUDES(st->mu);
+void store_forget_handles(struct store *st, segment_no number) EXCLUDES(st->mu);
 
 /*
  * store_read_around(fd, out, len, off, filler, first): as file_read_at(), page by page, with
@@ -89,13 +89,13 @@ MUST_CHECK ssize_t store_read_around(int fd, uint8_t *out, size_t len, uint64_t 
 				     uint64_t *first);
 
 /* store_say_unreadable(number, off, rc): ${rc}, with a detail: it can't be read at ${off}. */
-int store_say_unreadable(uint64_t number, uint64_t off, int rc);
+int store_say_unreadable(segment_no number, uint64_t off, int rc);
 
 /*
  * store_settle_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that
  * can't be read, and which nobody sees, are passed over, so that the volume opens, and they can be
  * healed.
  */
-MUST_CHECK int store_settle_around(struct store *st, uint64_t number);
+MUST_CHECK int store_settle_around(struct store *st, segment_no number);
 
 #endif /* !STORE_INTERNAL_H_ */

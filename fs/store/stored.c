@@ -18,13 +18,14 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-static int add_size_locked(struct store *st, uint64_t number, uint64_t len) REQUIRES(st->sizes_mu);
-static int look_locked(struct store *st, uint64_t number) REQUIRES(st->sizes_mu);
-static uint64_t below_locked(const struct store *st, uint64_t number) REQUIRES(st->sizes_mu);
-static uint64_t before_locked(const struct store *st, uint64_t pos) REQUIRES(st->sizes_mu);
+static int add_size_locked(struct store *st, segment_no number, uint64_t len)
+	REQUIRES(st->sizes_mu);
+static int look_locked(struct store *st, segment_no number) REQUIRES(st->sizes_mu);
+static uint64_t below_locked(const struct store *st, segment_no number) REQUIRES(st->sizes_mu);
+static uint64_t before_locked(const struct store *st, log_pos pos) REQUIRES(st->sizes_mu);
 
 /* Without a handle of the table: whoever reads and writes needs those. */
-static int length_of(struct store *st, uint64_t number, uint64_t *out)
+static int length_of(struct store *st, segment_no number, uint64_t *out)
 {
 	char name[SEGMENT_NAME_LEN];
 	int fd, rc;
@@ -40,7 +41,7 @@ static int length_of(struct store *st, uint64_t number, uint64_t *out)
 	return rc;
 }
 
-static int add_size_locked(struct store *st, uint64_t number, uint64_t len)
+static int add_size_locked(struct store *st, segment_no number, uint64_t len)
 {
 	struct stored *s = &st->stored;
 
@@ -62,12 +63,13 @@ static int add_size_locked(struct store *st, uint64_t number, uint64_t len)
 }
 
 /* Know all segments below ${number}. */
-static int look_locked(struct store *st, uint64_t number)
+static int look_locked(struct store *st, segment_no number)
 {
 	struct stored *s = &st->stored;
 
 	while (s->next < number) {
-		uint64_t len, found = s->next;
+		uint64_t len;
+		segment_no found = s->next;
 		int rc = length_of(st, found, &len);
 
 		if (rc == -ERR_ABSENT) {
@@ -87,7 +89,7 @@ static int look_locked(struct store *st, uint64_t number)
 }
 
 /* The bytes of all segments below ${number}, which are known. */
-static uint64_t below_locked(const struct store *st, uint64_t number)
+static uint64_t below_locked(const struct store *st, segment_no number)
 {
 	const struct stored *s = &st->stored;
 	size_t from = 0, to = s->n;
@@ -104,9 +106,10 @@ static uint64_t below_locked(const struct store *st, uint64_t number)
 }
 
 /* The bytes before a position, in all segments. */
-static uint64_t before_locked(const struct store *st, uint64_t pos)
+static uint64_t before_locked(const struct store *st, log_pos pos)
 {
-	uint64_t number = segment_of(pos), below = below_locked(st, number);
+	segment_no number = segment_of(pos);
+	uint64_t below = below_locked(st, number);
 	uint64_t len = below_locked(st, number + 1) - below;
 
 	/* The last one is not looked at: all up to the position is there. */
@@ -115,7 +118,7 @@ static uint64_t before_locked(const struct store *st, uint64_t pos)
 	return below + len;
 }
 
-int store_bytes(struct store *st, uint64_t from, uint64_t to, uint64_t *out)
+int store_bytes(struct store *st, log_pos from, log_pos to, uint64_t *out)
 {
 	int rc;
 
@@ -130,7 +133,7 @@ int store_bytes(struct store *st, uint64_t from, uint64_t to, uint64_t *out)
 	return rc;
 }
 
-void store_forget_sizes(struct store *st, uint64_t number)
+void store_forget_sizes(struct store *st, segment_no number)
 {
 	struct stored *s = &st->stored;
 
