@@ -24,7 +24,8 @@
 struct reading {
 	grpc_byte_buffer *request; /* until it was read */
 	struct copy *copy;	   /* counted */
-	uint64_t pos, left;
+	log_pos pos;
+	uint64_t left;
 };
 
 static void start(struct call *call)

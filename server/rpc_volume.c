@@ -36,10 +36,10 @@ struct gathered {
 	struct buf proof;
 	size_t limit, n;
 	struct {
-		uint64_t pos;
+		log_pos pos;
 		uint32_t stored_len;
 		size_t off, len;
-		uint64_t n_blocks; /* below it */
+		leaf_no n_blocks; /* below it */
 	} heads[WIRE_HEADS_MAX];
 };
 
@@ -107,9 +107,9 @@ static int pack_heads(const struct gathered *g, bool proven, grpc_byte_buffer **
 /*
  * Prove that the heads which were gathered, and the one that the client knows, are of one history.
  */
-static int prove(struct copy *copy, uint64_t known, struct gathered *g)
+static int prove(struct copy *copy, leaf_no known, struct gathered *g)
 {
-	uint64_t n_blocks[WIRE_HEADS_MAX], index[WIRE_HEADS_MAX + 1], n;
+	leaf_no n_blocks[WIRE_HEADS_MAX], index[WIRE_HEADS_MAX + 1], n;
 	size_t k;
 
 	_Static_assert(WIRE_SEGMENTS_MAX == COPY_SEGMENTS_MAX, "as many as the protocol allows");

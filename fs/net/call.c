@@ -384,7 +384,7 @@ static void read_message(void *ctx, grpc_byte_buffer *bb)
 	g->got += bytes.len;
 }
 
-int client_read(struct client *c, const uint8_t *volume, uint64_t pos, size_t len, int timeout_ms,
+int client_read(struct client *c, const uint8_t *volume, log_pos pos, size_t len, int timeout_ms,
 		void *out, size_t *out_len)
 {
 	static const struct client_stream_ops ops = {read_message, gather_none, gather_end};

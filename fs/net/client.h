@@ -10,6 +10,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -86,7 +87,7 @@ MUST_CHECK int client_call(struct client *c, const char *method, const ProtobufC
  * less than ${len} only where the log ends.  Any thread, several at once.  Returns as
  * client_call(); -EPROTO also if the server sends more than was asked for.
  */
-MUST_CHECK int client_read(struct client *c, const uint8_t *volume, uint64_t pos, size_t len,
+MUST_CHECK int client_read(struct client *c, const uint8_t *volume, log_pos pos, size_t len,
 			   int timeout_ms, void *out, size_t *out_len);
 
 /*

@@ -108,7 +108,7 @@ MUST_CHECK int wire_unpack(const ProtobufCMessageDescriptor *type, const grpc_by
  * gRPC needs it no more, perhaps after the call has ended, it calls release(arg) from any thread.
  * The caller destroys the result, which is never NULL.
  */
-grpc_byte_buffer *wire_append_data(uint64_t position, const void *data, size_t len,
+grpc_byte_buffer *wire_append_data(log_pos position, const void *data, size_t len,
 				   void (*release)(void *arg), void *arg);
 grpc_byte_buffer *wire_read_data(const void *data, size_t len, void (*release)(void *arg),
 				 void *arg);
@@ -128,10 +128,12 @@ struct wire_append {
 	bool has_open;
 	struct {
 		uint8_t volume[VOLUME_ID_LEN];
-		uint64_t epoch, position, head;
+		epoch_no epoch;
+		log_pos position;
+		head_no head;
 	} open;
 	bool has_data;
-	uint64_t position;
+	log_pos position;
 	struct wire_bytes data;
 };
 

@@ -254,7 +254,7 @@ static grpc_byte_buffer *two_slices(const uint8_t *header, size_t header_len, co
 	return bb;
 }
 
-grpc_byte_buffer *wire_append_data(uint64_t position, const void *data, size_t len,
+grpc_byte_buffer *wire_append_data(log_pos position, const void *data, size_t len,
 				   void (*release)(void *arg), void *arg)
 {
 	uint8_t header[2 + 2 * VARINT_MAX];

@@ -30,7 +30,7 @@ struct backlog_embassy {
 
 struct backlog {
 	struct head head; /* the newest; number 0: none */
-	uint64_t end;	  /* position after the last whole block of the log */
+	log_pos end;	  /* position after the last whole block of the log */
 	uint64_t bytes;	  /* of the log */
 	bool copy;	  /* it is an embassy's copy, which has no embassies */
 	bool known;	  /* false: the catalog is missing, unreadable or rebuilt from the log */

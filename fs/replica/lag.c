@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
-void lag_begin(struct lag *l, uint64_t newest, int64_t wall_ns, uint64_t mono_ns)
+void lag_begin(struct lag *l, head_no newest, int64_t wall_ns, uint64_t mono_ns)
 {
 	memset(l, 0, sizeof(*l));
 	l->newest = l->timed = newest;
@@ -20,7 +20,7 @@ void lag_begin(struct lag *l, uint64_t newest, int64_t wall_ns, uint64_t mono_ns
 	l->mono_ns = mono_ns;
 }
 
-void lag_head(struct lag *l, uint64_t number, uint64_t now_ns)
+void lag_head(struct lag *l, head_no number, uint64_t now_ns)
 {
 	if (number <= l->newest)
 		return;
@@ -37,7 +37,7 @@ void lag_head(struct lag *l, uint64_t number, uint64_t now_ns)
 	l->marks[l->n_marks++] = (struct lag_mark){.head = number, .since_ns = now_ns};
 }
 
-void lag_acked(struct lag *l, uint64_t number, int64_t next_time_ns)
+void lag_acked(struct lag *l, head_no number, int64_t next_time_ns)
 {
 	unsigned n = 0;
 

@@ -9,18 +9,20 @@
  * is read once, at the beginning, so that no later jump of it counts.  Not locked.
  */
 
+#include "numbers.h"
+
 #include <stdint.h>
 
 #define LAG_MARKS 64u /* even */
 
 struct lag_mark {
-	uint64_t head;	   /* the newest head that the mark stands for */
+	head_no head;	   /* the newest head that the mark stands for */
 	uint64_t since_ns; /* clock_mono_ns() when the mark's oldest head was made */
 };
 
 struct lag {
-	uint64_t acked, newest;	 /* heads' numbers; 0: none */
-	uint64_t timed;		 /* up to this head, ages come from heads' own times */
+	head_no acked, newest;	 /* heads' numbers; 0: none */
+	head_no timed;		 /* up to this head, ages come from heads' own times */
 	int64_t missing_time_ns; /* acked < timed: the time of head acked + 1 */
 	int64_t wall_ns;	 /* at the beginning */
 	uint64_t mono_ns;	 /* at the beginning */
@@ -33,20 +35,20 @@ struct lag {
  * which is ${mono_ns} by the other.  ${newest} heads exist, and the embassy has none of them as far
  * as is known.
  */
-void lag_begin(struct lag *l, uint64_t newest, int64_t wall_ns, uint64_t mono_ns);
+void lag_begin(struct lag *l, head_no newest, int64_t wall_ns, uint64_t mono_ns);
 
 /* lag_head(l, number, now_ns): head ${number} was made just now. */
-void lag_head(struct lag *l, uint64_t number, uint64_t now_ns);
+void lag_head(struct lag *l, head_no number, uint64_t now_ns);
 
 /*
  * lag_acked(l, number, next_time_ns): the embassy has all heads up to ${number}, which may be fewer
  * than before.  ${next_time_ns}: the time of the head after that one, if lag_wants_time(l, number)
  * asks for it; else not used.
  */
-void lag_acked(struct lag *l, uint64_t number, int64_t next_time_ns);
+void lag_acked(struct lag *l, head_no number, int64_t next_time_ns);
 
 /* lag_wants_time(l, number): does lag_acked() need the time of the next head? */
-static inline int lag_wants_time(const struct lag *l, uint64_t number)
+static inline int lag_wants_time(const struct lag *l, head_no number)
 {
 	return number < l->timed || number < l->acked;
 }

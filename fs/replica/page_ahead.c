@@ -26,8 +26,8 @@
 #define QUEUED_FEW_NS (150 * NS_PER_MS)
 #define QUEUED_MANY_NS (400 * NS_PER_MS)
 
-static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to) REQUIRES(c->mu);
-static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos) REQUIRES(c->mu);
+static void enqueue_locked(struct page_cache *c, log_pos from, log_pos to) REQUIRES(c->mu);
+static struct reading *reading_of_locked(struct page_cache *c, log_pos pos) REQUIRES(c->mu);
 static void fetch_ahead_locked(struct page_cache *c, struct run r) REQUIRES(c->mu);
 
 void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns)
@@ -40,11 +40,11 @@ void page_ahead_learn_locked(struct page_cache *c, uint64_t took_ns)
 		c->ahead_max -= RUN_LEN;
 }
 
-static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to)
+static void enqueue_locked(struct page_cache *c, log_pos from, log_pos to)
 {
 	while (from < to && c->queue_n < PAGE_QUEUE_MAX && !c->stopping) {
-		uint64_t border = (from / RUN_LEN + 1) * RUN_LEN;
-		uint64_t end = border < to ? border : to;
+		log_pos border = (from / RUN_LEN + 1) * RUN_LEN;
+		log_pos end = border < to ? border : to;
 		struct run r = {.page = from / PAGE_LEN};
 
 		r.n = (uint32_t)((end - r.page * PAGE_LEN + PAGE_LEN - 1) / PAGE_LEN);
@@ -55,7 +55,7 @@ static void enqueue_locked(struct page_cache *c, uint64_t from, uint64_t to)
 }
 
 /* Find the reader that this read belongs to, or put a new one in place of the oldest. */
-static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos)
+static struct reading *reading_of_locked(struct page_cache *c, log_pos pos)
 {
 	struct reading *oldest = &c->readings[0];
 
@@ -72,10 +72,11 @@ static struct reading *reading_of_locked(struct page_cache *c, uint64_t pos)
 	return oldest;
 }
 
-void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len)
+void page_read_ahead_locked(struct page_cache *c, log_pos pos, size_t len)
 {
 	struct reading *r = reading_of_locked(c, pos);
-	uint64_t end = pos + len, window, want;
+	log_pos end = pos + len;
+	uint64_t window, want;
 
 	if (r->used)
 		r->bytes += len;
@@ -100,7 +101,7 @@ void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len)
 	}
 }
 
-void page_cache_hint(struct page_cache *c, uint64_t pos, size_t len)
+void page_cache_hint(struct page_cache *c, log_pos pos, size_t len)
 {
 	if (len == 0 || pos > UINT64_MAX - PAGE_AHEAD_MAX - RUN_LEN)
 		return;

@@ -43,9 +43,9 @@ static struct slot *claim_locked(struct page_cache *c, uint64_t page, struct fli
 static int copy_ready_locked(struct page_cache *c, struct slot *s, uint32_t off, uint32_t len,
 			     void *out) REQUIRES(c->mu);
 static int await_flight_locked(struct page_cache *c, struct flight *f) REQUIRES(c->mu);
-static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
+static int fetch_missing_locked(struct page_cache *c, log_pos pos, log_pos end, uint8_t *out,
 				size_t *out_n) REQUIRES(c->mu);
-static int read_some_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
+static int read_some_locked(struct page_cache *c, log_pos pos, log_pos end, uint8_t *out,
 			    size_t *out_n) REQUIRES(c->mu);
 
 static void check_slot(const struct slot *s)
@@ -241,12 +241,12 @@ static int await_flight_locked(struct page_cache *c, struct flight *f)
  * Read a piece of one page, of which the caller knows that it is missing or too short here: fetch
  * from that page on, up to ${end}.
  */
-static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
+static int fetch_missing_locked(struct page_cache *c, log_pos pos, log_pos end, uint8_t *out,
 				size_t *out_n)
 {
 	uint64_t page = pos / PAGE_LEN;
-	uint64_t border = (pos / RUN_LEN + 1) * RUN_LEN;
-	uint64_t last = (end < border ? end : border) - 1;
+	log_pos border = (pos / RUN_LEN + 1) * RUN_LEN;
+	log_pos last = (end < border ? end : border) - 1;
 	struct fetch f;
 	size_t off, n;
 	int rc;
@@ -276,7 +276,7 @@ static int fetch_missing_locked(struct page_cache *c, uint64_t pos, uint64_t end
 }
 
 /* Read some bytes from ${pos} on.  ${*out_n} says how many; 0 means look again. */
-static int read_some_locked(struct page_cache *c, uint64_t pos, uint64_t end, uint8_t *out,
+static int read_some_locked(struct page_cache *c, log_pos pos, log_pos end, uint8_t *out,
 			    size_t *out_n)
 {
 	struct slot *s = page_find_locked(c, pos / PAGE_LEN);
@@ -304,9 +304,9 @@ static int read_some_locked(struct page_cache *c, uint64_t pos, uint64_t end, ui
 	return rc == -EAGAIN ? 0 : rc;
 }
 
-int page_cache_read(struct page_cache *c, uint64_t pos, size_t len, void *out)
+int page_cache_read(struct page_cache *c, log_pos pos, size_t len, void *out)
 {
-	uint64_t at = pos, end = pos + len;
+	log_pos at = pos, end = pos + len;
 	uint8_t *p = out;
 	int rc = 0;
 

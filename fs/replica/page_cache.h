@@ -8,6 +8,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,7 +35,7 @@ struct page_cache_config {
 	 * waits, so it is worth retrying.  Any thread, several at once.
 	 * Returns 0 or a negative error.
 	 */
-	int (*fetch)(void *ctx, uint64_t pos, size_t len, bool patient, void *out, size_t *out_len);
+	int (*fetch)(void *ctx, log_pos pos, size_t len, bool patient, void *out, size_t *out_len);
 	void *ctx;
 };
 
@@ -54,13 +55,13 @@ void page_cache_free(struct page_cache *c);
  * page_cache_read(c, pos, len, out): exactly ${len} bytes, of one segment.  Any thread.
  * Returns 0; -ERR_ABSENT if the log ends before; fetch's error; -ENOMEM.
  */
-MUST_CHECK int page_cache_read(struct page_cache *c, uint64_t pos, size_t len, void *out);
+MUST_CHECK int page_cache_read(struct page_cache *c, log_pos pos, size_t len, void *out);
 
 /*
  * page_cache_hint(c, pos, len): begin to fetch this range (at most PAGE_AHEAD_MAX of it) if
  * nothing else keeps the threads busy.
  */
-void page_cache_hint(struct page_cache *c, uint64_t pos, size_t len);
+void page_cache_hint(struct page_cache *c, log_pos pos, size_t len);
 
 /* page_cache_stop(c): begin no fetch in the background any more. */
 void page_cache_stop(struct page_cache *c);

@@ -41,8 +41,8 @@ struct run {
 
 /* One sequential reader, recognised by where it reads. */
 struct reading {
-	uint64_t next;	/* position after its furthest read */
-	uint64_t ahead; /* asked for up to here; at least next */
+	log_pos next;	/* position after its furthest read */
+	log_pos ahead;	/* asked for up to here; at least next */
 	uint64_t bytes; /* bytes that it has read in all */
 	uint64_t used;	/* finds the oldest to replace; 0: no reader */
 };
@@ -100,7 +100,7 @@ MUST_CHECK int page_claim_locked(struct page_cache *c, uint64_t page, uint32_t n
 MUST_CHECK int page_fetch_run(struct page_cache *c, struct fetch *f) EXCLUDES(c->mu);
 
 /* Record a read; if the reader is sequential, ask for the pages that follow. */
-void page_read_ahead_locked(struct page_cache *c, uint64_t pos, size_t len) REQUIRES(c->mu);
+void page_read_ahead_locked(struct page_cache *c, log_pos pos, size_t len) REQUIRES(c->mu);
 
 /*
  * Adjust the largest window to the time that a fetch took, with other fetches under way beside it.

@@ -121,7 +121,7 @@ void piece_put(struct piece *p)
 /*
  * How many of the ${len} bytes at ${pos} are whole blocks?  0 if not even the first block is whole.
  */
-static size_t whole_blocks(const uint8_t *bytes, size_t len, uint64_t pos)
+static size_t whole_blocks(const uint8_t *bytes, size_t len, log_pos pos)
 {
 	size_t at = 0;
 
@@ -141,9 +141,10 @@ static size_t whole_blocks(const uint8_t *bytes, size_t len, uint64_t pos)
  * Find the position of the next bytes at or after ${*pos}, and their number: in the same segment,
  * or from the start of the next segment that exists.
  */
-static int locate(struct store *st, uint64_t *pos, uint64_t limit, uint64_t *out_len)
+static int locate(struct store *st, log_pos *pos, log_pos limit, uint64_t *out_len)
 {
-	uint64_t number = segment_of(*pos), size = 0;
+	segment_no number = segment_of(*pos);
+	uint64_t size = 0;
 	int rc;
 
 	rc = store_size(st, number, &size);
@@ -169,7 +170,7 @@ static int locate(struct store *st, uint64_t *pos, uint64_t limit, uint64_t *out
 	return 0;
 }
 
-int piece_read(struct store *st, uint64_t from, uint64_t limit, struct piece *p)
+int piece_read(struct store *st, log_pos from, log_pos limit, struct piece *p)
 {
 	uint64_t len = 0;
 	int rc;

@@ -31,7 +31,7 @@ struct piece {
 	struct piece_pool *pool;
 	STAILQ_ENTRY(piece) entry; /* in the pool's free list, or in its owner's queue */
 	atomic_bool handed;	   /* piece_hand_over() */
-	uint64_t pos;
+	log_pos pos;
 	size_t len;
 	uint8_t bytes[PIECE_CAP];
 };
@@ -70,6 +70,6 @@ void piece_hand_over(struct piece *p);
  * Returns 0 with p->pos and p->len > 0; -ERR_DAMAGED, with a detail, if the bytes are not blocks;
  * -ERR_ABSENT if this copy does not have them; or -errno.
  */
-MUST_CHECK int piece_read(struct store *st, uint64_t from, uint64_t limit, struct piece *p);
+MUST_CHECK int piece_read(struct store *st, log_pos from, log_pos limit, struct piece *p);
 
 #endif /* !PIECE_H_ */

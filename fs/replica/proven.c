@@ -53,7 +53,7 @@ struct flight {
 	bool landed, patient;
 	int rc;
 	size_t n;
-	uint64_t numbers[HEADERS_ASKED]; /* ascending */
+	segment_no numbers[HEADERS_ASKED]; /* ascending */
 	uint8_t blocks[HEADERS_ASKED * SEGMENT_BLOCK_LEN];
 };
 
@@ -67,7 +67,7 @@ struct proven {
 	struct anchor anchor; /* number 0: none yet */
 	bool stopping;
 	struct kept *kept; /* each at its number modulo the size */
-	uint64_t wanted[HEADERS_ASKED];
+	segment_no wanted[HEADERS_ASKED];
 	size_t n_wanted;
 	LIST_HEAD(, flight) flights;
 };
@@ -182,23 +182,23 @@ static int fly(struct proven *p, struct flight *f, bool patient)
 
 /* ---- headers: keeping ---- */
 
-static const struct kept *kept_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
-static struct flight *flies_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
+static const struct kept *kept_locked(struct proven *p, segment_no number) REQUIRES(p->mu);
+static struct flight *flies_locked(struct proven *p, segment_no number) REQUIRES(p->mu);
 static struct flight *flight_new(bool patient);
 static void flight_put_locked(struct flight *f);
 static int await_locked(struct proven *p, struct flight *f) REQUIRES(p->mu);
-static void add_number(struct flight *f, uint64_t number);
+static void add_number(struct flight *f, segment_no number);
 static void depart_locked(struct proven *p, struct flight *f) REQUIRES(p->mu);
 static void land_locked(struct proven *p, struct flight *f, int rc) REQUIRES(p->mu);
 
-static const struct kept *kept_locked(struct proven *p, uint64_t number)
+static const struct kept *kept_locked(struct proven *p, segment_no number)
 {
 	const struct kept *k = &p->kept[number % HEADERS_KEPT];
 
 	return k->number_1 == number + 1 ? k : NULL;
 }
 
-static struct flight *flies_locked(struct proven *p, uint64_t number)
+static struct flight *flies_locked(struct proven *p, segment_no number)
 {
 	struct flight *f;
 
@@ -239,8 +239,8 @@ static int await_locked(struct proven *p, struct flight *f)
 	return rc;
 }
 
-static bool is_wanted_locked(struct proven *p, uint64_t number) REQUIRES(p->mu);
-static bool is_wanted_locked(struct proven *p, uint64_t number)
+static bool is_wanted_locked(struct proven *p, segment_no number) REQUIRES(p->mu);
+static bool is_wanted_locked(struct proven *p, segment_no number)
 {
 	for (size_t i = 0; i < p->n_wanted; i++)
 		if (p->wanted[i] == number)
@@ -249,7 +249,7 @@ static bool is_wanted_locked(struct proven *p, uint64_t number)
 }
 
 /* Insert at its place: numbers ascend. */
-static void add_number(struct flight *f, uint64_t number)
+static void add_number(struct flight *f, segment_no number)
 {
 	size_t i = f->n++;
 
@@ -262,7 +262,7 @@ static void add_number(struct flight *f, uint64_t number)
 static void depart_locked(struct proven *p, struct flight *f)
 {
 	while (p->n_wanted > 0 && f->n < HEADERS_ASKED) {
-		uint64_t number = p->wanted[--p->n_wanted];
+		segment_no number = p->wanted[--p->n_wanted];
 		bool has = false;
 
 		for (size_t i = 0; i < f->n; i++)
@@ -288,9 +288,9 @@ static void land_locked(struct proven *p, struct flight *f, int rc)
 }
 
 /* Fetch the header of ${number} from the server; if ${alone}, without other wanted ones. */
-static int fetch_locked(struct proven *p, uint64_t number, bool alone,
+static int fetch_locked(struct proven *p, segment_no number, bool alone,
 			uint8_t out[SEGMENT_BLOCK_LEN]) REQUIRES(p->mu);
-static int fetch_locked(struct proven *p, uint64_t number, bool alone,
+static int fetch_locked(struct proven *p, segment_no number, bool alone,
 			uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	struct flight *f = flight_new(true);
@@ -320,7 +320,7 @@ static int fetch_locked(struct proven *p, uint64_t number, bool alone,
 	return rc < 0 && rc != -ERR_UNREACHABLE && others ? fetch_locked(p, number, true, out) : rc;
 }
 
-int proven_header(struct proven *p, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+int proven_header(struct proven *p, segment_no number, uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	const struct kept *k;
 	struct flight *f;
@@ -339,7 +339,7 @@ int proven_header(struct proven *p, uint64_t number, uint8_t out[SEGMENT_BLOCK_L
 	return rc;
 }
 
-void proven_hint(struct proven *p, uint64_t number)
+void proven_hint(struct proven *p, segment_no number)
 {
 	pthread_mutex_lock(&p->mu);
 	if (p->n_wanted < HEADERS_ASKED && !kept_locked(p, number) && !flies_locked(p, number) &&

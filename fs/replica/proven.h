@@ -57,7 +57,7 @@ MUST_CHECK int proven_admit(struct proven *p, const struct anchor *known,
  * Returns 0; -ERR_TAMPERED, -ERR_VERSION, with a detail; -ENOMEM; as ask().
  * proven_hint(p, number): the header will be wanted; request it in the background.
  */
-MUST_CHECK int proven_header(struct proven *p, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN]);
-void proven_hint(struct proven *p, uint64_t number);
+MUST_CHECK int proven_header(struct proven *p, segment_no number, uint8_t out[SEGMENT_BLOCK_LEN]);
+void proven_hint(struct proven *p, segment_no number);
 
 #endif /* !PROVEN_H_ */

@@ -19,8 +19,8 @@ struct catalog;
 
 /* The embassy held less than it had acknowledged, and nobody has answered that yet. */
 struct loss {
-	uint64_t held, acknowledged; /* heads' numbers; acknowledged 0: there is no loss */
-	int64_t time_ns;	     /* when it was found, by the wall clock */
+	head_no held, acknowledged; /* heads' numbers; acknowledged 0: there is no loss */
+	int64_t time_ns;	    /* when it was found, by the wall clock */
 };
 
 /*

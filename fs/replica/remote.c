@@ -197,7 +197,7 @@ int remote_list_volumes(const struct remote_config *cfg,
 	return rc;
 }
 
-int remote_repair(const struct remote_config *cfg, uint64_t pos, uint64_t leaf, const void *data,
+int remote_repair(const struct remote_config *cfg, log_pos pos, leaf_no leaf, const void *data,
 		  size_t len, uint32_t *out_blocks)
 {
 	Embassyfs__V1__MendRequest request = EMBASSYFS__V1__MEND_REQUEST__INIT;

@@ -38,7 +38,7 @@ MUST_CHECK int source_open_remote(const struct remote_config *cfg, struct source
 
 /* What a server says of one volume; the head was verified. */
 struct remote_status {
-	uint64_t end;
+	log_pos end;
 	struct head head; /* number 0: none yet */
 };
 
@@ -52,7 +52,7 @@ MUST_CHECK int remote_volume_status(const struct remote_config *cfg, struct remo
  * Returns 0; -ERR_FORBIDDEN (not ours, or not the bytes that it had verified); -ERR_ABSENT; as
  * source_open_remote().
  */
-MUST_CHECK int remote_repair(const struct remote_config *cfg, uint64_t pos, uint64_t leaf,
+MUST_CHECK int remote_repair(const struct remote_config *cfg, log_pos pos, leaf_no leaf,
 			     const void *data, size_t len, uint32_t *out_blocks);
 
 /*

@@ -54,7 +54,7 @@ struct replicator {
 	struct client_stream *stream;
 	struct piece_list ahead; /* read, not sent */
 	unsigned n_ahead;
-	uint64_t read_pos; /* the position to read next */
+	log_pos read_pos; /* the position to read next */
 	size_t sending_len;
 	uint64_t cursor_ns; /* when it was last saved */
 	bool cursor_due;
@@ -148,7 +148,7 @@ void *replicator_thread(void *arg);
  * The embassy holds heads only up to ${held}, less than r->acked: record the loss and report it.
  * Only the thread calls it.
  */
-void replicator_note_loss(struct replicator *r, uint64_t held) EXCLUDES(r->mu);
+void replicator_note_loss(struct replicator *r, head_no held) EXCLUDES(r->mu);
 
 /* The embassy holds everything up to ${acked}: update the status. */
 void replicator_set_acked(struct replicator *r, const struct step_head *acked) EXCLUDES(r->mu);

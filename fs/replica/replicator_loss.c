@@ -14,7 +14,7 @@
 #include "msg.h"
 #include "record.h"
 
-void replicator_note_loss(struct replicator *r, uint64_t held)
+void replicator_note_loss(struct replicator *r, head_no held)
 {
 	char text[LOSS_TEXT_LEN];
 	struct loss l;

@@ -205,7 +205,7 @@ void step_failed(struct step *s, uint64_t now_ns, enum step_failure why)
 	step_check(s);
 }
 
-void step_sending(struct step *s, uint64_t now_ns, uint64_t pos, size_t len)
+void step_sending(struct step *s, uint64_t now_ns, log_pos pos, size_t len)
 {
 	assert(s->phase == STEP_STREAMING && s->opened && !s->sending);
 	assert(len > 0 && pos >= s->sent && pos <= s->newest.end && len <= s->newest.end - pos);

@@ -8,6 +8,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,16 +44,16 @@ enum step_action_kind {
 
 struct step_action {
 	enum step_action_kind kind;
-	uint64_t position;
-	uint64_t head;
-	uint64_t limit;
+	log_pos position;
+	head_no head;
+	log_pos limit;
 	uint64_t until_ns; /* STEP_DO_WAIT: when to come back at the latest; STEP_NEVER */
 };
 
 /* A head as far as shipping it needs. */
 struct step_head {
-	uint64_t number; /* 0: none */
-	uint64_t end;	 /* position after its block */
+	head_no number; /* 0: none */
+	log_pos end;	/* position after its block */
 	int64_t time_ns;
 };
 
@@ -75,7 +76,7 @@ struct step {
 	uint64_t backoff_ns;	 /* next delay before jitter */
 	uint64_t silence_ns;	 /* how long a stream that owes something may be silent */
 	uint64_t random;	 /* state of the jitter's random numbers */
-	uint64_t sent;		 /* everything below was sent on this stream, or was there before */
+	log_pos sent;		 /* everything below was sent on this stream, or was there before */
 	struct step_head acked;	 /* the head that the embassy last said it holds */
 	struct step_head newest; /* the newest durable head at home */
 	uint64_t progress_ns;	 /* when the embassy last did anything */
@@ -113,7 +114,7 @@ void step_failed(struct step *s, uint64_t now_ns, enum step_failure why);
  * ${pos} (the action's position, or the start of a later segment) and end at its limit at most.
  * step_sent(): the transport has taken that send.
  */
-void step_sending(struct step *s, uint64_t now_ns, uint64_t pos, size_t len);
+void step_sending(struct step *s, uint64_t now_ns, log_pos pos, size_t len);
 void step_sent(struct step *s, uint64_t now_ns);
 
 /*

@@ -106,7 +106,7 @@ int remote_ask(void *ctx, const char *method, const ProtobufCMessage *request,
 
 /* ---- bytes ---- */
 
-static int fetch(void *ctx, uint64_t pos, size_t len, bool patient, void *out, size_t *out_len)
+static int fetch(void *ctx, log_pos pos, size_t len, bool patient, void *out, size_t *out_len)
 {
 	struct remote *r = ctx;
 	struct attempt a = attempt_begin(r);
@@ -119,22 +119,22 @@ static int fetch(void *ctx, uint64_t pos, size_t len, bool patient, void *out, s
 	return is_busy(rc) ? say_busy(r, rc) : rc;
 }
 
-static int remote_read(struct source *s, uint64_t pos, size_t len, void *out)
+static int remote_read(struct source *s, log_pos pos, size_t len, void *out)
 {
 	return page_cache_read(remote_of(s)->cache, pos, len, out);
 }
 
-static void remote_hint(struct source *s, uint64_t pos, size_t len)
+static void remote_hint(struct source *s, log_pos pos, size_t len)
 {
 	page_cache_hint(remote_of(s)->cache, pos, len);
 }
 
-static int remote_header(struct source *s, uint64_t number, uint8_t out[SEGMENT_BLOCK_LEN])
+static int remote_header(struct source *s, segment_no number, uint8_t out[SEGMENT_BLOCK_LEN])
 {
 	return proven_header(remote_of(s)->proven, number, out);
 }
 
-static void remote_hint_header(struct source *s, uint64_t number)
+static void remote_hint_header(struct source *s, segment_no number)
 {
 	proven_hint(remote_of(s)->proven, number);
 }

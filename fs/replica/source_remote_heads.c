@@ -37,9 +37,9 @@ static void keep_head(struct remote *r, const struct head *h)
  * The newest head that the server has shown: an answer to a question that is asked from now on
  * cannot deny it.
  */
-static uint64_t shown(struct remote *r)
+static head_no shown(struct remote *r)
 {
-	uint64_t number;
+	head_no number;
 
 	pthread_mutex_lock(&r->mu);
 	number = r->newest;
@@ -47,7 +47,7 @@ static uint64_t shown(struct remote *r)
 	return number;
 }
 
-static bool kept_head(struct remote *r, uint64_t number, struct head *out)
+static bool kept_head(struct remote *r, head_no number, struct head *out)
 {
 	bool found;
 
@@ -89,7 +89,7 @@ static int fetch_newer_params(struct remote *r)
 }
 
 /* ${number}: which head was asked for; ${parent}: the one before it; 0, NULL: not known. */
-static int check_head(struct remote *r, const Embassyfs__V1__Head *h, uint64_t number,
+static int check_head(struct remote *r, const Embassyfs__V1__Head *h, head_no number,
 		      const struct head *parent, struct head *out)
 {
 	struct head_known k = {.params = &r->params, .number = number, .parent = parent};
@@ -152,7 +152,7 @@ static int ask_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request,
  * The heads of a reply, from number ${first} on (0: any one), verified, and proven to be of one
  * history with ${known}.  None is kept before all of that.
  */
-static int take_heads(struct remote *r, const Embassyfs__V1__HeadsReply *reply, uint64_t first,
+static int take_heads(struct remote *r, const Embassyfs__V1__HeadsReply *reply, head_no first,
 		      const struct anchor *known, struct head *out)
 {
 	struct anchor *a = malloc(reply->n_heads * sizeof(*a));
@@ -180,7 +180,7 @@ static int take_heads(struct remote *r, const Embassyfs__V1__HeadsReply *reply, 
  * Ask for heads and take them, again if another thread's answer has brought a newer head meanwhile.
  * ${out} has room for as many as are asked for.
  */
-static int get_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request, uint64_t first,
+static int get_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request, head_no first,
 		     struct head *out, size_t *out_n)
 {
 	Embassyfs__V1__HeadsReply *reply;
@@ -200,7 +200,7 @@ static int get_heads(struct remote *r, Embassyfs__V1__HeadsRequest *request, uin
 }
 
 /* Heads from ${first} on, as one reply holds them; each must follow the one before. */
-static int fetch_heads(struct remote *r, uint64_t first, size_t n, struct head *out, size_t *out_n)
+static int fetch_heads(struct remote *r, head_no first, size_t n, struct head *out, size_t *out_n)
 {
 	Embassyfs__V1__HeadsRequest request = EMBASSYFS__V1__HEADS_REQUEST__INIT;
 
@@ -209,10 +209,10 @@ static int fetch_heads(struct remote *r, uint64_t first, size_t n, struct head *
 	return get_heads(r, &request, first, out, out_n);
 }
 
-int remote_heads(struct source *s, uint64_t first, size_t n, struct head *out, size_t *out_n)
+int remote_heads(struct source *s, head_no first, size_t n, struct head *out, size_t *out_n)
 {
 	struct remote *r = remote_of(s);
-	uint64_t known = shown(r);
+	head_no known = shown(r);
 	size_t got = 0;
 	int rc = 0;
 
@@ -240,7 +240,7 @@ int remote_heads(struct source *s, uint64_t first, size_t n, struct head *out, s
  * it is later, or is not there and was not there before.  ${known}: shown() before it was asked
  * for.
  */
-static int check_is_newest(struct remote *r, const struct head *h, int64_t time_ns, uint64_t known)
+static int check_is_newest(struct remote *r, const struct head *h, int64_t time_ns, head_no known)
 {
 	struct head next;
 	size_t n;
@@ -266,7 +266,7 @@ int remote_head_at(struct source *s, int64_t time_ns, struct head *out)
 {
 	struct remote *r = remote_of(s);
 	Embassyfs__V1__HeadsRequest request = EMBASSYFS__V1__HEADS_REQUEST__INIT;
-	uint64_t known = shown(r);
+	head_no known = shown(r);
 	struct head first;
 	size_t n;
 	int rc;

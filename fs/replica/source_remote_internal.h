@@ -32,7 +32,7 @@ struct remote {
 	int timeout_ms;
 	pthread_mutex_t mu;
 	/* Guarded by mu. */
-	uint64_t newest;      /* number of the newest head that the server has shown; 0: none */
+	head_no newest;	      /* number of the newest head that the server has shown; 0: none */
 	struct params *newer; /* a later volume.conf, once a head's epoch asked for it; or NULL */
 	/* number 0: none; the head's place is its number modulo the size */
 	struct head heads[HEADS_KEPT];
@@ -53,7 +53,7 @@ MUST_CHECK int remote_ask(void *r, const char *method, const ProtobufCMessage *r
 			  ProtobufCMessage **out);
 
 /* The source's heads and head_at; see source.h. */
-MUST_CHECK int remote_heads(struct source *s, uint64_t first, size_t n, struct head *out,
+MUST_CHECK int remote_heads(struct source *s, head_no first, size_t n, struct head *out,
 			    size_t *out_n);
 MUST_CHECK int remote_head_at(struct source *s, int64_t time_ns, struct head *out);
 

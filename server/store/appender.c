@@ -41,7 +41,7 @@
 
 static int judge_epoch(const struct appender *a)
 {
-	uint64_t newest = params_epoch(&a->conf->params);
+	epoch_no newest = params_epoch(&a->conf->params);
 
 	if (a->epoch == newest)
 		return 0;
@@ -203,7 +203,7 @@ static int judge_space(struct appender *a, size_t len)
 		      : 0;
 }
 
-static int judge_range(const struct appender *a, uint64_t pos, size_t len)
+static int judge_range(const struct appender *a, log_pos pos, size_t len)
 {
 	uint64_t offset = pos % SEGMENT_SIZE;
 	bool follows = a->in_segment && pos == a->end && offset != 0;
@@ -222,7 +222,7 @@ static int judge_range(const struct appender *a, uint64_t pos, size_t len)
 	return 0;
 }
 
-static int begin_segment(struct appender *a, uint64_t pos)
+static int begin_segment(struct appender *a, log_pos pos)
 {
 	int rc = a->in_segment ? appender_finish_segment(a) : 0;
 
@@ -236,7 +236,7 @@ static int begin_segment(struct appender *a, uint64_t pos)
 	return 0;
 }
 
-int appender_room(struct appender *a, uint64_t pos, size_t len, uint8_t **out)
+int appender_room(struct appender *a, log_pos pos, size_t len, uint8_t **out)
 {
 	int rc;
 
@@ -344,7 +344,7 @@ bool appender_is_due(const struct appender *a)
 }
 
 /* Cut off what no committed head covers. */
-static int cut_back(struct appender *a, uint64_t end)
+static int cut_back(struct appender *a, log_pos end)
 {
 	int rc;
 

@@ -25,9 +25,9 @@
 struct appender;
 
 struct appender_opening {
-	uint64_t epoch;
-	uint64_t position;
-	uint64_t head;
+	epoch_no epoch;
+	log_pos position;
+	head_no head;
 	/*
 	 * cancel(ctx): another stream takes over; end soon.  Any thread, with a lock of the copy
 	 * held: it must not block, nor call back.  Not called after appender_end() has returned.
@@ -54,7 +54,7 @@ MUST_CHECK int appender_begin(struct copy *c, const char *who, const struct appe
  * bound above is passed), -ERR_STALE (a newer epoch was granted), each with a detail; -ENOSPC,
  * -EIO.  After any error only appender_commit() and appender_end() may follow.
  */
-MUST_CHECK int appender_room(struct appender *a, uint64_t pos, size_t len, uint8_t **out);
+MUST_CHECK int appender_room(struct appender *a, log_pos pos, size_t len, uint8_t **out);
 
 /*
  * appender_take(a): judge the bytes put there: whole blocks, each the next of the history.  The

@@ -77,7 +77,7 @@ static int need_segment(struct appender *a)
 static int write_rest(struct appender *a, const struct storage_commit *commit)
 {
 	size_t part = (size_t)(a->end - a->base);
-	uint64_t pos = a->base;
+	log_pos pos = a->base;
 	int rc;
 
 	if (part == 0 && !commit)
@@ -124,7 +124,7 @@ int appender_finish_segment(struct appender *a)
 static int catalog_heads_now(struct appender *a)
 {
 	struct history *h = &a->history;
-	uint64_t first = h->merkle.n - h->n_leaves;
+	leaf_no first = h->merkle.n - h->n_leaves;
 	size_t done = 0;
 	int rc = 0;
 

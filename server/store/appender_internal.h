@@ -15,14 +15,14 @@
 struct appender {
 	struct copy *copy;
 	struct copy_lock lock;
-	uint64_t epoch;
+	epoch_no epoch;
 	struct conf *conf; /* what history.params points into */
 	struct history history;
 
 	uint8_t *mem;  /* APPENDER_MEM_LEN bytes */
 	uint8_t *page; /* the last page as it is written, padded */
-	uint64_t base, end;
-	uint64_t segment;
+	log_pos base, end;
+	segment_no segment;
 	bool in_segment; /* mem mirrors a segment; else the next block begins one */
 	bool has_file;	 /* that segment's file exists */
 	/* bytes after end that appender_room() gave out and that are not judged yet */
@@ -31,8 +31,8 @@ struct appender {
 	struct head *heads; /* verified, not committed; in order */
 	size_t n_heads;
 	uint64_t first_head_ns; /* when the first of them verified */
-	uint64_t committed_end; /* the committed end */
-	uint64_t committed_blocks;
+	log_pos committed_end;	/* the committed end */
+	leaf_no committed_blocks;
 	unsigned n_segments; /* begun since the commit */
 	bool failed;	     /* nothing more is judged */
 	bool disk_failed;    /* nothing more is written */

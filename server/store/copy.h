@@ -22,10 +22,10 @@ struct storage_pool;
 
 /* Where a copy stands: it holds everything below end, whose newest head is head. */
 struct copy_committed {
-	uint64_t end;
-	uint64_t head; /* its number; 0: none yet */
+	log_pos end;
+	head_no head; /* its number; 0: none yet */
 	int64_t time_ns;
-	uint64_t head_pos;
+	log_pos head_pos;
 	uint32_t head_len; /* of the head's block */
 };
 
@@ -81,13 +81,13 @@ MUST_CHECK int copy_put_params(struct copy *c, const void *text, size_t len);
  * Returns 0 with ${*out_len} > 0; -ERR_ABSENT, with a detail, if there are none; -EINVAL, with a
  * detail, if they cross a segment's end; -errno.
  */
-MUST_CHECK int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len);
+MUST_CHECK int copy_clip(struct copy *c, log_pos pos, uint64_t len, uint64_t *out_len);
 
 /*
  * copy_read(c, pos, len, out): bytes that copy_clip() allowed.  Any thread.  Returns 0, -ERR_ABSENT
  * or -errno.
  */
-MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
+MUST_CHECK int copy_read(struct copy *c, log_pos pos, size_t len, void *out);
 
 /*
  * copy_repair(c, who, pos, leaf, data, len, out_blocks): ${data} is whole adjacent blocks of one
@@ -98,7 +98,7 @@ MUST_CHECK int copy_read(struct copy *c, uint64_t pos, size_t len, void *out);
  * verified here); -ERR_ABSENT (beyond what is held, or no head states it); -EINVAL; as
  * appender_begin(); -ENOSPC, -EIO, -ENOMEM; each with a detail.
  */
-MUST_CHECK int copy_repair(struct copy *c, const char *who, uint64_t pos, uint64_t leaf,
+MUST_CHECK int copy_repair(struct copy *c, const char *who, log_pos pos, leaf_no leaf,
 			   const void *data, size_t len, uint32_t *out_blocks);
 
 /*
@@ -114,21 +114,21 @@ MUST_CHECK int copy_repair(struct copy *c, const char *who, uint64_t pos, uint64
  * header is no longer what was verified; each with a detail; or as copy_prove().
  */
 #define COPY_SEGMENTS_MAX 64u
-MUST_CHECK int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k,
+MUST_CHECK int copy_prove(struct copy *c, leaf_no n, const leaf_no *index, size_t k,
 			  struct buf *out);
-MUST_CHECK int copy_segments(struct copy *c, uint64_t known, const uint64_t *numbers, size_t n,
+MUST_CHECK int copy_segments(struct copy *c, leaf_no known, const segment_no *numbers, size_t n,
 			     struct buf *headers, struct buf *proof);
 
 /* copy_hint(c, pos, len): these bytes will be read soon. */
-void copy_hint(struct copy *c, uint64_t pos, uint64_t len);
+void copy_hint(struct copy *c, log_pos pos, uint64_t len);
 
 /* A head as it is served. */
 struct copy_head {
-	uint64_t pos;
+	log_pos pos;
 	uint32_t stored_len;
 	const uint8_t *note; /* borrowed, during the call */
 	size_t note_len;
-	uint64_t n_blocks; /* below it, as it states: its own leaf's number */
+	leaf_no n_blocks; /* below it, as it states: its own leaf's number */
 };
 
 /*
@@ -140,7 +140,7 @@ struct copy_head {
  * -ERR_LOCKED, with a detail, if the copy is being recovered, and that takes long; -errno.
  */
 typedef int copy_head_fn(void *ctx, const struct copy_head *h);
-MUST_CHECK int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx);
+MUST_CHECK int copy_heads(struct copy *c, head_no first, copy_head_fn *fn, void *ctx);
 MUST_CHECK int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx);
 
 #endif /* !COPY_H_ */

@@ -126,7 +126,7 @@ void copy_note_newest(struct copy *c, const struct params *p, const struct copy_
  * recovery or the one appender.
  * Returns 0; -ERR_DAMAGED, with a detail, if the log ends before ${end}; -errno.
  */
-MUST_CHECK int copy_cut(struct copy *c, uint64_t end);
+MUST_CHECK int copy_cut(struct copy *c, log_pos end);
 
 /*
  * copy_recover_with(c, p, h): make catalog, log and committed state agree with what was

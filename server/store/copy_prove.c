@@ -22,7 +22,7 @@
 
 typedef unsigned long long ull;
 
-int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k, struct buf *out)
+int copy_prove(struct copy *c, leaf_no n, const leaf_no *index, size_t k, struct buf *out)
 {
 	int rc = copy_await_recovery(c);
 
@@ -38,7 +38,7 @@ int copy_prove(struct copy *c, uint64_t n, const uint64_t *index, size_t k, stru
 }
 
 /* The leaf hash of block ${index}, as it was verified. */
-static int verified_leaf(struct copy *c, uint64_t index, uint8_t out[HASH_LEN])
+static int verified_leaf(struct copy *c, leaf_no index, uint8_t out[HASH_LEN])
 {
 	int rc = copy_await_recovery(c);
 
@@ -51,7 +51,7 @@ static int verified_leaf(struct copy *c, uint64_t index, uint8_t out[HASH_LEN])
 	return rc;
 }
 
-static int say_header_damaged(const struct copy *c, uint64_t number)
+static int say_header_damaged(const struct copy *c, segment_no number)
 {
 	return err_say(-ERR_DAMAGED,
 		       "%s: damaged: the header of segment %016llx is no longer what was verified; "
@@ -60,8 +60,8 @@ static int say_header_damaged(const struct copy *c, uint64_t number)
 		       c->name, (ull)number, c->name);
 }
 
-static int load_header(struct copy *c, uint64_t number, uint8_t block[SEGMENT_BLOCK_LEN],
-		       uint64_t *out_index)
+static int load_header(struct copy *c, segment_no number, uint8_t block[SEGMENT_BLOCK_LEN],
+		       leaf_no *out_index)
 {
 	uint8_t mine[HASH_LEN], there[HASH_LEN];
 	struct segment_header h;
@@ -93,11 +93,11 @@ static int load_header(struct copy *c, uint64_t number, uint8_t block[SEGMENT_BL
 	return 0;
 }
 
-int copy_segments(struct copy *c, uint64_t known, const uint64_t *numbers, size_t n,
+int copy_segments(struct copy *c, leaf_no known, const segment_no *numbers, size_t n,
 		  struct buf *headers, struct buf *proof)
 {
 	uint8_t block[SEGMENT_BLOCK_LEN];
-	uint64_t index[COPY_SEGMENTS_MAX];
+	leaf_no index[COPY_SEGMENTS_MAX];
 	int rc;
 
 	if (n == 0 || n > COPY_SEGMENTS_MAX)

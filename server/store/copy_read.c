@@ -17,9 +17,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
+int copy_clip(struct copy *c, log_pos pos, uint64_t len, uint64_t *out_len)
 {
-	uint64_t number = segment_of(pos), size, limit;
+	segment_no number = segment_of(pos);
+	uint64_t size;
+	log_pos limit;
 	struct copy_committed s;
 	int rc;
 
@@ -47,7 +49,7 @@ int copy_clip(struct copy *c, uint64_t pos, uint64_t len, uint64_t *out_len)
 	return 0;
 }
 
-int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
+int copy_read(struct copy *c, log_pos pos, size_t len, void *out)
 {
 	int rc;
 
@@ -64,7 +66,7 @@ int copy_read(struct copy *c, uint64_t pos, size_t len, void *out)
 		       c->name, err_text(rc));
 }
 
-void copy_hint(struct copy *c, uint64_t pos, uint64_t len)
+void copy_hint(struct copy *c, log_pos pos, uint64_t len)
 {
 	storage_hint(c->storage, pos, len);
 }
@@ -73,7 +75,7 @@ void copy_hint(struct copy *c, uint64_t pos, uint64_t len)
 struct walk {
 	struct copy *copy;
 	struct conf *conf; /* a reference */
-	uint64_t end;
+	log_pos end;
 	copy_head_fn *fn;
 	void *ctx;
 	uint8_t block[HEAD_BLOCK_MAX];
@@ -159,7 +161,7 @@ void copy_leave(struct copy *c)
 	pthread_rwlock_unlock(&c->gate);
 }
 
-int copy_heads(struct copy *c, uint64_t first, copy_head_fn *fn, void *ctx)
+int copy_heads(struct copy *c, head_no first, copy_head_fn *fn, void *ctx)
 {
 	struct walk *w;
 	int rc = copy_await_recovery(c);

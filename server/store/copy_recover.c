@@ -37,9 +37,10 @@
 #include <errno.h>
 #include <stdio.h>
 
-int copy_cut(struct copy *c, uint64_t end)
+int copy_cut(struct copy *c, log_pos end)
 {
-	uint64_t keep = end > 0 ? segment_of(end - 1) : 0, last, size, len;
+	segment_no keep = end > 0 ? segment_of(end - 1) : 0, last;
+	uint64_t size, len;
 	int rc;
 
 	/* From the back, so that a crash in between leaves a log without a gap. */
@@ -142,9 +143,9 @@ static int refuse(const struct copy *c, int why)
 }
 
 /* Make a catalog whole whose newest head is the one that ends at ${from}. */
-static int complete(struct copy *c, const struct params *p, uint64_t from)
+static int complete(struct copy *c, const struct params *p, log_pos from)
 {
-	uint64_t last;
+	segment_no last;
 	int rc;
 
 	if (storage_last(c->storage, &last) == 0)
@@ -188,9 +189,9 @@ struct tail {
 	struct copy *copy;
 	struct history *history;
 	struct copy_committed committed;
-	uint64_t limit;	  /* no block beyond this position counts */
-	char why[200];	  /* the walk stopped; empty: at what is no block */
-	uint64_t refused; /* the block for which it did */
+	log_pos limit;	 /* no block beyond this position counts */
+	char why[200];	 /* the walk stopped; empty: at what is no block */
+	log_pos refused; /* the block for which it did */
 };
 
 static int take_head(struct tail *t, const struct scan_block *b)
@@ -229,9 +230,10 @@ static int visit(void *ctx, const struct scan_block *b)
 }
 
 /* Where the newest segment ends. */
-static uint64_t log_end(struct copy *c)
+static log_pos log_end(struct copy *c)
 {
-	uint64_t last, size;
+	segment_no last;
+	uint64_t size;
 
 	if (storage_last(c->storage, &last) < 0 || storage_size(c->storage, last, &size) < 0)
 		return 0;
@@ -240,7 +242,7 @@ static uint64_t log_end(struct copy *c)
 
 /* A recovery that found more than what the catalog's newest head covers gives a line. */
 static void tell_recovery(struct copy *c, const struct copy_committed *known, const struct tail *t,
-			  uint64_t end)
+			  log_pos end)
 {
 	if (end <= known->end && t->committed.head == known->head)
 		return;
@@ -332,7 +334,7 @@ static int judge_commit(struct copy *c, const struct storage_commit *commit, str
 }
 
 /* A catalog that knows more than was committed is not this log's. */
-static int resume_below(struct copy *c, const struct params *p, struct history *h, uint64_t end)
+static int resume_below(struct copy *c, const struct params *p, struct history *h, log_pos end)
 {
 	int rc = resume_any(c, p, h);
 
@@ -350,7 +352,7 @@ int copy_recover_with(struct copy *c, const struct params *p, struct history *h)
 	struct storage_commit commit;
 	struct copy_committed known;
 	struct head noted;
-	uint64_t end_pos;
+	log_pos end_pos;
 	int rc;
 
 	rc = storage_newest(c->storage, &commit);

@@ -26,7 +26,7 @@
 #include <string.h>
 
 /* The length of the block at ${p}, whose leaf hash must be that of block number ${leaf}. */
-static int judge_block(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, size_t left,
+static int judge_block(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t *p, size_t left,
 		       size_t *out_len)
 {
 	uint8_t mine[HASH_LEN], theirs[HASH_LEN];
@@ -58,7 +58,7 @@ struct wanted {
 	size_t n, cap;
 };
 
-static int want(struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
+static int want(struct wanted *w, log_pos pos, const uint8_t *p, size_t len)
 {
 	size_t cap = w->cap ? 2 * w->cap : 16;
 	void *more;
@@ -78,7 +78,7 @@ static int want(struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
  * Add the block to ${w} unless it is there and right.  What is there became durable when it was
  * first written, or when it was repaired: rewrite() sees to that.
  */
-static int look(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
+static int look(struct copy *c, struct wanted *w, log_pos pos, const uint8_t *p, size_t len)
 {
 	uint8_t *there = malloc(len);
 	int rc;
@@ -92,7 +92,7 @@ static int look(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p
 	return rc;
 }
 
-static int judge_all(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, size_t len)
+static int judge_all(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t *p, size_t len)
 {
 	size_t n = 0;
 	int rc = 0;
@@ -102,7 +102,7 @@ static int judge_all(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t 
 	return rc;
 }
 
-static int look_at_all(struct copy *c, struct wanted *w, uint64_t pos, const uint8_t *p, size_t len)
+static int look_at_all(struct copy *c, struct wanted *w, log_pos pos, const uint8_t *p, size_t len)
 {
 	struct frame f;
 	size_t n = 0;
@@ -117,7 +117,7 @@ static int look_at_all(struct copy *c, struct wanted *w, uint64_t pos, const uin
 	return rc;
 }
 
-static int mend(struct copy *c, uint64_t pos, uint64_t leaf, const uint8_t *p, size_t len,
+static int mend(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t *p, size_t len,
 		uint32_t *out_blocks)
 {
 	struct wanted w = {0};
@@ -160,7 +160,7 @@ static int settle(struct copy *c)
 	return rc;
 }
 
-int copy_repair(struct copy *c, const char *who, uint64_t pos, uint64_t leaf, const void *data,
+int copy_repair(struct copy *c, const char *who, log_pos pos, leaf_no leaf, const void *data,
 		size_t len, uint32_t *out_blocks)
 {
 	struct copy_lock lock;
