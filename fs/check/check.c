@@ -62,7 +62,7 @@ void check_progress(struct check *c, const char *what, uint64_t done, uint64_t t
 		c->cfg->progress(c->cfg->ctx, what, done < total ? done : total, total);
 }
 
-bool check_block_is_damaged(const struct check *c, uint64_t pos)
+bool check_block_is_damaged(const struct check *c, log_pos pos)
 {
 	size_t lo = 0, hi = c->n_blocks;
 
@@ -79,7 +79,7 @@ bool check_block_is_damaged(const struct check *c, uint64_t pos)
 	return false;
 }
 
-void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to)
+void check_hurt(struct check *c, inode_no ino, uint64_t from, uint64_t to)
 {
 	struct hurt *last = c->n_hurts > 0 ? &c->hurts[c->n_hurts - 1] : NULL;
 

@@ -37,7 +37,7 @@ void check_contents_end(struct names *n, const struct group *g)
  * Does an item's pointer lead to a data block?  Consecutive extents often lie in one block, so the
  * last block is remembered.
  */
-static int check_pointer(struct names *n, uint64_t ino, const struct block_ptr *ptr)
+static int check_pointer(struct names *n, inode_no ino, const struct block_ptr *ptr)
 {
 	const struct head *head = view_head(n->v);
 	uint8_t bytes[FRAME_LEN];

@@ -24,7 +24,7 @@ struct store;
 
 /* An inode that contains a damaged block. */
 struct hurt {
-	uint64_t ino;
+	inode_no ino;
 	uint64_t from, to; /* bytes of the file; both 0: an attribute instead of its bytes */
 };
 
@@ -45,7 +45,7 @@ struct check {
 	struct store *store;
 	int worst;	    /* 0, or the worst error reported */
 	struct head newest; /* newest head of an unbroken chain; number 0: none */
-	uint64_t *blocks;   /* owned: positions of damaged sealed blocks, ascending */
+	log_pos *blocks;    /* owned: positions of damaged sealed blocks, ascending */
 	size_t n_blocks;
 	struct hurt *hurts; /* owned; room for CHECK_HURT_MAX */
 	size_t n_hurts;
@@ -62,13 +62,13 @@ void check_note(struct check *c, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void check_progress(struct check *c, const char *what, uint64_t done, uint64_t total);
 
 /* check_block_is_damaged(c, pos): did the pass over the log find the block at ${pos} damaged? */
-bool check_block_is_damaged(const struct check *c, uint64_t pos);
+bool check_block_is_damaged(const struct check *c, log_pos pos);
 
 /*
  * check_hurt(c, ino, from, to): remember that bytes of ${ino} are damaged; adjacent ranges are
  * merged.
  */
-void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to);
+void check_hurt(struct check *c, inode_no ino, uint64_t from, uint64_t to);
 
 /* check_bad_inode(c, ino, fmt, ...): report a problem of one inode. */
 #define check_bad_inode(c, ino, fmt, ...)                                                          \
@@ -78,7 +78,7 @@ void check_hurt(struct check *c, uint64_t ino, uint64_t from, uint64_t to);
  * check_fix(c, ino, kind, was, is): after a problem was reported: remember how to repair it.  Does
  * nothing unless the caller of the check asked for repairs.
  */
-void check_fix(struct check *c, uint64_t ino, enum fix_kind kind, uint64_t was, uint64_t is);
+void check_fix(struct check *c, inode_no ino, enum fix_kind kind, uint64_t was, uint64_t is);
 
 /*
  * check_recount(c): open the volume, of which nobody holds the lock, and make the remembered

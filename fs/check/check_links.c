@@ -28,8 +28,8 @@ struct links {
 	struct check *c;
 	struct view *v;
 	uint32_t *count; /* owned: for each inode of [lo, hi): type, flags, number of names */
-	uint64_t lo, hi;
-	uint64_t next;		 /* the first existing inode from hi on */
+	inode_no lo, hi;
+	inode_no next;		 /* the first existing inode from hi on */
 	uint64_t names, counted; /* all names; and those of inode numbers that may exist */
 };
 
@@ -39,7 +39,7 @@ static int count_links(void *ctx, const uint8_t *key, size_t key_len, const uint
 	struct links *l = ctx;
 	enum item_type type;
 	struct entry e;
-	uint64_t ino;
+	inode_no ino;
 	size_t at = 0;
 
 	if (item_key_decode(key, key_len, &ino, &type) < 0 || type != ITEM_ENTRY)
@@ -68,9 +68,10 @@ static int count_links(void *ctx, const uint8_t *key, size_t key_len, const uint
 /*
  * Walk up from ${ino}, to the root or to a folder with a lower number, which was found good before.
  */
-static int check_way_up(struct links *l, uint64_t ino)
+static int check_way_up(struct links *l, inode_no ino)
 {
-	uint64_t hare = ino, tortoise = ino, steps = 0, limit = 1;
+	inode_no hare = ino, tortoise = ino;
+	uint64_t steps = 0, limit = 1;
 	struct attr a;
 	int rc;
 
@@ -107,7 +108,7 @@ static int compare_links(void *ctx, const uint8_t *key, size_t key_len, const ui
 	enum item_type type;
 	uint32_t link, count;
 	struct attr a;
-	uint64_t ino;
+	inode_no ino;
 
 	if (item_key_decode(key, key_len, &ino, &type) < 0 || ino < l->lo)
 		return 0;
@@ -148,7 +149,7 @@ static int compare_links(void *ctx, const uint8_t *key, size_t key_len, const ui
 int check_links(struct check *c, struct view *v)
 {
 	struct links all = {.c = c, .v = v}, *l = &all;
-	uint64_t end = l->v->counts.next_ino;
+	inode_no end = l->v->counts.next_ino;
 	uint64_t width = end < LINKS_WINDOW ? end : LINKS_WINDOW;
 	struct item_key start, low;
 	int rc = 0;
@@ -169,7 +170,7 @@ int check_links(struct check *c, struct view *v)
 		item_key(&low, l->lo, ITEM_INODE);
 		if (rc == 0)
 			rc = check_walk(v, &low, compare_links, l);
-		for (uint64_t i = l->lo; rc == 0 && i < l->hi; i++) {
+		for (inode_no i = l->lo; rc == 0 && i < l->hi; i++) {
 			if ((l->count[i - l->lo] & LINK_COUNT_MASK) != 0)
 				check_bad_inode(l->c, i,
 						"a folder names it, and it does not exist");

@@ -36,10 +36,10 @@
 struct log_pass {
 	struct check *c;
 	struct history history;
-	bool broken;  /* the chain of heads is broken */
-	uint64_t end; /* of the last block found */
-	uint64_t last_segment;
-	uint64_t told;		 /* position of the last progress report */
+	bool broken; /* the chain of heads is broken */
+	log_pos end; /* of the last block found */
+	segment_no last_segment;
+	log_pos told;		 /* position of the last progress report */
 	struct segment_key *key; /* of the current segment; NULL: none */
 	uint8_t *plain;		 /* BLOCK_PLAIN_MAX + tag bytes */
 	uint64_t random;
@@ -54,7 +54,7 @@ struct log_pass {
 #define AT_FMT "segment %" PRIu64 " offset %" PRIu64
 #define AT(pos) segment_of(pos), (pos)-segment_start(segment_of(pos))
 
-static void break_chain(struct log_pass *p, int rc, uint64_t pos)
+static void break_chain(struct log_pass *p, int rc, log_pos pos)
 {
 	p->broken = true;
 	check_bad(p->c, rc, AT_FMT ": %s", AT(pos), err_detail(rc));
@@ -150,10 +150,10 @@ static bool all_seals_fit(const struct log_pass *p)
 }
 
 /* Every byte below this position is stated by a known head. */
-static uint64_t stated_end(const struct log_pass *p)
+static log_pos stated_end(const struct log_pass *p)
 {
-	uint64_t known = p->known.number > 0 ? p->known.pos + p->known.stored_len : 0;
-	uint64_t found = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
+	log_pos known = p->known.number > 0 ? p->known.pos + p->known.stored_len : 0;
+	log_pos found = p->history.head.number > 0 ? head_end(&p->history.head) : 0;
 
 	/* A head that is missing from the log stated all below it, whatever is there now. */
 	if (p->noted.number > p->history.head.number && head_end(&p->noted) > known)
@@ -165,7 +165,7 @@ static uint64_t stated_end(const struct log_pass *p)
  * tail_judge() for a log that ends at ${pos}.  ${rc}: why the block there was refused; 0: no block
  * is there.  Returns 0, or -ERR_DAMAGED with a detail.
  */
-static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out_torn)
+static int judge_tail_at(struct log_pass *p, log_pos pos, int rc, uint64_t *out_torn)
 {
 	struct tail_end end = tail_of_history(&p->history, NULL, pos);
 	char why[200] = "";
@@ -183,7 +183,7 @@ static int judge_tail_at(struct log_pass *p, uint64_t pos, int rc, uint64_t *out
 }
 
 /* Can the block at ${pos}, which was refused with ${rc}, be what a crash left? */
-static bool is_torn_at(struct log_pass *p, uint64_t pos, int rc)
+static bool is_torn_at(struct log_pass *p, log_pos pos, int rc)
 {
 	char why[200];
 	uint64_t torn;
@@ -259,7 +259,8 @@ static int on_block(void *ctx, const struct scan_block *b)
 /* Scan the log, and after a damaged segment scan on in the next one. */
 static int scan_all(struct log_pass *p, struct scan_result *res)
 {
-	uint64_t from = 0, next;
+	log_pos from = 0;
+	segment_no next;
 	int rc;
 
 	for (;;) {
@@ -289,7 +290,7 @@ static int judge_seals(struct log_pass *p, bool *out_torn)
 	int rc = 0;
 
 	for (size_t i = 0; i < c->n_blocks; i++) {
-		uint64_t pos = c->blocks[i];
+		log_pos pos = c->blocks[i];
 
 		rc = -ERR_DAMAGED;
 		/* The first one ends the log; what follows it is judged with it. */

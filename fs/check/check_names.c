@@ -44,12 +44,12 @@ static int get_item(struct names *n, const struct item_key *key, void *value, si
 	return map_get(&n->v->map, key->b, key->len, NULL, value, cap, out_len);
 }
 
-static int get_inode(struct names *n, uint64_t ino, struct attr *out)
+static int get_inode(struct names *n, inode_no ino, struct attr *out)
 {
 	return view_inode_locked(n->v, ino, NULL, out);
 }
 
-static int check_orphan(struct names *n, uint64_t ino)
+static int check_orphan(struct names *n, inode_no ino)
 {
 	uint8_t value[TREE_VALUE_MAX];
 	struct item_key key;
@@ -243,7 +243,7 @@ static int take_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_
 {
 	struct names *n = ctx;
 	enum item_type type;
-	uint64_t ino;
+	inode_no ino;
 	int rc;
 
 	if (n->n_items++ % PROGRESS_ITEMS == 0)
@@ -319,7 +319,7 @@ struct shape {
 static int on_node(void *ctx, const struct tree_walk_node *node)
 {
 	struct shape *s = ctx;
-	uint64_t ino = 0;
+	inode_no ino = 0;
 	enum item_type type;
 
 	if (node->rc == 0)

@@ -11,7 +11,7 @@
 
 /* The items of one inode seen so far. */
 struct group {
-	uint64_t ino;
+	inode_no ino;
 	bool have; /* its attributes were seen */
 	struct attr attr;
 	bool target; /* a symbolic link's target was seen */
@@ -26,8 +26,8 @@ struct names {
 	struct group g;
 	uint64_t n_items;
 	uint64_t inodes, bytes; /* sums of what the inodes state */
-	uint64_t next_ino;	/* above all of them */
-	uint64_t known_block;	/* position of the last block whose frame was compared */
+	inode_no next_ino;	/* above all of them */
+	log_pos known_block;	/* position of the last block whose frame was compared */
 };
 
 #define bad_inode(n, ...) check_bad_inode((n)->c, __VA_ARGS__)

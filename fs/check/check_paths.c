@@ -20,7 +20,7 @@
 #define PATH_DEPTH_MAX 256u /* names shown of a path; a deeper path begins with "..." */
 
 struct named {
-	uint64_t ino, parent;
+	inode_no ino, parent;
 	char name[NAME_LEN_MAX + 1];
 	bool found;
 };
@@ -39,7 +39,7 @@ static int by_ino(const void *a, const void *b)
 	return x->ino < y->ino ? -1 : x->ino > y->ino;
 }
 
-static struct named *find(struct paths *p, uint64_t ino)
+static struct named *find(struct paths *p, inode_no ino)
 {
 	struct named key = {.ino = ino};
 
@@ -53,7 +53,7 @@ static int on_item(void *ctx, const uint8_t *key, size_t key_len, const uint8_t 
 	enum item_type type;
 	struct named *named;
 	struct entry e;
-	uint64_t ino;
+	inode_no ino;
 	size_t at = 0;
 
 	if (item_key_decode(key, key_len, &ino, &type) < 0 || type != ITEM_ENTRY)
@@ -85,7 +85,7 @@ static int walk_overlay(struct paths *p)
 }
 
 struct search {
-	uint64_t ino;
+	inode_no ino;
 	char name[NAME_LEN_MAX + 1];
 };
 
@@ -104,7 +104,7 @@ static const char *path_of(struct paths *p, const struct named *named, char *out
 {
 	struct search s = {.ino = named->parent};
 	const char *name = named->name;
-	uint64_t folder = named->parent;
+	inode_no folder = named->parent;
 	char *at = out + cap - 1;
 	struct attr a;
 

@@ -18,7 +18,7 @@
 
 #define FIXES_FIRST 64u
 
-void check_fix(struct check *c, uint64_t ino, enum fix_kind kind, uint64_t was, uint64_t is)
+void check_fix(struct check *c, inode_no ino, enum fix_kind kind, uint64_t was, uint64_t is)
 {
 	struct fixes *f = &c->fixes;
 

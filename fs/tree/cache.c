@@ -82,23 +82,23 @@ free_tables:
 	return -ENOMEM;
 }
 
-static uint64_t mix(uint64_t pos)
+static uint64_t mix(log_pos pos)
 {
 	pos *= UINT64_C(0x9e3779b97f4a7c15);
 	return pos ^ pos >> 32;
 }
 
-static struct shard *shard_of(struct node_cache *c, uint64_t pos)
+static struct shard *shard_of(struct node_cache *c, log_pos pos)
 {
 	return &c->shard[mix(pos) % SHARDS];
 }
 
-static struct node **slot_of(struct node_cache *c, struct shard *s, uint64_t pos)
+static struct node **slot_of(struct node_cache *c, struct shard *s, log_pos pos)
 {
 	return &s->table[mix(pos) / SHARDS & (c->n_slots - 1)];
 }
 
-static struct node *find_locked(struct node_cache *c, struct shard *s, uint64_t pos)
+static struct node *find_locked(struct node_cache *c, struct shard *s, log_pos pos)
 {
 	struct node *n = *slot_of(c, s, pos);
 

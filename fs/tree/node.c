@@ -60,7 +60,7 @@ static void entry_at(const uint8_t *plain, uint32_t off, struct node_item *out)
 	out->value = out->key + out->key_len;
 }
 
-static const char *child_fault(const struct node_item *it, uint64_t pos)
+static const char *child_fault(const struct node_item *it, log_pos pos)
 {
 	struct block_ptr ptr;
 
@@ -74,7 +74,7 @@ static const char *child_fault(const struct node_item *it, uint64_t pos)
 	return NULL;
 }
 
-const char *node_fault(const uint8_t *plain, size_t len, uint64_t pos)
+const char *node_fault(const uint8_t *plain, size_t len, log_pos pos)
 {
 	struct node_item it, last = {0};
 	const char *fault;

@@ -59,7 +59,7 @@ struct node *node_new(uint32_t plain_len);
  * if it is.  Checks lengths, offsets, the order of the keys, and that every child lies below
  * ${pos}.
  */
-const char *node_fault(const uint8_t *plain, size_t len, uint64_t pos);
+const char *node_fault(const uint8_t *plain, size_t len, log_pos pos);
 
 /* node_adopt(n): set level and number of entries from the plaintext, which is well-formed. */
 void node_adopt(struct node *n);

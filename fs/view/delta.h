@@ -21,7 +21,7 @@ struct blocks;
 
 /* What deltas and checkpoints state besides items, as of their end. */
 struct volume_counts {
-	uint64_t next_ino; /* the lowest inode number never used */
+	inode_no next_ino; /* the lowest inode number never used */
 	uint64_t inodes;
 	uint64_t bytes;
 };
@@ -44,7 +44,7 @@ MUST_CHECK int delta_decode(const void *plain, size_t len, struct delta *out);
 
 struct checkpoint {
 	uint64_t covers_seq;
-	uint64_t from_head;
+	head_no from_head;
 	struct volume_counts counts;
 	struct tree_root root;
 };

@@ -16,21 +16,21 @@
 
 #define ENTRY_HASH_MIN 3u /* 0 to 2 are the cookies of the start, "." and ".." */
 
-void item_key(struct item_key *k, uint64_t ino, enum item_type type)
+void item_key(struct item_key *k, inode_no ino, enum item_type type)
 {
 	put_be64(k->b, ino);
 	k->b[8] = (uint8_t)type;
 	k->len = ITEM_PREFIX_LEN;
 }
 
-void item_key_num(struct item_key *k, uint64_t ino, enum item_type type, uint64_t num)
+void item_key_num(struct item_key *k, inode_no ino, enum item_type type, uint64_t num)
 {
 	item_key(k, ino, type);
 	put_be64(k->b + ITEM_PREFIX_LEN, num);
 	k->len += 8;
 }
 
-void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const char *name,
+void item_key_name(struct item_key *k, inode_no ino, enum item_type type, const char *name,
 		   size_t len)
 {
 	item_key(k, ino, type);
@@ -40,7 +40,7 @@ void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const 
 	k->len += len;
 }
 
-int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino, enum item_type *out_type)
+int item_key_decode(const uint8_t *key, size_t len, inode_no *out_ino, enum item_type *out_type)
 {
 	if (len < ITEM_PREFIX_LEN || key[8] < ITEM_INODE || key[8] > ITEM_SNAPSHOT)
 		return -ERR_DAMAGED;
@@ -91,7 +91,7 @@ void item_inode_encode(const struct attr *a, uint8_t out[ITEM_INODE_LEN])
 
 _Static_assert(ITEM_INODE_LEN == 104, "an inode's value is 104 bytes");
 
-int item_inode_decode(const uint8_t *value, size_t len, uint64_t ino, struct attr *out)
+int item_inode_decode(const uint8_t *value, size_t len, inode_no ino, struct attr *out)
 {
 	struct reader r = reader_of(value, len);
 	bool times;

@@ -41,9 +41,9 @@ struct item_key {
  * The key of an inode's item of ${type}; item_key_num() and item_key_name() append a number (hash,
  * offset, inode) or a name.
  */
-void item_key(struct item_key *k, uint64_t ino, enum item_type type);
-void item_key_num(struct item_key *k, uint64_t ino, enum item_type type, uint64_t num);
-void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const char *name,
+void item_key(struct item_key *k, inode_no ino, enum item_type type);
+void item_key_num(struct item_key *k, inode_no ino, enum item_type type, uint64_t num);
+void item_key_name(struct item_key *k, inode_no ino, enum item_type type, const char *name,
 		   size_t len);
 
 /*
@@ -54,12 +54,12 @@ void item_key_name(struct item_key *k, uint64_t ino, enum item_type type, const 
  */
 bool item_key_is_of(const struct item_key *k, const uint8_t *key, size_t len);
 uint64_t item_key_number(const uint8_t *key);
-MUST_CHECK int item_key_decode(const uint8_t *key, size_t len, uint64_t *out_ino,
+MUST_CHECK int item_key_decode(const uint8_t *key, size_t len, inode_no *out_ino,
 			       enum item_type *out_type);
 
 /* Attributes; ${ino} comes from the key.  Decoding returns 0 or -ERR_DAMAGED. */
 void item_inode_encode(const struct attr *a, uint8_t out[ITEM_INODE_LEN]);
-MUST_CHECK int item_inode_decode(const uint8_t *value, size_t len, uint64_t ino, struct attr *out);
+MUST_CHECK int item_inode_decode(const uint8_t *value, size_t len, inode_no ino, struct attr *out);
 
 /* A run of file bytes inside one block's plaintext. */
 struct extent {
@@ -78,7 +78,7 @@ MUST_CHECK int item_extent_decode(const uint8_t *value, size_t len, uint64_t off
  * can serve as readdir's cookie.
  */
 struct entry {
-	uint64_t ino;
+	inode_no ino;
 	uint32_t type;	  /* S_IFMT bits */
 	const char *name; /* borrowed, no NUL */
 	size_t name_len;

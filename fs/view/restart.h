@@ -17,7 +17,7 @@ struct restarts {
 	struct need need;
 	unsigned n; /* nodes loaded so far */
 	struct {
-		uint64_t pos;
+		log_pos pos;
 		struct node *node;
 	} held[RESTARTS_HELD_MAX]; /* the latest of them */
 	unsigned played;	   /* forced restarts: -DEMBASSYFS_RESTART */

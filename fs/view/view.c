@@ -135,7 +135,7 @@ int view_apply_tail(struct view *v, const struct block_ptr *ptr, uint64_t *seq, 
  * Apply the deltas that heads from_head + 1 to last list.  Heads are fetched in few calls, because
  * each may be a round trip.
  */
-static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
+static int roll_forward(struct view *v, head_no from_head, head_no last)
 {
 	struct source *src = v->cfg.source;
 	uint64_t left = last - from_head;
@@ -148,7 +148,7 @@ static int roll_forward(struct view *v, uint64_t from_head, uint64_t last)
 	heads = malloc(room * sizeof(*heads));
 	if (!heads)
 		return -ENOMEM;
-	for (uint64_t next = from_head + 1; rc == 0 && next <= last;) {
+	for (head_no next = from_head + 1; rc == 0 && next <= last;) {
 		size_t want = last - next + 1 < room ? (size_t)(last - next + 1) : room;
 		size_t n = 0;
 
@@ -256,7 +256,7 @@ void view_usage(struct view *v, struct view_usage *out)
 	view_unlock(v);
 }
 
-static int one_head(struct source *src, uint64_t number, struct head *out)
+static int one_head(struct source *src, head_no number, struct head *out)
 {
 	size_t n = 0;
 	int rc = src->ops->heads(src, number, 1, out, &n);

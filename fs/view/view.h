@@ -33,14 +33,14 @@ struct node_cache;
 struct when;
 
 struct attr {
-	uint64_t ino;
+	inode_no ino;
 	uint32_t mode;
 	uint32_t nlink;
 	uint32_t uid, gid;
 	uint64_t rdev;	 /* devices */
 	uint64_t size;	 /* files: bytes; symlinks: length; folders: entries */
 	uint64_t bytes;	 /* file bytes that are not holes */
-	uint64_t parent; /* folders: the parent folder; else 0 */
+	inode_no parent; /* folders: the parent folder; else 0 */
 	struct timespec atime, mtime, ctime, btime;
 };
 
@@ -77,11 +77,11 @@ size_t view_bytes(const struct view *v);
 MUST_CHECK int view_resolve(const struct view_config *cfg, const struct when *when,
 			    struct head *out);
 
-MUST_CHECK int view_lookup(struct view *v, uint64_t parent, const char *name, struct attr *out);
-MUST_CHECK int view_getattr(struct view *v, uint64_t ino, struct attr *out);
+MUST_CHECK int view_lookup(struct view *v, inode_no parent, const char *name, struct attr *out);
+MUST_CHECK int view_getattr(struct view *v, inode_no ino, struct attr *out);
 
 /* view_readlink(v, ino, out): the target with its NUL; ${out} has SYMLINK_LEN_MAX + 1 bytes. */
-MUST_CHECK int view_readlink(struct view *v, uint64_t ino, char *out);
+MUST_CHECK int view_readlink(struct view *v, inode_no ino, char *out);
 
 /*
  * view_readdir(v, ino, cookie, attrs, fn, ctx): list a folder's entries after ${cookie} (0: from
@@ -92,46 +92,46 @@ MUST_CHECK int view_readlink(struct view *v, uint64_t ino, char *out);
  */
 struct view_entry {
 	const char *name; /* NUL-terminated */
-	uint64_t ino;
+	inode_no ino;
 	uint32_t type; /* mode & S_IFMT */
 	uint64_t cookie;
 	const struct attr *attr;
 };
-MUST_CHECK int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
+MUST_CHECK int view_readdir(struct view *v, inode_no ino, uint64_t cookie, bool attrs,
 			    int (*fn)(void *ctx, const struct view_entry *e), void *ctx);
 
 /*
  * view_read(v, ino, off, len, out, out_len): read up to ${len} (at most 4 MiB) file bytes; fewer at
  * the file's end; holes read as zeros.
  */
-MUST_CHECK int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out,
+MUST_CHECK int view_read(struct view *v, inode_no ino, uint64_t off, size_t len, void *out,
 			 size_t *out_len);
 
 /*
  * view_seek(v, ino, off, hole, out): the next data (or, if ${hole}, the next hole; the file's end
  * counts as one) at or after ${off}.  -ENXIO past the end.
  */
-MUST_CHECK int view_seek(struct view *v, uint64_t ino, uint64_t off, bool hole, uint64_t *out);
+MUST_CHECK int view_seek(struct view *v, inode_no ino, uint64_t off, bool hole, uint64_t *out);
 
 /*
  * view_getxattr(): the value (cap 0: only its length), or -ENODATA, -ERANGE.  view_listxattr(): the
  * names, each with its NUL.
  */
-MUST_CHECK int view_getxattr(struct view *v, uint64_t ino, const char *name, void *out, size_t cap,
+MUST_CHECK int view_getxattr(struct view *v, inode_no ino, const char *name, void *out, size_t cap,
 			     size_t *out_len);
-MUST_CHECK int view_listxattr(struct view *v, uint64_t ino, char *out, size_t cap, size_t *out_len);
+MUST_CHECK int view_listxattr(struct view *v, inode_no ino, char *out, size_t cap, size_t *out_len);
 
 struct view_usage {
 	uint64_t inodes;   /* in use */
 	uint64_t bytes;	   /* file bytes that are not holes */
-	uint64_t next_ino; /* the lowest inode number never used */
+	inode_no next_ino; /* the lowest inode number never used */
 };
 void view_usage(struct view *v, struct view_usage *out);
 
 /* A head with a name. */
 struct snapshot {
 	char name[NAME_LEN_MAX + 1];
-	uint64_t head;
+	head_no head;
 	int64_t time_ns;
 	bool hold;
 };

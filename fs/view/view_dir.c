@@ -14,7 +14,7 @@
 
 #define NAMES_BATCH 16u /* attribute names collected in one attempt */
 
-int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out)
+int view_inode_locked(struct view *v, inode_no ino, struct need *need, struct attr *out)
 {
 	uint8_t value[ITEM_INODE_LEN];
 	struct item_key key;
@@ -26,7 +26,7 @@ int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct at
 	return rc < 0 ? rc : item_inode_decode(value, len, ino, out);
 }
 
-int view_folder_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out)
+int view_folder_locked(struct view *v, inode_no ino, struct need *need, struct attr *out)
 {
 	int rc = view_inode_locked(v, ino, need, out);
 
@@ -35,7 +35,7 @@ int view_folder_locked(struct view *v, uint64_t ino, struct need *need, struct a
 	return rc;
 }
 
-int view_bucket_locked(struct view *v, uint64_t parent, const char *name, struct need *need,
+int view_bucket_locked(struct view *v, inode_no parent, const char *name, struct need *need,
 		       struct bucket *out)
 {
 	size_t len = strlen(name);
@@ -67,7 +67,7 @@ int bucket_find(const struct bucket *b, const char *name, struct entry *out)
 }
 
 struct place {
-	uint64_t parent;
+	inode_no parent;
 	const char *name;
 };
 
@@ -103,7 +103,7 @@ static int lookup_locked(struct view *v, struct need *need, const void *in, void
 	return rc;
 }
 
-int view_lookup(struct view *v, uint64_t parent, const char *name, struct attr *out)
+int view_lookup(struct view *v, inode_no parent, const char *name, struct attr *out)
 {
 	struct place p = {parent, name};
 
@@ -112,12 +112,12 @@ int view_lookup(struct view *v, uint64_t parent, const char *name, struct attr *
 
 static int getattr_locked(struct view *v, struct need *need, const void *in, void *out)
 {
-	const uint64_t *ino = in;
+	const inode_no *ino = in;
 
 	return view_inode_locked(v, *ino, need, out);
 }
 
-int view_getattr(struct view *v, uint64_t ino, struct attr *out)
+int view_getattr(struct view *v, inode_no ino, struct attr *out)
 {
 	return view_run(v, getattr_locked, &ino, out, sizeof(*out));
 }
@@ -141,7 +141,7 @@ static int get_value(struct view *v, const struct item_key *key, struct value *o
 	return view_run(v, value_locked, key, out, sizeof(*out));
 }
 
-int view_readlink(struct view *v, uint64_t ino, char *out)
+int view_readlink(struct view *v, inode_no ino, char *out)
 {
 	struct value value;
 	struct item_key key;
@@ -181,7 +181,7 @@ static int getxattr_block(struct view *v, const uint8_t *value, size_t len, void
 	return blocks_read(v->cfg.blocks, &ptr, BLOCK_DATA, out);
 }
 
-int view_getxattr(struct view *v, uint64_t ino, const char *name, void *out, size_t cap,
+int view_getxattr(struct view *v, inode_no ino, const char *name, void *out, size_t cap,
 		  size_t *out_len)
 {
 	struct value value;
@@ -253,7 +253,7 @@ static int names_locked(struct view *v, struct need *need, const void *in, void 
 	return rc;
 }
 
-int view_listxattr(struct view *v, uint64_t ino, char *out, size_t cap, size_t *out_len)
+int view_listxattr(struct view *v, inode_no ino, char *out, size_t cap, size_t *out_len)
 {
 	struct item_key after;
 	struct names names;

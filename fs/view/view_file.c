@@ -74,7 +74,7 @@ static int walk_to(struct extent_walk *w, uint64_t off, struct extent *out, unsi
  * Where many extents begin there, a binary search finds the last of them: none begins within
  * ${near} of ${off}, many do within ${far}.
  */
-int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
+int extent_first(struct extent_walk *w, struct view *v, inode_no ino, uint64_t off,
 		 struct need *need, struct extent *out)
 {
 	uint64_t near = 0, far = EXTENT_MAX - 1, back = far;
@@ -109,7 +109,8 @@ void extent_walk_end(struct extent_walk *w)
 
 /* A read of [off, end), or what the file has of it, into ${out}. */
 struct reading {
-	uint64_t ino, off, end;
+	inode_no ino;
+	uint64_t off, end;
 	uint8_t *out;
 };
 
@@ -128,7 +129,7 @@ static void add_slice(struct stretch *s, const struct reading *r, const struct e
 	};
 }
 
-static int size_locked(struct view *v, uint64_t ino, struct need *need, uint64_t *out)
+static int size_locked(struct view *v, inode_no ino, struct need *need, uint64_t *out)
 {
 	struct attr a;
 	int rc = view_inode_locked(v, ino, need, &a);
@@ -185,7 +186,7 @@ static void zero_holes(const struct stretch *s, uint64_t off, uint8_t *out)
 	memset(out + (at - off), 0, s->end - at);
 }
 
-int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out, size_t *out_len)
+int view_read(struct view *v, inode_no ino, uint64_t off, size_t len, void *out, size_t *out_len)
 {
 	struct reading r = {
 		.ino = ino,
@@ -215,7 +216,8 @@ int view_read(struct view *v, uint64_t ino, uint64_t off, size_t len, void *out,
 }
 
 struct seeking {
-	uint64_t ino, at;
+	inode_no ino;
+	uint64_t at;
 	bool hole;
 };
 
@@ -267,7 +269,7 @@ static int seek_locked(struct view *v, struct need *need, const void *in, void *
 	return 0;
 }
 
-int view_seek(struct view *v, uint64_t ino, uint64_t off, bool hole, uint64_t *out)
+int view_seek(struct view *v, inode_no ino, uint64_t off, bool hole, uint64_t *out)
 {
 	struct seeking s = {.ino = ino, .at = off, .hole = hole};
 	struct sought found;

@@ -32,7 +32,8 @@
 
 /* Where a batch begins. */
 struct listing {
-	uint64_t ino, cookie;
+	inode_no ino;
+	uint64_t cookie;
 	bool attrs;
 	size_t cap; /* entries that fit in a batch */
 };
@@ -43,7 +44,8 @@ struct batch {
 	bool full;     /* the first hash has more entries than fit in a batch */
 	uint64_t next; /* the cookie after the last */
 	struct {
-		uint64_t ino, cookie;
+		inode_no ino;
+		uint64_t cookie;
 		uint32_t type;
 		struct attr attr;
 		char name[NAME_LEN_MAX + 1];
@@ -196,7 +198,8 @@ static int fill_batch_locked(struct view *v, struct need *need, const void *in, 
 
 /* A search of a folder, from a hash on, for any entry, in one attempt. */
 struct looking {
-	uint64_t ino, from;
+	inode_no ino;
+	uint64_t from;
 };
 
 static int look_locked(struct view *v, struct need *need, const void *in, void *out)
@@ -233,7 +236,7 @@ static int look_locked(struct view *v, struct need *need, const void *in, void *
 	return rc;
 }
 
-int view_folder_empty(struct view *v, uint64_t ino)
+int view_folder_empty(struct view *v, inode_no ino)
 {
 	struct looking l = {.ino = ino};
 	uint64_t next;
@@ -247,7 +250,7 @@ int view_folder_empty(struct view *v, uint64_t ino)
 	return 0;
 }
 
-static int give_dots(struct view *v, uint64_t ino, uint64_t *cookie,
+static int give_dots(struct view *v, inode_no ino, uint64_t *cookie,
 		     int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
 {
 	struct attr dir;
@@ -317,7 +320,7 @@ static int fill_batch(struct view *v, struct listing *l, struct batch **b)
 	return fill_batch(v, l, b);
 }
 
-int view_readdir(struct view *v, uint64_t ino, uint64_t cookie, bool attrs,
+int view_readdir(struct view *v, inode_no ino, uint64_t cookie, bool attrs,
 		 int (*fn)(void *ctx, const struct view_entry *e), void *ctx)
 {
 	struct listing l = {.ino = ino, .cap = BATCH_ENTRIES};

@@ -23,7 +23,7 @@ struct view {
 	struct map map;		     /* Guarded by mu. */
 	struct volume_counts counts; /* Guarded by mu. */
 	uint64_t seq;		     /* the newest flush in the map.  Guarded by mu. */
-	uint64_t base_end; /* all inodes of the map's base are below it.  Guarded by mu. */
+	inode_no base_end; /* all inodes of the map's base are below it.  Guarded by mu. */
 };
 
 /*
@@ -99,12 +99,12 @@ struct bucket {
 
 /* All REQUIRES(v->mu); reads, so each may return -ERR_NEED_NODE and what map_get() returns. */
 /* -ENOENT */
-MUST_CHECK int view_inode_locked(struct view *v, uint64_t ino, struct need *need, struct attr *out);
+MUST_CHECK int view_inode_locked(struct view *v, inode_no ino, struct need *need, struct attr *out);
 /* -ENOENT, -ENOTDIR */
-MUST_CHECK int view_folder_locked(struct view *v, uint64_t ino, struct need *need,
+MUST_CHECK int view_folder_locked(struct view *v, inode_no ino, struct need *need,
 				  struct attr *out);
 /* The bucket that ${name} belongs to; empty if the folder has none. */
-MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *name,
+MUST_CHECK int view_bucket_locked(struct view *v, inode_no parent, const char *name,
 				  struct need *need, struct bucket *out);
 
 /*
@@ -113,7 +113,7 @@ MUST_CHECK int view_bucket_locked(struct view *v, uint64_t parent, const char *n
  * entries, because a change that adds one states it.  Returns 0; -ENOTEMPTY if it states some;
  * -ERR_DAMAGED if it has some; -ENOENT; -ENOTDIR; or as map_seek().
  */
-MUST_CHECK int view_folder_empty(struct view *v, uint64_t ino);
+MUST_CHECK int view_folder_empty(struct view *v, inode_no ino);
 
 /*
  * A walk over a file's extents in order.  Each is checked to lie within FILE_SIZE_MAX and not to
@@ -129,7 +129,7 @@ struct extent_walk {
 	struct item_key key; /* of the inode's extents */
 	uint64_t end;	     /* of the last extent */
 };
-MUST_CHECK int extent_first(struct extent_walk *w, struct view *v, uint64_t ino, uint64_t off,
+MUST_CHECK int extent_first(struct extent_walk *w, struct view *v, inode_no ino, uint64_t off,
 			    struct need *need, struct extent *out);
 MUST_CHECK int extent_next(struct extent_walk *w, struct extent *out);
 void extent_walk_end(struct extent_walk *w);

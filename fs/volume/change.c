@@ -25,7 +25,7 @@ void change_unlock(struct volume *v, const struct caller *c)
 	uint64_t number = journal_publish(&v->journal, tag, &v->view.counts);
 
 	if (number != 0) {
-		uint64_t next = v->view.counts.next_ino;
+		inode_no next = v->view.counts.next_ino;
 
 		/*
 		 * Note the change before a delta can take it from the journal: if we are killed in
@@ -140,7 +140,7 @@ void change_bucket(struct volume *v, const struct bucket *b)
 		overlay_put(v->view.map.live, b->key.b, b->key.len, b->value, b->len);
 }
 
-int bucket_insert(struct bucket *b, const char *name, uint64_t ino, uint32_t type)
+int bucket_insert(struct bucket *b, const char *name, inode_no ino, uint32_t type)
 {
 	struct entry e = {.ino = ino, .type = type, .name = name, .name_len = strlen(name)};
 

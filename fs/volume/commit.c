@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t newest_head_number(struct volume *v) REQUIRES(v->flush_mu);
+static head_no newest_head_number(struct volume *v) REQUIRES(v->flush_mu);
 static int take_pending(struct volume *v, bool freeze) REQUIRES(v->flush_mu);
 static int append_unsent(struct volume *v) REQUIRES(v->flush_mu);
 static int find_net(struct volume *v, struct overlay *net, struct delta *out) REQUIRES(v->flush_mu);
@@ -64,7 +64,7 @@ void commit_release(struct volume *v)
 }
 
 /* The caller holds flush_mu, so no head is made meanwhile. */
-static uint64_t newest_head_number(struct volume *v)
+static head_no newest_head_number(struct volume *v)
 {
 	struct head head;
 
@@ -181,7 +181,8 @@ int commit_flush(struct volume *v)
 
 int volume_sync(struct volume *v)
 {
-	uint64_t begin_ns = clock_mono_ns(), end;
+	uint64_t begin_ns = clock_mono_ns();
+	log_pos end;
 	int rc;
 
 	pthread_mutex_lock(&v->flush_mu);

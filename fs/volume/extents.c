@@ -16,7 +16,7 @@
  * Several inodes share a change number.  A change of one makes a cut of another start over, nothing
  * worse.
  */
-static uint64_t *change_number(struct volume *v, uint64_t ino)
+static uint64_t *change_number(struct volume *v, inode_no ino)
 {
 	return &v->extent_changes[ino % EXTENT_CHANGES];
 }
@@ -55,7 +55,7 @@ static void cut_count(struct cut *c, const struct extent *e)
 	cut_check(c);
 }
 
-int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to, struct need *need,
+int cut_find(struct volume *v, inode_no ino, uint64_t from, uint64_t to, struct need *need,
 	     struct cut *c)
 {
 	uint64_t change = *change_number(v, ino);
@@ -94,7 +94,7 @@ int cut_find_lost(struct volume *v, const struct attr *a, struct need *need, str
 	return cut_find(v, a->ino, 0, FILE_SIZE_MAX, need, c);
 }
 
-void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c)
+void cut_all(struct volume *v, inode_no ino, uint64_t bytes, struct cut *c)
 {
 	*c = (struct cut){.change = *change_number(v, ino),
 			  .ino = ino,
@@ -104,7 +104,7 @@ void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c)
 			  .any = true};
 }
 
-void extent_put(struct volume *v, uint64_t ino, const struct extent *e)
+void extent_put(struct volume *v, inode_no ino, const struct extent *e)
 {
 	uint8_t value[ITEM_EXTENT_LEN];
 	struct item_key key;

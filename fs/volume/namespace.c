@@ -77,7 +77,7 @@ int change_run_looking(struct volume *v, const struct caller *c, change_attempt 
 }
 
 /* Read a folder, which must still have a name, and the bucket of ${name} in it. */
-static int open_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
+static int open_place(struct volume *v, inode_no parent, const char *name, struct need *need,
 		      struct attr *dir, struct bucket *b)
 {
 	int rc = view_folder_locked(&v->view, parent, need, dir);
@@ -88,7 +88,7 @@ static int open_place(struct volume *v, uint64_t parent, const char *name, struc
 }
 
 /* The same, but -EEXIST if the folder has ${name} already. */
-static int open_free_place(struct volume *v, uint64_t parent, const char *name, struct need *need,
+static int open_free_place(struct volume *v, inode_no parent, const char *name, struct need *need,
 			   struct attr *dir, struct bucket *b)
 {
 	struct entry e;
@@ -102,7 +102,7 @@ static int open_free_place(struct volume *v, uint64_t parent, const char *name, 
 }
 
 struct making {
-	uint64_t parent;
+	inode_no parent;
 	const char *name; /* NULL: without one */
 	uint32_t mode;
 	uint64_t rdev;
@@ -146,7 +146,7 @@ void folder_loses(struct attr *dir, bool folder)
 	dir->nlink -= folder && dir->nlink > 2;
 }
 
-static void put_orphan(struct volume *v, uint64_t ino)
+static void put_orphan(struct volume *v, inode_no ino)
 {
 	struct item_key key;
 
@@ -155,7 +155,7 @@ static void put_orphan(struct volume *v, uint64_t ino)
 	orphan_add(v, ino);
 }
 
-static void del_orphan(struct volume *v, uint64_t ino)
+static void del_orphan(struct volume *v, inode_no ino)
 {
 	struct item_key key;
 
@@ -220,7 +220,7 @@ static int make(struct volume *v, struct making *m, struct attr *out)
 	return change_run(v, m->caller, make_locked, m, out, sizeof(*out));
 }
 
-int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
+int volume_make_node(struct volume *v, const struct caller *c, inode_no parent, const char *name,
 		     uint32_t mode, uint64_t rdev, const char *target, struct attr *out)
 {
 	struct making m = {.parent = parent,
@@ -238,7 +238,7 @@ int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent, 
 	return make(v, &m, out);
 }
 
-int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t parent, uint32_t mode,
+int volume_make_unnamed(struct volume *v, const struct caller *c, inode_no parent, uint32_t mode,
 			struct attr *out)
 {
 	struct making m = {.parent = parent, .mode = mode, .caller = c};
@@ -247,7 +247,7 @@ int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t paren
 }
 
 struct linking {
-	uint64_t ino, parent;
+	inode_no ino, parent;
 	const char *name;
 	struct change_stamp now;
 };
@@ -288,7 +288,7 @@ static int link_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-int volume_link(struct volume *v, const struct caller *c, uint64_t ino, uint64_t parent,
+int volume_link(struct volume *v, const struct caller *c, inode_no ino, inode_no parent,
 		const char *name, struct attr *out)
 {
 	struct linking l = {.ino = ino, .parent = parent, .name = name};
@@ -312,7 +312,7 @@ void name_dropped(struct volume *v, struct attr *a, const struct timespec *now)
 }
 
 struct unlinking {
-	uint64_t parent;
+	inode_no parent;
 	const char *name;
 	bool folder;
 	struct change_stamp now;
@@ -358,7 +358,7 @@ static int unlink_locked(struct volume *v, struct need *need, const void *in, vo
 	return 0;
 }
 
-static int remove_name(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
+static int remove_name(struct volume *v, const struct caller *c, inode_no parent, const char *name,
 		       bool folder)
 {
 	struct unlinking u = {.parent = parent, .name = name, .folder = folder};
@@ -370,12 +370,12 @@ static int remove_name(struct volume *v, const struct caller *c, uint64_t parent
 	return change_run_looking(v, c, unlink_locked, &u, &u.looked);
 }
 
-int volume_unlink(struct volume *v, const struct caller *c, uint64_t parent, const char *name)
+int volume_unlink(struct volume *v, const struct caller *c, inode_no parent, const char *name)
 {
 	return remove_name(v, c, parent, name, false);
 }
 
-int volume_rmdir(struct volume *v, const struct caller *c, uint64_t parent, const char *name)
+int volume_rmdir(struct volume *v, const struct caller *c, inode_no parent, const char *name)
 {
 	if (strcmp(name, ".") == 0)
 		return -EINVAL;

@@ -7,7 +7,7 @@
 #define STEPS_BITS 16
 #define STEPS_MAX UINT64_C(0xffff)
 
-void note_change(struct change_note *n, uint64_t tag, uint64_t number, uint64_t made)
+void note_change(struct change_note *n, uint64_t tag, uint64_t number, inode_no made)
 {
 	uint64_t state, steps;
 

@@ -12,13 +12,15 @@
  * Any thread; lock-free.
  */
 
+#include "numbers.h"
+
 #include <stdatomic.h>
 #include <stdint.h>
 
 struct change_note {
 	_Atomic uint64_t tag;	/* the request that owns it now; others note nothing */
 	_Atomic uint64_t state; /* number of its newest change << 16 | changes so far */
-	_Atomic uint64_t made;	/* the inode that they made, or 0 */
+	_Atomic inode_no made;	/* the inode that they made, or 0 */
 };
 
 /*
@@ -26,7 +28,7 @@ struct change_note {
  * made the inode ${made}, or none if 0.  Does nothing if another request owns ${n} by now, or if
  * the change was noted already.
  */
-void note_change(struct change_note *n, uint64_t tag, uint64_t number, uint64_t made);
+void note_change(struct change_note *n, uint64_t tag, uint64_t number, inode_no made);
 
 /* note_mark(n): count one change that is in no journal. */
 void note_mark(struct change_note *n);

@@ -27,11 +27,11 @@
 
 /* Open addressing; 0: a free slot. */
 struct orphans {
-	uint64_t *slot;
+	inode_no *slot;
 	size_t n, used, cap; /* used: includes removed ones; cap: a power of two */
 };
 
-static size_t slot_of(const struct orphans *o, uint64_t ino)
+static size_t slot_of(const struct orphans *o, inode_no ino)
 {
 	return (size_t)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (o->cap - 1);
 }
@@ -60,7 +60,7 @@ void orphans_free(struct orphans *o)
 	free(o);
 }
 
-static void set_add(struct orphans *o, uint64_t ino)
+static void set_add(struct orphans *o, inode_no ino)
 {
 	size_t i = slot_of(o, ino);
 
@@ -74,7 +74,7 @@ static void set_add(struct orphans *o, uint64_t ino)
 	o->used++;
 }
 
-static uint64_t *set_find(const struct orphans *o, uint64_t ino)
+static inode_no *set_find(const struct orphans *o, inode_no ino)
 {
 	size_t i = slot_of(o, ino);
 
@@ -112,7 +112,7 @@ int orphan_reserve(struct volume *v)
 	return rc;
 }
 
-void orphan_add(struct volume *v, uint64_t ino)
+void orphan_add(struct volume *v, inode_no ino)
 {
 	pthread_mutex_lock(&v->orphan_mu);
 	assert(v->orphans->used < v->orphans->cap - 1);
@@ -120,9 +120,9 @@ void orphan_add(struct volume *v, uint64_t ino)
 	pthread_mutex_unlock(&v->orphan_mu);
 }
 
-void orphan_remove(struct volume *v, uint64_t ino)
+void orphan_remove(struct volume *v, inode_no ino)
 {
-	uint64_t *slot;
+	inode_no *slot;
 
 	pthread_mutex_lock(&v->orphan_mu);
 	slot = set_find(v->orphans, ino);
@@ -133,7 +133,7 @@ void orphan_remove(struct volume *v, uint64_t ino)
 	pthread_mutex_unlock(&v->orphan_mu);
 }
 
-bool orphan_is(struct volume *v, uint64_t ino)
+bool orphan_is(struct volume *v, inode_no ino)
 {
 	bool is;
 
@@ -144,7 +144,7 @@ bool orphan_is(struct volume *v, uint64_t ino)
 }
 
 struct to_drop {
-	uint64_t ino;
+	inode_no ino;
 	bool left; /* left by an earlier mount: skip it if it is an orphan of this one */
 };
 
@@ -156,7 +156,7 @@ static int drop_locked(struct volume *v, struct need *need, const void *in, void
 {
 	const struct to_drop *what = in;
 	struct item_key from, to, orphan;
-	uint64_t ino = what->ino;
+	inode_no ino = what->ino;
 	struct attr a;
 	int rc;
 
@@ -187,7 +187,7 @@ static int drop_locked(struct volume *v, struct need *need, const void *in, void
 	return 0;
 }
 
-void volume_forget(struct volume *v, uint64_t ino)
+void volume_forget(struct volume *v, inode_no ino)
 {
 	struct to_drop what = {.ino = ino};
 
@@ -203,12 +203,12 @@ void volume_forget(struct volume *v, uint64_t ino)
 /* Find the first orphan with an inode number of at least ${in}.  -ENOENT if there is none. */
 static int next_orphan_locked(struct view *v, struct need *need, const void *in, void *out)
 {
-	uint64_t *ino = out;
+	inode_no *ino = out;
 	struct map_cursor mc;
 	struct item_key key;
 	int rc;
 
-	item_key_num(&key, 0, ITEM_ORPHAN, *(const uint64_t *)in);
+	item_key_num(&key, 0, ITEM_ORPHAN, *(const inode_no *)in);
 	map_cursor_init(&mc, &v->map, need);
 	rc = map_seek(&mc, key.b, key.len);
 	if (rc == 0 && (mc.top < 0 || mc.key_len != ITEM_KEY_NUM_LEN ||
@@ -220,7 +220,7 @@ static int next_orphan_locked(struct view *v, struct need *need, const void *in,
 	return rc;
 }
 
-static int next_orphan(struct volume *v, uint64_t from, uint64_t *out_ino)
+static int next_orphan(struct volume *v, inode_no from, inode_no *out_ino)
 {
 	return view_run(&v->view, next_orphan_locked, &from, out_ino, sizeof(*out_ino));
 }
@@ -313,7 +313,7 @@ void orphans_drop_end(struct volume *v)
 
 int orphans_adopt(struct volume *v)
 {
-	uint64_t ino = 0;
+	inode_no ino = 0;
 	int rc;
 
 	while ((rc = next_orphan(v, ino + 1, &ino)) == 0) {
@@ -328,10 +328,10 @@ int orphans_adopt(struct volume *v)
 	return rc == -ENOMEM ? rc : 0;
 }
 
-int volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx)
+int volume_orphans(struct volume *v, void (*fn)(void *ctx, inode_no ino), void *ctx)
 {
 	const struct orphans *o = v->orphans;
-	uint64_t *list;
+	inode_no *list;
 	size_t n = 0;
 
 	pthread_mutex_lock(&v->orphan_mu);

@@ -9,6 +9,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,7 +25,7 @@ enum fix_kind {
 };
 
 struct fix {
-	uint64_t ino;
+	inode_no ino;
 	enum fix_kind kind;
 	uint64_t was, is;
 };
@@ -32,7 +33,7 @@ struct fix {
 /* The totals that the volume stores for all its inodes. */
 struct fix_totals {
 	uint64_t inodes, bytes; /* to be added, modulo 2^64 */
-	uint64_t next_ino;	/* the lowest inode number never used */
+	inode_no next_ino;	/* the lowest inode number never used */
 };
 
 /*

@@ -12,7 +12,7 @@
 
 /* One end of a rename. */
 struct end {
-	uint64_t parent;
+	inode_no parent;
 	const char *name;
 	struct attr dir;
 	struct bucket bucket;
@@ -105,7 +105,7 @@ static void put_places(struct volume *v, struct renaming *r, const struct shared
 }
 
 /* A folder that moves is a link to its new parent, and its ".." leads there. */
-static void move_inode(struct volume *v, struct renaming *r, struct attr *a, uint64_t parent,
+static void move_inode(struct volume *v, struct renaming *r, struct attr *a, inode_no parent,
 		       struct attr *old_dir, struct attr *new_dir)
 {
 	a->ctime = r->now;
@@ -180,7 +180,7 @@ static int move(struct volume *v, struct renaming *r)
 }
 
 struct request {
-	uint64_t parent, new_parent;
+	inode_no parent, new_parent;
 	const char *name, *new_name;
 	unsigned flags;
 	const struct caller *caller;
@@ -221,8 +221,8 @@ static int rename_locked(struct volume *v, struct need *need, const void *in, vo
 	return r.flags & RENAME_EXCHANGE ? exchange(v, &r) : move(v, &r);
 }
 
-int volume_rename(struct volume *v, const struct caller *c, uint64_t parent, const char *name,
-		  uint64_t new_parent, const char *new_name, unsigned flags)
+int volume_rename(struct volume *v, const struct caller *c, inode_no parent, const char *name,
+		  inode_no new_parent, const char *new_name, unsigned flags)
 {
 	struct request q = {.parent = parent,
 			    .new_parent = new_parent,

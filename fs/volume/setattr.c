@@ -30,7 +30,7 @@ void kill_priv(struct volume *v, struct attr *a)
 }
 
 struct setting {
-	uint64_t ino;
+	inode_no ino;
 	unsigned set;
 	const struct attr *want;
 	struct change_stamp now; /* if needs_time() */
@@ -109,7 +109,7 @@ static int set_locked(struct volume *v, struct need *need, const void *in, void 
 	return 0;
 }
 
-int volume_setattr(struct volume *v, const struct caller *c, uint64_t ino, unsigned set,
+int volume_setattr(struct volume *v, const struct caller *c, inode_no ino, unsigned set,
 		   const struct attr *want, struct attr *out)
 {
 	struct cut cut = {0};
@@ -140,7 +140,7 @@ static bool atime_is_due(const struct attr *a, const struct timespec *now, bool 
 }
 
 struct access {
-	uint64_t ino;
+	inode_no ino;
 	bool strict;
 	struct change_stamp now;
 };
@@ -165,7 +165,7 @@ static int accessed_locked(struct volume *v, struct need *need, const void *in, 
 	return 0;
 }
 
-void volume_accessed(struct volume *v, uint64_t ino, bool strict)
+void volume_accessed(struct volume *v, inode_no ino, bool strict)
 {
 	int64_t now_ns = clock_wall_ns();
 	struct timespec now = {.tv_sec = now_ns / NS_PER_S, .tv_nsec = now_ns % NS_PER_S};

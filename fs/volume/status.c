@@ -23,7 +23,7 @@ int volume_disk_free(const struct volume *v, uint64_t *out_bytes)
 }
 
 /* A position is not a length, because each segment begins at a multiple of SEGMENT_SIZE. */
-static uint64_t undurable_bytes(uint64_t end, uint64_t durable)
+static uint64_t undurable_bytes(log_pos end, log_pos durable)
 {
 	if (segment_of(durable) < segment_of(end))
 		durable = segment_start(segment_of(end));
@@ -32,7 +32,8 @@ static uint64_t undurable_bytes(uint64_t end, uint64_t durable)
 
 static void set_log(const struct volume *v, struct figures *f)
 {
-	uint64_t durable = log_durable_end(v->log), end = log_end(v->log), disk_free = 0;
+	log_pos durable = log_durable_end(v->log), end = log_end(v->log);
+	uint64_t disk_free = 0;
 
 	figures_set(f, FIGURE_LOG_END, end);
 	figures_set(f, FIGURE_DURABLE_END, durable);

@@ -43,7 +43,7 @@ static int replay_entry(void *ctx, const struct journal_entry *e)
 	struct replay *r = ctx;
 	struct volume *v = r->v;
 	struct change_note *note;
-	uint64_t made = e->counts.next_ino > v->view.counts.next_ino ? e->counts.next_ino - 1 : 0;
+	inode_no made = e->counts.next_ino > v->view.counts.next_ino ? e->counts.next_ino - 1 : 0;
 	int rc = overlay_replay(v->view.map.live, e->records, e->records_len);
 
 	if (rc < 0)

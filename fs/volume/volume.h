@@ -131,7 +131,7 @@ struct caller {
  * umask.  A setgid parent passes on its group and, to a folder, its setgid bit.  -EEXIST, -ENOTDIR,
  * -ENOENT, -ENAMETOOLONG, -EMLINK, -ENOSPC.
  */
-MUST_CHECK int volume_make_node(struct volume *v, const struct caller *c, uint64_t parent,
+MUST_CHECK int volume_make_node(struct volume *v, const struct caller *c, inode_no parent,
 				const char *name, uint32_t mode, uint64_t rdev, const char *target,
 				struct attr *out);
 
@@ -139,36 +139,36 @@ MUST_CHECK int volume_make_node(struct volume *v, const struct caller *c, uint64
  * volume_make_unnamed(): make a file without a name (O_TMPFILE).  Unless it is linked, it is
  * dropped when the kernel forgets it.
  */
-MUST_CHECK int volume_make_unnamed(struct volume *v, const struct caller *c, uint64_t parent,
+MUST_CHECK int volume_make_unnamed(struct volume *v, const struct caller *c, inode_no parent,
 				   uint32_t mode, struct attr *out);
 
-MUST_CHECK int volume_link(struct volume *v, const struct caller *c, uint64_t ino, uint64_t parent,
+MUST_CHECK int volume_link(struct volume *v, const struct caller *c, inode_no ino, inode_no parent,
 			   const char *name, struct attr *out);
 /* -EISDIR for a folder */
-MUST_CHECK int volume_unlink(struct volume *v, const struct caller *c, uint64_t parent,
+MUST_CHECK int volume_unlink(struct volume *v, const struct caller *c, inode_no parent,
 			     const char *name);
-MUST_CHECK int volume_rmdir(struct volume *v, const struct caller *c, uint64_t parent,
+MUST_CHECK int volume_rmdir(struct volume *v, const struct caller *c, inode_no parent,
 			    const char *name);
 
 /*
  * volume_rename(v, c, ..., flags): flags 0, RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT (or
  * with NOREPLACE); else -EINVAL.
  */
-MUST_CHECK int volume_rename(struct volume *v, const struct caller *c, uint64_t parent,
-			     const char *name, uint64_t new_parent, const char *new_name,
+MUST_CHECK int volume_rename(struct volume *v, const struct caller *c, inode_no parent,
+			     const char *name, inode_no new_parent, const char *new_name,
 			     unsigned flags);
 
 /*
  * volume_forget(v, ino): the kernel holds no more reference to the inode: if it has no name, drop
  * its contents.  Belongs to no request.  The caller never sees an error.
  */
-void volume_forget(struct volume *v, uint64_t ino);
+void volume_forget(struct volume *v, inode_no ino);
 
 /*
  * volume_orphans(v, fn, ctx): call ${fn} for each inode that has no name now, with no lock held.
  * Any thread.  Returns 0, or -ENOMEM before any call of ${fn}.
  */
-MUST_CHECK int volume_orphans(struct volume *v, void (*fn)(void *ctx, uint64_t ino), void *ctx);
+MUST_CHECK int volume_orphans(struct volume *v, void (*fn)(void *ctx, inode_no ino), void *ctx);
 
 enum {
 	SET_MODE = 1,
@@ -190,7 +190,7 @@ enum {
  * volume_setattr(v, c, ino, set, want, out): ${set} says which fields of ${want} to set; ctime
  * becomes now unless set.  -EFBIG, -EINVAL.
  */
-MUST_CHECK int volume_setattr(struct volume *v, const struct caller *c, uint64_t ino, unsigned set,
+MUST_CHECK int volume_setattr(struct volume *v, const struct caller *c, inode_no ino, unsigned set,
 			      const struct attr *want, struct attr *out);
 
 /*
@@ -199,7 +199,7 @@ MUST_CHECK int volume_setattr(struct volume *v, const struct caller *c, uint64_t
  * last change, or is a day old.  Belongs to no request, since doing it again does no harm.  The
  * caller never sees an error: a read must not fail because of it, on a full disk say.
  */
-void volume_accessed(struct volume *v, uint64_t ino, bool strict);
+void volume_accessed(struct volume *v, inode_no ino, bool strict);
 
 /*
  * volume_write(v, c, ino, off, len, data, how): write all ${len} (at most 4 MiB) bytes, or nothing.
@@ -207,7 +207,7 @@ void volume_accessed(struct volume *v, uint64_t ino, bool strict);
  * WRITE_KEEP_TIMES: these are cached pages, which come late; the kernel sets the times itself.
  */
 enum { WRITE_KILL_PRIV = 1, WRITE_KEEP_TIMES = 2 };
-MUST_CHECK int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_t off,
+MUST_CHECK int volume_write(struct volume *v, const struct caller *c, inode_no ino, uint64_t off,
 			    size_t len, const void *data, unsigned how);
 
 /*
@@ -215,15 +215,15 @@ MUST_CHECK int volume_write(struct volume *v, const struct caller *c, uint64_t i
  * PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; else -EOPNOTSUPP.  No space is reserved, but all
  * modes except punching a hole return -ENOSPC if the disk has less.
  */
-MUST_CHECK int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int mode,
+MUST_CHECK int volume_allocate(struct volume *v, const struct caller *c, inode_no ino, int mode,
 			       uint64_t off, uint64_t len);
 
 /*
  * volume_copy_range(): share extents instead of copying data.  Copies up to ${len} bytes;
  * ${*out_len} says how many.  -EINVAL if the ranges are of one file and overlap.
  */
-MUST_CHECK int volume_copy_range(struct volume *v, const struct caller *c, uint64_t from,
-				 uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len,
+MUST_CHECK int volume_copy_range(struct volume *v, const struct caller *c, inode_no from,
+				 uint64_t from_off, inode_no to, uint64_t to_off, uint64_t len,
 				 uint64_t *out_len);
 /*
  * volume_copy_pages(): the same for a target that others may cache and change meanwhile, in pages
@@ -231,17 +231,17 @@ MUST_CHECK int volume_copy_range(struct volume *v, const struct caller *c, uint6
  * copied to as a whole, or up to the target's end.  A part of a page at the end of the range is not
  * copied.  -EXDEV if nothing else is left, or if the range begins inside a page.
  */
-MUST_CHECK int volume_copy_pages(struct volume *v, const struct caller *c, uint64_t from,
-				 uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len,
+MUST_CHECK int volume_copy_pages(struct volume *v, const struct caller *c, inode_no from,
+				 uint64_t from_off, inode_no to, uint64_t to_off, uint64_t len,
 				 uint64_t page, uint64_t *out_len);
 
 /*
  * volume_setxattr(v, c, ino, name, value, len, flags): XATTR_CREATE, XATTR_REPLACE.  -EEXIST,
  * -ENODATA, -E2BIG, -ENAMETOOLONG.
  */
-MUST_CHECK int volume_setxattr(struct volume *v, const struct caller *c, uint64_t ino,
+MUST_CHECK int volume_setxattr(struct volume *v, const struct caller *c, inode_no ino,
 			       const char *name, const void *value, size_t len, int flags);
-MUST_CHECK int volume_removexattr(struct volume *v, const struct caller *c, uint64_t ino,
+MUST_CHECK int volume_removexattr(struct volume *v, const struct caller *c, inode_no ino,
 				  const char *name);
 
 /*

@@ -85,7 +85,7 @@ struct volume {
 	struct node_cache *cache;
 	struct volume_shm shm;
 	struct journal journal; /* Guarded by view.mu. */
-	uint64_t next_ino;	/* counts as of the newest entry.  Guarded by view.mu. */
+	inode_no next_ino;	/* counts as of the newest entry.  Guarded by view.mu. */
 	struct timespec newest_time; /* the newest time of a change.  Guarded by view.mu. */
 	_Atomic uint64_t n_times;    /* how often newest_time was set.  Set under view.mu. */
 	/* replaces the stamp of the operation, or NULL.  Guarded by view.mu. */
@@ -102,13 +102,13 @@ struct volume {
 	/* a delta taken from the overlay, not yet in the log.  Guarded by flush_mu. */
 	struct buf unsent;
 	uint64_t unsent_seq;	     /* its number.  Guarded by flush_mu. */
-	uint64_t delta_end;	     /* position after the newest delta.  Guarded by flush_mu. */
+	log_pos delta_end;	     /* position after the newest delta.  Guarded by flush_mu. */
 	struct since since;	     /* Guarded by flush_mu. */
 	struct rolled rolled;	     /* Guarded by flush_mu. */
 	atomic_bool since_full;	     /* beyond SINCE_BYTES_FULL: operations make a head first */
 	struct block_ptr checkpoint; /* newest complete one.  Guarded by flush_mu. */
 	/* the checkpoint contains the namespace of this head at least.  Guarded by flush_mu. */
-	uint64_t checkpoint_head;
+	head_no checkpoint_head;
 	/*
 	 * what the checkpoint of the frozen overlay will state, except its root.  Guarded by
 	 * flush_mu.
@@ -123,14 +123,14 @@ struct volume {
 	struct checkpoint_gaps gaps;
 	bool checkpoint_news;	      /* no head names it yet.  Guarded by flush_mu. */
 	atomic_bool blocked;	      /* unsent failed to be appended: operations retry first */
-	_Atomic uint64_t head_end;    /* end of the newest head */
-	_Atomic uint64_t head_blocks; /* blocks below its end */
+	_Atomic log_pos head_end;     /* end of the newest head */
+	_Atomic leaf_no head_blocks;  /* blocks below its end */
 
 	pthread_mutex_t orphan_mu;
 	/* inodes without a name that the kernel has not forgotten.  Guarded by orphan_mu. */
 	struct orphans *orphans;
 	/* Orphans of an earlier mount.  Used by volume_open(), then by the dropper only. */
-	uint64_t drop_from, drop_end; /* inode numbers: first, and end */
+	inode_no drop_from, drop_end; /* inode numbers: first, and end */
 	uint64_t drop_failed;	      /* orphans that could not be dropped */
 	pthread_t dropper;
 	bool dropping; /* the dropper runs.  Used by volume_open(), volume_close(). */
@@ -249,9 +249,9 @@ MUST_CHECK int orphans_new(struct orphans **out);
 void orphans_free(struct orphans *o);
 /* Make room for one more, so that orphan_add() cannot fail.  Returns 0 or -ENOMEM. */
 MUST_CHECK int orphan_reserve(struct volume *v);
-void orphan_add(struct volume *v, uint64_t ino);
-void orphan_remove(struct volume *v, uint64_t ino);
-bool orphan_is(struct volume *v, uint64_t ino);
+void orphan_add(struct volume *v, inode_no ino);
+void orphan_remove(struct volume *v, inode_no ino);
+bool orphan_is(struct volume *v, inode_no ino);
 /*
  * orphans_drop(v): delete the inodes that an unclean stop left without a name: the first few
  * thousand at once, the rest in a thread.  The thread ends when it is done, or once v->stopping.
@@ -304,7 +304,7 @@ MUST_CHECK int change_reserve(struct volume *v, size_t n_items, size_t extra_byt
  * bucket_insert: -ENOSPC if the bucket is full, which was never seen.
  * bucket_erase: the name must be in the bucket (asserted).
  */
-MUST_CHECK int bucket_insert(struct bucket *b, const char *name, uint64_t ino, uint32_t type);
+MUST_CHECK int bucket_insert(struct bucket *b, const char *name, inode_no ino, uint32_t type);
 void bucket_erase(struct bucket *b, const char *name);
 
 /*
@@ -378,7 +378,8 @@ static inline void touch(struct attr *a, const struct timespec *now)
  */
 struct cut {
 	uint64_t change; /* the file's change number for which the rest is valid; never 0 */
-	uint64_t ino, from, to;
+	inode_no ino;
+	uint64_t from, to;
 	uint64_t scanned;	   /* extents that end at or before this offset are counted */
 	uint64_t bytes;		   /* extent bytes in the range */
 	uint64_t touched;	   /* all bytes of the extents that touch the range */
@@ -396,12 +397,12 @@ struct cut {
  * cut_apply(v, c): delete the range.  At most 3 changes, which the caller reserved.  The file must
  * not have changed since ${c} was found (asserted).
  */
-MUST_CHECK int cut_find(struct volume *v, uint64_t ino, uint64_t from, uint64_t to,
+MUST_CHECK int cut_find(struct volume *v, inode_no ino, uint64_t from, uint64_t to,
 			struct need *need, struct cut *c);
 MUST_CHECK int cut_find_lost(struct volume *v, const struct attr *a, struct need *need,
 			     struct cut *c, uint64_t *out_bytes);
-void cut_all(struct volume *v, uint64_t ino, uint64_t bytes, struct cut *c);
+void cut_all(struct volume *v, inode_no ino, uint64_t bytes, struct cut *c);
 void cut_apply(struct volume *v, const struct cut *c);
-void extent_put(struct volume *v, uint64_t ino, const struct extent *e);
+void extent_put(struct volume *v, inode_no ino, const struct extent *e);
 
 #endif /* !VOLUME_INTERNAL_H_ */

@@ -20,7 +20,7 @@
 #define COPY_EXTENTS_MAX 1024u /* that one step of a copy may move */
 
 struct writing {
-	uint64_t ino;
+	inode_no ino;
 	uint64_t off, end;
 	unsigned how; /* flags of volume_write() */
 	struct change_stamp now; /* not used with WRITE_KEEP_TIMES */
@@ -107,7 +107,7 @@ static int write_locked(struct volume *v, struct need *need, const void *in, voi
 	return put_locked(v, need, in);
 }
 
-int volume_write(struct volume *v, const struct caller *c, uint64_t ino, uint64_t off, size_t len,
+int volume_write(struct volume *v, const struct caller *c, inode_no ino, uint64_t off, size_t len,
 		 const void *data, unsigned how)
 {
 	struct extent e[EXTENTS_PER_WRITE];
@@ -196,7 +196,7 @@ static int check_room(const struct volume *v, uint64_t len)
 	return rc < 0 ? rc : len > room ? -ENOSPC : 0;
 }
 
-int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int mode, uint64_t off,
+int volume_allocate(struct volume *v, const struct caller *c, inode_no ino, int mode, uint64_t off,
 		    uint64_t len)
 {
 	struct cut cut = {0};
@@ -236,8 +236,10 @@ int volume_allocate(struct volume *v, const struct caller *c, uint64_t ino, int 
 }
 
 struct copying {
-	uint64_t from, from_off, end; /* end: in the source; nothing after it is copied */
-	uint64_t to, to_off;
+	inode_no from;
+	uint64_t from_off, end; /* end: in the source; nothing after it is copied */
+	inode_no to;
+	uint64_t to_off;
 	uint64_t page; /* of volume_copy_pages(); 1: any byte range */
 	struct change_stamp now;
 	struct cut *cut;
@@ -351,15 +353,15 @@ static int copy_locked(struct volume *v, struct need *need, const void *in, void
 					    .extend = true});
 }
 
-int volume_copy_range(struct volume *v, const struct caller *caller, uint64_t from,
-		      uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len,
+int volume_copy_range(struct volume *v, const struct caller *caller, inode_no from,
+		      uint64_t from_off, inode_no to, uint64_t to_off, uint64_t len,
 		      uint64_t *out_len)
 {
 	return volume_copy_pages(v, caller, from, from_off, to, to_off, len, 1, out_len);
 }
 
-int volume_copy_pages(struct volume *v, const struct caller *caller, uint64_t from,
-		      uint64_t from_off, uint64_t to, uint64_t to_off, uint64_t len, uint64_t page,
+int volume_copy_pages(struct volume *v, const struct caller *caller, inode_no from,
+		      uint64_t from_off, inode_no to, uint64_t to_off, uint64_t len, uint64_t page,
 		      uint64_t *out_len)
 {
 	struct cut cut = {0};

@@ -13,7 +13,7 @@
 #include <sys/xattr.h>
 
 struct xattr_change {
-	uint64_t ino;
+	inode_no ino;
 	struct item_key key;
 	uint8_t value[1 + XATTR_INLINE_MAX];
 	size_t len; /* 0: remove */
@@ -65,7 +65,7 @@ static int check_name(const char *name)
 	return len == 0 ? -EINVAL : len > NAME_LEN_MAX ? -ERANGE : 0;
 }
 
-int volume_setxattr(struct volume *v, const struct caller *c, uint64_t ino, const char *name,
+int volume_setxattr(struct volume *v, const struct caller *c, inode_no ino, const char *name,
 		    const void *value, size_t len, int flags)
 {
 	struct xattr_change x = {.ino = ino, .flags = flags};
@@ -99,7 +99,7 @@ int volume_setxattr(struct volume *v, const struct caller *c, uint64_t ino, cons
 	return change(v, c, &x);
 }
 
-int volume_removexattr(struct volume *v, const struct caller *c, uint64_t ino, const char *name)
+int volume_removexattr(struct volume *v, const struct caller *c, inode_no ino, const char *name)
 {
 	struct xattr_change x = {.ino = ino};
 	int rc = check_name(name);
