@@ -32,7 +32,7 @@ struct checking {
 	bool log_only, repair;
 	bool recount; /* --repair without another copy was given */
 	bool cut;
-	uint64_t cut_pos;
+	log_pos cut_pos;
 	const char *from, *to, *tls_dir;
 };
 
@@ -186,7 +186,7 @@ release_params:
 	return rc;
 }
 
-static int mend(void *ctx, uint64_t pos, uint64_t leaf, const void *bytes, size_t len)
+static int mend(void *ctx, log_pos pos, leaf_no leaf, const void *bytes, size_t len)
 {
 	uint32_t blocks;
 

@@ -33,8 +33,8 @@ struct drain {
 	const char *mount;
 	uint64_t begin_ns, deadline_ns; /* UINT64_MAX: none */
 	double elapsed_seconds;		/* from begin_ns to the last request for the status */
-	uint64_t head;			/* the head number that all must reach */
-	uint64_t end;			/* position after that head's block */
+	head_no head;			/* the head number that all must reach */
+	log_pos end;			/* position after that head's block */
 };
 
 static int sync_mount(const char *mount)

@@ -96,7 +96,7 @@ static int show(struct heads *h, const struct head *head)
 
 static int list(struct heads *h, struct source *src)
 {
-	uint64_t first = 1, last = UINT64_MAX;
+	head_no first = 1, last = UINT64_MAX;
 	struct head *heads;
 	bool any = false;
 	int rc = 0;

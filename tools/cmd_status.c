@@ -48,7 +48,7 @@ static double seconds_since(int64_t time_ns)
 }
 
 /* A copy's newest head, if it has any (else that has number 0), and where its log ends. */
-static void copy_figures(const uint8_t id[VOLUME_ID_LEN], const struct head *head, uint64_t end,
+static void copy_figures(const uint8_t id[VOLUME_ID_LEN], const struct head *head, log_pos end,
 			 struct figures *f)
 {
 	char text[VOLUME_ID_TEXT_LEN];

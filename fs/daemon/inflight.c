@@ -101,7 +101,7 @@ struct change_note *inflight_note_of(void *ctx, uint64_t unique)
 	return e ? &e->note : NULL;
 }
 
-bool inflight_has_made(uint64_t ino)
+bool inflight_has_made(inode_no ino)
 {
 	for (unsigned i = 0; table && i < INFLIGHT_MAX; i++)
 		if (atomic_load(&table->entry[i].note.tag) != 0 &&

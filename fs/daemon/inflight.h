@@ -38,7 +38,7 @@ void inflight_use(struct inflight *f, uint32_t takeover);
 struct inflight_request {
 	struct change_note *note; /* where its changes are noted; NULL: not noted */
 	uint32_t steps;		  /* changes that an earlier, killed process made for it */
-	uint64_t made;		  /* the inode that they created, or 0 */
+	inode_no made;		  /* the inode that they created, or 0 */
 };
 
 /*
@@ -54,7 +54,7 @@ struct change_note *inflight_note_of(void *ctx, uint64_t unique);
 /*
  * inflight_has_made(ino): did a request under way create it?  If so the kernel doesn't know it yet.
  */
-bool inflight_has_made(uint64_t ino);
+bool inflight_has_made(inode_no ino);
 
 /* inflight_each(fn, ctx): call fn for each request under way.  Before any request is read. */
 void inflight_each(void (*fn)(void *ctx, uint64_t unique), void *ctx);

@@ -40,7 +40,7 @@ struct shared_state {
 	/* The mount is to end.  A successor must end it too. */
 	_Atomic uint32_t stopping;
 
-	uint64_t view_head; /* the head that a view shows; 0: not resolved yet */
+	head_no view_head; /* the head that a view shows; 0: not resolved yet */
 
 	/* The session's first request and our reply, for a successor; lengths 0: not yet. */
 	uint32_t init_len, reply_len;

@@ -38,7 +38,7 @@ static void use_link_newest_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void enter_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void leave_bucket_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
 static void push_free_locked(struct slots *s, uint32_t i) REQUIRES(s->mu);
-static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag) REQUIRES(s->mu);
+static uint32_t new_slot_locked(struct slots *s, head_no head, uint64_t tag) REQUIRES(s->mu);
 
 /* The bytes in front of a table that outlives the process. */
 #define HEAD_BYTES 64u
@@ -48,7 +48,7 @@ size_t slots_bytes(void)
 	return HEAD_BYTES + SLOTS_MAX * sizeof(struct slot);
 }
 
-static uint32_t *bucket_of(struct slots *s, uint64_t head, uint64_t tag)
+static uint32_t *bucket_of(struct slots *s, head_no head, uint64_t tag)
 {
 	uint64_t h = (head ^ tag) * UINT64_C(0x9e3779b97f4a7c15);
 
@@ -208,7 +208,7 @@ static void add_refs(struct slot *slot, uint64_t n)
 }
 
 /* A free slot, for ${head} and ${tag}; NONE if all are in use. */
-static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
+static uint32_t new_slot_locked(struct slots *s, head_no head, uint64_t tag)
 {
 	uint32_t i = s->free;
 
@@ -227,7 +227,7 @@ static uint32_t new_slot_locked(struct slots *s, uint64_t head, uint64_t tag)
 	return i;
 }
 
-int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
+int slots_take(struct slots *s, head_no head, uint64_t tag, uint32_t *out_slot)
 {
 	uint32_t i;
 
@@ -247,7 +247,7 @@ int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot)
 	return i == NONE ? -ENFILE : 0;
 }
 
-int slots_take_own(struct slots *s, uint32_t slot, uint64_t ino, uint32_t *out_slot)
+int slots_take_own(struct slots *s, uint32_t slot, inode_no ino, uint32_t *out_slot)
 {
 	uint32_t i = NONE;
 

@@ -12,6 +12,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +31,7 @@ struct slots_config {
 	/*
 	 * open(ctx, head, out), close(v), bytes(v): as view_open() and its like; ${head} a number.
 	 */
-	int (*open)(void *ctx, uint64_t head, struct view **out);
+	int (*open)(void *ctx, head_no head, struct view **out);
 	void (*close)(struct view *v);
 	size_t (*bytes)(const struct view *v);
 	void *ctx;
@@ -53,7 +54,7 @@ void slots_free(struct slots *s);
  * ${tag} (63 bits, not 0) stands for, and add one reference.  Any thread.
  * Returns 0; -ENFILE if all slots have references; -ENOMEM.
  */
-MUST_CHECK int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t *out_slot);
+MUST_CHECK int slots_take(struct slots *s, head_no head, uint64_t tag, uint32_t *out_slot);
 
 /*
  * slots_take_own(s, slot, ino, out): create a slot of the head of ${slot} for nodes of inode ${ino}
@@ -61,7 +62,7 @@ MUST_CHECK int slots_take(struct slots *s, uint64_t head, uint64_t tag, uint32_t
  * use.
  * Any thread.  Returns 0; -ENFILE if only the slots reserved for names are left.
  */
-MUST_CHECK int slots_take_own(struct slots *s, uint32_t slot, uint64_t ino, uint32_t *out_slot);
+MUST_CHECK int slots_take_own(struct slots *s, uint32_t slot, inode_no ino, uint32_t *out_slot);
 
 /*
  * slots_retire(s, tag): the name is gone.  Its slots stay valid while they are in use, but are not

@@ -14,7 +14,7 @@
 struct slot {
 	uint64_t refs : 40;	  /* 0: free */
 	uint64_t generation : 24; /* of its nodes, made of the head; 0: an older program's */
-	uint64_t head;
+	head_no head;
 	uint64_t tag; /* 0: retired */
 };
 
@@ -28,7 +28,7 @@ struct slot_note {
 
 struct open_view {
 	TAILQ_ENTRY(open_view) entry;
-	uint64_t head;
+	head_no head;
 	struct view *view; /* NULL while it opens */
 	size_t bytes;
 	uint32_t users;

@@ -16,8 +16,8 @@
 #include <stdlib.h>
 
 static struct open_view *surplus_locked(struct slots *s) REQUIRES(s->mu);
-static struct open_view *find_locked(struct slots *s, uint64_t head) REQUIRES(s->mu);
-static int open_locked(struct slots *s, uint64_t head, struct open_view **out) REQUIRES(s->mu);
+static struct open_view *find_locked(struct slots *s, head_no head) REQUIRES(s->mu);
+static int open_locked(struct slots *s, head_no head, struct open_view **out) REQUIRES(s->mu);
 
 /* Unlink and return the oldest unused view if the bounds are exceeded; else NULL. */
 static struct open_view *surplus_locked(struct slots *s)
@@ -38,7 +38,7 @@ static struct open_view *surplus_locked(struct slots *s)
 	return ov;
 }
 
-static struct open_view *find_locked(struct slots *s, uint64_t head)
+static struct open_view *find_locked(struct slots *s, head_no head)
 {
 	struct open_view *ov;
 
@@ -51,7 +51,7 @@ static struct open_view *find_locked(struct slots *s, uint64_t head)
 /*
  * Open the view of ${head} with mu released.  Its entry, linked before, makes other threads wait.
  */
-static int open_locked(struct slots *s, uint64_t head, struct open_view **out)
+static int open_locked(struct slots *s, head_no head, struct open_view **out)
 {
 	struct open_view *ov = calloc(1, sizeof(*ov));
 	struct view *v = NULL;

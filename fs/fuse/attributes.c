@@ -15,7 +15,7 @@
 
 #include <errno.h>
 
-void stat_of(const struct attr *a, uint64_t head, struct stat *out)
+void stat_of(const struct attr *a, head_no head, struct stat *out)
 {
 	*out = (struct stat){
 		.st_ino = number_of(head, a->ino),
@@ -41,7 +41,7 @@ void stat_of(const struct attr *a, uint64_t head, struct stat *out)
  * either.  An empty file can only grow by a write, and the kernel announces the first one
  * (kernel_writes()).
  */
-static bool may_be_unwritten(struct mount *m, const struct attr *a, uint64_t head)
+static bool may_be_unwritten(struct mount *m, const struct attr *a, head_no head)
 {
 	return a->bytes == 0 && head == 0 && m->volume && S_ISREG(a->mode) &&
 	       (a->size > 0 || unwritten_is(m->unwritten, a->ino));
@@ -77,7 +77,7 @@ static double stat_for_past(struct mount *m, const struct attr *a, struct stat *
 	return 0;
 }
 
-double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct stat *out)
+double stat_for(struct mount *m, const struct attr *a, head_no head, struct stat *out)
 {
 	stat_of(a, head, out);
 	if (head != 0)
@@ -90,8 +90,7 @@ double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct sta
 	return 0;
 }
 
-bool ask_when_written(struct mount *m, const struct attr *a, uint64_t head, uint32_t asks,
-		      void *req)
+bool ask_when_written(struct mount *m, const struct attr *a, head_no head, uint32_t asks, void *req)
 {
 	struct seek s = {.req = req, .ino = a->ino, .asks = asks};
 
@@ -116,7 +115,7 @@ void entry_of(struct mount *m, const struct place *n, const struct attr *a,
 	out->attr_timeout = stat_for(m, a, n->head, &out->attr);
 }
 
-void kernel_writes(struct mount *m, uint64_t ino)
+void kernel_writes(struct mount *m, inode_no ino)
 {
 	if (unwritten_begun(m->unwritten, ino))
 		(void)fuse_lowlevel_notify_inval_inode(m->session, ino, -1, 0);

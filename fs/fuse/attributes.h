@@ -17,7 +17,7 @@
 #define BLOCKS_UNWRITTEN 8
 
 /* stat_of(a, head, out): attributes as the kernel is told them; ${head} as in struct place. */
-void stat_of(const struct attr *a, uint64_t head, struct stat *out);
+void stat_of(const struct attr *a, head_no head, struct stat *out);
 
 /*
  * stat_for(m, a, head, out): the same, with the permissions that past.h leaves for a file of a view
@@ -25,7 +25,7 @@ void stat_of(const struct attr *a, uint64_t head, struct stat *out);
  * Where the kernel may hold the contents of a file of which nothing is stored, returns 0, and
  * ${out} says that the file has a block.
  */
-double stat_for(struct mount *m, const struct attr *a, uint64_t head, struct stat *out);
+double stat_for(struct mount *m, const struct attr *a, head_no head, struct stat *out);
 
 /* entry_of(m, n, a, out): the same for a node ${a} in n's view, with its node id and timeouts. */
 void entry_of(struct mount *m, const struct place *n, const struct attr *a,
@@ -38,14 +38,14 @@ void entry_of(struct mount *m, const struct place *n, const struct attr *a,
  * Returns false if ${a} is no such file or can't be written back; then the caller answers.
  */
 enum { ASKS_SEEK, ASKS_ATTRIBUTES, ASKS_STATX };
-MUST_CHECK bool ask_when_written(struct mount *m, const struct attr *a, uint64_t head,
-				 uint32_t asks, void *req);
-void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool written);
+MUST_CHECK bool ask_when_written(struct mount *m, const struct attr *a, head_no head, uint32_t asks,
+				 void *req);
+void answer_attributes(struct mount *m, fuse_req_t req, inode_no ino, bool written);
 
 /*
  * kernel_writes(m, ino): an application is about to write into the kernel's cache, to a file that
  * is empty as far as we know.
  */
-void kernel_writes(struct mount *m, uint64_t ino);
+void kernel_writes(struct mount *m, inode_no ino);
 
 #endif /* !ATTRIBUTES_H_ */

@@ -56,7 +56,7 @@ static int list_add(struct listing *l, const char *name, uint64_t id, uint32_t t
  */
 struct listed {
 	off_t cookie;
-	uint64_t head;
+	head_no head;
 	char name[NAME_LEN_MAX + 1];
 };
 

@@ -33,7 +33,7 @@ static uint64_t tag_of(uint64_t parent, const char *name)
 
 /* Answer with the root of the view at head number ${head}. */
 static void reply_past(fuse_req_t req, struct mount *m, uint64_t parent, const char *name,
-		       uint64_t head, double timeout_s)
+		       head_no head, double timeout_s)
 {
 	struct fuse_entry_param e;
 	struct place n;
@@ -108,11 +108,11 @@ static int parse_time(struct mount *m, uint64_t node, const char *name, struct w
  * name.
  */
 static int resolve_for(fuse_req_t req, struct mount *m, uint64_t tag, const struct when *when,
-		       bool fixed, uint64_t *out_head)
+		       bool fixed, head_no *out_head)
 {
 	struct walks_process p;
 	bool known = !fixed && walks_process((uint64_t)fuse_req_ctx(req)->pid, &p) == 0;
-	uint64_t head = known ? walks_head(m->walks, &p, tag, clock_mono_ns()) : 0;
+	head_no head = known ? walks_head(m->walks, &p, tag, clock_mono_ns()) : 0;
 	struct head h;
 	int rc;
 
@@ -131,7 +131,7 @@ static int resolve_for(fuse_req_t req, struct mount *m, uint64_t tag, const stru
 void embassy_lookup_time(fuse_req_t req, struct mount *m, uint64_t parent, const char *name)
 {
 	struct when when;
-	uint64_t head = 0;
+	head_no head = 0;
 	bool fixed;
 	int rc = parse_time(m, embassy_node(parent), name, &when, &fixed);
 

@@ -24,7 +24,7 @@ void past_readlink(fuse_req_t req, struct mount *m, uint64_t id);
  * live_accessed(m, ino, is_dir): contents were read: update the access time, which the kernel
  * leaves to us.
  */
-void live_accessed(struct mount *m, uint64_t ino, bool is_dir);
+void live_accessed(struct mount *m, inode_no ino, bool is_dir);
 
 /* ops_file.c */
 void live_read(fuse_req_t req, struct mount *m, uint64_t id, size_t size, off_t off, int flags);

@@ -32,7 +32,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int open_view(void *ctx, uint64_t number, struct view **out)
+static int open_view(void *ctx, head_no number, struct view **out)
 {
 	struct mount *m = ctx;
 	struct source *src = m->view_cfg->source;
@@ -45,7 +45,7 @@ static int open_view(void *ctx, uint64_t number, struct view **out)
 	return rc ? rc : view_open(m->view_cfg, &h, out);
 }
 
-static bool kernel_holds(void *ctx, uint64_t ino)
+static bool kernel_holds(void *ctx, inode_no ino)
 {
 	struct mount *m = ctx;
 
@@ -57,7 +57,7 @@ static bool kernel_holds(void *ctx, uint64_t ino)
 }
 
 /* If the kernel has forgotten the file, there is nothing to invalidate. */
-static void forget_attributes(void *ctx, uint64_t ino)
+static void forget_attributes(void *ctx, inode_no ino)
 {
 	struct mount *m = ctx;
 
@@ -90,14 +90,14 @@ static void forget_views(void *ctx)
 	}
 }
 
-static void drop_contents(void *ctx, uint64_t ino)
+static void drop_contents(void *ctx, inode_no ino)
 {
 	struct mount *m = ctx;
 
 	volume_forget(m->volume, ino);
 }
 
-static void adopt_orphan(void *ctx, uint64_t ino)
+static void adopt_orphan(void *ctx, inode_no ino)
 {
 	struct mount *m = ctx;
 
@@ -110,7 +110,7 @@ static void adopt_orphan(void *ctx, uint64_t ino)
  * know them, but the request's caller wants them.  The kernel does not know them the moment the
  * answer is written, either: first the caller has to run.
  */
-static void ask_about_orphan(void *ctx, uint64_t ino)
+static void ask_about_orphan(void *ctx, inode_no ino)
 {
 	struct mount *m = ctx;
 
@@ -136,7 +136,7 @@ void mount_adopted(struct mount *m)
 	}
 }
 
-static int flush_file(void *ctx, uint64_t ino)
+static int flush_file(void *ctx, inode_no ino)
 {
 	struct mount *m = ctx;
 

@@ -43,7 +43,7 @@ struct request;
  */
 #define TIMEOUT_LONG_S 1e9
 
-static inline uint64_t node_id(int slot, uint64_t ino)
+static inline uint64_t node_id(int slot, inode_no ino)
 {
 	return slot < 0 ? ino : (uint64_t)(slot + 1) << NODE_SHIFT | ino;
 }
@@ -53,7 +53,7 @@ struct node_attributes {
 	struct stat st;
 	double timeout_s; /* for how long the kernel may keep them */
 	struct attr a;	  /* as stored; all 0 for a virtual node */
-	uint64_t head;	  /* as in struct place */
+	head_no head;	  /* as in struct place */
 };
 
 /*
@@ -130,13 +130,13 @@ static inline const struct node_ops *node_ops_of(const struct mount *m, uint64_t
 /* A node id taken apart.  Its view is held. */
 struct place {
 	struct view *view;
-	uint64_t ino;
-	int slot;      /* of a view of the past; -1 for the root's view */
-	uint64_t head; /* the number of its head; 0 for the root's view */
+	inode_no ino;
+	int slot;     /* of a view of the past; -1 for the root's view */
+	head_no head; /* the number of its head; 0 for the root's view */
 };
 
 /* place_of_root(m, ino): a place in the root's view, which is always held. */
-static inline struct place place_of_root(const struct mount *m, uint64_t ino)
+static inline struct place place_of_root(const struct mount *m, inode_no ino)
 {
 	return (struct place){.view = m->view, .ino = ino, .slot = -1};
 }

@@ -19,7 +19,7 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 31;
 }
 
-uint64_t number_of(uint64_t head, uint64_t ino)
+uint64_t number_of(head_no head, inode_no ino)
 {
 	unsigned class = 0, width;
 

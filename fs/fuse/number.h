@@ -6,6 +6,8 @@
  * another file, nor of the same file at another head, and it stays the same over mounts.
  */
 
+#include "numbers.h"
+
 #include <stdint.h>
 
 /*
@@ -17,6 +19,6 @@
  * 2^27 heads (four years with one each second) of 2^31 inodes, or 2^39 of 2^19.  Beyond that,
  * numbers are hashes of 59 bits.
  */
-uint64_t number_of(uint64_t head, uint64_t ino);
+uint64_t number_of(head_no head, inode_no ino);
 
 #endif /* !NUMBER_H_ */

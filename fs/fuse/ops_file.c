@@ -94,7 +94,7 @@ void live_fallocate(fuse_req_t req, struct mount *m, uint64_t id, int mode, off_
 	reply_rc(req, id, rc);
 }
 
-static void reply_seek(fuse_req_t req, uint64_t id, struct view *v, uint64_t ino, uint64_t off,
+static void reply_seek(fuse_req_t req, uint64_t id, struct view *v, inode_no ino, uint64_t off,
 		       bool hole)
 {
 	uint64_t found;

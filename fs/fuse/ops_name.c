@@ -207,7 +207,7 @@ void live_link(fuse_req_t req, struct mount *m, uint64_t parent, uint64_t id, co
 
 /* The inode whose name is about to be removed, 0 if there is none; ${last}: it is its last name. */
 struct going {
-	uint64_t ino;
+	inode_no ino;
 	bool last;
 };
 

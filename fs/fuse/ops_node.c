@@ -140,7 +140,7 @@ void past_forget(struct mount *m, uint64_t id, uint64_t n)
 		slots_drop(m->slots, (uint32_t)(id >> NODE_SHIFT) - 1, n);
 }
 
-void answer_attributes(struct mount *m, fuse_req_t req, uint64_t ino, bool written)
+void answer_attributes(struct mount *m, fuse_req_t req, inode_no ino, bool written)
 {
 	struct stat st;
 	struct attr a;
@@ -187,7 +187,7 @@ int past_attributes(struct mount *m, uint64_t id, struct node_attributes *out)
  * chmod on a file with an access list changes the list too.  The list is changed first, because the
  * kernel decides by it.
  */
-static int chmod_acl(struct mount *m, const struct caller *c, uint64_t ino, uint32_t mode)
+static int chmod_acl(struct mount *m, const struct caller *c, inode_no ino, uint32_t mode)
 {
 	uint8_t acl[ACL_LEN_MAX];
 	size_t len;
@@ -238,7 +238,7 @@ static void set_now(int to_set, struct attr *want)
  * inherit them.  Setgid without group execute permission (a relic of mandatory locking) stays if
  * the caller is in the group.  A folder keeps these bits: there they mean something else.
  */
-static int lost_to_new_owner(fuse_req_t req, uint64_t ino, unsigned *set)
+static int lost_to_new_owner(fuse_req_t req, inode_no ino, unsigned *set)
 {
 	struct attr a;
 	int rc = view_getattr(mount_of(req)->view, ino, &a);
@@ -251,7 +251,7 @@ static int lost_to_new_owner(fuse_req_t req, uint64_t ino, unsigned *set)
 	return 0;
 }
 
-static int set_attributes(fuse_req_t req, uint64_t ino, const struct stat *st, int to_set,
+static int set_attributes(fuse_req_t req, inode_no ino, const struct stat *st, int to_set,
 			  struct attr *out)
 {
 	const struct caller *c = &request_of(req)->caller;
@@ -301,7 +301,7 @@ void live_setattr(fuse_req_t req, struct mount *m, uint64_t id, const struct sta
 	fuse_reply_attr(req, &told, timeout_s);
 }
 
-void live_accessed(struct mount *m, uint64_t ino, bool is_dir)
+void live_accessed(struct mount *m, inode_no ino, bool is_dir)
 {
 	if (!m->noatime && !(is_dir && m->nodiratime))
 		volume_accessed(m->volume, ino, m->strictatime);

@@ -45,7 +45,7 @@ static int check_name(const char *name)
  * question is the only sign of a write into the kernel's cache.  The kernel asks only for the
  * length, and writes only once the privileges are gone.
  */
-static void asked_before_writing(struct mount *m, uint64_t ino)
+static void asked_before_writing(struct mount *m, inode_no ino)
 {
 	struct attr a;
 
@@ -142,7 +142,7 @@ static size_t hide_names(char *names, size_t len, const char *prefix)
 }
 
 /* All names of a node, in memory that the caller frees. */
-static int list_names(struct view *v, uint64_t ino, char **out, size_t *out_len)
+static int list_names(struct view *v, inode_no ino, char **out, size_t *out_len)
 {
 	char *p = NULL, *more;
 	size_t cap = 0, len;
@@ -216,7 +216,7 @@ void past_listxattr(fuse_req_t req, struct mount *m, uint64_t id, size_t size)
  * mode alone expresses it.  The list says nothing of the bits above the permissions, so these stay
  * as they are at the time of the change.
  */
-static int set_access_acl(fuse_req_t req, uint64_t ino, const uint8_t *acl, size_t len)
+static int set_access_acl(fuse_req_t req, inode_no ino, const uint8_t *acl, size_t len)
 {
 	const struct caller *c = &request_of(req)->caller;
 	struct mount *m = mount_of(req);

@@ -43,7 +43,7 @@ uint32_t privs_lost(fuse_req_t req, const struct attr *a)
 	return lost;
 }
 
-int privs_drop(fuse_req_t req, uint64_t ino)
+int privs_drop(fuse_req_t req, inode_no ino)
 {
 	struct mount *m = mount_of(req);
 	struct attr a, want = {0};

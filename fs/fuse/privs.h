@@ -4,6 +4,7 @@
 /* Changes by an unprivileged caller clear a program's set-id bits. */
 
 #include "mount.h"
+#include "numbers.h"
 
 struct attr;
 
@@ -16,6 +17,6 @@ struct attr;
  */
 bool privs_is_member(fuse_req_t req, gid_t gid);
 uint32_t privs_lost(fuse_req_t req, const struct attr *a);
-MUST_CHECK int privs_drop(fuse_req_t req, uint64_t ino);
+MUST_CHECK int privs_drop(fuse_req_t req, inode_no ino);
 
 #endif /* !PRIVS_H_ */

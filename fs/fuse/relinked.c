@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 struct record {
-	uint64_t ino;
+	inode_no ino;
 	uint64_t until_ns;
 };
 
@@ -43,12 +43,12 @@ void relinked_free(struct relinked *r)
 	free(r);
 }
 
-static struct record *record_of(struct relinked *r, uint64_t ino)
+static struct record *record_of(struct relinked *r, inode_no ino)
 {
 	return &r->table[(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) % RELINKED_MAX];
 }
 
-void relinked_add(struct relinked *r, uint64_t ino, uint64_t now_ns)
+void relinked_add(struct relinked *r, inode_no ino, uint64_t now_ns)
 {
 	assert(ino != 0);
 	pthread_mutex_lock(&r->mu);
@@ -57,7 +57,7 @@ void relinked_add(struct relinked *r, uint64_t ino, uint64_t now_ns)
 	pthread_mutex_unlock(&r->mu);
 }
 
-bool relinked_is(struct relinked *r, uint64_t ino, uint64_t now_ns)
+bool relinked_is(struct relinked *r, inode_no ino, uint64_t now_ns)
 {
 	const struct record *found;
 	bool is;

@@ -12,6 +12,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,7 +35,7 @@ void relinked_free(struct relinked *r);
  * relinked_add(r, ino, now_ns): ${ino} is about to lose a name, or has just lost it.
  * relinked_is(r, ino, now_ns): did it lose one in the last RELINKED_NS?
  */
-void relinked_add(struct relinked *r, uint64_t ino, uint64_t now_ns);
-bool relinked_is(struct relinked *r, uint64_t ino, uint64_t now_ns);
+void relinked_add(struct relinked *r, inode_no ino, uint64_t now_ns);
+bool relinked_is(struct relinked *r, inode_no ino, uint64_t now_ns);
 
 #endif /* !RELINKED_H_ */

@@ -12,7 +12,7 @@
 struct request {
 	struct caller caller; /* for changes to the volume */
 	uint32_t steps;	      /* how many changes of it a killed process had made */
-	uint64_t made;	      /* the inode that they made, or 0 */
+	inode_no made;	      /* the inode that they made, or 0 */
 	bool kills_priv;      /* a write that clears set-id bits */
 };
 

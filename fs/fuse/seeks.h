@@ -11,6 +11,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,7 +21,7 @@
 
 struct seek {
 	void *req; /* whom to answer */
-	uint64_t ino;
+	inode_no ino;
 	uint64_t off;
 	bool hole;
 	uint32_t asks; /* another kind of question; 0: data or hole */
@@ -28,7 +29,7 @@ struct seek {
 
 struct seeks_config {
 	/* flush(ctx, ino): returns 0 once everything written before is in the volume; or -errno. */
-	int (*flush)(void *ctx, uint64_t ino);
+	int (*flush)(void *ctx, inode_no ino);
 	/* answer(ctx, s, rc): ${rc} is what flush() returned. */
 	void (*answer)(void *ctx, const struct seek *s, int rc);
 	/* cancel(ctx): make flush() return soon, now and from now on.  seeks_stop() calls it. */

@@ -25,7 +25,7 @@
 #include <stdlib.h>
 
 struct record {
-	uint64_t ino; /* 0: free */
+	inode_no ino; /* 0: free */
 	uint64_t told_ns;
 	bool pending;
 };
@@ -45,7 +45,7 @@ static void settle_locked(struct tell *t, struct record *r, uint64_t now_ns) REQ
 static unsigned take_locked(struct tell *t) REQUIRES(t->mu);
 static void gather_locked(struct tell *t) REQUIRES(t->mu);
 
-static struct record *record_of(struct tell *t, uint64_t ino)
+static struct record *record_of(struct tell *t, inode_no ino)
 {
 	return &t->table[(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) % TELL_TABLE];
 }
@@ -160,10 +160,10 @@ void tell_free(struct tell *t)
 	free(t);
 }
 
-void tell_written(struct tell *t, uint64_t ino)
+void tell_written(struct tell *t, inode_no ino)
 {
 	struct record *r = record_of(t, ino);
-	uint64_t other = 0;
+	inode_no other = 0;
 
 	assert(ino != 0);
 	pthread_mutex_lock(&t->mu);
@@ -184,7 +184,7 @@ void tell_written(struct tell *t, uint64_t ino)
 		t->cfg.attributes(t->cfg.ctx, other);
 }
 
-void tell_synced(struct tell *t, uint64_t ino)
+void tell_synced(struct tell *t, inode_no ino)
 {
 	struct record *r = record_of(t, ino);
 	uint64_t now_ns;

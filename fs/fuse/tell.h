@@ -11,6 +11,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 #include "units.h"
 
 #include <stdint.h>
@@ -23,7 +24,7 @@ struct tell;
 
 struct tell_config {
 	/* attributes(ctx, ino): have the kernel forget the attributes.  No lock is held. */
-	void (*attributes)(void *ctx, uint64_t ino);
+	void (*attributes)(void *ctx, inode_no ino);
 	/* views(ctx): have the kernel forget views, if there are too many.  No lock is held. */
 	void (*views)(void *ctx);
 	void *ctx;
@@ -45,8 +46,8 @@ void tell_free(struct tell *t);
  * tell at once, but at most once in TELL_SYNCED_NS.  Any thread; calls attributes().
  * tell_views(t): there may be too many views.  Any thread.
  */
-void tell_written(struct tell *t, uint64_t ino);
-void tell_synced(struct tell *t, uint64_t ino);
+void tell_written(struct tell *t, inode_no ino);
+void tell_synced(struct tell *t, inode_no ino);
 void tell_views(struct tell *t);
 
 #endif /* !TELL_H_ */

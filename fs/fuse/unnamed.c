@@ -26,7 +26,7 @@
 #define GATHER_NS 10000000 /* time to wait for more: a wake-up costs more than the question */
 
 struct record {
-	uint64_t ino; /* 0: free */
+	inode_no ino; /* 0: free */
 	bool queued;
 };
 
@@ -37,7 +37,7 @@ struct unnamed {
 	pthread_cond_t wake;
 	struct record *table; /* Guarded by mu, like all below. */
 	unsigned cap;	      /* a power of two, at most half in use */
-	uint64_t *queue;      /* a stack of cap / 2 */
+	inode_no *queue;      /* a stack of cap / 2 */
 	unsigned n_queued;
 	bool stopping;
 	pthread_t thread;
@@ -47,7 +47,7 @@ static int grow_locked(struct unnamed *u) REQUIRES(u->mu);
 static void erase_locked(struct unnamed *u, unsigned i) REQUIRES(u->mu);
 static void gather_locked(struct unnamed *u) REQUIRES(u->mu);
 
-static unsigned slot_of(const struct record *table, unsigned cap, uint64_t ino)
+static unsigned slot_of(const struct record *table, unsigned cap, inode_no ino)
 {
 	unsigned i = (unsigned)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (cap - 1);
 
@@ -60,7 +60,7 @@ static int grow_locked(struct unnamed *u)
 {
 	unsigned cap = u->cap ? u->cap * 2 : TABLE_MIN;
 	struct record *table = calloc(cap, sizeof(*table));
-	uint64_t *queue = table ? realloc(u->queue, cap / 2 * sizeof(*queue)) : NULL;
+	inode_no *queue = table ? realloc(u->queue, cap / 2 * sizeof(*queue)) : NULL;
 
 	if (queue)
 		u->queue = queue;
@@ -109,7 +109,7 @@ static void *run(void *arg)
 
 	pthread_mutex_lock(&u->mu);
 	for (;;) {
-		uint64_t ino;
+		inode_no ino;
 		unsigned i;
 		bool held;
 
@@ -192,7 +192,7 @@ void unnamed_free(struct unnamed *u)
 	free(u);
 }
 
-void unnamed_add(struct unnamed *u, uint64_t ino)
+void unnamed_add(struct unnamed *u, inode_no ino)
 {
 	unsigned n, i;
 
@@ -209,7 +209,7 @@ void unnamed_add(struct unnamed *u, uint64_t ino)
 	pthread_mutex_unlock(&u->mu);
 }
 
-void unnamed_forget(struct unnamed *u, uint64_t ino)
+void unnamed_forget(struct unnamed *u, inode_no ino)
 {
 	unsigned i;
 

@@ -10,6 +10,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,9 +27,9 @@ struct unnamed_config {
 	 * held(ctx, ino): does the kernel still know the inode?  If so, another unnamed_forget()
 	 * will follow.
 	 */
-	bool (*held)(void *ctx, uint64_t ino);
+	bool (*held)(void *ctx, inode_no ino);
 	/* gone(ctx, ino): nobody can use it any more. */
-	void (*gone)(void *ctx, uint64_t ino);
+	void (*gone)(void *ctx, inode_no ino);
 	void *ctx;
 };
 
@@ -49,12 +50,12 @@ void unnamed_free(struct unnamed *u);
 /*
  * unnamed_add(u, ino): it has no name any more.  Call it before the kernel is told so.  Any thread.
  */
-void unnamed_add(struct unnamed *u, uint64_t ino);
+void unnamed_add(struct unnamed *u, inode_no ino);
 
 /*
  * unnamed_forget(u, ino): the kernel dropped a reference.  Any thread; cheap, above all while no
  * inode is without a name.
  */
-void unnamed_forget(struct unnamed *u, uint64_t ino);
+void unnamed_forget(struct unnamed *u, inode_no ino);
 
 #endif /* !UNNAMED_H_ */

@@ -26,19 +26,19 @@ struct unwritten {
 	atomic_uint n; /* in the set; read without mu to see that there are none */
 	pthread_mutex_t mu;
 	uint64_t all_until_ns; /* any file may be begun; Guarded by mu, like all below. */
-	uint64_t *set;	       /* 0: free */
+	inode_no *set;	       /* 0: free */
 	unsigned cap;	       /* a power of two */
-	uint64_t created[UNWRITTEN_CREATED];
+	inode_no created[UNWRITTEN_CREATED];
 };
 
 static int grow_locked(struct unwritten *u) REQUIRES(u->mu);
 
-static unsigned hash(uint64_t ino)
+static unsigned hash(inode_no ino)
 {
 	return (unsigned)(ino * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 }
 
-static unsigned place_in(const uint64_t *set, unsigned cap, uint64_t ino)
+static unsigned place_in(const inode_no *set, unsigned cap, inode_no ino)
 {
 	unsigned i = hash(ino) & (cap - 1);
 
@@ -79,7 +79,7 @@ void unwritten_free(struct unwritten *u)
 static int grow_locked(struct unwritten *u)
 {
 	unsigned cap = u->cap * 2;
-	uint64_t *set;
+	inode_no *set;
 
 	if (atomic_load(&u->n) + 1 <= u->cap / 2)
 		return 0;
@@ -95,16 +95,16 @@ static int grow_locked(struct unwritten *u)
 	return 0;
 }
 
-void unwritten_created(struct unwritten *u, uint64_t ino)
+void unwritten_created(struct unwritten *u, inode_no ino)
 {
 	pthread_mutex_lock(&u->mu);
 	u->created[hash(ino) % UNWRITTEN_CREATED] = ino;
 	pthread_mutex_unlock(&u->mu);
 }
 
-bool unwritten_begun(struct unwritten *u, uint64_t ino)
+bool unwritten_begun(struct unwritten *u, inode_no ino)
 {
-	uint64_t *created = &u->created[hash(ino) % UNWRITTEN_CREATED];
+	inode_no *created = &u->created[hash(ino) % UNWRITTEN_CREATED];
 	bool tell = false;
 	unsigned i;
 
@@ -127,7 +127,7 @@ bool unwritten_begun(struct unwritten *u, uint64_t ino)
 	return tell;
 }
 
-void unwritten_ended(struct unwritten *u, uint64_t ino)
+void unwritten_ended(struct unwritten *u, inode_no ino)
 {
 	unsigned i;
 
@@ -144,7 +144,7 @@ void unwritten_ended(struct unwritten *u, uint64_t ino)
 		 */
 		for (unsigned k = (i + 1) & (u->cap - 1); u->set[k] != 0;
 		     k = (k + 1) & (u->cap - 1)) {
-			uint64_t moved = u->set[k];
+			inode_no moved = u->set[k];
 
 			u->set[k] = 0;
 			u->set[place_in(u->set, u->cap, moved)] = moved;
@@ -153,9 +153,9 @@ void unwritten_ended(struct unwritten *u, uint64_t ino)
 	pthread_mutex_unlock(&u->mu);
 }
 
-bool unwritten_is(struct unwritten *u, uint64_t ino)
+bool unwritten_is(struct unwritten *u, inode_no ino)
 {
-	uint64_t *created = &u->created[hash(ino) % UNWRITTEN_CREATED];
+	inode_no *created = &u->created[hash(ino) % UNWRITTEN_CREATED];
 	bool is;
 
 	pthread_mutex_lock(&u->mu);

@@ -13,6 +13,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -44,9 +45,9 @@ void unwritten_free(struct unwritten *u);
  * unwritten_is(u, ino): may the kernel hold contents of it?  If not, the caller is about to tell
  * the kernel that it has no blocks, and this is recorded.
  */
-void unwritten_created(struct unwritten *u, uint64_t ino);
-bool unwritten_begun(struct unwritten *u, uint64_t ino);
-void unwritten_ended(struct unwritten *u, uint64_t ino);
-bool unwritten_is(struct unwritten *u, uint64_t ino);
+void unwritten_created(struct unwritten *u, inode_no ino);
+bool unwritten_begun(struct unwritten *u, inode_no ino);
+void unwritten_ended(struct unwritten *u, inode_no ino);
+bool unwritten_is(struct unwritten *u, inode_no ino);
 
 #endif /* !UNWRITTEN_H_ */

@@ -25,7 +25,8 @@
 
 struct walk {
 	struct walks_process process;
-	uint64_t tag, head;
+	uint64_t tag;
+	head_no head;
 	uint64_t began_ns, last_ns;
 };
 
@@ -132,10 +133,10 @@ static bool goes_on(struct walks *w, struct walk *walk, uint64_t now_ns)
 	return now_ns <= walk->last_ns + pause_ns;
 }
 
-uint64_t walks_head(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t now_ns)
+head_no walks_head(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t now_ns)
 {
 	struct walk *walk;
-	uint64_t head = 0;
+	head_no head = 0;
 
 	pthread_mutex_lock(&w->mu);
 	walk = find_locked(w, p, tag);
@@ -147,7 +148,7 @@ uint64_t walks_head(struct walks *w, const struct walks_process *p, uint64_t tag
 	return head;
 }
 
-void walks_begin(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t head,
+void walks_begin(struct walks *w, const struct walks_process *p, uint64_t tag, head_no head,
 		 uint64_t now_ns)
 {
 	struct walk *set = set_of(w, p, tag), *walk;
@@ -165,7 +166,7 @@ void walks_begin(struct walks *w, const struct walks_process *p, uint64_t tag, u
 	pthread_mutex_unlock(&w->mu);
 }
 
-void walks_used(struct walks *w, uint64_t head, uint64_t now_ns)
+void walks_used(struct walks *w, head_no head, uint64_t now_ns)
 {
 	atomic_store(&w->used_ns[head % HEADS], now_ns);
 }

@@ -11,6 +11,7 @@
  */
 
 #include "compiler.h"
+#include "numbers.h"
 #include "units.h"
 
 #include <stdint.h>
@@ -43,9 +44,9 @@ MUST_CHECK int walks_process(uint64_t tid, struct walks_process *out);
  * walks_used(w, head, now_ns): something at ${head} was read.
  * For all: any thread.
  */
-uint64_t walks_head(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t now_ns);
-void walks_begin(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t head,
+head_no walks_head(struct walks *w, const struct walks_process *p, uint64_t tag, uint64_t now_ns);
+void walks_begin(struct walks *w, const struct walks_process *p, uint64_t tag, head_no head,
 		 uint64_t now_ns);
-void walks_used(struct walks *w, uint64_t head, uint64_t now_ns);
+void walks_used(struct walks *w, head_no head, uint64_t now_ns);
 
 #endif /* !WALKS_H_ */

@@ -216,11 +216,12 @@ static void fill_statx(const struct stat *st, double timeout_s, struct statx_out
 /* A statx request that waits until its file is written back. */
 struct wire_statx {
 	int fd;
-	uint64_t unique, ino;
+	uint64_t unique;
+	inode_no ino;
 };
 
 static bool put_off_statx(struct mount *m, int fd, uint64_t unique, const struct attr *a,
-			  uint64_t head)
+			  head_no head)
 {
 	struct wire_statx *asked;
 
