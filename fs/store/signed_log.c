@@ -122,12 +122,20 @@ int signed_log_admit(struct signed_log *l, struct catalog *c, const struct ancho
 	return rc;
 }
 
+/* The walk met them in the order of their numbers. */
 static const struct walked_header *find_walked(const struct signed_log *l, segment_no number)
 {
-	for (size_t i = 0; i < l->n_walked; i++)
-		if (l->walked[i].number == number)
-			return &l->walked[i];
-	return NULL;
+	size_t low = 0, high = l->n_walked;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (l->walked[mid].number < number)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < l->n_walked && l->walked[low].number == number ? &l->walked[low] : NULL;
 }
 
 static int prove(struct signed_log *l, struct catalog *c, const struct segment_header *h,

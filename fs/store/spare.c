@@ -207,6 +207,7 @@ int store_take_spare(struct store *st, segment_no number)
 	rc = file_sync(st->dirfd);
 	if (rc < 0)
 		goto name_back;
+	store_forget_numbers(st);
 	return 0;
 
 name_back:

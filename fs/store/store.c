@@ -71,6 +71,7 @@ static struct store *store_new(const char *volume_dir, unsigned how)
 		st->handles[i].fd = -1;
 	pthread_mutex_init(&st->mu, NULL);
 	pthread_mutex_init(&st->sizes_mu, NULL);
+	pthread_mutex_init(&st->numbers_mu, NULL);
 	pthread_cond_init(&st->released, NULL);
 	st->dir = strdup(volume_dir);
 	if (!st->dir) {
@@ -154,7 +155,9 @@ void store_close(struct store *st)
 	pthread_cond_destroy(&st->released);
 	pthread_mutex_destroy(&st->mu);
 	pthread_mutex_destroy(&st->sizes_mu);
+	pthread_mutex_destroy(&st->numbers_mu);
 	free(st->stored.sizes);
+	free(st->numbers.kept);
 	free(st->dir);
 	free(st);
 }
@@ -292,38 +295,6 @@ int store_size(struct store *st, segment_no number, uint64_t *out_len)
 	return rc;
 }
 
-/* The lowest or the highest number of those that are not below from. */
-struct search {
-	segment_no from, found;
-	bool highest, any;
-};
-
-static int search_name(void *ctx, const char *name)
-{
-	struct search *s = ctx;
-	segment_no number;
-
-	if (!store_segment_parse(name, &number) || number < s->from)
-		return 0;
-	if (!s->any || (s->highest ? number > s->found : number < s->found))
-		s->found = number;
-	s->any = true;
-	return 0;
-}
-
-static int search_folder(struct store *st, segment_no from, bool highest, segment_no *out)
-{
-	struct search s = {.from = from, .highest = highest};
-	int rc = file_list(st->dirfd, ".", search_name, &s);
-
-	if (rc < 0)
-		return rc;
-	if (!s.any)
-		return -ERR_ABSENT;
-	*out = s.found;
-	return 0;
-}
-
 int store_next(struct store *st, segment_no from, segment_no *out_number)
 {
 	uint64_t len;
@@ -331,15 +302,42 @@ int store_next(struct store *st, segment_no from, segment_no *out_number)
 
 	/* A walk asks for the very next one, which mostly is there: spare it the whole folder. */
 	if (rc == -ERR_ABSENT)
-		return search_folder(st, from, false, out_number);
+		return store_find_next(st, from, out_number);
 	if (rc == 0)
 		*out_number = from;
 	return rc;
 }
 
+/* The highest of all numbers. */
+struct search {
+	segment_no found;
+	bool any;
+};
+
+static int search_name(void *ctx, const char *name)
+{
+	struct search *s = ctx;
+	segment_no number;
+
+	if (!store_segment_parse(name, &number))
+		return 0;
+	if (!s->any || number > s->found)
+		s->found = number;
+	s->any = true;
+	return 0;
+}
+
 int store_last(struct store *st, segment_no *out_number)
 {
-	return search_folder(st, 0, true, out_number);
+	struct search s = {0};
+	int rc = file_list(st->dirfd, ".", search_name, &s);
+
+	if (rc < 0)
+		return rc;
+	if (!s.any)
+		return -ERR_ABSENT;
+	*out_number = s.found;
+	return 0;
 }
 
 int store_create(struct store *st, segment_no number)
@@ -356,6 +354,7 @@ int store_create(struct store *st, segment_no number)
 	rc = file_sync(st->dirfd);
 	if (rc < 0)
 		(void)!file_unlink(st->dirfd, name);
+	store_forget_numbers(st);
 	return rc;
 }
 
@@ -444,5 +443,6 @@ int store_remove(struct store *st, segment_no number)
 		return rc == -ENOENT ? -ERR_ABSENT : rc;
 	store_forget_handles(st, number);
 	store_forget_sizes(st, number);
+	store_forget_numbers(st);
 	return file_sync(st->dirfd);
 }

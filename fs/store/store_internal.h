@@ -1,7 +1,10 @@
 #ifndef STORE_INTERNAL_H_
 #define STORE_INTERNAL_H_
 
-/* What store.c, stored.c, handles.c, rewrite.c, spare.c, note.c and storage_volume.c share. */
+/*
+ * What store.c, stored.c, numbers.c, handles.c, rewrite.c, spare.c, note.c and storage_volume.c
+ * share.
+ */
 
 #include "locks.h"
 #include "storage.h"
@@ -34,6 +37,13 @@ struct stored {
 	segment_no next;
 };
 
+/* Segments that exist, from number ${from} on: the lowest, in order; see numbers.c. */
+struct numbers {
+	segment_no from;
+	segment_no *kept;
+	size_t n, cap;
+};
+
 struct store {
 	struct storage storage; /* first: see store_storage() */
 	char *dir;		/* the volume's folder */
@@ -55,6 +65,10 @@ struct store {
 	pthread_mutex_t sizes_mu;
 	/* Guarded by sizes_mu. */
 	struct stored stored;
+
+	pthread_mutex_t numbers_mu;
+	/* Guarded by numbers_mu. */
+	struct numbers numbers;
 };
 
 /* What storage.h asks of a volume's folder; see storage_volume.c. */
@@ -62,6 +76,14 @@ extern const struct storage_ops storage_folder_ops;
 
 /* store_forget_sizes(st, number): segment ${number} has another length now, or is gone. */
 void store_forget_sizes(struct store *st, segment_no number) EXCLUDES(st->sizes_mu);
+
+/*
+ * store_find_next(st, from, out): as store_next(), for a number that is not there itself.
+ * store_forget_numbers(st): a segment was made or removed.
+ */
+MUST_CHECK int store_find_next(struct store *st, segment_no from, segment_no *out)
+	EXCLUDES(st->numbers_mu);
+void store_forget_numbers(struct store *st) EXCLUDES(st->numbers_mu);
 
 void store_segment_name(segment_no number, char out[SEGMENT_NAME_LEN]);
 

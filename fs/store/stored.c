@@ -5,7 +5,7 @@
  * are no measure of bytes.  The lengths of segments that are finished do not change while a store
  * is open, but for what store_truncate() and store_remove() do: they are looked at once.
  *
- * Locks: sizes_mu is taken alone.  It is held while lengths are looked at.
+ * Locks: sizes_mu, then numbers_mu.  It is held while lengths are looked at.
  */
 
 #include "store_internal.h"

@@ -146,6 +146,76 @@ Test(store, walk_by_number)
 	cr_assert_eq(n, 0x1f);
 }
 
+static int count_lists(void *ctx, const char *op)
+{
+	*(unsigned *)ctx += strcmp(op, "list") == 0;
+	return 0;
+}
+
+static void touch_segment(uint64_t number)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/log/%016llx.seg", dir, (unsigned long long)number);
+	f = fopen(path, "w");
+	cr_assert_not_null(f);
+	fclose(f);
+}
+
+#define GAPS 10000u
+
+/* More numbers than one listing keeps, and each missing in between: the folder is not listed for each. */
+Test(store, a_walk_over_gaps_lists_the_folder_a_few_times)
+{
+	unsigned lists = 0;
+	uint64_t n, bytes;
+
+	for (unsigned i = 0; i < GAPS; i++)
+		touch_segment(3 * i + 1);
+	file_set_fault(count_lists, &lists);
+	for (unsigned i = 0; i < GAPS; i++) {
+		cr_assert_eq(store_next(st, i == 0 ? 0 : 3 * i - 1, &n), 0);
+		cr_assert_eq(n, 3 * i + 1);
+	}
+	cr_assert_eq(store_next(st, 3 * GAPS, &n), -ERR_ABSENT);
+	cr_expect_leq(lists, 8 * (GAPS + 3));
+	lists = 0;
+	cr_assert_eq(store_bytes(st, 0, segment_start(3 * GAPS), &bytes), 0);
+	cr_expect_eq(bytes, 0);
+	cr_expect_leq(lists, 8 * (GAPS + 3));
+	file_set_fault(NULL, NULL);
+}
+
+/* What is made or removed is seen at once; what others do, behind all that was there, or gone. */
+Test(store, a_walk_sees_what_changes)
+{
+	char path[512];
+	uint64_t n;
+
+	for (unsigned i = 1; i < 6; i++)
+		touch_segment(10 * i);
+	cr_assert_eq(store_next(st, 11, &n), 0);
+	cr_expect_eq(n, 20);
+	cr_assert_eq(store_create(st, 15), 0);
+	cr_assert_eq(store_next(st, 11, &n), 0);
+	cr_expect_eq(n, 15);
+	cr_assert_eq(store_remove(st, 15), 0);
+	cr_assert_eq(store_next(st, 11, &n), 0);
+	cr_expect_eq(n, 20);
+	cr_assert_eq(store_take_spare(st, 12), 0);
+	cr_assert_eq(store_next(st, 11, &n), 0);
+	cr_expect_eq(n, 12);
+	/* A writer in another process. */
+	touch_segment(60);
+	cr_assert_eq(store_next(st, 51, &n), 0);
+	cr_expect_eq(n, 60);
+	snprintf(path, sizeof(path), "%s/log/%016x.seg", dir, 30);
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_eq(store_next(st, 21, &n), 0);
+	cr_expect_eq(n, 40);
+}
+
 static uint64_t spare_len(void)
 {
 	char path[512];
