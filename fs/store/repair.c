@@ -39,6 +39,7 @@
 
 #define HEADS_PER_CALL 64u
 #define REPORT_LEN 512u
+#define PAGE_LEN 4096u
 
 /* A block of a stretch, as it verified. */
 struct piece {
@@ -133,6 +134,33 @@ static int read_either(struct repair *r, bool mine, log_pos pos, struct scan_blo
 	return mine ? read_mine(r, pos, b) : read_block(r, repair_read_source, pos, r->good, b);
 }
 
+/*
+ * Whether the folder's segment goes on behind its blocks, which end at ${pos}.  Other readers take that for
+ * damage.  Returns 1, 0 or -errno.
+ */
+static int goes_on(struct repair *r, log_pos pos)
+{
+	segment_no number;
+	uint64_t size;
+	int rc;
+
+	if (pos == 0)
+		return 0;
+	number = segment_of(pos - 1);
+	rc = store_size(r->store, number, &size);
+	if (rc < 0)
+		return rc == -ERR_ABSENT ? 0 : rc;
+	return size > pos - segment_start(number);
+}
+
+/* The next segment's first block follows ${pos}, in the folder, where no block is.  Returns 0 or -errno. */
+static int leave_mine(struct repair *r, log_pos pos)
+{
+	int rc = pos == r->history.end ? goes_on(r, pos) : 0;
+
+	return rc == 1 ? -ERR_DAMAGED : rc;
+}
+
 /* From where the history stands up to and with head ${h}: does it verify? */
 static int walk_stretch(struct repair *r, bool mine, const struct head *h)
 {
@@ -147,6 +175,9 @@ static int walk_stretch(struct repair *r, bool mine, const struct head *h)
 		rc = read_either(r, mine, pos, &b);
 		/* A segment's blocks end somewhere; the next that exists goes on. */
 		while (repair_no_block(rc) && segment_of(pos) < segment_of(h->pos)) {
+			rc = mine ? leave_mine(r, pos) : 0;
+			if (rc < 0)
+				return rc;
 			pos = segment_start(segment_of(pos) + 1);
 			rc = read_either(r, mine, pos, &b);
 		}
@@ -439,6 +470,42 @@ static int repair_all(struct repair *r, const struct head *newest)
 	return rc;
 }
 
+/* Where the folder's blocks end that follow ${pos} in its segment. */
+static log_pos blocks_end(struct repair *r, log_pos pos)
+{
+	segment_no number = segment_of(pos - 1);
+	struct scan_block b;
+
+	while (segment_of(pos) == number && read_mine(r, pos, &b) == 0)
+		pos += b.len;
+	return pos;
+}
+
+/*
+ * A healing of the page in which a closed home's file ends, where that had to be written whole, may have
+ * been cut short before the file had its length again.  Zeros up to the page's end are no block, and no
+ * block was there that a catalog or newest-head tells of: those are asked as ever.
+ */
+static int shorten_last(struct repair *r)
+{
+	log_pos end = blocks_end(r, r->history.end);
+	segment_no number = segment_of(end - 1), last;
+	uint64_t size, len;
+	int rc = store_last(r->store, &last);
+
+	if (rc == 0)
+		rc = store_size(r->store, number, &size);
+	if (rc < 0 || store_is_copy(r->store) || number != last)
+		return rc == -ERR_ABSENT ? 0 : rc;
+	len = end - segment_start(number);
+	if (size == SEGMENT_SIZE || size <= len || size - len >= PAGE_LEN || size % PAGE_LEN != 0)
+		return 0;
+	rc = store_read(r->store, end, (size_t)(size - len), r->bad);
+	if (rc < 0 || r->bad[0] != 0 || memcmp(r->bad, r->bad + 1, (size_t)(size - len - 1)) != 0)
+		return rc;
+	return end_segment(r, end);
+}
+
 int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 {
 	struct repair r = {.cfg = cfg, .counts = out};
@@ -458,6 +525,8 @@ int repair_log(const struct repair_config *cfg, struct repair_counts *out)
 		rc = search_fork(&r, &newest);
 	if (rc == 0)
 		rc = repair_all(&r, &newest);
+	if (rc == 0 && out->failed == 0 && r.history.end > 0)
+		rc = shorten_last(&r);
 	/* A stretch that could not be healed to its end left what was written of it to be synced. */
 	if (rc == 0 && r.noted)
 		rc = store_sync(r.store, r.noted_segment);

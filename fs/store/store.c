@@ -216,32 +216,62 @@ bool store_met_unreadable(struct store *st)
 	return atomic_exchange(&st->met_unreadable, false);
 }
 
-int store_wipe(struct store *st, log_pos pos, size_t len)
+/*
+ * The page in which the file ends is given back to the disk, so that the file keeps its length also if the
+ * process dies: one that goes on behind its last block is damaged.
+ */
+static int drop_last_page(int fd, uint64_t off, uint64_t size)
+{
+	int rc = file_punch(fd, off, DIRECT_ALIGN);
+
+	if (rc != -EOPNOTSUPP)
+		return rc;
+	/* In between it is short: what it lacks is healed, as what could not be read would be. */
+	rc = file_truncate(fd, off);
+	return rc < 0 ? rc : file_truncate(fd, size);
+}
+
+static int wipe_page(struct store *st, int fd, log_pos pos, uint64_t size)
 {
 	static _Alignas(DIRECT_ALIGN) const uint8_t zeros[DIRECT_ALIGN];
+	uint64_t off = pos % SEGMENT_SIZE;
+	uint8_t *page = malloc(DIRECT_ALIGN);
+	int rc = page ? 0 : -ENOMEM;
+	ssize_t n = 0;
+
+	if (rc == 0)
+		n = file_read_at(fd, page, DIRECT_ALIGN, off);
+	if (n == -EIO && off < size && off + DIRECT_ALIGN > size) {
+		rc = drop_last_page(fd, off, size);
+		if (rc == 0)
+			n = file_read_at(fd, page, DIRECT_ALIGN, off);
+	}
+	if (rc == 0 && n == -EIO)
+		rc = store_write(st, pos, zeros, DIRECT_ALIGN, true);
+	free(page);
+	return rc;
+}
+
+int store_wipe(struct store *st, log_pos pos, size_t len)
+{
 	segment_no number = segment_of(pos);
 	log_pos end = pos + len;
 	uint64_t size, now;
-	uint8_t *page = malloc(DIRECT_ALIGN);
 	struct handle *h;
-	int rc = page ? store_acquire(st, number, false, &h) : -ENOMEM;
+	int rc;
 
 	assert(st->writable && segment_of(end - 1) == number);
+	rc = store_acquire(st, number, false, &h);
 	if (rc < 0)
-		goto free_page;
+		return rc;
 	rc = file_size(h->fd, &size);
 	for (pos -= pos % DIRECT_ALIGN; rc == 0 && pos < end; pos += DIRECT_ALIGN)
-		if (file_read_at(h->fd, page, DIRECT_ALIGN, pos % SEGMENT_SIZE) == -EIO)
-			rc = store_write(st, pos, zeros, DIRECT_ALIGN, true);
+		rc = wipe_page(st, h->fd, pos, size);
 	if (rc == 0)
 		rc = file_size(h->fd, &now);
 	store_release(st, h);
-	/* The last page has its end behind the file's. */
-	if (rc == 0 && now > size)
-		rc = store_truncate(st, number, size);
-free_page:
-	free(page);
-	return rc;
+	/* The last page had to be written whole, and has its end behind the file's. */
+	return rc == 0 && now > size ? store_truncate(st, number, size) : rc;
 }
 
 int store_read(struct store *st, log_pos pos, size_t len, void *out)

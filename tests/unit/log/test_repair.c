@@ -35,6 +35,8 @@ static struct {
 	bool lost;
 	unsigned segment;
 	uint64_t off;
+	bool punched; /* giving its space back brings it back, too */
+	bool grew;    /* its file was made longer meanwhile */
 } bad;
 
 ssize_t __real_file_read_at(int fd, void *buf, size_t len, uint64_t off);
@@ -42,18 +44,36 @@ ssize_t __wrap_file_read_at(int fd, void *buf, size_t len, uint64_t off);
 int __real_file_write_at(int fd, const void *buf, size_t len, uint64_t off);
 int __wrap_file_write_at(int fd, const void *buf, size_t len, uint64_t off);
 
-static bool meets_bad(int fd, size_t len, uint64_t off)
+int __real_file_punch(int fd, uint64_t off, uint64_t len);
+int __wrap_file_punch(int fd, uint64_t off, uint64_t len);
+
+static bool is_bad_file(int fd)
 {
 	char link[64], path[400], want[400];
 	ssize_t n;
 
-	if (!bad.lost || off >= bad.off + PAGE || off + len <= bad.off)
-		return false;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n < 0 ? 0 : n] = '\0';
 	snprintf(want, sizeof(want), "%s/log/%016x.seg", mine, bad.segment);
 	return strcmp(path, want) == 0;
+}
+
+static bool meets_bad(int fd, size_t len, uint64_t off)
+{
+	return bad.lost && off < bad.off + PAGE && off + len > bad.off && is_bad_file(fd);
+}
+
+int __wrap_file_punch(int fd, uint64_t off, uint64_t len)
+{
+	int rc;
+
+	if (!bad.punched)
+		return -EOPNOTSUPP;
+	rc = __real_file_punch(fd, off, len);
+	if (rc == 0 && meets_bad(fd, len, off) && off <= bad.off && off + len >= bad.off + PAGE)
+		bad.lost = false;
+	return rc;
 }
 
 ssize_t __wrap_file_read_at(int fd, void *buf, size_t len, uint64_t off)
@@ -67,6 +87,12 @@ int __wrap_file_write_at(int fd, const void *buf, size_t len, uint64_t off)
 		if (off > bad.off || off + len < bad.off + PAGE)
 			return -EIO;
 		bad.lost = false;
+	}
+	if (is_bad_file(fd)) {
+		struct stat st;
+
+		cr_assert_eq(fstat(fd, &st), 0);
+		bad.grew |= off + len > (uint64_t)st.st_size;
 	}
 	return __real_file_write_at(fd, buf, len, off);
 }
@@ -182,7 +208,7 @@ Test(repair, flips_are_healed_and_told)
 }
 
 /* Each page of each segment: all that lies in it comes back, and the files keep their lengths. */
-Test(repair, a_page_that_can_t_be_read_is_healed)
+static void heal_each_page(void)
 {
 	struct repair_counts n;
 	struct stat st;
@@ -202,6 +228,63 @@ Test(repair, a_page_that_can_t_be_read_is_healed)
 			expect_whole();
 		}
 	}
+}
+
+Test(repair, a_page_that_can_t_be_read_is_healed)
+{
+	heal_each_page();
+}
+
+/* Killed at any moment, a healing leaves no file longer than its blocks: readers take that for damage. */
+Test(repair, a_page_at_the_end_is_healed_in_a_file_that_keeps_its_length)
+{
+	bad.punched = true;
+	heal_each_page();
+	cr_expect_not(bad.grew);
+}
+
+static void lengthen(unsigned number, off_t len)
+{
+	int fd = segment(number, O_RDWR);
+	struct stat st;
+
+	cr_assert_eq(fstat(fd, &st), 0);
+	if (len == 0)
+		len = PAGE - st.st_size % PAGE;
+	cr_assert_eq(ftruncate(fd, st.st_size + len), 0);
+	close(fd);
+}
+
+/* All blocks are right, and a segment's file goes on behind them. */
+Test(repair, zeros_behind_a_segment_go)
+{
+	struct repair_counts n;
+	struct source *src;
+
+	for (unsigned number = 0; number < 3; number++) {
+		lengthen(number, 0);
+		cr_expect_eq(source_open_folder(mine, &src), -ERR_DAMAGED, "segment %u", number);
+		cr_assert_eq(repair(&n), 0);
+		cr_expect_eq(n.blocks, 0);
+		cr_expect_eq(n.failed, 0);
+		expect_whole();
+	}
+	lengthen(1, 3 * PAGE);
+	cr_assert_eq(repair(&n), 0);
+	expect_whole();
+	cr_assert_eq(source_open_folder(mine, &src), 0);
+	source_free(src);
+}
+
+/* What may be more than the rest of a page stays, and is told as ever. */
+Test(repair, zeros_behind_the_last_segment_stay_where_blocks_may_have_been)
+{
+	struct repair_counts n;
+	struct source *src;
+
+	lengthen(2, 2 * PAGE);
+	cr_assert_eq(repair(&n), 0);
+	cr_expect_eq(source_open_folder(mine, &src), -ERR_DAMAGED);
 }
 
 /* There is no catalog, so a reader walks: one of what is whole gets what lies before it. */
