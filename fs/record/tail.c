@@ -288,6 +288,21 @@ struct tail_end tail_of_history(const struct history *h, const char *why, log_po
 	return t;
 }
 
+static int is_known(void *ctx, const struct head *h)
+{
+	const struct head_ref *known = ctx;
+
+	return h->pos == known->pos && h->number == known->number;
+}
+
+/* Whether the log holds it all the same, and the catalog has its length or time wrong. */
+static int find_known(const struct params *params, struct storage *st, const struct head_ref *known)
+{
+	struct head_ref ref = *known;
+
+	return head_search(params, st, ref.pos, ref.pos + HEAD_BLOCK_MAX, is_known, &ref);
+}
+
 int tail_check_known(const struct params *params, struct storage *st, const struct head_ref *known)
 {
 	struct tail t = {.params = params,
@@ -305,6 +320,9 @@ int tail_check_known(const struct params *params, struct storage *st, const stru
 	if (rc != -ERR_DAMAGED && rc != -ERR_TAMPERED && rc != -ERR_ABSENT)
 		return rc;
 	snprintf(reason, sizeof(reason), "%s", err_detail(rc));
+	rc = find_known(params, st, known);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	t.reason = reason;
 	snprintf(why, sizeof(why), "head %llu is in the catalog, but not in the log",
 		 (ull)known->number);

@@ -67,7 +67,7 @@ struct tail_end tail_of_history(const struct history *h, const char *why, log_po
 
 /*
  * tail_check_known(params, st, known): a catalog holds durable heads only: the log must hold
- * its newest, ${known}.
+ * its newest, ${known}: a head of that number at that position, whatever else the catalog says of it.
  * Returns 0 if it does; -ERR_DAMAGED, with a detail likewise, if it does not; -ENOMEM; -errno.
  */
 MUST_CHECK int tail_check_known(const struct params *params, struct storage *st,

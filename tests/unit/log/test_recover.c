@@ -13,6 +13,7 @@
 #include "store.h"
 
 #include "../sampled.h"
+#include "../spoil.h"
 
 #include <criterion/criterion.h>
 
@@ -205,9 +206,12 @@ Test(recover, catalog_is_made_anew)
 	cr_assert_eq(file_write_at(fd, "nonsense\n", 9, 0), 0);
 	file_close(fd);
 	recover_cut(&s, RECOVER_TAIL, "catalog damaged", 0);
+	spoil_time(s.f.dir, s.head.number);
+	recover_cut(&s, RECOVER_TAIL, "a wrong time in the catalog", 0);
 	cr_assert_eq(catalog_open(s.f.dir, s.f.params.id, CATALOG_READ, &c), 0);
 	cr_assert_eq(catalog_newest(c, &ref), 0);
 	cr_assert_eq(ref.pos, s.head.pos);
+	cr_assert_eq(ref.time_ns, s.head.time_ns);
 	catalog_close(c);
 	recover_small_release(&s);
 }

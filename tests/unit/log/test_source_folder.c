@@ -10,6 +10,8 @@
 #include "store.h"
 #include "synthetic_log.h"
 
+#include "../spoil.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -208,6 +210,22 @@ Test(source_folder, with_a_damaged_catalog)
 	assert_serves(src, 6);
 	source_free(src);
 	cr_assert_eq(entries(temp), 0);
+}
+
+/* The log holds that head, so it is the catalog that is wrong. */
+Test(source_folder, with_a_wrong_time_in_the_catalog)
+{
+	struct source *src;
+
+	synthetic_grow(s, 2, 3, 5);
+	catch_up();
+	catalog_close(writer);
+	writer = NULL;
+	spoil_time(s->dir, 6);
+	src = open_source();
+	cr_assert_eq(entries(temp), 1);
+	assert_serves(src, 6);
+	source_free(src);
 }
 
 /* Nothing is believed, and nothing left behind. */

@@ -194,6 +194,19 @@ Test(tail, a_head_that_the_catalog_knows)
 	uint8_t b;
 
 	cr_assert_eq(tail_check_known(&s->params, store_storage(s->store), &ref), 0);
+	/* The catalog's fault: the head is there, and only its number and place say so. */
+	ref.time_ns++;
+	cr_expect_eq(tail_check_known(&s->params, store_storage(s->store), &ref), 0);
+	ref.stored_len--;
+	cr_expect_eq(tail_check_known(&s->params, store_storage(s->store), &ref), 0);
+	ref.number++;
+	cr_expect_eq(tail_check_known(&s->params, store_storage(s->store), &ref), -ERR_DAMAGED);
+	ref.number--;
+	ref.pos--;
+	cr_expect_eq(tail_check_known(&s->params, store_storage(s->store), &ref), -ERR_DAMAGED);
+	ref.pos++;
+	ref.time_ns--;
+	ref.stored_len++;
 	cr_assert_eq(store_read(s->store, ref.pos + 50, 1, &b), 0);
 	b ^= 1;
 	put(ref.pos + 50, &b, 1);
