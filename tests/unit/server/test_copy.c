@@ -11,6 +11,8 @@
 #include "newest.h"
 #include "storage_memory.h"
 
+#include "../spoil.h"
+
 #include <criterion/criterion.h>
 
 #include <errno.h>
@@ -441,6 +443,158 @@ Test(copy, a_head_that_vanished_is_told_with_what_heals)
 	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), 0);
 	fix_flip(log_.heads[0].pos + FRAME_LEN + 1);
 	cr_assert_eq(copy_heads(copy, 1, take_none, NULL), -ERR_DAMAGED);
+}
+
+/* ---- a catalog that is found wrong while it is used ---- */
+
+#define MANY_HEADS 600
+
+static void many_heads(void)
+{
+	synth_segment(&log_, 0);
+	for (unsigned i = 0; i < MANY_HEADS; i++)
+		synth_head(&log_);
+	fix_append_all();
+	/* What the catalog's journal had is in a table from now on. */
+	fix_close();
+	fix_open();
+}
+
+static int spoil_table(void *ctx, const char *name)
+{
+	static const uint8_t rubbish[1000] = {1};
+	size_t len = strlen(name);
+	char path[512], file[300];
+	int fd;
+
+	if (len < 4 || strcmp(name + len - 4, ".sst") != 0)
+		return 0;
+	snprintf(file, sizeof(file), "catalog/%.200s", name);
+	fix_path(file, path);
+	fd = file_open(AT_FDCWD, path, O_WRONLY, 0);
+	cr_assert_geq(fd, 0);
+	/* Its first keys are those of the oldest heads. */
+	cr_assert_eq(file_write_at(fd, rubbish, sizeof(rubbish), 100), 0);
+	file_close(fd);
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static void spoil_tables(void)
+{
+	unsigned n = 0;
+	char path[512];
+
+	fix_path("catalog", path);
+	cr_assert_eq(file_list(AT_FDCWD, path, spoil_table, &n), 0);
+	cr_assert_gt(n, 0);
+}
+
+static int count_all(void *ctx, const struct copy_head *h)
+{
+	(void)h;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+static void expect_all_heads(unsigned n)
+{
+	unsigned seen = 0;
+	int rc = copy_heads(copy, 1, count_all, &seen);
+
+	cr_expect_eq(rc, 0, "%s", err_detail(rc));
+	cr_expect_eq(seen, n);
+}
+
+/* Whoever asks next has it made anew: neither a restart nor a pause is needed. */
+Test(copy, a_catalog_damaged_in_use_is_made_anew)
+{
+	unsigned seen = 0;
+
+	FOLDER_ONLY();
+	many_heads();
+	spoil_tables();
+	cr_expect_eq(copy_heads(copy, 1, count_all, &seen), -ERR_DAMAGED);
+	cr_expect_eq(seen, 0);
+	expect_all_heads(MANY_HEADS);
+	synth_block(&log_, 100);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(MANY_HEADS + 1);
+}
+
+/* So does the owner's next stream. */
+Test(copy, a_catalog_damaged_in_use_is_made_anew_by_who_appends)
+{
+	unsigned seen = 0;
+
+	FOLDER_ONLY();
+	many_heads();
+	spoil_tables();
+	cr_expect_eq(copy_heads(copy, 1, count_all, &seen), -ERR_DAMAGED);
+	synth_block(&log_, 100);
+	synth_head(&log_);
+	fix_append_all();
+	expect_all_heads(MANY_HEADS + 1);
+	fix_expect_holds(MANY_HEADS + 1);
+}
+
+/* A head that the log holds, and that the catalog has wrong: at the end, and in the middle. */
+Test(copy, a_wrong_time_in_the_catalog)
+{
+	char path[512];
+	unsigned seen = 0;
+
+	FOLDER_ONLY();
+	many_heads();
+	fix_path("", path);
+	fix_close();
+	spoil_time(path, MANY_HEADS);
+	fix_open();
+	expect_all_heads(MANY_HEADS);
+	fix_close();
+	spoil_time(path, 3);
+	fix_open();
+	cr_expect_eq(copy_heads(copy, 1, count_all, &seen), -ERR_DAMAGED);
+	cr_expect(strstr(err_detail(-ERR_DAMAGED), "made anew"), "%s", err_detail(-ERR_DAMAGED));
+	cr_expect_eq(seen, 2);
+	expect_all_heads(MANY_HEADS);
+}
+
+/* The catalog went back while it was open, as a disk may that lost what it had: the log has the head. */
+Test(copy, an_appender_finds_the_catalog_wrong)
+{
+	struct catalog *older;
+	char path[512], command[2000];
+
+	FOLDER_ONLY();
+	synth_segment(&log_, 0);
+	synth_head(&log_);
+	fix_append_all();
+	fix_close();
+	fix_path("catalog", path);
+	snprintf(command, sizeof(command), "cp -r '%s' '%s-older'", path, path);
+	cr_assert_eq(system(command), 0);
+	fix_open();
+	synth_block(&log_, 700);
+	synth_head(&log_);
+	fix_append_all();
+	fix_path("older", path);
+	fix_path("catalog-older", command);
+	cr_assert_eq(file_mkdir(AT_FDCWD, path, 0700), 0);
+	strcat(path, "/catalog");
+	cr_assert_eq(file_rename(AT_FDCWD, command, path), 0);
+	fix_path("older", path);
+	cr_assert_eq(catalog_open(path, log_.id, CATALOG_WRITE, &older), 0);
+	pthread_rwlock_wrlock(&copy->gate);
+	catalog_close(copy->catalog);
+	copy->catalog = older;
+	pthread_rwlock_unlock(&copy->gate);
+	synth_block(&log_, 800);
+	synth_head(&log_);
+	fix_append_all();
+	fix_expect_holds(3);
+	expect_all_heads(3);
 }
 
 Test(copy, ranges)
