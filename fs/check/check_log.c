@@ -20,8 +20,10 @@
 #include "scan.h"
 #include "seal.h"
 #include "secret.h"
+#include "storage.h"
 #include "store.h"
 #include "tail.h"
+#include "tile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +50,8 @@ struct log_pass {
 	struct head_ref known;	 /* the catalog's newest head; number 0: none */
 	struct head noted;	 /* the head in newest-head; likewise */
 	bool catalog_wrong, catalog_whole;
+	struct tile tile; /* of the catalog's leaves: number tile_index - 1; 0: none yet */
+	uint64_t tile_index;
 };
 
 /* A position in words for people: the segment's file and the offset in it. */
@@ -116,10 +120,29 @@ static int open_sealed(struct log_pass *p, const struct scan_block *b)
 	return rc;
 }
 
+/* Below the newest head that the catalog knows it must have the leaf of each block that is here. */
+static void compare_leaf(struct log_pass *p, const struct scan_block *b)
+{
+	const struct holes *holes = store_storage(p->c->store)->holes;
+	leaf_no leaf = p->history.merkle.n - 1;
+	uint64_t index = leaf / TILE_WIDTH;
+	unsigned at = (unsigned)(leaf % TILE_WIDTH);
+	int rc = 0;
+
+	if (!p->catalog || p->catalog_wrong || b->pos >= p->known.pos || (holes && holes->n > 0))
+		return;
+	if (p->tile_index != index + 1) {
+		rc = catalog_tile(p->catalog, index, &p->tile);
+		p->tile_index = index + 1;
+	}
+	if (rc < 0 || at >= p->tile.n || memcmp(p->tile.hash[at], b->leaf, HASH_LEN) != 0)
+		p->catalog_wrong = true;
+}
+
 /* The catalog may lack the newest heads, but it must not contradict the log. */
 static void compare_head(struct log_pass *p, const struct head *h)
 {
-	struct head_ref ref;
+	struct head_ref ref, by_time;
 	int rc;
 
 	if (!p->catalog || p->catalog_wrong || h->number > p->known.number)
@@ -127,6 +150,9 @@ static void compare_head(struct log_pass *p, const struct head *h)
 	rc = catalog_head(p->catalog, h->number, &ref);
 	if (rc < 0 || ref.pos != h->pos || ref.stored_len != h->stored_len ||
 	    ref.time_ns != h->time_ns)
+		p->catalog_wrong = true;
+	if (rc == 0 &&
+	    (catalog_head_at(p->catalog, h->time_ns, &by_time) < 0 || by_time.number != h->number))
 		p->catalog_wrong = true;
 	if (rc == 0 && h->number == p->known.number) {
 		struct merkle m;
@@ -220,6 +246,7 @@ static int judge(struct log_pass *p, const struct scan_block *b)
 		break_chain(p, rc, b->pos);
 		return SCAN_GO;
 	}
+	compare_leaf(p, b);
 	/* No catalog is filled here, so no leaves need be kept. */
 	if (is_head) {
 		p->c->counts->heads++;

@@ -327,6 +327,11 @@ int catalog_leaf(struct catalog *c, leaf_no index, uint8_t out[HASH_LEN])
 	return rc;
 }
 
+int catalog_tile(struct catalog *c, uint64_t index, struct tile *out)
+{
+	return get_tile(c, 0, index, out);
+}
+
 int catalog_merkle(struct catalog *c, leaf_no n, struct merkle *out)
 {
 	const struct tile_io io = {.get = get_tile, .ctx = c};

@@ -31,6 +31,7 @@ struct kv;
 struct leaf_row;
 struct storage;
 struct params;
+struct tile;
 
 struct head_ref {
 	head_no number;
@@ -125,6 +126,12 @@ MUST_CHECK int catalog_merkle(struct catalog *c, leaf_no n, struct merkle *out);
  * only the root is known; -ERR_DAMAGED; -EIO.
  */
 MUST_CHECK int catalog_leaf(struct catalog *c, leaf_no index, uint8_t out[HASH_LEN]);
+
+/*
+ * catalog_tile(c, index, out): tile ${index} of the leaves (tile.h), for who compares many.  Returns as
+ * catalog_leaf().
+ */
+MUST_CHECK int catalog_tile(struct catalog *c, uint64_t index, struct tile *out);
 
 /*
  * catalog_prove(c, n, index, k, out): append the proof that the ${k} leaves index[0] < index[1] < ...

@@ -9,6 +9,8 @@
 #include "frame.h"
 #include "volume_internal.h"
 
+#include "../spoil.h"
+
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
@@ -302,6 +304,40 @@ Test(check, catalog_is_rebuilt)
 	cr_assert_eq(system(command), 0);
 	cr_assert_eq(check(&f, 0, &w, &n), 0, "%s", w.text);
 	cr_assert(n.catalog_rebuilt);
+	fixture_remove(&f);
+}
+
+/* Also where its newest head and the root are right: the order of older heads, and each leaf. */
+Test(check, a_catalog_that_is_wrong_inside_is_rebuilt)
+{
+	static struct words w;
+	struct check_counts n;
+	struct fixture f;
+	struct volume *v;
+	struct head h;
+
+	fixture_make(&f);
+	v = fixture_open(&f);
+	fill(v);
+	cr_assert_eq(volume_add_head(v, &h), 0);
+	for (unsigned i = 0; i < 600; i++)
+		cr_assert_eq(volume_setxattr(v, NULL, INO_ROOT, "user.long", w.text, 2000, 0), 0);
+	make(v, INO_ROOT, "last", S_IFREG | 0600);
+	cr_assert_eq(volume_close(v), 0);
+	cr_assert_eq(check(&f, 0, &w, &n), 0, "%s", w.text);
+	cr_expect_not(n.catalog_rebuilt);
+	for (unsigned index = 0; index < 512; index += 37) {
+		spoil_leaf(f.dir, index);
+		cr_assert_eq(check(&f, 0, &w, &n), 0, "%s", w.text);
+		cr_expect(n.catalog_rebuilt, "leaf %u", index);
+	}
+	for (uint64_t number = 1; number < h.number; number++) {
+		spoil_order(f.dir, number);
+		cr_assert_eq(check(&f, 0, &w, &n), 0, "%s", w.text);
+		cr_expect(n.catalog_rebuilt, "head %u", (unsigned)number);
+	}
+	cr_assert_eq(check(&f, 0, &w, &n), 0, "%s", w.text);
+	cr_expect_not(n.catalog_rebuilt);
 	fixture_remove(&f);
 }
 
