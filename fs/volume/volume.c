@@ -309,9 +309,12 @@ int volume_open(const struct volume_config *cfg, struct volume **out)
 
 	/*
 	 * The copy's writer is at home.  A second writer here would fork the volume within one
-	 * epoch.
+	 * epoch.  A folder that can't be looked at may be a copy; one that is not there is told below.
 	 */
-	if (store_folder_is_copy(cfg->dir) > 0)
+	rc = store_folder_is_copy(cfg->dir);
+	if (rc < 0 && rc != -ENOENT && rc != -ENOTDIR)
+		return err_say(rc, "%s/owner: can't be looked for: %s", cfg->dir, err_text(rc));
+	if (rc > 0)
 		return err_say(-ERR_FORBIDDEN,
 			       "%s: it is an embassy's copy (it has a file 'owner'), which only "
 			       "its block server changes; mount it with -o ro",

@@ -3,6 +3,7 @@
 #include "fixture.h"
 
 #include "err.h"
+#include "file.h"
 #include "format.h"
 #include "when.h"
 
@@ -62,6 +63,24 @@ static struct attr get(uint64_t ino)
 }
 
 TestSuite(volume, .init = setup, .fini = teardown, .timeout = 120);
+
+static int fail_stat(void *ctx, const char *op)
+{
+	return strcmp(op, "stat") == 0 && ++*(unsigned *)ctx == 1 ? -EIO : 0;
+}
+
+/* It may be an embassy's copy, which a mount must not write to. */
+Test(volume, a_folder_that_cannot_be_looked_at_is_no_home)
+{
+	struct volume_config cfg = {.dir = f.dir, .params = &f.params, .keys = &f.keys};
+	unsigned n = 0;
+
+	cr_assert_eq(volume_close(v), 0);
+	file_set_fault(fail_stat, &n);
+	cr_expect_eq(volume_open(&cfg, &v), -EIO);
+	file_set_fault(NULL, NULL);
+	v = fixture_open(&f);
+}
 
 Test(volume, nodes_and_links)
 {
