@@ -10,6 +10,7 @@
 
 #include "blocks.h"
 #include "clock.h"
+#include "msg.h"
 #include "source.h"
 #include "thread.h"
 #include "units.h"
@@ -17,11 +18,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FUTURE_NS_MAX (60 * NS_PER_S) /* the most that two clocks may differ */
 #define HEADS_PER_CALL 1024u /* the writer takes a checkpoint after as many heads */
+#define HEADS_BACK 64u
+#define CHECKPOINTS_MAX 4u /* that are tried, the newest first */
 #define FIRST_INO (INO_ROOT + 1)
 
 int view_init(struct view *v, const struct view_config *cfg)
@@ -169,22 +173,99 @@ static int roll_forward(struct view *v, head_no from_head, head_no last)
 	return rc;
 }
 
-int view_load(struct view *v, const struct block_ptr *ptr, const struct head *head,
-	      struct checkpoint *out_checkpoint)
+/* Read the checkpoint at ${ptr}, for a state not before head ${number}; pos 0: the empty namespace. */
+static int read_checkpoint(struct view *v, const struct block_ptr *ptr, head_no number,
+			   struct checkpoint *out)
 {
-	struct checkpoint c = {.counts = v->counts};
 	int rc;
 
-	if (ptr->pos != 0) {
-		rc = checkpoint_read(v->cfg.blocks, ptr, &c);
+	*out = (struct checkpoint){.counts = v->counts};
+	if (ptr->pos == 0)
+		return 0;
+	rc = checkpoint_read(v->cfg.blocks, ptr, out);
+	if (rc == 0 && out->from_head > number)
+		rc = err_say(-ERR_DAMAGED,
+			     "the checkpoint at position %" PRIu64
+			     " follows a head that it belongs below",
+			     ptr->pos);
+	return rc;
+}
+
+/* Read ${n} heads from number ${first} on. */
+static int read_heads(struct source *src, head_no first, size_t n, struct head *out)
+{
+	for (size_t got = 0, more; got < n; got += more) {
+		int rc = src->ops->heads(src, first + got, n - got, out + got, &more);
+
+		if (rc == 0 && more == 0)
+			rc = -ERR_ABSENT;
 		if (rc < 0)
 			return rc;
-		if (c.from_head > head->number)
-			return err_say(-ERR_DAMAGED,
-				       "the checkpoint at position %" PRIu64
-				       " follows a head that it belongs below",
-				       ptr->pos);
 	}
+	return 0;
+}
+
+/*
+ * Find, from head ${*number} downwards, one that names another checkpoint than ${*ptr}, and replace both
+ * by it and by its checkpoint.  The first heads of a volume name none.
+ */
+static int find_other_checkpoint(struct view *v, head_no *number, struct block_ptr *ptr)
+{
+	struct head *heads = malloc(HEADS_BACK * sizeof(*heads));
+	int rc = heads ? 0 : -ENOMEM;
+
+	while (rc == 0) {
+		size_t n = *number < HEADS_BACK ? (size_t)*number : HEADS_BACK;
+
+		rc = n > 0 ? read_heads(v->cfg.source, *number - n + 1, n, heads) : -ERR_ABSENT;
+		while (rc == 0 && n > 0 && heads[n - 1].checkpoint.pos == ptr->pos) {
+			n--;
+			*number -= 1;
+		}
+		if (rc == 0 && n > 0) {
+			*ptr = heads[n - 1].checkpoint;
+			break;
+		}
+	}
+	free(heads);
+	return rc;
+}
+
+/*
+ * A checkpoint says nothing that the one before it and the deltas since do not say.  So one whose block
+ * can't be read costs time only.
+ */
+static int find_checkpoint(struct view *v, struct block_ptr *ptr, head_no number,
+			   struct checkpoint *out)
+{
+	int rc = read_checkpoint(v, ptr, number, out), why = rc;
+	head_no from = number;
+	char detail[200];
+
+	if (!tree_unreadable(rc))
+		return rc;
+	snprintf(detail, sizeof(detail), "%s", err_detail(rc));
+	for (unsigned i = 1; tree_unreadable(rc) && i < CHECKPOINTS_MAX; i++) {
+		if (find_other_checkpoint(v, &from, ptr) < 0)
+			break;
+		rc = read_checkpoint(v, ptr, number, out);
+	}
+	if (rc < 0)
+		return err_say(why, "%s", detail);
+	msg_warn("a checkpoint can't be read: %s; an earlier one is used, with all that changed "
+		 "since",
+		 detail);
+	return 0;
+}
+
+int view_load(struct view *v, struct block_ptr *ptr, const struct head *head,
+	      struct checkpoint *out_checkpoint)
+{
+	struct checkpoint c;
+	int rc = find_checkpoint(v, ptr, head->number, &c);
+
+	if (rc < 0)
+		return rc;
 	v->map.base = c.root;
 	v->base_end = c.counts.next_ino;
 	v->counts = c.counts;
@@ -205,6 +286,7 @@ void view_base_ends(struct view *v)
 
 int view_open(const struct view_config *cfg, const struct head *head, struct view **out)
 {
+	struct block_ptr ptr = head->checkpoint;
 	struct checkpoint checkpoint;
 	struct view *v;
 	int rc;
@@ -216,7 +298,7 @@ int view_open(const struct view_config *cfg, const struct head *head, struct vie
 	if (rc < 0)
 		goto free_view;
 	v->head = *head;
-	rc = view_load(v, &head->checkpoint, head, &checkpoint);
+	rc = view_load(v, &ptr, head, &checkpoint);
 	if (rc < 0)
 		goto release_view;
 	*out = v;

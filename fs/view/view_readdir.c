@@ -305,7 +305,7 @@ static int fill_batch(struct view *v, struct listing *l, struct batch **b)
 	int rc;
 
 	rc = view_run(v, fill_batch_locked, l, *b, batch_bytes(l->cap));
-	if ((rc == -ERR_DAMAGED || rc == -ERR_ABSENT) && l->attrs) {
+	if (tree_unreadable(rc) && l->attrs) {
 		l->attrs = false;
 		rc = view_run(v, fill_batch_locked, l, *b, batch_bytes(l->cap));
 	}

@@ -35,11 +35,12 @@ void view_release(struct view *v);
 
 /*
  * view_load(v, checkpoint, head, out_checkpoint): make ${v} (fresh from view_init) the state of
- * ${head}: load ${checkpoint} (pos 0: start empty) and apply the deltas of the heads after it.
+ * ${head}: load ${*checkpoint} (pos 0: start empty) and apply the deltas of the heads after it.  Where
+ * its block can't be read, an earlier checkpoint is used, which ${*checkpoint} is then.
  * ${*out_checkpoint} is the decoded checkpoint.  No other thread sees ${v} yet.
  */
-MUST_CHECK int view_load(struct view *v, const struct block_ptr *checkpoint,
-			 const struct head *head, struct checkpoint *out_checkpoint);
+MUST_CHECK int view_load(struct view *v, struct block_ptr *checkpoint, const struct head *head,
+			 struct checkpoint *out_checkpoint);
 
 /*
  * view_apply_tail(v, ptr, seq, out_plain): apply to ${v} the delta at ${ptr}, which lies above the

@@ -211,20 +211,25 @@ static int apply_tail(struct volume *v, const struct log_tail *tail)
 
 static int load(struct volume *v, const struct log_tail *tail)
 {
-	const struct block_ptr *ptr = &tail->head.checkpoint;
+	struct block_ptr ptr = tail->head.checkpoint;
 	struct checkpoint c;
+	log_pos named;
 	int rc;
 
 	if (tail->n_checkpoints > 0) {
-		ptr = &tail->checkpoints[tail->n_checkpoints - 1];
+		ptr = tail->checkpoints[tail->n_checkpoints - 1];
 		v->checkpoint_news = true;
 	}
-	rc = view_load(&v->view, ptr, &tail->head, &c);
+	named = ptr.pos;
+	rc = view_load(&v->view, &ptr, &tail->head, &c);
 	if (rc == 0)
 		rc = apply_tail(v, tail);
 	if (rc < 0)
 		return rc;
-	v->checkpoint = *ptr;
+	/* The newest can't be read: heads to come name this one, until there is a new one, soon. */
+	if (ptr.pos != named)
+		scheduler_want_checkpoint(v);
+	v->checkpoint = ptr;
 	v->checkpoint_head = c.from_head;
 	v->delta_end = tail->end;
 	scheduler_head_made(v, tail->head.time_ns);

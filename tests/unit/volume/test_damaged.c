@@ -5,6 +5,8 @@
 #include "block.h"
 #include "err.h"
 #include "log.h"
+#include "source.h"
+#include "source_folder.h"
 #include "volume_internal.h"
 
 #include <criterion/criterion.h>
@@ -14,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +41,26 @@ int __wrap_log_append(struct log *log, enum block_kind kind, const void *plain, 
 	if (appends_to_kill > 0 && --appends_to_kill == 0)
 		_exit(log_sync(log, UINT64_MAX) < 0 ? 6 : 9);
 	return __real_log_append(log, kind, plain, len, level, out);
+}
+
+/* A place that the disk can't give: in a segment's file of this volume; 0: there is none. */
+static uint64_t lost_pos;
+
+/* It is found before libc's. */
+ssize_t pread(int fd, void *buf, size_t len, off_t off)
+{
+	uint64_t at = lost_pos % SEGMENT_SIZE;
+	char link[64], name[32], path[200] = "";
+
+	if (lost_pos > 0 && (uint64_t)off <= at && (uint64_t)off + len > at) {
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		snprintf(name, sizeof(name), "%016" PRIx64 ".seg", segment_of(lost_pos));
+		if (readlink(link, path, sizeof(path) - 1) > 0 && strstr(path, name)) {
+			errno = EIO;
+			return -1;
+		}
+	}
+	return syscall(SYS_pread64, fd, buf, len, off);
 }
 
 /* In a process that the test forked, which does not answer to Criterion. */
@@ -231,6 +254,108 @@ Test(damaged, a_leaf_stops_nothing_elsewhere, .timeout = 120)
 	fixture_damage(&s.f, s.leaf.pos + s.leaf.stored_len / 2);
 	expect_changes_stay(&s, 0644);
 	cr_assert_eq(fixture_check(&s.f), 0);
+	fixture_remove(&s.f);
+}
+
+static uint64_t damage_newest_checkpoint(struct fixture *f)
+{
+	struct source *src;
+	struct head h;
+
+	cr_assert_eq(source_open_folder(f->dir, &src), 0);
+	cr_assert_eq(src->ops->head_at(src, INT64_MAX, &h), 0);
+	source_free(src);
+	cr_assert_neq(h.checkpoint.pos, 0);
+	fixture_damage(f, h.checkpoint.pos + h.checkpoint.stored_len / 2);
+	return h.checkpoint.pos;
+}
+
+static void expect_files(struct view *view, unsigned n)
+{
+	char name[16];
+	struct attr a;
+
+	for (unsigned i = 0; i < n; i++) {
+		name_of(name, i);
+		cr_assert_eq(view_lookup(view, INO_ROOT, name, &a), 0, "%s", name);
+	}
+}
+
+/* What it says is said by the one before it and the deltas since; a new one is taken soon. */
+Test(damaged, a_checkpoint_costs_nothing, .timeout = 120)
+{
+	struct scene s;
+	struct volume *v;
+	struct head h, mended;
+	struct view *past;
+	struct attr a;
+	uint64_t pos;
+
+	make_files(&s);
+	(void)damage_newest_checkpoint(&s.f); /* there is none before it */
+	v = fixture_open(&s.f);
+	expect_files(volume_view(v), FILES);
+	for (unsigned round = 1; round < 3; round++) {
+		char name[16];
+
+		name_of(name, FILES - 1 + round);
+		cr_assert_eq(volume_make_node(v, &me, INO_ROOT, name, S_IFREG | 0600, 0, NULL, &a),
+			     0);
+		cr_assert_eq(volume_close(v), 0);
+		pos = damage_newest_checkpoint(&s.f);
+		v = fixture_open(&s.f);
+		expect_files(volume_view(v), FILES + round);
+		/* Whoever reads the head that names it, and those from now on. */
+		log_newest_head(volume_log(v), &h);
+		cr_assert_eq(view_open(volume_view_config(v), &h, &past), 0);
+		expect_files(past, FILES + round);
+		view_close(past);
+		cr_assert_eq(volume_checkpoint(v), 0);
+		cr_assert_eq(volume_add_head(v, &mended), 0);
+		cr_expect_gt(mended.checkpoint.pos, pos);
+	}
+	cr_assert_eq(volume_close(v), 0);
+	v = fixture_open(&s.f);
+	expect_files(volume_view(v), FILES + 2);
+	cr_assert_eq(volume_close(v), 0);
+	fixture_remove(&s.f);
+}
+
+static int count_entry(void *ctx, const struct view_entry *e)
+{
+	(void)e;
+	++*(unsigned *)ctx;
+	return 0;
+}
+
+/* One leaf costs a folder the attributes of those whose inodes are in it, and no name. */
+static void expect_all_names(struct scene *s, uint64_t lost, int want)
+{
+	struct volume *v = open_small(&s->f);
+	unsigned n = 0;
+	struct attr a;
+	int rc;
+
+	cr_assert_not_null(v);
+	lost_pos = lost;
+	cr_assert_eq(view_getattr(volume_view(v), s->touched + 2, &a), want);
+	rc = view_readdir(volume_view(v), INO_ROOT, 0, true, count_entry, &n);
+	cr_expect_eq(rc, 0, "%s", err_detail(rc));
+	cr_expect_eq(n, FILES + 2);
+	lost_pos = 0;
+	cr_assert_eq(volume_close(v), 0);
+}
+
+Test(damaged, a_leaf_takes_no_names_from_a_folder)
+{
+	struct scene s;
+
+	make_files(&s);
+	s.leaf = fixture_leaf(&s.f, s.touched);
+	fixture_damage(&s.f, s.leaf.pos + s.leaf.stored_len / 2);
+	expect_all_names(&s, 0, -ERR_DAMAGED);
+	fixture_damage(&s.f, s.leaf.pos + s.leaf.stored_len / 2);
+	expect_all_names(&s, s.leaf.pos + s.leaf.stored_len / 2, -EIO);
 	fixture_remove(&s.f);
 }
 
