@@ -326,7 +326,8 @@ static int judge_end(struct stream *s)
 	pthread_mutex_unlock(&s->mu);
 	if (replaced)
 		return err_say(-ERR_LOCKED,
-			       "a newer stream of this owner appends to this volume now");
+			       "a newer stream of this owner appends to this volume now, or its "
+			       "copy was removed");
 	if (!s->appender)
 		return err_say(-ERR_FORMAT, "an append stream: it ended before its opening");
 	return 0;

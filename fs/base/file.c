@@ -109,10 +109,11 @@ int file_write_at(int fd, const void *buf, size_t len, uint64_t off)
 
 int file_sync_data(int fd)
 {
+	struct stat st;
 	int rc;
 
 	CALL(rc, "sync_data", fdatasync(fd));
-	return rc;
+	return rc == 0 && fstat(fd, &st) == 0 && st.st_nlink == 0 ? -ENOENT : rc;
 }
 
 int file_sync(int fd)

@@ -38,7 +38,11 @@ MUST_CHECK ssize_t file_read(int fd, void *buf, size_t len);
 /* file_write_at(fd, buf, len, off): all of it or -errno. */
 MUST_CHECK int file_write_at(int fd, const void *buf, size_t len, uint64_t off);
 
-MUST_CHECK int file_sync_data(int fd);		  /* fdatasync */
+/*
+ * file_sync_data(fd): fdatasync.  Returns -ENOENT if the file was removed while it is open: nothing
+ * of it will be there once it is closed.
+ */
+MUST_CHECK int file_sync_data(int fd);
 MUST_CHECK int file_sync(int fd);		  /* fsync; for folders too */
 MUST_CHECK int file_truncate(int fd, uint64_t size);
 /*

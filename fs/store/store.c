@@ -424,6 +424,9 @@ int store_sync(struct store *st, segment_no number)
 		return rc;
 	rc = file_sync_data(h->fd);
 	store_release(st, h);
+	if (rc == -ENOENT)
+		rc = err_say(rc, "%s: segment %llu, which is being written, was removed", st->dir,
+			     (unsigned long long)number);
 	return rc;
 }
 

@@ -34,6 +34,8 @@ static int disk_failed(struct appender *a, int rc)
 	/* Only the storage knows whether a commit that it reported as failed holds. */
 	if (a->copy->keeps_commits)
 		copy_must_recover(a->copy);
+	if (rc == -ENOENT || rc == -ERR_ABSENT)
+		(void)copy_gone(a->copy);
 	if (rc == -ERR_STALE)
 		rc = err_say(rc, "position %llu: another server has taken this volume over",
 			     (unsigned long long)a->end);
@@ -41,6 +43,8 @@ static int disk_failed(struct appender *a, int rc)
 		rc = err_say(rc, "position %llu: %s; %s", (unsigned long long)a->end, err_text(rc),
 			     rc == -ENOSPC || rc == -EDQUOT
 				     ? "the server's disk is full, make room there"
+			     : rc == -ENOENT || rc == -ERR_ABSENT
+				     ? "somebody has removed the copy from the server's store"
 				     : "look at the server's disk");
 	msg_event(MSG_ERROR, "disk-failed", "%s: %s", a->copy->name, err_detail(rc));
 	return rc;

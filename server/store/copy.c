@@ -118,10 +118,23 @@ bool copy_is_idle(struct copy *c, uint64_t idle_ns)
 	bool idle;
 
 	pthread_mutex_lock(&c->mu);
-	idle = c->n_users == 0 && clock_mono_ns() - c->idle_since_ns >= idle_ns;
+	idle = c->n_users == 0 && (c->gone || clock_mono_ns() - c->idle_since_ns >= idle_ns);
 	assert(!idle || !c->lock);
 	pthread_mutex_unlock(&c->mu);
 	return idle;
+}
+
+bool copy_gone(struct copy *c)
+{
+	bool first;
+
+	pthread_mutex_lock(&c->mu);
+	first = !c->gone;
+	c->gone = true;
+	if (c->lock)
+		c->lock->cancel(c->lock->ctx);
+	pthread_mutex_unlock(&c->mu);
+	return first;
 }
 
 const uint8_t *copy_id(const struct copy *c)

@@ -46,11 +46,18 @@ void copy_close(struct copy *c);
  * copy_ref(c), copy_unref(c): count the users of a copy: one that is in use is not closed for being
  * idle (vault_rest()).  vault_find() returns each copy with a count, which its caller gives back.
  * Any thread; neither blocks.  copy_unref(NULL) is a no-op.
- * copy_is_idle(c, idle_ns): whether nobody has used it for at least ${idle_ns}.
+ * copy_is_idle(c, idle_ns): whether nobody has used it for at least ${idle_ns}, or nobody uses it
+ * and its files were removed.
  */
 void copy_ref(struct copy *c);
 void copy_unref(struct copy *c);
 bool copy_is_idle(struct copy *c, uint64_t idle_ns);
+
+/*
+ * copy_gone(c): its files were removed or moved away, so what is still open holds nothing for later.
+ * Tell whoever appends to end.  Any thread; does not block.  Returns whether it is the first call.
+ */
+bool copy_gone(struct copy *c);
 
 /* copy_id(c): the volume's id, borrowed. */
 const uint8_t *copy_id(const struct copy *c);

@@ -63,6 +63,8 @@ struct copy {
 	/* what lies after the end, or the catalog, is not as it should be */
 	bool must_recover;
 	bool distrusted;     /* the catalog was found damaged: it must be made anew */
+	/* its files were removed: to be closed as soon as nobody uses it, and looked for anew */
+	bool gone;
 	uint64_t revived_ns; /* when copy_revive() last tried; 0: never */
 	uint64_t
 		recovering_ns; /* when the recovery that now holds the gate began; 0: none */

@@ -302,7 +302,14 @@ static bool close_idle_locked(struct vault *v, struct slot *slot, uint64_t idle_
 	char name[VOLUME_ID_TEXT_LEN];
 	struct copy *copy = slot->copy;
 
-	if (slot->busy || !copy || !copy_is_idle(copy, idle_ns))
+	if (slot->busy || !copy)
+		return false;
+	volume_id_format(slot->id, name);
+	if (storage_pool_has(v->pool, slot->id) == 0 && copy_gone(copy))
+		msg_event(MSG_ERROR, "volume-gone",
+			  "%s/%s: was removed while it was in use; its home begins it anew",
+			  v->pool->name, name);
+	if (!copy_is_idle(copy, idle_ns))
 		return false;
 	slot->copy = NULL;
 	set_busy_locked(slot, true);
@@ -310,7 +317,6 @@ static bool close_idle_locked(struct vault *v, struct slot *slot, uint64_t idle_
 	copy_close(copy);
 	pthread_mutex_lock(&slot->mu);
 	set_busy_locked(slot, false);
-	volume_id_format(slot->id, name);
 	msg_event(MSG_INFO, "volume-closed", "%s/%s: closed, since nobody uses it", v->pool->name,
 		  name);
 	return true;

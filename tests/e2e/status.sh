@@ -170,6 +170,28 @@ t "drained again" drains
 t "it warns no more" is '.embassies[0].warning | length' -eq 0
 t "unmount" unmount
 
+# A copy, and a log, that was removed while it was written to is not there, whatever can still be written to its open files.
+whole() { "$embassy" check "$w/store/$(field .volume)" --log-only; }
+removed_while_open() { rm -r "$w/store/$(field .volume)" && line gone && drains 60; }
+made_again() { [ -e "$w/store/$(field .volume)/volume.conf" ]; }
+mount_it
+t "drained" drains
+rm -r "$w/store/$(field .volume)"
+t "an embassy's copy that is removed while nothing is sent is missed" wait_until 60 made_again
+t "and sent again" drains 60
+t "whole" whole
+t "the embassy's copy is removed while it is written to" removed_while_open
+t "and is there again, whole" whole
+t "which is told" warns
+t "somebody answers" "$embassy" drain "$mnt" --accept-loss "$address"
+cp -r "$w/vol" "$w/vol.saved"
+rm "$w"/vol/log/*
+t "nothing is durable in files that were removed" exits 1 line gone
+t "which is told" wait_until 10 is .writable = false
+t "with the reason in the log" grep -q 'which is being written, was removed' "$w/log"
+umount -l "$mnt" && wait_until 20 gone
+rm -r "$w/vol" && mv "$w/vol.saved" "$w/vol"
+
 # What embassies lack of a volume that is not mounted: told at the unmount, and by the folder, also after a kill, to a
 # reader who may not write, and of a volume whose embassy never answered.
 told() { tail -n 20 "$w/log" | grep -E "unmounted with [0-9.]+ [KM]iB \\([0-9]+ heads?\\) not yet acknowledged by embassy $address;.*\\[embassy-behind\\]"; }

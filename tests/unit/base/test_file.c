@@ -76,6 +76,20 @@ Test(file, write_read_size)
 	file_close(-1);
 }
 
+/* What was removed while it is open is written and synced to no purpose, and that is told. */
+Test(file, removed_while_open)
+{
+	int fd = file_open(dirfd, "gone", O_RDWR | O_CREAT, 0600);
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(file_write_at(fd, "hello", 5, 0), 0);
+	cr_assert_eq(file_sync_data(fd), 0);
+	cr_assert_eq(file_unlink(dirfd, "gone"), 0);
+	cr_assert_eq(file_write_at(fd, "again", 5, 0), 0);
+	cr_assert_eq(file_sync_data(fd), -ENOENT);
+	file_close(fd);
+}
+
 Test(file, allocate_and_punch)
 {
 	int fd = file_open(dirfd, "f", O_RDWR | O_CREAT, 0600);
