@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -145,6 +146,28 @@ static int explain_unix(const char *text)
 	if (err == 0)
 		(void)unlink(sa.sun_path);
 	return say_bind(text, err);
+}
+
+int listen_check_free(const char *text)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	struct stat st;
+	int fd, err;
+
+	if (!is_unix(text))
+		return 0;
+	strcpy(sa.sun_path, text + strlen(UNIX_PREFIX));
+	if (lstat(sa.sun_path, &st) < 0)
+		return 0;
+	if (!S_ISSOCK(st.st_mode))
+		return err_say(-EEXIST, "%s: what is there is no socket; take another path", text);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* EAGAIN: somebody listens, and has much to do. */
+	err = connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 && errno != EAGAIN ? errno : 0;
+	close(fd);
+	return err == 0 ? say_bind(text, EADDRINUSE) : 0;
 }
 
 int listen_explain(const char *text)

@@ -29,4 +29,11 @@ char *listen_format(const char *text, int port);
  */
 MUST_CHECK int listen_explain(const char *text);
 
+/*
+ * listen_check_free(text): whether nobody listens on the Unix socket ${text}.  gRPC takes the place
+ * of any that it finds, and the server that listened there hears nothing more.
+ * Returns 0, also for what is no Unix socket; -EADDRINUSE or -EEXIST, with a detail.
+ */
+MUST_CHECK int listen_check_free(const char *text);
+
 #endif /* !LISTEN_H_ */

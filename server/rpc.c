@@ -75,9 +75,9 @@ static void shut_down(struct op *op, bool ok)
 static int listen_on(struct rpc *r, const struct rpc_config *cfg)
 {
 	grpc_server_credentials *creds;
-	int rc = 0;
+	int rc = listen_check_free(cfg->listen);
 
-	if (cfg->tls_dir)
+	if (rc == 0 && cfg->tls_dir)
 		rc = wire_tls_source_new(cfg->tls_dir, &r->tls_source);
 	if (rc == 0 && cfg->tls_dir)
 		rc = wire_server_tls(r->tls_source, &creds);

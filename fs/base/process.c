@@ -20,8 +20,13 @@ void process_std_fds(void)
 
 void process_ignore_signals(void)
 {
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);
-	signal(SIGUSR1, SIG_IGN);
-	signal(SIGUSR2, SIG_IGN);
+	static const int ignored[] = {SIGPIPE, SIGXFSZ,	  SIGXCPU, SIGUSR1, SIGUSR2,  SIGALRM,
+				      SIGIO,   SIGVTALRM, SIGPROF, SIGPWR,  SIGSTKFLT};
+
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+		signal(number, SIG_IGN);
+	/* Whoever starts us may have had it ignored: then the ends of children are not told. */
+	signal(SIGCHLD, SIG_DFL);
 }

@@ -12,8 +12,9 @@ void process_std_fds(void);
 
 /*
  * process_ignore_signals(): let calls fail with EPIPE and EFBIG instead of ending the process
- * (SIGPIPE: a peer is gone; SIGXFSZ: RLIMIT_FSIZE).  Also ignore SIGUSR1 and SIGUSR2, which mean
- * nothing here and would end it.
+ * (SIGPIPE: a peer is gone; SIGXFSZ: RLIMIT_FSIZE).  Also ignore what means nothing here and would
+ * end it: timers' signals, SIGUSR1 and the like.  Have the ends of children told (SIGCHLD), also
+ * where the program that starts this one ignores them.
  */
 void process_ignore_signals(void);
 

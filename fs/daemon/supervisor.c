@@ -42,11 +42,13 @@ static int catch_signals(struct supervisor *s)
 	handover_signals(&set);
 	if (sigprocmask(SIG_BLOCK, &set, &s->mask_before) < 0)
 		return -errno;
-	/* The old supervisor executed this program with these signals blocked. */
-	if (s->o->handover_fd >= 0)
-		for (int sig = 1; sig < NSIG; sig++)
-			if (sigismember(&set, sig) == 1)
-				sigdelset(&s->mask_before, sig);
+	/*
+	 * The daemon needs them, whoever executed this program with these signals blocked: the old
+	 * supervisor, or a program of the user's.
+	 */
+	for (int sig = 1; sig < NSIG; sig++)
+		if (sigismember(&set, sig) == 1)
+			sigdelset(&s->mask_before, sig);
 	s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signals < 0 ? -errno : 0;
 }

@@ -359,11 +359,15 @@ static void catch_signals(void)
 {
 	struct sigaction stop = {.sa_handler = want_stop, .sa_flags = SA_RESTART};
 	struct sigaction wake = {.sa_handler = no_op};
+	sigset_t all;
 
 	sigaction(SIGTERM, &stop, NULL);
 	sigaction(SIGINT, &stop, NULL);
 	sigaction(SIGHUP, &stop, NULL);
 	sigaction(SIGUSR1, &wake, NULL);
+	/* The program that started this one may have blocked them. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_UNBLOCK, &all, NULL);
 }
 
 int session_serve(struct mount *m, const struct options *o)

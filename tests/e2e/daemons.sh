@@ -111,6 +111,19 @@ expect 30 'not of the authority' "$embassyfs" "$good/$id" "$w/view" -o "tls=$w/o
 expect 1 'another program listens there' "$embassyd" --store "$w/store-x" --listen "$good" --tls "$w/tls/server"
 expect 1 'not an address of this machine' "$embassyd" --store "$w/store-x" --listen 192.0.2.1:7443 --tls "$w/tls/server"
 expect 1 'there is no such folder' "$embassyd" --store "$w/store-x" --listen "unix:$w/none/sock" --insecure
+# A Unix socket that another server listens on stays its; what one left behind is taken; what is none is left alone.
+"$embassyd" --store "$w/store-socket" --listen "unix:$w/socket" --insecure >"$w/socket.log" 2>&1 &
+socket_pid=$!
+servers+=($socket_pid)
+within 10 grep -q 'listening on' "$w/socket.log"
+expect 1 'another program listens there' timeout 10 "$embassyd" --store "$w/store-x" --listen "unix:$w/socket" --insecure
+expect 0 'no volumes yet' "$embassy" status "unix:$w/socket"
+kill -KILL $socket_pid
+wait $socket_pid 2>/dev/null
+expect 124 'listening on' timeout -k 5 3 "$embassyd" --store "$w/store-x" --listen "unix:$w/socket" --insecure
+echo precious >"$w/file"
+expect 1 'is no socket' timeout 10 "$embassyd" --store "$w/store-x" --listen "unix:$w/file" --insecure
+expect 0 precious cat "$w/file"
 mkdir "$w/mixed"
 cp "$w"/tls/server/*.pem "$w/mixed/"
 cp "$home/key.pem" "$w/mixed/"
@@ -168,11 +181,40 @@ expect 1 "a client's certificate" "$embassyd" --store "$w/store-x" --listen 127.
 
 # ---- signals and limits ----
 
-for s in HUP USR1 USR2 PIPE XFSZ; do
-	kill -$s "$good_pid"
+harmless='USR1 USR2 PIPE XFSZ XCPU ALRM VTALRM PROF IO PWR STKFLT RTMIN RTMAX'
+for s in HUP $harmless; do
+	kill -s "$s" "$good_pid"
 done
 expect 0 '^volume' "$embassy" status "$good/$id" --tls "$home"
 expect 0 '' kill -0 "$good_pid"
+
+# Nor does any of them end a mount or its supervisor.
+expect 0 '' "$embassyfs" "$w/vol" "$mnt"
+daemon=$(daemon_of "$mnt")
+supervisor=$(supervisors_of "$daemon")
+for s in $harmless; do
+	kill -s "$s" "$supervisor" "$daemon"
+done
+echo three >"$mnt/file"
+expect 0 "^$daemon $supervisor\$" echo "$(daemon_of "$mnt") $(supervisors_of "$daemon")"
+expect 0 '' umount "$mnt"
+
+# A mount outlives its daemon, and ends when it is told to, whatever the program that started it has blocked or ignored.
+deaf() {
+	python3 -c 'import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+for s in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT): signal.signal(s, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])' "$@"
+}
+unmounted() { ! mountpoint -q "$mnt"; }
+for o in supervise nosupervise; do
+	expect 0 '' deaf "$embassyfs" "$w/vol" "$mnt" -o $o
+	[ $o = nosupervise ] || kill -KILL "$(daemon_of "$mnt")"
+	expect 0 three timeout 20 cat "$mnt/file"
+	kill -TERM "$(daemon_of "$mnt")"
+	expect 0 '' within 10 unmounted
+	unmounted || umount -l "$mnt"
+done
 
 # A limit on the size of files is an error like a full disk, not the end.
 (

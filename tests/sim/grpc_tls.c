@@ -89,6 +89,12 @@ bool diagnose(const char *address, const char *tls_dir, const atomic_bool *stop,
 	return false;
 }
 
+int listen_check_free(const char *text)
+{
+	(void)text;
+	return 0;
+}
+
 int listen_explain(const char *text)
 {
 	(void)text;
