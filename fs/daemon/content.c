@@ -35,12 +35,14 @@
 #include "words.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct content {
 	struct volume_keys keys;
@@ -51,7 +53,8 @@ struct content {
 	struct params params;
 	struct volume *volume;
 	struct store *store;			/* for the replicators */
-	char *dir;				/* the volume's folder */
+	int dir_fd;				/* the volume's folder, wherever it is moved */
+	char *dir;				/* a path that leads to it by that; owned */
 	char *embassies[OPTIONS_EMBASSIES_MAX]; /* addresses whose replicators were started */
 	size_t n_embassies;
 	pthread_mutex_t mu;
@@ -156,7 +159,7 @@ static int start_replicators(struct content *c, const struct options *o)
 {
 	struct replicator_config cfg = {.tls_dir = o->tls_dir,
 					.params = &c->params,
-					.volume_dir = o->target,
+					.volume_dir = c->dir,
 					.catalog = log_catalog(volume_log(c->volume)),
 					.newest = newest_head,
 					.ctx = c};
@@ -185,6 +188,18 @@ static int start_replicators(struct content *c, const struct options *o)
 	return 0;
 }
 
+/*
+ * Key changes, and what embassies acknowledged, are looked for in the folder for as long as the
+ * volume is mounted.  It may be moved meanwhile.
+ */
+static int keep_folder(struct content *c, const char *path)
+{
+	c->dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (c->dir_fd < 0)
+		return err_say(-errno, "%s: %s", path, strerror(errno));
+	return asprintf(&c->dir, "/proc/self/fd/%d", c->dir_fd) < 0 ? -ENOMEM : 0;
+}
+
 static int open_live(struct content *c, const struct options *o)
 {
 	const struct volume_shm keep = {.mem = c->successor->map.mem,
@@ -201,11 +216,9 @@ static int open_live(struct content *c, const struct options *o)
 				    .shm = keep.mem ? &keep : NULL};
 	int rc;
 
-	if (o->local_bytes)
-		return err_say(-EINVAL, "option local: is for a volume held by a block server; "
-					"see embassyfs --help");
-	c->dir = strdup(o->target);
-	rc = c->dir ? params_load(o->target, &c->params) : -ENOMEM;
+	rc = params_load(o->target, &c->params);
+	if (rc == 0)
+		rc = keep_folder(c, o->target);
 	if (rc == 0)
 		rc = unlock(c, o, &c->params);
 	if (rc == 0 && !c->keys.writer_secret)
@@ -318,6 +331,12 @@ static bool is_served(const char *target)
 
 int content_choose(struct options *o)
 {
+	if (o->history_users && !o->allow_other)
+		msg_warn("option history=users: lets nobody in without allow_other");
+	/* A mount that is upgraded goes on with what an earlier version accepted. */
+	if (o->local_bytes && !is_served(o->target) && o->handover_fd < 0)
+		return err_say(-EINVAL, "option local: is for a volume held by a block server; "
+					"see embassyfs --help");
 	if (o->read_only || o->at)
 		return 0;
 	if ((o->read_write || o->n_embassies) && is_served(o->target))
@@ -349,6 +368,7 @@ int content_open(const struct options *o, struct successor *successor, struct co
 	if (!c)
 		return -ENOMEM;
 	c->successor = successor;
+	c->dir_fd = -1;
 	pthread_mutex_init(&c->mu, NULL);
 	if (o->target[0] != '/' && stat(o->target, &st) < 0 && address_check(o->target) == 0)
 		rc = err_say(-ERR_NO_VOLUME,
@@ -445,6 +465,8 @@ int content_close(struct content *c)
 	for (size_t i = 0; i < c->n_embassies; i++)
 		free(c->embassies[i]);
 	free(c->dir);
+	if (c->dir_fd >= 0)
+		close(c->dir_fd);
 	free(c);
 	return rc;
 }

@@ -26,8 +26,9 @@ struct volume;
  * content_choose(o): if the target is the folder of an embassy's copy, make ${o} the options of a
  * read-only mount and warn on standard error: a copy that is written to would become another volume
  * with the same name and epoch.  The caller calls it once, before it uses ${o}.
- * Returns 0, or -ERR_FORBIDDEN with a detail if ${o} asks for a writable mount, or for replication
- * to an embassy, of such a folder or of what a block server serves.
+ * Returns 0; -ERR_FORBIDDEN with a detail if ${o} asks for a writable mount, or for replication to
+ * an embassy, of such a folder or of what a block server serves; -EINVAL with a detail if an option
+ * is of no use for the target.
  */
 MUST_CHECK int content_choose(struct options *o);
 

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 const char options_help[] =
@@ -187,21 +186,25 @@ static int set_seconds(const char *name, const char *value, unsigned *out)
 static int add_embassy(struct options *o, const char *value)
 {
 	int rc = address_check(value);
+	char *address;
 
 	if (rc < 0)
-		return err_say(-EINVAL, "option embassy: %s; see embassyfs --help",
-			       err_detail(rc));
-	for (size_t i = 0; i < o->n_embassies; i++) {
-		if (strcasecmp(o->embassies[i], value) == 0)
-			return err_say(-EINVAL,
-				       "option embassy: %s is given twice; one server keeps one "
-				       "copy",
-				       value);
-	}
+		return err_say(-EINVAL, "option embassy: %s; see embassyfs --help", err_detail(rc));
 	if (o->n_embassies == OPTIONS_EMBASSIES_MAX)
 		return refuse("embassy", "given more than 16 times");
-	o->embassies[o->n_embassies] = absolute_address(value);
-	return o->embassies[o->n_embassies] ? o->n_embassies++, 0 : -ENOMEM;
+	address = absolute_address(value);
+	if (!address)
+		return -ENOMEM;
+	for (size_t i = 0; i < o->n_embassies; i++) {
+		if (!address_same(o->embassies[i], address))
+			continue;
+		free(address);
+		return err_say(-EINVAL,
+			       "option embassy: %s is given twice; one server keeps one copy",
+			       value);
+	}
+	o->embassies[o->n_embassies++] = address;
+	return 0;
 }
 
 static int set_history(const char *value, bool *out_users)
@@ -328,11 +331,30 @@ static int check(struct options *o)
 	o->read_only = o->read_only || o->partial;
 	if (o->n_embassies && (o->read_only || o->at))
 		return refuse("embassy", "has no meaning in a read-only mount");
+	/* A mount that is upgraded goes on with what an earlier version accepted. */
+	if ((o->flush_s || o->checkpoint_s) && (o->read_only || o->at) && o->handover_fd < 0)
+		return refuse(o->flush_s ? "flush" : "checkpoint",
+			      "has no meaning in a read-only mount");
 	if (o->passphrase_file && o->key_file)
 		return refuse("key-file", "give either a passphrase file or a key file");
 	if (o->memory_bytes && o->memory_bytes < OPTIONS_MEMORY_MIN)
 		return refuse("memory", "16M is the least");
 	return 0;
+}
+
+/*
+ * Say which word is wrong.  Of letters behind one dash getopt tells which it is: ${word} may be
+ * another word then.
+ */
+static int refuse_word(const char *word, bool lacks_value)
+{
+	char letter[] = {'-', (char)optopt, '\0'};
+	bool is_long = optopt == 0 || (strchr("hVH", optopt) && strncmp(word, "--", 2) == 0);
+
+	return err_say(-EINVAL, "%s: %s; see embassyfs --help", is_long ? word : letter,
+		       lacks_value		? "needs a value"
+		       : is_long && optopt != 0 ? "takes no value"
+						: "unknown option");
 }
 
 int options_parse(int argc, char *const argv[], struct options *out)
@@ -360,8 +382,7 @@ int options_parse(int argc, char *const argv[], struct options *out)
 		else if (c == 'V')
 			o.version = true;
 		else
-			rc = err_say(-EINVAL, "%s: %s; see embassyfs --help", argv[optind - 1],
-				     c == ':' ? "needs a value" : "unknown option");
+			rc = refuse_word(argv[optind - 1], c == ':');
 	}
 	if (rc == 0 && !o.help && !o.version && argc - optind != 2)
 		rc = err_say(-EINVAL, "command line: give VOLUME and MOUNT, nothing else; "

@@ -32,6 +32,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define EXIT_USAGE 2
 #define EXIT_INTERRUPTED 130
 
 #define THREADS_LOCAL 4u
@@ -241,7 +242,7 @@ int main(int argc, char *argv[])
 	rc = options_parse(argc, argv, &o);
 	if (rc < 0) {
 		msg_error("%s", err_detail(rc));
-		return rc == -EINVAL ? 2 : 1;
+		return rc == -EINVAL ? EXIT_USAGE : 1;
 	}
 	if (o.help || o.version) {
 		fputs(o.help ? options_help : "embassyfs " EMBASSYFS_VERSION "\n", stdout);
@@ -259,9 +260,10 @@ int main(int argc, char *argv[])
 	prepare_process();
 	rc = content_choose(&o);
 	if (rc < 0) {
-		rc = fail(o.target, rc);
+		int code = fail(o.target, rc);
+
 		options_release(&o);
-		return rc;
+		return rc == -EINVAL ? EXIT_USAGE : code;
 	}
 	rc = o.foreground || o.handover_fd >= 0 ? 0 : daemon_fork(o.mount_point, &run.daemon);
 	if (rc == 0 && !o.unsupervised)

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/un.h>
 
 #define UNIX_PATH_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
@@ -99,6 +100,37 @@ bool address_is_loopback(const char *address)
 	if (inet_pton(AF_INET, host, &v4) == 1)
 		return ntohl(v4.s_addr) >> 24 == 127;
 	return strcmp(host, "localhost") == 0;
+}
+
+/* The host, without brackets and the dot that ends a full name; false if it is too long. */
+static bool copy_host(const char *address, char out[256])
+{
+	const char *p;
+	size_t len;
+
+	if (!split_host(address, strlen(address), &p, &len) || len >= 256)
+		return false;
+	if (len > 1 && p[len - 1] == '.')
+		len--;
+	memcpy(out, p, len);
+	out[len] = '\0';
+	return true;
+}
+
+bool address_same(const char *a, const char *b)
+{
+	struct in6_addr a6, b6;
+	char a_host[256], b_host[256];
+
+	if (strncmp(a, "unix:", 5) == 0 || strncmp(b, "unix:", 5) == 0)
+		return strcmp(a, b) == 0;
+	if (!copy_host(a, a_host) || !copy_host(b, b_host))
+		return strcmp(a, b) == 0;
+	if (atoi(strrchr(a, ':') + 1) != atoi(strrchr(b, ':') + 1))
+		return false;
+	if (inet_pton(AF_INET6, a_host, &a6) == 1 && inet_pton(AF_INET6, b_host, &b6) == 1)
+		return memcmp(&a6, &b6, sizeof(a6)) == 0;
+	return strcasecmp(a_host, b_host) == 0;
 }
 
 int address_parse_target(const char *text, char **out_address, uint8_t out_volume[VOLUME_ID_LEN])

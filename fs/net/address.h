@@ -30,4 +30,11 @@ MUST_CHECK int address_check(const char *text);
  */
 bool address_is_loopback(const char *address);
 
+/*
+ * address_same(a, b): whether two addresses, which address_check() accepts, are spellings of one:
+ * letters of either case, zeros before a port, an IPv6 address written out.  A path of a socket has
+ * one spelling.
+ */
+bool address_same(const char *a, const char *b);
+
 #endif /* !ADDRESS_H_ */

@@ -181,7 +181,8 @@ def check_mount_options(run):
     given = {"at": "=latest", "history": "=users", "embassy": "=127.0.0.1:1", "flush": "=5", "checkpoint": "=60", "memory": "=64M", "local": "=1G"}
     for name, value, _ in table:
         word = name + given.get(name, "" if value in ("NONE", "ACCESS") else "=x")
-        code, text = run(["embassyfs", "/none", "/mnt", "-o", word])
+        target = "127.0.0.1:1/" + "0" * 32 if name == "local" else "/none"
+        code, text = run(["embassyfs", target, "/mnt", "-o", word])
         if name != "remount":
             check(f"embassyfs -o {word} is taken", code != 2, text)
     code, text = run(["embassyfs", "/none", "/mnt", "-o", "bogus"])

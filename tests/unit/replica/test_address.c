@@ -79,3 +79,27 @@ Test(target, plain_text_is_for_this_machine_only)
 	cr_assert(!(address_is_loopback("0.0.0.0:5")));
 	cr_assert(!(address_is_loopback("")));
 }
+
+Test(address, spellings_of_one)
+{
+	static const struct {
+		const char *a, *b;
+		bool same;
+	} rows[] = {
+		{"a.example:7443", "a.example:7443", true},
+		{"a.example:7443", "A.Example:7443", true},
+		{"a.example:7443", "a.example.:07443", true},
+		{"a.example:7443", "a.example:7444", false},
+		{"a.example:7443", "b.example:7443", false},
+		{"[::1]:7443", "[0:0:0:0:0:0:0:1]:7443", true},
+		{"[::1]:7443", "[::2]:7443", false},
+		{"127.0.0.1:7443", "localhost:7443", false},
+		{"unix:/s", "unix:/s", true},
+		{"unix:/s", "unix:/S", false},
+		{"unix:/s", "s:7443", false},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		cr_expect_eq(address_same(rows[i].a, rows[i].b), rows[i].same, "%s %s", rows[i].a,
+			     rows[i].b);
+}
