@@ -50,8 +50,11 @@ int cmd_getopt(const struct command *cmd, int argc, char **argv, const struct op
 	}
 	if (opt == ':')
 		*out_code = cmd_usage(cmd, "%s: it needs a value", argv[optind - 1]);
+	else if (opt == '?' && optopt != 'h' && isgraph(optopt))
+		*out_code = cmd_usage(cmd, "-%c: no such option", optopt);
 	else if (opt == '?')
-		*out_code = cmd_usage(cmd, "%s: no such option", argv[optind - 1]);
+		*out_code = cmd_usage(cmd, "%s: %s", argv[optind - 1],
+				      optopt == 0 ? "no such option" : "it takes no value");
 	return opt == ':' ? '?' : opt;
 }
 
@@ -67,6 +70,13 @@ int cmd_fail(int rc, const char *thing)
 	if (rc == -EINTR)
 		return EXIT_INTERRUPTED;
 	return rc == -EACCES ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
+}
+
+int cmd_flush(void)
+{
+	int rc = fflush(stdout) != 0 ? -errno : ferror(stdout) ? -EIO : 0;
+
+	return rc < 0 ? err_say(rc, "standard output can't be written: %s", strerror(-rc)) : 0;
 }
 
 bool cmd_number(const char *text, uint64_t max, uint64_t *out)

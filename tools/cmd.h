@@ -50,6 +50,12 @@ int cmd_usage(const struct command *cmd, const char *fmt, ...) PRINTF_LIKE(2, 3)
  */
 int cmd_fail(int rc, const char *thing);
 
+/*
+ * cmd_flush(): write what was printed to standard output.  Returns 0, or a negative error with a
+ * detail if any of it, now or before, could not be written.
+ */
+MUST_CHECK int cmd_flush(void);
+
 /* cmd_number(text, max, out): a decimal number of at most ${max}; false if it is none. */
 bool cmd_number(const char *text, uint64_t max, uint64_t *out);
 

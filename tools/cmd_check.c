@@ -313,7 +313,7 @@ static int check(const struct checking *c, const char *dir)
 	summary(&counts, !c->log_only);
 	if (counts.problems != 0)
 		return err_say(rc, "%s: %" PRIu64 " problems; %s", dir, counts.problems, advice(c));
-	printf("%s is sound\n", dir);
+	printf("%s is sound\n", cmd_shown(dir));
 	return 0;
 }
 

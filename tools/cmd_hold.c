@@ -57,7 +57,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 	rc = set_hold(cmd->name, argv[optind], argv[optind + 1]);
 	if (rc < 0)
 		return cmd_fail(rc, argv[optind]);
-	printf("snapshot '%s' is held%s\n", argv[optind + 1], cmd == &cmd_hold ? "" : " no more");
+	printf("snapshot '%s' is held%s\n", cmd_shown(argv[optind + 1]),
+	       cmd == &cmd_hold ? "" : " no more");
 	return 0;
 }
 

@@ -30,6 +30,7 @@ enum { OPT_CIPHER = 1, OPT_COMPRESS, OPT_LABEL, OPT_WEAK };
 
 struct init {
 	const char *dir;
+	int dir_fd; /* holds the lock of the folder, which keeps another init out; -1: not taken */
 	struct cmd_credential from;
 	struct volume_options options;
 	bool made_dir;
@@ -52,12 +53,35 @@ static int sync_name(const struct init *in)
 	return rc == -EACCES && !in->made_dir ? 0 : rc;
 }
 
+/*
+ * Keep out another init, which would find the folder empty as well, and would put its volume.conf
+ * beside this one's log.  A filesystem that can't lock folders is used without.
+ */
+static int lock_dir(struct init *in)
+{
+	int rc;
+
+	in->dir_fd = file_open(AT_FDCWD, in->dir, O_RDONLY | O_DIRECTORY, 0);
+	if (in->dir_fd < 0)
+		return in->dir_fd;
+	rc = file_lock(in->dir_fd);
+	return rc == -EAGAIN ? err_say(-ERR_LOCKED,
+				       "%s: another 'embassy init' makes a volume there; give a "
+				       "new folder",
+				       in->dir)
+			     : 0;
+}
+
 static int make_dir(struct init *in)
 {
 	int rc = file_mkdir(AT_FDCWD, in->dir, 0700);
 
 	in->made_dir = rc == 0;
-	if (rc == -EEXIST)
+	if (rc == 0 || rc == -EEXIST)
+		rc = lock_dir(in);
+	if (rc == -ERR_LOCKED)
+		return rc;
+	if (rc == 0)
 		rc = file_list(AT_FDCWD, in->dir, is_not_empty, NULL);
 	if (rc == 0)
 		rc = sync_name(in);
@@ -72,8 +96,8 @@ static int make_dir(struct init *in)
 static void undo(const struct init *in)
 {
 	int dir = file_open(AT_FDCWD, in->dir, O_RDONLY | O_DIRECTORY, 0);
-	static const char *const made[] = {"log", "catalog", "volume.conf", "lock",
-					   "newest-serial"};
+	static const char *const made[] = {"log",  "catalog",	    "volume.conf",
+					   "lock", "newest-serial", "newest-head"};
 
 	if (dir < 0)
 		return;
@@ -106,6 +130,8 @@ static int make_volume(struct init *in, const struct credential *credential, cha
 	if (rc < 0)
 		undo(in);
 release:
+	if (in->dir_fd >= 0)
+		file_close(in->dir_fd);
 	keys_release(&keys);
 	params_release(&params);
 	return rc;
@@ -171,7 +197,10 @@ static int run(const struct command *cmd, int argc, char **argv)
 		{"help", no_argument, NULL, 'h'},
 		{NULL, 0, NULL, 0},
 	};
-	struct init in = {.options = {.cipher = CIPHER_AES256GCM, .compress = COMPRESS_DEFAULT}};
+	struct init in = {
+		.dir_fd = -1,
+		.options = {.cipher = CIPHER_AES256GCM, .compress = COMPRESS_DEFAULT},
+	};
 	struct credential credential = {0};
 	char id[VOLUME_ID_TEXT_LEN];
 	int opt, code, rc;
@@ -198,10 +227,10 @@ static int run(const struct command *cmd, int argc, char **argv)
 	credential_release(&credential);
 	if (rc < 0)
 		return cmd_fail(rc, in.dir);
-	printf("volume %s made in %s\n", id, in.dir);
+	printf("volume %s made in %s\n", id, cmd_shown(in.dir));
 	printf("Without its passphrase or key file nobody can ever read it: keep a copy "
 	       "elsewhere.\n");
-	printf("next: embassyfs %s MOUNT\n", in.dir);
+	printf("next: embassyfs %s MOUNT\n", cmd_shown(in.dir));
 	return 0;
 }
 

@@ -10,9 +10,11 @@
 #include "err.h"
 #include "file.h"
 #include "target.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +71,14 @@ static int take(const char *mount, const char *name, bool hold)
 
 static bool name_is_good(const char *name)
 {
-	size_t len = strlen(name);
+	size_t len = strlen(name), n;
+	uint32_t c;
 
+	for (const char *p = name; *p; p += n) {
+		n = utf8_char(p, &c);
+		if (n == 0 || utf8_is_control(c))
+			return false;
+	}
 	return len > 0 && len <= 255 && !strchr(name, '/') && strcmp(name, ".") != 0 &&
 	       strcmp(name, "..") != 0;
 }
@@ -93,12 +101,16 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (argc - optind != 2)
 		return cmd_usage(cmd, "give a mount point and a name");
 	if (!name_is_good(argv[optind + 1]))
-		return cmd_usage(cmd, "'%.80s' is no name for a snapshot", argv[optind + 1]);
+		return cmd_usage(
+			cmd,
+			"'%.80s' is no name for a snapshot, which is UTF-8 of 1 to 255 bytes "
+			"without '/' and control characters, and not . or ..",
+			argv[optind + 1]);
 	rc = take(argv[optind], argv[optind + 1], hold);
 	if (rc < 0)
 		return cmd_fail(rc, argv[optind]);
-	printf("snapshot '%s' is durable; see %s/.embassy/snapshots/%s\n", argv[optind + 1],
-	       argv[optind], argv[optind + 1]);
+	printf("snapshot '%s' is durable; see %s/.embassy/snapshots/%s\n",
+	       cmd_shown(argv[optind + 1]), cmd_shown(argv[optind]), cmd_shown(argv[optind + 1]));
 	return 0;
 }
 

@@ -127,8 +127,10 @@ static void begin_screen(const struct status *st)
 /* Takes ${b}, which ${rc}, 0 or a negative error, is about. */
 static int print_buf(int rc, struct buf *b)
 {
-	if (rc == 0 && (fwrite(b->p, 1, b->len, stdout) != b->len || fflush(stdout) != 0))
-		rc = -EIO;
+	if (rc == 0) {
+		(void)!fwrite(b->p, 1, b->len, stdout);
+		rc = cmd_flush();
+	}
 	buf_release(b);
 	return rc;
 }
@@ -229,7 +231,7 @@ static int show_server(const char *address, const struct status *st)
 	if (rc == 0 && s.n_failed > 0)
 		rc = err_say(s.rc, "%s: %u of %u volumes could not be looked at", address,
 			     s.n_failed, s.n);
-	return rc == 0 && fflush(stdout) != 0 ? -EIO : rc;
+	return rc == 0 ? cmd_flush() : rc;
 }
 
 /* ---- one ---- */
@@ -246,7 +248,7 @@ static int show_mount(const char *mount, const struct status *st)
 	begin_screen(st);
 	if (st->json) {
 		rc = jsontext_print(s);
-		return rc == 0 && fflush(stdout) != 0 ? -EIO : rc;
+		return rc == 0 ? cmd_flush() : rc;
 	}
 	rc = figures_from_json(s, &f);
 	json_decref(s);

@@ -6,8 +6,10 @@
 
 #include "err.h"
 #include "msg.h"
+#include "process.h"
 #include "secret.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -60,14 +62,13 @@ static int help(int argc, char **argv)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const struct rlimit none = {0, 0};
 	const struct command *cmd;
 	const char *name;
 	int rc;
 
-	msg_init("embassy");
 	/* Keys must not be written to a core file. */
 	setrlimit(RLIMIT_CORE, &none);
 	rc = secret_init();
@@ -89,4 +90,20 @@ int main(int argc, char **argv)
 	if (!cmd)
 		return unknown(name);
 	return cmd->run(cmd, argc - 1, argv + 1);
+}
+
+/*
+ * Whoever takes what is printed for all there is must be told if some of it did not get there.
+ */
+int main(int argc, char **argv)
+{
+	int code, rc;
+
+	process_std_fds();
+	msg_init("embassy");
+	/* Let a write beyond RLIMIT_FSIZE fail, so that it is reported and what was begun is undone. */
+	signal(SIGXFSZ, SIG_IGN);
+	code = run(argc, argv);
+	rc = cmd_flush();
+	return rc < 0 && code == 0 ? cmd_fail(rc, "standard output") : code;
 }

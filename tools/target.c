@@ -13,6 +13,8 @@
 #include "cache.h"
 #include "err.h"
 #include "file.h"
+#include "head.h"
+#include "jsontext.h"
 #include "keys.h"
 #include "mountinfo.h"
 #include "params.h"
@@ -244,48 +246,6 @@ static int open_remote(const char *address, const uint8_t *volume, const char *t
 	return source_open_remote(&cfg, out);
 }
 
-static int mount_source(const char *mount, const char *tls_dir, struct source **out)
-{
-	uint8_t volume[VOLUME_ID_LEN];
-	char *mounted, *address;
-	int rc;
-
-	rc = mounted_source(mount, &mounted);
-	if (rc < 0)
-		return err_say(rc, "%s: what is mounted there can't be found out", mount);
-	if (mounted[0] == '/') {
-		rc = source_open_folder(mounted, out);
-	} else {
-		rc = address_parse_target(mounted, &address, volume);
-		if (rc == 0) {
-			rc = open_remote(address, volume, tls_dir, out);
-			free(address);
-		} else {
-			rc = err_say(rc, "%s: '%s' is mounted there, which names no volume", mount,
-				     mounted);
-		}
-	}
-	free(mounted);
-	return rc;
-}
-
-int target_source(const struct target *t, const char *tls_dir, struct source **out)
-{
-	switch (t->kind) {
-	case TARGET_MOUNT:
-		return mount_source(t->text, tls_dir, out);
-	case TARGET_FOLDER:
-		/*
-		 * Check and mount report a damaged end; here the whole part is enough to list and
-		 * repair from.
-		 */
-		return source_open_folder_partial(t->text, out);
-	case TARGET_REMOTE:
-		return open_remote(t->address, t->volume, tls_dir, out);
-	}
-	return -EINVAL;
-}
-
 struct reading {
 	int fd, err;
 	size_t left;
@@ -326,6 +286,92 @@ int target_read_status(const char *mount, json_t **out)
 	if (!*out && json_error_code(&error) == json_error_out_of_memory)
 		return -ENOMEM;
 	return err_say(-ERR_FORMAT, "%s: its status is no JSON object", mount);
+}
+
+/* Is ${src} what is mounted where ${status} is from, and not another volume or an older copy? */
+static int check_mounted(const json_t *status, struct source *src)
+{
+	char id[VOLUME_ID_TEXT_LEN];
+	struct head newest;
+	int rc;
+
+	volume_id_format(src->params->id, id);
+	if (strcmp(jsontext_get(status, "volume"), id) != 0)
+		return -ERR_NO_VOLUME;
+	rc = src->ops->head_at(src, INT64_MAX, &newest);
+	if (rc < 0)
+		return rc;
+	return newest.number < jsontext_get_u64(json_object_get(status, "head"), "number")
+		       ? -ERR_NO_VOLUME
+		       : 0;
+}
+
+/*
+ * The kernel tells the path that the folder had when it was mounted.  It may have been moved since,
+ * and another be in its place.
+ */
+static int mounted_folder(const char *mount, const char *path, struct source **out)
+{
+	json_t *status;
+	int rc = target_read_status(mount, &status);
+
+	if (rc < 0)
+		return rc;
+	rc = source_open_folder(path, out);
+	if (rc == 0) {
+		rc = check_mounted(status, *out);
+		if (rc < 0)
+			source_free(*out);
+	}
+	json_decref(status);
+	if (rc == -ERR_NO_VOLUME)
+		return err_say(rc,
+			       "%s: the folder that it was mounted from, %s, is there no more, or "
+			       "another copy is in its place; give the folder where it is now",
+			       mount, path);
+	return rc;
+}
+
+static int mount_source(const char *mount, const char *tls_dir, struct source **out)
+{
+	uint8_t volume[VOLUME_ID_LEN];
+	char *mounted, *address;
+	int rc;
+
+	rc = mounted_source(mount, &mounted);
+	if (rc < 0)
+		return err_say(rc, "%s: what is mounted there can't be found out", mount);
+	if (mounted[0] == '/') {
+		rc = mounted_folder(mount, mounted, out);
+	} else {
+		rc = address_parse_target(mounted, &address, volume);
+		if (rc == 0) {
+			rc = open_remote(address, volume, tls_dir, out);
+			free(address);
+		} else {
+			rc = err_say(rc, "%s: '%s' is mounted there, which names no volume", mount,
+				     mounted);
+		}
+	}
+	free(mounted);
+	return rc;
+}
+
+int target_source(const struct target *t, const char *tls_dir, struct source **out)
+{
+	switch (t->kind) {
+	case TARGET_MOUNT:
+		return mount_source(t->text, tls_dir, out);
+	case TARGET_FOLDER:
+		/*
+		 * Check and mount report a damaged end; here the whole part is enough to list and
+		 * repair from.
+		 */
+		return source_open_folder_partial(t->text, out);
+	case TARGET_REMOTE:
+		return open_remote(t->address, t->volume, tls_dir, out);
+	}
+	return -EINVAL;
 }
 
 int session_open(struct session *s, struct source *src, const struct cmd_credential *c)

@@ -75,6 +75,24 @@ for c in init status drain snapshot hold release snapshots heads check keys tls 
 	expect 2 "embassy: $c: give .*; see 'embassy $c --help'" "$embassy" $c
 done
 
+# The word that is wrong is named, and nothing that was asked for is passed over.
+expect 2 '^embassy: status: -x: no such option' "$embassy" status -xy "$mnt"
+expect 2 'status: --json=1: it takes no value' "$embassy" status --json=1 "$mnt"
+expect 2 'drain: --timeout: it needs a value' "$embassy" drain "$mnt" --timeout
+expect 2 '^embassyfs: -r: unknown option' "$embassyfs" "$w/vol" "$mnt" -rw
+expect 2 '^embassyfs: -o: needs a value' "$embassyfs" "$w/vol" "$mnt" -o
+expect 2 '^embassyfs: --help=x: takes no value' "$embassyfs" --help=x
+expect 2 '^embassyfs: --bogus: unknown option' "$embassyfs" --bogus
+for o in flush=5 checkpoint=5; do
+	expect 2 "option ${o%=*}: has no meaning in a read-only mount" "$embassyfs" "$w/vol" "$mnt" -o "ro,$o"
+	expect 2 "option ${o%=*}: has no meaning in a read-only mount" "$embassyfs" "$w/vol" "$mnt" -o "at=latest,$o"
+done
+expect 2 'option local: is for a volume held by a block server' "$embassyfs" "$w/vol" "$mnt" -o local=1G
+expect 2 'option local: is for a volume held by a block server' "$embassyfs" "$w/vol" "$mnt" -o ro,local=1G
+for two in 'localhost:1 LOCALHOST:1' 'localhost:1 localhost.:01' '[::1]:7443 [0:0:0:0:0:0:0:1]:7443' "unix:$w/s unix:$w/s"; do
+	expect 2 'is given twice' "$embassyfs" "$w/vol" "$mnt" -o "embassy=${two% *},embassy=${two#* }"
+done
+
 # init
 # shellcheck disable=SC2086 # options
 {
@@ -181,6 +199,34 @@ expect 2 'no head 99' "$embassy" heads "$w/vol" --to head:99
 }
 expect 0 'is sound' "$embassy" check "$w/vol" --log-only
 
+# What can't be printed is not done: a list that a full disk cut short is none.
+for c in help version 'status --help' "status $w/vol" "status $w/vol --json" "status $w/vol --openmetrics" "heads $w/vol" \
+	"heads $w/vol --json" "keys $w/vol list" "check $w/vol --log-only"; do
+	expect 1 "standard output can't be written: No space left" bash -c "$embassy $c >/dev/full"
+done
+# A limit on the size of files is an error, after which nothing is left; closed streams are no place for messages.
+expect 1 'File too large' bash -c "ulimit -f 0; exec $embassy init $w/vol5 $with"
+expect 1 '' test -e "$w/vol5"
+# shellcheck disable=SC2086
+expect 0 '^$' bash -c "exec $embassy init $w/vol5 $with <&- >&- 2>&-"
+# shellcheck disable=SC2086
+expect 0 'is sound' "$embassy" check "$w/vol5" $with
+# Of several at once one makes the volume, and the others leave it alone.
+for i in 1 2 3 4; do
+	rm -rf "$w/vol5" && mkdir "$w/vol5"
+	pids=()
+	for _ in 1 2 3; do
+		# shellcheck disable=SC2086
+		"$embassy" init "$w/vol5" --key-file "$w/keyfile" >/dev/null 2>&1 &
+		pids+=($!)
+	done
+	made=0
+	for pid in "${pids[@]}"; do wait "$pid" && made=$((made + 1)); done
+	expect 0 '' test $made = 1
+	expect 0 'is sound' "$embassy" check "$w/vol5" --key-file "$w/keyfile"
+done
+rm -r "$w/vol5"
+
 # Where nothing can be written: a read-only medium, and a user who may only read; also without a catalog.
 chmod 711 "$w"
 cp -r "$w/vol" "$w/shown"
@@ -233,7 +279,15 @@ expect 0 '^0$' bash -c "$embassy status --json $mnt | jq '.embassies[0].lag_byte
 expect 0 "embassy +$address: (idle|streaming)" "$embassy" status "$mnt"
 expect 0 'durable' "$embassy" snapshot "$mnt" first
 expect 1 'is a snapshot .first. already' "$embassy" snapshot "$mnt" first
-expect 2 'no name for a snapshot' "$embassy" snapshot "$mnt" a/b
+for name in a/b '' . .. $'a\nb' $'a\xffb' "$(printf 'n%.0s' {1..256})"; do
+	expect 2 'no name for a snapshot, which is UTF-8 of 1 to 255 bytes' "$embassy" snapshot "$mnt" "$name"
+done
+# A name may turn the direction of its text, but not of what is printed.
+turns=$'a\xe2\x80\xaeb'
+expect 0 "snapshot 'a.xe2.x80.xaeb' is durable" "$embassy" snapshot "$mnt" "$turns"
+expect 0 "snapshot 'a.xe2.x80.xaeb' is held" "$embassy" hold "$mnt" "$turns"
+expect 0 '' "$embassy" release "$mnt" "$turns"
+expect 0 '' rmdir "$mnt/.embassy/snapshots/$turns"
 expect 0 'durable' "$embassy" snapshot "$mnt" kept --hold
 expect 0 '^first$' "$embassy" snapshots "$mnt"
 expect 0 '^\{"name": "first"\}$' objects "$embassy" snapshots "$mnt" --json
@@ -261,6 +315,19 @@ expect 0 '"embassies": \[\{"address"' objects cat "$mnt/.embassy/status"
 	expect 11 'in use' "$embassy" check "$w/ro" $with
 	umount "$w/ro"
 }
+expect 0 'first' "$embassy" heads "$mnt" --passphrase-file "$w/pass" --to snapshot:first
+# Another volume, or an older copy, that lies where the mounted one did is not taken for it.
+mv "$w/vol" "$w/vol.moved"
+expect 10 'is there no more, or another copy is in its place' "$embassy" heads "$mnt"
+cp -r "$w/vol2" "$w/vol"
+expect 10 'another copy is in its place' "$embassy" heads "$mnt"
+expect 10 'another copy is in its place' "$embassy" snapshots "$mnt" --key-file "$w/keyfile"
+rm -r "$w/vol"
+cp -r "$w/vol.moved" "$w/vol"
+echo newer >"$mnt/newer" && "$embassy" drain "$mnt" --timeout 60 >/dev/null
+expect 10 'another copy is in its place' "$embassy" heads "$mnt"
+rm -r "$w/vol"
+mv "$w/vol.moved" "$w/vol"
 expect 0 'first' "$embassy" heads "$mnt" --passphrase-file "$w/pass" --to snapshot:first
 expect 0 "volume +$id" "$embassy" status "$address/$id" --tls "$w/tls/embassy"
 expect 10 '.' "$embassy" status "$address/00000000000000000000000000000000" --tls "$w/tls/embassy"
