@@ -76,5 +76,24 @@ t "nor removed" other_is_left
 t "the first stops" "$a" --stop
 t "and its things are gone" test ! -e "$w/state" -a ! -e "$w/mnt"
 
+# Two of one clone at once, beside one of another: the second finds what the first has started.
+together() {
+	local pid failed=0 pids=()
+	for c in "$a" "$a" "$b"; do
+		"$c" >"$w/said.${#pids[@]}" 2>&1 &
+		pids+=($!)
+	done
+	for pid in "${pids[@]}"; do wait "$pid" || failed=$((failed + 1)); done
+	[ $failed = 0 ] || { tail -n 5 "$w"/said.?; return 1; }
+}
+servers() { [ "$(pids_of "$w/clone-$1/build/server/embassyd" "$w/" | wc -l)" = 1 ]; }
+mounts() { [ "$(awk -v w="$w/" '$3 == "fuse.embassyfs" && index($2, w) == 1' /proc/mounts | wc -l)" = 2 ]; }
+t "several at once start" together
+t "one server of the first" servers a
+t "one server of the second" servers b
+t "a mount of each" mounts
+t "the first stops" "$a" --stop
+t "the second stops" "$b" --stop
+
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
