@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 static const struct command *const commands[] = {
 	&cmd_init,	&cmd_status, &cmd_drain, &cmd_snapshot, &cmd_hold, &cmd_release,
@@ -101,6 +102,8 @@ int main(int argc, char **argv)
 
 	process_std_fds();
 	msg_init("embassy");
+	/* What is made can be used by who makes it, whatever else is taken from everybody. */
+	umask(umask(0) & 077);
 	/* Let a write beyond RLIMIT_FSIZE fail, so that it is reported and what was begun is undone. */
 	signal(SIGXFSZ, SIG_IGN);
 	code = run(argc, argv);

@@ -90,6 +90,8 @@ static int fail(const char *thing, int rc)
 		hint = "; check the address and that embassyd runs there";
 	else if (rc == -ERR_DAMAGED || rc == -ERR_TAMPERED)
 		hint = "; run embassy check on it";
+	else if (rc == -EROFS)
+		hint = "; mount a view of it with -o ro";
 	else if (rc == -EACCES || rc == -EPERM)
 		hint = "; check its permissions";
 	/*

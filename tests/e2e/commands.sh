@@ -211,6 +211,10 @@ expect 1 '' test -e "$w/vol5"
 expect 0 '^$' bash -c "exec $embassy init $w/vol5 $with <&- >&- 2>&-"
 # shellcheck disable=SC2086
 expect 0 'is sound' "$embassy" check "$w/vol5" $with
+# A umask that takes everything from everybody leaves the user what he makes.
+rm -r "$w/vol5"
+expect 0 'made in' bash -c "umask 777; $embassy init $w/vol5 $with"
+expect 0 '^700 700 600$' bash -c "stat -c %a $w/vol5 $w/vol5/log $w/vol5/volume.conf | xargs"
 # Of several at once one makes the volume, and the others leave it alone.
 for i in 1 2 3 4; do
 	rm -rf "$w/vol5" && mkdir "$w/vol5"
@@ -236,6 +240,7 @@ cp "$embassy" "$w/readers/embassy"
 install -m 600 -o 65534 "$w/pass" "$w/readers/pass"
 mkdir "$w/ro" && mount --bind "$w/shown" "$w/ro" && mount -o remount,bind,ro "$w/ro"
 reader=(env TMPDIR="$w/readers" setpriv --reuid 65534 --regid 65534 --clear-groups "$w/readers/embassy")
+expect 1 'Read-only file system; mount a view of it with -o ro' "$embassyfs" "$w/ro" "$mnt" -o "passphrase-file=$w/pass"
 for _ in with without; do
 	# shellcheck disable=SC2086
 	expect 0 'is sound' "$embassy" check "$w/ro" $with --read-data
