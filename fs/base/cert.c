@@ -77,20 +77,28 @@ int cert_list(const char *pem, size_t len)
 	return n > 0 && ended ? 0 : -ERR_FORMAT;
 }
 
-int cert_serves(const char *pem, size_t len)
+/* May it be used for one of ${uses}?  If it states no uses, all bits are set. */
+static int is_for(const char *pem, size_t len, uint32_t uses)
 {
 	X509 *cert;
-	uint32_t uses;
 	int rc = read_cert(pem, len, &cert);
 
 	if (rc < 0)
 		return rc;
-	/* If the certificate states no uses, all bits are set. */
-	uses = X509_get_extended_key_usage(cert);
-	if (!(uses & (XKU_SSL_SERVER | XKU_ANYEKU)))
+	if (!(X509_get_extended_key_usage(cert) & uses))
 		rc = -EINVAL;
 	X509_free(cert);
 	return rc;
+}
+
+int cert_serves(const char *pem, size_t len)
+{
+	return is_for(pem, len, XKU_SSL_SERVER | XKU_ANYEKU);
+}
+
+int cert_asks(const char *pem, size_t len)
+{
+	return is_for(pem, len, XKU_SSL_CLIENT | XKU_ANYEKU);
 }
 
 int cert_fits(const char *cert, size_t cert_len, const char *key, size_t key_len)

@@ -31,10 +31,11 @@ MUST_CHECK int cert_fits(const char *cert, size_t cert_len, const char *key, siz
 MUST_CHECK int cert_list(const char *pem, size_t len);
 
 /*
- * cert_serves(pem, len): may a TLS server use the first certificate of ${pem}?  It may if the
- * certificate states no uses, or names that one.
+ * cert_serves(pem, len), cert_asks(pem, len): may a TLS server, or a client, use the first
+ * certificate of ${pem}?  It may if the certificate states no uses, or names that one.
  * Returns 0; -EINVAL if it is for other uses only; -ERR_FORMAT; -ENOMEM.
  */
 MUST_CHECK int cert_serves(const char *pem, size_t len);
+MUST_CHECK int cert_asks(const char *pem, size_t len);
 
 #endif /* !CERT_H_ */

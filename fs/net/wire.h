@@ -51,7 +51,7 @@ struct wire_tls_seen {
 /*
  * wire_client_tls(tls_dir, seen, out): credentials from the files, which the caller releases; NULL
  * if ${seen} says that the same files were loaded before.  Updates ${seen}.
- * Returns 0; -errno or -ERR_FORMAT, with a detail naming the file.
+ * Returns 0; -errno or -EINVAL, with a detail naming the file.
  */
 MUST_CHECK int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen,
 			       grpc_channel_credentials **out);
@@ -68,14 +68,14 @@ void wire_tls_source_free(struct wire_tls_source *s);
 /*
  * wire_server_tls(s, out): credentials that read from ${s}, which must outlive the server; the
  * caller releases them.  wire_tls_check(tls_dir): can the files be used?
- * Return 0; -errno or -ERR_FORMAT, with a detail naming the file.
+ * Return 0; -errno or -EINVAL, with a detail naming the file.
  */
 MUST_CHECK int wire_server_tls(struct wire_tls_source *s, grpc_server_credentials **out);
 MUST_CHECK int wire_tls_check(const char *tls_dir);
 
 /*
  * wire_tls_expiry(tls_dir, out_s): when cert.pem expires, in seconds since 1970-01-01 UTC.
- * Returns 0; -errno or -ERR_FORMAT with a detail.
+ * Returns 0; -errno or -EINVAL with a detail.
  * wire_tls_warning(tls_dir, now_s, out, size): true, and a text for people, if it has expired or
  * will within WIRE_TLS_WARN_DAYS; ${tls_dir} may be NULL.
  */

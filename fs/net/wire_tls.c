@@ -49,7 +49,7 @@ static int read_pem(const char *dir, const char *name, char **out, size_t *out_l
 	*out = text;
 	if (strstr(text, "-----BEGIN ") && strlen(text) == *out_len)
 		return 0;
-	return err_say(-ERR_FORMAT, "%s: not a PEM file; " TLS_MAKE, path);
+	return err_say(-EINVAL, "%s: not a PEM file; " TLS_MAKE, path);
 }
 
 static void tls_files_release(struct tls_files *f)
@@ -80,7 +80,7 @@ static int tls_files_read(const char *dir, struct tls_files *f)
 	/* gRPC would accept an empty list, and then refuse every peer. */
 	rc = cert_list(f->ca, f->ca_len);
 	if (rc == -ERR_FORMAT)
-		return err_say(rc,
+		return err_say(-EINVAL,
 			       "%s/ca.pem: it holds no certificate, or one that is not whole; "
 			       "" TLS_MAKE,
 			       dir);
@@ -94,7 +94,7 @@ static int tls_files_read(const char *dir, struct tls_files *f)
 			       dir);
 	if (rc == -ERR_FORMAT)
 		return err_say(
-			rc,
+			-EINVAL,
 			"%s: cert.pem holds no certificate, or key.pem no private key without "
 			"a passphrase; " TLS_MAKE,
 			dir);
@@ -114,7 +114,7 @@ int wire_tls_expiry(const char *tls_dir, int64_t *out_s)
 	if (rc == 0)
 		rc = cert_expiry(f.cert, f.cert_len, out_s);
 	if (rc == -ERR_FORMAT)
-		rc = err_say(rc, "%s/cert.pem: not a certificate; " TLS_MAKE, tls_dir);
+		rc = err_say(-EINVAL, "%s/cert.pem: not a certificate; " TLS_MAKE, tls_dir);
 	tls_files_release(&f);
 	return rc;
 }
@@ -136,6 +136,19 @@ bool wire_tls_warning(const char *tls_dir, int64_t now_s, char *out, size_t size
 	return true;
 }
 
+/* As tls_files_read(), for a client. */
+static int client_files_read(const char *dir, struct tls_files *f)
+{
+	int rc = tls_files_read(dir, f);
+
+	if (rc == 0 && cert_asks(f->cert, f->cert_len) == -EINVAL)
+		rc = err_say(-EINVAL,
+			     "%s: cert.pem is a server's certificate; give the folder with the "
+			     "home's or the embassy's",
+			     dir);
+	return rc;
+}
+
 int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen, grpc_channel_credentials **out)
 {
 	struct tls_files f;
@@ -143,7 +156,7 @@ int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen, grpc_channe
 	int rc;
 
 	*out = NULL;
-	rc = tls_files_read(tls_dir, &f);
+	rc = client_files_read(tls_dir, &f);
 	if (rc < 0)
 		goto release;
 	tls_files_hash(&f, hash);
@@ -152,7 +165,7 @@ int wire_client_tls(const char *tls_dir, struct wire_tls_seen *seen, grpc_channe
 
 		*out = grpc_ssl_credentials_create_ex(f.ca, &pair, NULL, NULL);
 		if (!*out) {
-			rc = err_say(-ERR_FORMAT, "%s: gRPC refuses these TLS files", tls_dir);
+			rc = err_say(-EINVAL, "%s: gRPC refuses these TLS files", tls_dir);
 			goto release;
 		}
 		seen->any = true;
@@ -297,5 +310,5 @@ int wire_server_tls(struct wire_tls_source *s, grpc_server_credentials **out)
 	options = grpc_ssl_server_credentials_create_options_using_config_fetcher(
 		GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, fetch_config, s);
 	*out = options ? grpc_ssl_server_credentials_create_with_options(options) : NULL;
-	return *out ? 0 : err_say(-ERR_FORMAT, "%s: gRPC refuses these TLS files", s->dir);
+	return *out ? 0 : err_say(-EINVAL, "%s: gRPC refuses these TLS files", s->dir);
 }
