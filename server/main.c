@@ -35,6 +35,7 @@
 #include <time.h>
 
 #define EXIT_USAGE 2
+#define FILES_MIN 32u
 #define DAY_NS (86400 * NS_PER_S)
 #define IDLE_NS (30 * NS_PER_S) /* a copy that nobody used for so long is closed */
 #define TICK_S 5			    /* how often that is looked at */
@@ -140,16 +141,21 @@ static int read_options(int argc, char **argv, struct options *o, int *out_exit)
 }
 
 /* Each open volume takes many descriptors, each connection one. */
-static void raise_file_limit(void)
+static int raise_file_limit(void)
 {
 	struct rlimit limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-		limit.rlim_cur = limit.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-			msg_warn("the limit of open files could not be raised: %s",
-				 strerror(errno));
-	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		msg_warn("the limit of open files could not be raised: %s", strerror(errno));
+	if (limit.rlim_max >= FILES_MIN)
+		return 0;
+	return err_say(-EMFILE,
+		       "the limit of open files is %llu; a server needs at least %u (ulimit -n, "
+		       "LimitNOFILE=)",
+		       (unsigned long long)limit.rlim_max, FILES_MIN);
 }
 
 /* Report whether new connections get what is in the TLS folder, and when that expires. */
@@ -289,12 +295,17 @@ int main(int argc, char **argv)
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	process_ignore_signals();
 	umask(077);
-	raise_file_limit();
-	accept_limit(0, 0);
-	wire_setup();
-	/* malloc_trim() gives back the end of the first arena only: so have no other arenas. */
-	mallopt(M_ARENA_MAX, 1);
-	rc = secret_init();
+	rc = raise_file_limit();
+	if (rc == 0) {
+		accept_limit(0, 0);
+		wire_setup();
+		/*
+		 * malloc_trim() gives back the end of the first arena only: so have no other
+		 * arenas.
+		 */
+		mallopt(M_ARENA_MAX, 1);
+		rc = secret_init();
+	}
 	if (rc == 0)
 		rc = run(&o, &signals);
 	if (rc < 0)

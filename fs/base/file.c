@@ -299,13 +299,18 @@ int file_read_all(int dirfd, const char *path, size_t max, void **out, size_t *o
 {
 	size_t len = 0, cap = 0;
 	char *data = NULL;
+	struct stat st;
 	int fd, rc;
 
-	fd = file_open(dirfd, path, O_RDONLY, 0);
+	/* A pipe that nobody writes to would be waited for. */
+	fd = file_open(dirfd, path, O_RDONLY | O_NONBLOCK, 0);
 	if (fd < 0)
 		return fd;
+	rc = fstat(fd, &st) < 0 ? -errno : S_ISFIFO(st.st_mode) ? -EINVAL : 0;
+	if (rc < 0)
+		goto fail;
 
-	/* Read to the end instead of to a size that was asked for before: a pipe has no size. */
+	/* Read to the end instead of to a size that was asked for before: it may grow meanwhile. */
 	for (;;) {
 		ssize_t n;
 

@@ -39,6 +39,7 @@
 #define THREADS_REMOTE 16u /* requests that wait for the network */
 #define FLUSH_S_DEFAULT 5u
 #define FD_PATH_LEN 32
+#define FILES_MIN 64u
 
 /* Keep secrets out of core files, and away from a debugger of the same user. */
 static void keep_secrets(void)
@@ -49,16 +50,34 @@ static void keep_secrets(void)
 		msg_warn("core files can't be switched off: %s", strerror(errno));
 }
 
-static void prepare_process(void)
+/*
+ * With fewer descriptors a mount might be made, and then fail to write or to take over what it has
+ * promised to keep.
+ */
+static int raise_file_limit(void)
 {
 	struct rlimit files;
 
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return 0;
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+		msg_warn("the limit of open files can't be raised: %s", strerror(errno));
+	if (files.rlim_max >= FILES_MIN)
+		return 0;
+	return err_say(-EMFILE,
+		       "the limit of open files is %llu; a mount needs at least %u (ulimit -n, "
+		       "LimitNOFILE=)",
+		       (unsigned long long)files.rlim_max, FILES_MIN);
+}
+
+static int prepare_process(void)
+{
+	int rc = raise_file_limit();
+
+	if (rc < 0)
+		return rc;
 	keep_secrets();
-	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-		files.rlim_cur = files.rlim_max;
-		if (setrlimit(RLIMIT_NOFILE, &files) < 0)
-			msg_warn("the limit of open files can't be raised: %s", strerror(errno));
-	}
 	process_ignore_signals();
 	/*
 	 * Requests allocate and free buffers of several MiB.  Keep freed memory in the process: to
@@ -69,6 +88,7 @@ static void prepare_process(void)
 	mallopt(M_TRIM_THRESHOLD, 256 << 20);
 	mallopt(M_TOP_PAD, 4 << 20);
 	umask(077);
+	return 0;
 }
 
 /*
@@ -259,8 +279,9 @@ int main(int argc, char *argv[])
 		return rc;
 	}
 
-	prepare_process();
-	rc = content_choose(&o);
+	rc = prepare_process();
+	if (rc == 0)
+		rc = content_choose(&o);
 	if (rc < 0) {
 		int code = fail(o.target, rc);
 

@@ -102,6 +102,20 @@ kill "$plain_pid"
 wait "$plain_pid"
 expect 30 'no server listens there' "$embassy" status "$address/$id"
 expect 30 'the host nowhere.invalid is not known' "$embassy" status "nowhere.invalid:1/$id" --tls "$home"
+# Files of TLS that are none are no damage to a volume (20).
+mkdir "$w/files"
+for f in ca cert key; do
+	cp "$home"/*.pem "$w/files/"
+	: >"$w/files/$f.pem"
+	expect 1 "files/$f.pem: not a PEM file" "$embassy" status "$good/$id" --tls "$w/files"
+	expect 1 "files/$f.pem: not a PEM file" "$embassyfs" "$w/vol" "$mnt" -o "tls=$w/files,embassy=$good"
+done
+cp "$home"/*.pem "$w/files/"
+openssl ec -in "$home/key.pem" -aes256 -passout pass:secret -out "$w/files/key.pem" 2>/dev/null
+expect 1 'no private key without a passphrase' "$embassy" status "$good/$id" --tls "$w/files"
+rm "$w/files/key.pem" && mkfifo "$w/files/key.pem"
+expect 1 'files/key.pem: Invalid argument' timeout 20 "$embassy" status "$good/$id" --tls "$w/files"
+expect 1 "a server's certificate" "$embassy" status "$good/$id" --tls "$w/tls/server"
 # The mount at the embassy says the same.
 mkdir "$w/view"
 expect 30 'not of the authority' "$embassyfs" "$good/$id" "$w/view" -o "tls=$w/other/home,at=latest"
@@ -215,6 +229,11 @@ for o in supervise nosupervise; do
 	expect 0 '' within 10 unmounted
 	unmounted || umount -l "$mnt"
 done
+
+# Too few descriptors are told before anything is promised.
+expect 1 'the limit of open files is 24; a mount needs at least 64' bash -c "ulimit -n 24; exec $embassyfs $w/vol $mnt"
+expect 1 'the limit of open files is 8; a server needs at least 32' \
+	bash -c "ulimit -n 8; exec $embassyd --store $w/store-x --listen unix:$w/few --insecure"
 
 # A limit on the size of files is an error like a full disk, not the end.
 (
