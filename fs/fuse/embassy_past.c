@@ -110,18 +110,22 @@ static int parse_time(struct mount *m, uint64_t node, const char *name, struct w
 static int resolve_for(fuse_req_t req, struct mount *m, uint64_t tag, const struct when *when,
 		       bool fixed, head_no *out_head)
 {
+	const struct fuse_ctx *by = fuse_req_ctx(req);
 	struct walks_process p;
-	bool known = !fixed && walks_process((uint64_t)fuse_req_ctx(req)->pid, &p) == 0;
-	head_no head = known ? walks_head(m->walks, &p, tag, clock_mono_ns()) : 0;
 	struct head h;
+	head_no head;
 	int rc;
 
+	/* Those of one user that this daemon can't see, in another PID namespace, count as one. */
+	if (!fixed && walks_process((uint64_t)by->pid, &p) < 0)
+		p = (struct walks_process){.started = by->uid};
+	head = fixed ? 0 : walks_head(m->walks, &p, tag, clock_mono_ns());
 	if (head == 0) {
 		rc = view_resolve(m->view_cfg, when, &h);
 		if (rc < 0)
 			return rc;
 		head = h.number;
-		if (known)
+		if (!fixed)
 			walks_begin(m->walks, &p, tag, head, clock_mono_ns());
 	}
 	*out_head = head;

@@ -115,5 +115,33 @@ t "mount the past itself" remount ",at=snapshot:then"
 t "it is nosuid and nodev" bash -c "findmnt -n -o OPTIONS '$mnt' | grep nosuid | grep -q nodev"
 t "and shows everything as it was" [ "$(stat -c '%a %t,%T' "$mnt/program" "$mnt/zero" | tr '\n' ' ')" = "6755 0,0 666 1,5 " ]
 
+# A copy is of one state also where the daemon can't see who makes it.
+t "unmount" umount "$mnt"
+wait_until 20 gone
+unshare -pf "$build/fs/fuse/embassyfs" "$w/vol" "$mnt" -f -o "passphrase-file=$w/pass" 2>>"$w/log" &
+wait_until 20 mountpoint -q "$mnt"
+one_state() {
+	python3 - "$mnt" <<-'PY'
+		import os, sys, time
+		def write(n):
+		    with open(sys.argv[1] + "/state", "w") as f:
+		        f.write(str(n))
+		        f.flush()
+		        os.fsync(f.fileno())
+		write(0)
+		time.sleep(3)
+		seen = set()
+		for n in range(1, 12):
+		    write(n)
+		    seen.add(open(sys.argv[1] + "/.embassy/ago/1s/state").read())
+		    time.sleep(0.3)
+		print(seen)
+		sys.exit(len(seen) != 1)
+	PY
+}
+t "one state for a process of another namespace" one_state
+t "unmount" umount "$mnt"
+wait_until 20 gone
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
