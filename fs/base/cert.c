@@ -37,33 +37,44 @@ static int read_cert(const char *pem, size_t len, X509 **out)
 	return *out ? 0 : -ERR_FORMAT;
 }
 
-int cert_expiry(const char *pem, size_t len, int64_t *out_s)
+static bool expires(const X509 *cert, int64_t *out_s)
 {
 	struct tm tm;
+
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) != 1)
+		return false;
+	*out_s = timegm(&tm);
+	return true;
+}
+
+int cert_expiry(const char *pem, size_t len, int64_t *out_s)
+{
 	X509 *cert;
 	int rc = read_cert(pem, len, &cert);
 
 	if (rc < 0)
 		return rc;
-	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
-		*out_s = timegm(&tm);
-	else
+	if (!expires(cert, out_s))
 		rc = -ERR_FORMAT;
 	X509_free(cert);
 	ERR_clear_error();
 	return rc;
 }
 
-int cert_list(const char *pem, size_t len)
+int cert_list(const char *pem, size_t len, int64_t *out_s)
 {
 	BIO *bio = len <= INT_MAX ? BIO_new_mem_buf(pem, (int)len) : NULL;
 	unsigned n = 0;
+	int64_t at_s;
 	X509 *cert;
 	bool ended;
 
 	if (!bio)
 		return -ENOMEM;
+	*out_s = INT64_MIN;
 	while ((cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL))) {
+		if (expires(cert, &at_s) && at_s > *out_s)
+			*out_s = at_s;
 		X509_free(cert);
 		n++;
 	}

@@ -24,11 +24,12 @@ MUST_CHECK int cert_expiry(const char *pem, size_t len, int64_t *out_s);
 MUST_CHECK int cert_fits(const char *cert, size_t cert_len, const char *key, size_t key_len);
 
 /*
- * cert_list(pem, len): is ${pem} a list of one certificate or more, each of them complete?  Text
- * between certificates is ignored.  Any thread.
+ * cert_list(pem, len, out_s): is ${pem} a list of one certificate or more, each of them complete?
+ * Text between certificates is ignored.  Sets ${*out_s} to when the last of them to expire does, in
+ * seconds since 1970-01-01 UTC.  Any thread.
  * Returns 0; -ERR_FORMAT; -ENOMEM.
  */
-MUST_CHECK int cert_list(const char *pem, size_t len);
+MUST_CHECK int cert_list(const char *pem, size_t len, int64_t *out_s);
 
 /*
  * cert_serves(pem, len), cert_asks(pem, len): may a TLS server, or a client, use the first

@@ -177,10 +177,30 @@ static bool open_fails(struct probe *p, bool *out_known)
 
 /* ---- TLS ---- */
 
+static bool has_expired(int64_t expiry_s)
+{
+	return expiry_s <= clock_wall_ns() / NS_PER_S;
+}
+
+static bool ca_expired(struct probe *p)
+{
+	int64_t expiry_s;
+
+	if (wire_tls_ca_expiry(p->tls_dir, &expiry_s) < 0 || !has_expired(expiry_s))
+		return false;
+	snprintf(p->out, p->size,
+		 "the authority in %s/ca.pem has expired, and with it the server's certificate; "
+		 "make a new one with 'embassy tls' for both sides",
+		 p->tls_dir);
+	return true;
+}
+
 static bool say_verify(struct probe *p, long verdict)
 {
 	switch (verdict) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
+		if (ca_expired(p))
+			return true;
 		snprintf(p->out, p->size,
 			 "the server's certificate has expired; renew it there (cert.pem in the "
 			 "folder of embassyd --tls)");
@@ -211,8 +231,7 @@ static bool say_expired(struct probe *p)
 {
 	int64_t expiry_s;
 
-	if (wire_tls_expiry(p->tls_dir, &expiry_s) < 0 ||
-	    expiry_s > clock_wall_ns() / NS_PER_S)
+	if (wire_tls_expiry(p->tls_dir, &expiry_s) < 0 || !has_expired(expiry_s))
 		return false;
 	snprintf(p->out, p->size,
 		 "the server refuses our certificate (%s/cert.pem), which has expired; put a "

@@ -75,12 +75,15 @@ MUST_CHECK int wire_tls_check(const char *tls_dir);
 
 /*
  * wire_tls_expiry(tls_dir, out_s): when cert.pem expires, in seconds since 1970-01-01 UTC.
- * Returns 0; -errno or -EINVAL with a detail.
- * wire_tls_warning(tls_dir, now_s, out, size): true, and a text for people, if it has expired or
- * will within WIRE_TLS_WARN_DAYS; ${tls_dir} may be NULL.
+ * wire_tls_ca_expiry(tls_dir, out_s): when the last authority of ca.pem does: after that no peer's
+ * certificate is accepted, whenever it was made.
+ * Return 0; -errno or -EINVAL with a detail.
+ * wire_tls_warning(tls_dir, now_s, out, size): true, and a text for people, if either has expired
+ * or will within WIRE_TLS_WARN_DAYS; ${tls_dir} may be NULL.
  */
 #define WIRE_TLS_WARN_DAYS 14
 MUST_CHECK int wire_tls_expiry(const char *tls_dir, int64_t *out_s);
+MUST_CHECK int wire_tls_ca_expiry(const char *tls_dir, int64_t *out_s);
 bool wire_tls_warning(const char *tls_dir, int64_t now_s, char *out, size_t size);
 
 /*

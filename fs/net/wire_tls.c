@@ -61,12 +61,25 @@ static void tls_files_release(struct tls_files *f)
 	free(f->key);
 }
 
+static int check_ca(const char *dir, const struct tls_files *f, int64_t *out_expiry_s)
+{
+	int rc = cert_list(f->ca, f->ca_len, out_expiry_s);
+
+	if (rc == -ERR_FORMAT)
+		return err_say(-EINVAL,
+			       "%s/ca.pem: it holds no certificate, or one that is not whole; "
+			       "" TLS_MAKE,
+			       dir);
+	return rc;
+}
+
 /*
  * The key lies in ordinary memory for a moment.  That is no loss: gRPC keeps an ordinary copy of
  * its own in any case.
  */
 static int tls_files_read(const char *dir, struct tls_files *f)
 {
+	int64_t expiry_s;
 	int rc;
 
 	memset(f, 0, sizeof(*f));
@@ -78,12 +91,7 @@ static int tls_files_read(const char *dir, struct tls_files *f)
 	if (rc < 0)
 		return rc;
 	/* gRPC would accept an empty list, and then refuse every peer. */
-	rc = cert_list(f->ca, f->ca_len);
-	if (rc == -ERR_FORMAT)
-		return err_say(-EINVAL,
-			       "%s/ca.pem: it holds no certificate, or one that is not whole; "
-			       "" TLS_MAKE,
-			       dir);
+	rc = check_ca(dir, f, &expiry_s);
 	if (rc < 0)
 		return rc;
 	rc = cert_fits(f->cert, f->cert_len, f->key, f->key_len);
@@ -119,20 +127,40 @@ int wire_tls_expiry(const char *tls_dir, int64_t *out_s)
 	return rc;
 }
 
+int wire_tls_ca_expiry(const char *tls_dir, int64_t *out_s)
+{
+	struct tls_files f = {0};
+	int rc = read_pem(tls_dir, "ca.pem", &f.ca, &f.ca_len);
+
+	if (rc == 0)
+		rc = check_ca(tls_dir, &f, out_s);
+	tls_files_release(&f);
+	return rc;
+}
+
 bool wire_tls_warning(const char *tls_dir, int64_t now_s, char *out, size_t size)
 {
 	char when[WHEN_TEXT_LEN];
-	int64_t expiry_s;
+	int64_t expiry_s, limit_s = now_s + WIRE_TLS_WARN_DAYS * 86400;
+	const char *file, *advice;
 
 	out[0] = '\0';
-	if (!tls_dir || wire_tls_expiry(tls_dir, &expiry_s) < 0 ||
-	    expiry_s - now_s > WIRE_TLS_WARN_DAYS * 86400)
+	if (!tls_dir)
 		return false;
+	if (wire_tls_ca_expiry(tls_dir, &expiry_s) == 0 && expiry_s <= limit_s) {
+		file = "ca.pem";
+		advice = "make a new authority with 'embassy tls' in a new folder, append its "
+			 "ca.pem to this one here and at the other side, and then put its "
+			 "certificates and keys in place";
+	} else if (wire_tls_expiry(tls_dir, &expiry_s) == 0 && expiry_s <= limit_s) {
+		file = "cert.pem";
+		advice = "put a renewed certificate in its place";
+	} else {
+		return false;
+	}
 	when_format(expiry_s * NS_PER_S, when);
-	snprintf(out, size,
-		 "%s/cert.pem %s at %s: put a renewed certificate in its place; it is taken "
-		 "without a restart",
-		 tls_dir, expiry_s < now_s ? "expired" : "expires", when);
+	snprintf(out, size, "%s/%s %s at %s: %s; it is taken without a restart", tls_dir, file,
+		 expiry_s < now_s ? "expired" : "expires", when, advice);
 	return true;
 }
 

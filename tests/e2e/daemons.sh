@@ -53,16 +53,26 @@ serve() {
 	address=$(sed -n 's/^embassyd: listening on //p' "$w/$name.log")
 }
 
-# certificate DIR NAME DAYS SAN: of the authority in ${w}/tls; negative days: it has expired.
+# authority DIR DAYS: ca.pem and ca.key; negative days: it has expired.
+authority() {
+	mkdir -p "$1"
+	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=authority -keyout "$1/ca.key" \
+		-out "$1/request" 2>/dev/null
+	printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n' >"$1/extensions"
+	openssl x509 -req -in "$1/request" -signkey "$1/ca.key" -days "$2" -extfile "$1/extensions" -out "$1/ca.pem" 2>/dev/null
+}
+
+# certificate DIR NAME DAYS SAN [AUTHORITY]: of the authority in ${w}/tls, or that folder; negative days: it has expired.
 certificate() {
+	local ca=${5:-$w/tls}
 	mkdir -p "$1"
 	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=$2" -keyout "$1/key.pem" \
 		-out "$1/request" 2>/dev/null
 	printf 'basicConstraints=critical,CA:FALSE\nextendedKeyUsage=clientAuth,serverAuth\nsubjectAltName=%s\n' "$4" \
 		>"$1/extensions"
-	openssl x509 -req -in "$1/request" -CA "$w/tls/ca.pem" -CAkey "$w/tls/ca.key" -CAcreateserial -days "$3" \
+	openssl x509 -req -in "$1/request" -CA "$ca/ca.pem" -CAkey "$ca/ca.key" -CAcreateserial -days "$3" \
 		-extfile "$1/extensions" -out "$1/cert.pem" 2>/dev/null
-	cp "$w/tls/ca.pem" "$1/"
+	cp "$ca/ca.pem" "$1/"
 }
 
 umask 077
@@ -89,6 +99,19 @@ serve other --tls "$w/other/server"
 expect 30 'not of the authority in .*/ca.pem' "$embassy" status "$address/$id" --tls "$home"
 serve expired --tls "$w/expired"
 expect 30 "the server's certificate has expired" "$embassy" status "$address/$id" --tls "$home"
+# An authority expires too, and takes all its certificates with it.
+authority "$w/old" -1
+certificate "$w/aged" server 30 IP:127.0.0.1 "$w/old"
+serve aged --tls "$w/aged"
+expect 0 'aged/ca.pem expired at .*: make a new authority' within 10 grep expired "$w/aged.log"
+expect 30 'the authority in .*aged/ca.pem has expired' "$embassy" status "$address/$id" --tls "$w/aged"
+authority "$w/ending" 5
+certificate "$w/late" server 5 IP:127.0.0.1 "$w/ending"
+serve late --tls "$w/late"
+expect 0 'late/ca.pem expires at .*append its ca.pem' within 10 grep expires "$w/late.log"
+cat "$w/tls/ca.pem" >>"$w/late/ca.pem"
+serve later --tls "$w/late"
+expect 0 'late/cert.pem expires at' within 10 grep expires "$w/later.log"
 certificate "$w/elsewhere" server 30 DNS:elsewhere
 serve elsewhere --tls "$w/elsewhere"
 expect 30 "the server's certificate is not for 127.0.0.1" "$embassy" status "$address/$id" --tls "$home"
