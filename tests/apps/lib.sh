@@ -129,11 +129,15 @@ not_mounted() { ! mounted; }
 
 # The daemon stays in the foreground, so that what it has to say is in a log and is shown beside a check that fails.
 mount_it() {
-	local pid
+	local pid end=$((SECONDS + 60))
 	"$embassyfs" "$vol" "$mnt" -f -o "nosupervise,allow_other,passphrase-file=$work/pass" >>"$work/log" 2>&1 &
 	pid=$!
 	until mounted; do
-		kill -0 "$pid" 2>/dev/null || { tail -n 3 "$work/log"; return 1; }
+		if ! kill -0 "$pid" 2>/dev/null || [ $SECONDS -ge $end ]; then
+			kill -KILL "$pid" 2>/dev/null
+			tail -n 3 "$work/log"
+			return 1
+		fi
 		sleep 0.05
 	done
 	disown "$pid"

@@ -46,8 +46,6 @@ start_server() {
 	start_embassyd "$w/server.log" "$embassyd" --store "$w/store" --listen "127.0.0.1:${server_port:-0}" --insecure
 	server_port=${address##*:}
 }
-	server_port=$(sed -n 's/.*127\.0\.0\.1:\([0-9]*\).*/\1/p' "$w/server.log" | head -1)
-}
 
 # A line to the proxy; its answer is left in $answer.
 ask() {
