@@ -151,7 +151,7 @@ static void send_committed(struct stream *s, const struct copy_committed *commit
 	reply.head = committed->head;
 	reply.head_time_ns = committed->time_ns;
 	/*
-	 * No memory for 30 bytes: end the call.  The next acknowledgement states the same and more.
+	 * No memory for 30 bytes: end the call.  The next stream begins with where the copy stands.
 	 */
 	if (wire_pack(&reply.base, &bb) < 0) {
 		call_cancel(s->call);

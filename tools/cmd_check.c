@@ -186,7 +186,7 @@ release_params:
 	return rc;
 }
 
-static int mend(void *ctx, log_pos pos, leaf_no leaf, const void *bytes, size_t len)
+static int heal_block(void *ctx, log_pos pos, leaf_no leaf, const void *bytes, size_t len)
 {
 	uint32_t blocks;
 
@@ -213,7 +213,7 @@ static int repair_there(const struct checking *c, const char *dir, const struct 
 	remote.volume = t.volume;
 	rc = target_source(&t, c->tls_dir, &cfg.source);
 	if (rc == 0) {
-		rc = repair_other(&cfg, mend, &remote, &n);
+		rc = repair_other(&cfg, heal_block, &remote, &n);
 		source_free(cfg.source);
 	}
 	target_release(&t);
@@ -383,7 +383,8 @@ static int run(const struct command *cmd, int argc, char **argv)
 	if (c.recount && c.log_only)
 		return cmd_usage(cmd, "--repair without --from or --to needs the key, which "
 				      "--log-only does without");
-	rc = target_check_folder(argv[optind]);
+	rc = target_check_folder(argv[optind],
+				 "give a folder: at the server it is VOLUME-ID in the folder of --store");
 	if (rc == 0 && c.from)
 		rc = repair(&c, argv[optind]);
 	if (rc == 0 && c.cut)

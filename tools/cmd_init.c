@@ -140,7 +140,7 @@ release:
 /* Refuse what is certain to fail, before a passphrase is asked for. */
 static int check_dir(const struct init *in)
 {
-	int rc = target_check_folder(in->dir);
+	int rc = target_check_folder(in->dir, "give a new folder on this machine");
 
 	if (rc < 0)
 		return rc;

@@ -264,7 +264,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 	code = take_arguments(cmd, &ch, argc - optind, argv + optind);
 	if (code != 0)
 		return code;
-	rc = target_check_folder(ch.dir);
+	rc = target_check_folder(ch.dir, "change the keys at the volume's home");
 	if (rc == 0)
 		rc = work(&ch);
 	return rc < 0 ? cmd_fail(rc, ch.dir) : 0;

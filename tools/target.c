@@ -100,7 +100,7 @@ static int check_readable(const char *text)
 	return rc;
 }
 
-int target_check_folder(const char *text)
+int target_check_folder(const char *text, const char *remote_advice)
 {
 	uint8_t volume[VOLUME_ID_LEN];
 	struct stat st;
@@ -113,10 +113,8 @@ int target_check_folder(const char *text)
 		if (address_parse_target(text, &address, volume) < 0)
 			return 0;
 		free(address);
-		return err_say(-ERR_NO_VOLUME,
-			       "%s: it is on a block server; give a folder: at the server it is "
-			       "VOLUME-ID in the folder of --store",
-			       text);
+		return err_say(-ERR_NO_VOLUME, "%s: it is on a block server; %s", text,
+			       remote_advice);
 	}
 	rc = holds(text, ".embassy/status");
 	if (rc == 0 || (rc == -EACCES && holds(text, ".embassy") == 0))

@@ -48,11 +48,11 @@ void target_release(struct target *t);
 MUST_CHECK int target_find_mount(const char *text);
 
 /*
- * target_check_folder(text): for a command that takes a volume's folder only: is it a mount point, or
- * closed to this user?  0, also where nothing is there, or -ERR_NO_VOLUME, -ERR_FORBIDDEN or -errno
- * with a detail.
+ * target_check_folder(text, remote_advice): for a command that takes a volume's folder only: is it a
+ * mount point, or closed to this user, or on a block server?  Then ${remote_advice} says what to do.
+ * 0, also where nothing is there, or -ERR_NO_VOLUME, -ERR_FORBIDDEN or -errno with a detail.
  */
-MUST_CHECK int target_check_folder(const char *text);
+MUST_CHECK int target_check_folder(const char *text, const char *remote_advice);
 
 /*
  * target_not_yours(mount): say who may do to a mount what this user may not.  Returns -ERR_FORBIDDEN.

@@ -316,30 +316,17 @@ static int open_past(struct content *c, const struct options *o)
 	return rc ? rc : view_open(&c->view_cfg, &h, &c->view);
 }
 
-/* HOST:PORT/VOLUME-ID.  A folder that exists is a folder, even if its name looks like one. */
-static bool is_served(const char *target)
-{
-	uint8_t id[VOLUME_ID_LEN];
-	struct stat st;
-	char *address;
-
-	if (stat(target, &st) == 0 || address_parse_target(target, &address, id) < 0)
-		return false;
-	free(address);
-	return true;
-}
-
 int content_choose(struct options *o)
 {
 	if (o->history_users && !o->allow_other)
 		msg_warn("option history=users: lets nobody in without allow_other");
 	/* A mount that is upgraded goes on with what an earlier version accepted. */
-	if (o->local_bytes && !is_served(o->target) && o->handover_fd < 0)
+	if (o->local_bytes && !options_names_server(o) && o->handover_fd < 0)
 		return err_say(-EINVAL, "option local: is for a volume held by a block server; "
 					"see embassyfs --help");
 	if (o->read_only || o->at)
 		return 0;
-	if ((o->read_write || o->n_embassies) && is_served(o->target))
+	if ((o->read_write || o->n_embassies) && options_names_server(o))
 		return err_say(-ERR_FORBIDDEN,
 			       "%s: what a block server holds is never written to by a mount; "
 			       "leave out rw and embassy=, or mount the volume at its home",
@@ -362,7 +349,7 @@ int content_open(const struct options *o, struct successor *successor, struct co
 {
 	struct content *c = calloc(1, sizeof(*c));
 	struct stat st;
-	bool past = o->read_only || o->at || is_served(o->target);
+	bool past = o->read_only || o->at || options_names_server(o);
 	int rc, closed;
 
 	if (!c)

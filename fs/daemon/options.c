@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 const char options_help[] =
@@ -302,13 +303,13 @@ static bool rw_is_mounts(const struct options *o)
 	return o->dev && o->suid;
 }
 
-/* A folder that exists is a folder, even if its name looks like an address. */
-static bool is_remote(const struct options *o)
+bool options_names_server(const struct options *o)
 {
 	uint8_t volume[VOLUME_ID_LEN];
+	struct stat st;
 	char *address;
 
-	if (access(o->target, F_OK) == 0 || address_parse_target(o->target, &address, volume) < 0)
+	if (stat(o->target, &st) == 0 || address_parse_target(o->target, &address, volume) < 0)
 		return false;
 	free(address);
 	return true;
@@ -326,7 +327,7 @@ static int check(struct options *o)
 	if (o->read_write && o->partial)
 		return refuse("rw", "what is left of a volume is mounted read-only; leave it out, or "
 				    "partial");
-	if (o->partial && o->target && is_remote(o))
+	if (o->partial && o->target && options_names_server(o))
 		return refuse("partial", "is for a volume's folder; what an embassy serves is whole");
 	o->read_only = o->read_only || o->partial;
 	if (o->n_embassies && (o->read_only || o->at))

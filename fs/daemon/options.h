@@ -40,6 +40,12 @@ MUST_CHECK int options_parse(int argc, char *const argv[], struct options *out);
 void options_release(struct options *o);
 
 /*
+ * options_names_server(o): is the target HOST:PORT/VOLUME-ID?  A folder that exists is a folder, even
+ * if its name looks like one.
+ */
+bool options_names_server(const struct options *o);
+
+/*
  * options_format(o, program, handover_fd, out_argv): make a command line that options_parse()
  * parses into ${o}, with ${handover_fd}; NULL-terminated, freed by options_format_free().  Returns
  * 0 or -ENOMEM.

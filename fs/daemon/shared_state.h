@@ -60,7 +60,7 @@ struct shared_keys {
 /* The shared state as mapped by one process. */
 struct shared_map {
 	int fd, keys_fd; /* memfds */
-	uint8_t *mem;	 /* shared_bytes(live) bytes, aligned to 2 MiB */
+	uint8_t *mem;	 /* total_bytes() of shared_state.c, aligned to 2 MiB */
 	struct shared_state *state;
 	void *slots;		  /* NULL: a view */
 	struct shared_keys *keys; /* NULL: unmapped */

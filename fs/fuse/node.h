@@ -12,7 +12,7 @@
  * another, so there st_ino is made of the head and the inode (number.h).
  *
  * There are three kinds of node, each with a table of operations.  ops.c passes each request to the
- * kind of its node, and nothing else looks at the kind:
+ * kind of its node, and so does wire.c what libfuse does not know; little else looks at the kind:
  *	live	the root's namespace, in a mount that can be written to
  *	past	in a view: under .embassy, or all of a mount that is itself a view
  *	virtual	not stored in the volume (embassy_dir.h)

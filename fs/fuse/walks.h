@@ -16,7 +16,7 @@
 
 #include <stdint.h>
 
-#define WALKS_MAX 4096u /* walks at a time; with more, the one that paused longest begins anew */
+#define WALKS_MAX 4096u /* at a time; where a set of the table is full, the one in it that paused longest ends */
 #define WALKS_PAUSE_MIN_NS NS_PER_S
 #define WALKS_PAUSE_MAX_NS UINT64_C(60000000000)
 

@@ -39,10 +39,10 @@ size_t ring_bytes_whole(size_t size);
 uint8_t *ring_at(const struct ring *r, log_pos pos);
 void ring_wrap(struct ring *r, log_pos pos, size_t len);
 
-/* ring_copy_out(r, pos, len, out): settled bytes from ${pos} on; ${len} is at most the size. */
+/* ring_copy_out(r, pos, len, out): wrapped bytes from ${pos} on; ${len} is at most the size. */
 void ring_copy_out(const struct ring *r, log_pos pos, size_t len, void *out);
 
-/* ring_run(r, pos): how many bytes from ${pos} on lie in one piece when settled. */
+/* ring_run(r, pos): how many bytes from ${pos} on lie in one piece when wrapped. */
 size_t ring_run(const struct ring *r, log_pos pos);
 
 static inline log_pos page_down(log_pos pos)

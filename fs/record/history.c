@@ -214,7 +214,7 @@ int history_commit(struct history *h, struct catalog *c)
 	int rc;
 
 	/*
-	 * The head has proven what is gone below it, and nothing is behind: there each block has
+	 * The head has proven what is gone below it.  Behind it nothing is gone: each block there has
 	 * its leaf.
 	 */
 	assert(h->head.number > 0 && h->head.n_blocks <= h->merkle.n);

@@ -58,7 +58,7 @@ int store_rewrite_noted(struct store *st)
 			  "segment %016llx: was being healed when that was cut short; writing it "
 			  "again",
 			  (unsigned long long)number);
-		rc = store_settle_around(st, number);
+		rc = store_rewrite_around(st, number);
 	}
 	free(text);
 	if (rc < 0 && rc != -ERR_ABSENT)

@@ -61,7 +61,7 @@ static int rewrite_file(int fd, segment_no number, uint64_t off, bool around)
 	return rc < 0 ? rc : file_sync_data(fd);
 }
 
-static int settle_segment(struct store *st, segment_no number, uint64_t off, bool around)
+static int rewrite_segment(struct store *st, segment_no number, uint64_t off, bool around)
 {
 	struct handle *h;
 	int rc;
@@ -77,12 +77,12 @@ static int settle_segment(struct store *st, segment_no number, uint64_t off, boo
 
 int store_rewrite_segment(struct store *st, segment_no number, uint64_t off)
 {
-	return settle_segment(st, number, off, st->around);
+	return rewrite_segment(st, number, off, st->around);
 }
 
-int store_settle_around(struct store *st, segment_no number)
+int store_rewrite_around(struct store *st, segment_no number)
 {
-	return settle_segment(st, number, 0, true);
+	return rewrite_segment(st, number, 0, true);
 }
 
 int store_rewrite(struct store *st, log_pos from)

@@ -114,10 +114,10 @@ MUST_CHECK ssize_t store_read_around(int fd, uint8_t *out, size_t len, uint64_t 
 int store_say_unreadable(segment_no number, uint64_t off, int rc);
 
 /*
- * store_settle_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that
+ * store_rewrite_around(st, number): as store_rewrite_segment(), of the whole segment; but pages that
  * can't be read, and which nobody sees, are passed over, so that the volume opens, and they can be
  * healed.
  */
-MUST_CHECK int store_settle_around(struct store *st, segment_no number);
+MUST_CHECK int store_rewrite_around(struct store *st, segment_no number);
 
 #endif /* !STORE_INTERNAL_H_ */

@@ -17,7 +17,7 @@ struct end {
 	struct attr dir;
 	struct bucket bucket;
 	struct entry entry;
-	struct attr a; /* the entry under that name */
+	struct attr a; /* of the inode that the entry names */
 	bool there;
 };
 

@@ -31,7 +31,7 @@ static const struct {
 	const char *id, *fails, *works;
 } words[FAILING_KINDS] = {
 	[FAILING_SPACE] = {"disk-full",
-			   "the disk is full and writes are refused until it has 68 MiB free",
+			   "the disk is full and writes are refused until it has room, of 68 MiB at most",
 			   "there is space again"},
 	[FAILING_HEAD] = {"head-failed", "no head can be made", "heads are made again"},
 	[FAILING_CHECKPOINT] = {"checkpoint-failed", "no checkpoint can be taken",

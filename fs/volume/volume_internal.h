@@ -124,7 +124,7 @@ struct volume {
 	bool checkpoint_news;	      /* no head names it yet.  Guarded by flush_mu. */
 	atomic_bool blocked;	      /* unsent failed to be appended: operations retry first */
 	_Atomic log_pos head_end;     /* end of the newest head */
-	_Atomic leaf_no head_blocks;  /* blocks below its end */
+	_Atomic leaf_no head_blocks;  /* blocks below its position */
 
 	pthread_mutex_t orphan_mu;
 	/* inodes without a name that the kernel has not forgotten.  Guarded by orphan_mu. */
@@ -133,7 +133,7 @@ struct volume {
 	inode_no drop_from, drop_end; /* inode numbers: first, and end */
 	uint64_t drop_failed;	      /* orphans that could not be dropped */
 	pthread_t dropper;
-	bool dropping; /* the dropper runs.  Used by volume_open(), volume_close(). */
+	bool dropping; /* the dropper was started and not joined.  Used by volume_open(), volume_close(). */
 
 	pthread_mutex_t clock_mu;
 	pthread_cond_t clock_wake;		   /* wakes clock and checkpointer */

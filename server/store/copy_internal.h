@@ -41,7 +41,7 @@ struct copy {
 	uint8_t id[VOLUME_ID_LEN];
 	const char *name; /* for messages; the storage's */
 	/* 1 + number of a segment not served: its repaired bytes may not be durable; 0: none. */
-	_Atomic uint64_t unsettled;
+	_Atomic uint64_t unsynced;
 	char owner[WHO_MAX];
 	struct newest noted; /* what newest-head says; for the holder of the lock only */
 	struct storage *storage;

@@ -54,7 +54,7 @@ int copy_read(struct copy *c, log_pos pos, size_t len, void *out)
 {
 	int rc;
 
-	if (atomic_load(&c->unsettled) == segment_of(pos) + 1)
+	if (atomic_load(&c->unsynced) == segment_of(pos) + 1)
 		return err_say(
 			-EIO,
 			"position %llu of volume folder %s: bytes that were healed there could "

@@ -35,7 +35,6 @@
 #include "storage.h"
 #include "tail.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 int copy_cut(struct copy *c, log_pos end)
@@ -277,7 +276,7 @@ void copy_note_newest(struct copy *c, const struct params *p, const struct copy_
 		newest_note(&c->noted, p, c->storage, &ref);
 }
 
-/* The stand of the catalog's newest head; all zeros: it has none. */
+/* Where the copy stands by the catalog's newest head; all zeros: it has none. */
 static int committed_of_catalog(struct copy *c, struct copy_committed *out)
 {
 	struct head_ref ref;

@@ -76,7 +76,7 @@ static int want(struct wanted *w, log_pos pos, const uint8_t *p, size_t len)
 
 /*
  * Add the block to ${w} unless it is there and right.  What is there became durable when it was
- * first written, or when it was repaired: rewrite() sees to that.
+ * first written, or when it was repaired: rewrite_unsynced() sees to that.
  */
 static int look(struct copy *c, struct wanted *w, log_pos pos, const uint8_t *p, size_t len)
 {
@@ -117,7 +117,7 @@ static int look_at_all(struct copy *c, struct wanted *w, log_pos pos, const uint
 	return rc;
 }
 
-static int mend(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t *p, size_t len,
+static int repair_block(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t *p, size_t len,
 		uint32_t *out_blocks)
 {
 	struct wanted w = {0};
@@ -133,7 +133,7 @@ static int mend(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t *p, siz
 	 * serving the segment.
 	 */
 	if (rc < 0) {
-		atomic_store(&c->unsettled, segment_of(pos) + 1);
+		atomic_store(&c->unsynced, segment_of(pos) + 1);
 		goto free_pieces;
 	}
 	*out_blocks = (uint32_t)w.n;
@@ -148,15 +148,15 @@ free_pieces:
 }
 
 /* An earlier repair may have failed to make durable what it wrote: do it now. */
-static int settle(struct copy *c)
+static int rewrite_unsynced(struct copy *c)
 {
 	int rc;
 
-	if (atomic_load(&c->unsettled) == 0)
+	if (atomic_load(&c->unsynced) == 0)
 		return 0;
 	rc = storage_repair(c->storage, NULL, 0);
 	if (rc == 0)
-		atomic_store(&c->unsettled, 0);
+		atomic_store(&c->unsynced, 0);
 	return rc;
 }
 
@@ -182,9 +182,9 @@ int copy_repair(struct copy *c, const char *who, log_pos pos, leaf_no leaf, cons
 		return rc;
 	rc = copy_recover_if_needed(c);
 	if (rc == 0)
-		rc = settle(c);
+		rc = rewrite_unsynced(c);
 	if (rc == 0)
-		rc = mend(c, pos, leaf, data, len, out_blocks);
+		rc = repair_block(c, pos, leaf, data, len, out_blocks);
 	copy_unlock(c, &lock);
 	return rc;
 }

@@ -21,7 +21,6 @@
 #include "storage.h"
 #include "units.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,7 +63,7 @@ static int take(struct copy *c)
 
 	if (rc < 0)
 		return rc;
-	atomic_store(&c->unsettled, 0);
+	atomic_store(&c->unsynced, 0);
 	return follow_conf(c);
 }
 

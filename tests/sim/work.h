@@ -20,7 +20,7 @@ struct work_knobs {
 extern struct work_knobs work_knobs;
 
 /*
- * work_begin(v, stuck): what follows is done with ${v}, until work_end(); stuck(rc) is told each
+ * work_begin(v, stuck): what follows is done with ${v}, until the next; stuck(rc) is told each
  * error of it.  NULL: none, and what changes is not told to the model (while it is opened).
  */
 void work_begin(struct volume *v, void (*stuck)(int rc));
