@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <poll.h>
 #include <pthread.h>
@@ -170,18 +171,36 @@ destroy:
 	return rc;
 }
 
+/* Is a view of the past mounted at ${path}?  A live mount has snapshots. */
+static bool is_view(const char *path)
+{
+	char name[PATH_MAX];
+	bool ours;
+
+	snprintf(name, sizeof(name), "%s/.embassy/status", path);
+	ours = access(name, F_OK) == 0;
+	snprintf(name, sizeof(name), "%s/.embassy/snapshots", path);
+	return ours && access(name, F_OK) < 0 && errno == ENOENT;
+}
+
 int session_remount(const struct options *o)
 {
+	bool view = is_view(o->mount_point);
 	unsigned long flags = MS_REMOUNT | (o->read_only ? MS_RDONLY : 0) |
-			      (o->dev && !o->at ? 0 : MS_NODEV) |
-			      (o->suid && !o->at ? 0 : MS_NOSUID) | (o->noexec ? MS_NOEXEC : 0) |
-			      (o->noatime ? MS_NOATIME : 0) | (o->nodiratime ? MS_NODIRATIME : 0);
+			      (o->dev && !o->at && !view ? 0 : MS_NODEV) |
+			      (o->suid && !o->at && !view ? 0 : MS_NOSUID) |
+			      (o->noexec ? MS_NOEXEC : 0) | (o->noatime ? MS_NOATIME : 0) |
+			      (o->nodiratime ? MS_NODIRATIME : 0);
 	struct statfs st;
 
 	if (statfs(o->mount_point, &st) < 0)
 		return err_say(-errno, "%s: %s", o->mount_point, strerror(errno));
 	if (st.f_type != FUSE_SUPER_MAGIC)
 		return err_say(-EINVAL, "%s: no mount of ours to change", o->mount_point);
+	if (view && !o->read_only)
+		return err_say(-EROFS,
+			       "%s: a view of the past stays read-only; give ro with remount",
+			       o->mount_point);
 	if (mount(NULL, o->mount_point, NULL, flags, NULL) < 0)
 		return err_say(-errno, "%s: can't be remounted: %s", o->mount_point,
 			       strerror(errno));

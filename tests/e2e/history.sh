@@ -115,6 +115,12 @@ t "mount the past itself" remount ",at=snapshot:then"
 t "it is nosuid and nodev" bash -c "findmnt -n -o OPTIONS '$mnt' | grep nosuid | grep -q nodev"
 t "and shows everything as it was" [ "$(stat -c '%a %t,%T' "$mnt/program" "$mnt/zero" | tr '\n' ' ')" = "6755 0,0 666 1,5 " ]
 
+changes() { "$build/fs/fuse/embassyfs" "$w/vol" "$mnt" -o "remount,$1" 2>"$w/said"; }
+not_writable() { ! changes rw,dev,suid && grep -q 'a view of the past stays read-only' "$w/said"; }
+harmless() { findmnt -n -o OPTIONS "$mnt" | grep -w ro | grep -w nosuid | grep -qw nodev; }
+t "it is not made writable" not_writable
+t "it is changed" changes ro,dev,suid,noexec
+t "and stays nosuid and nodev" harmless
 # A copy is of one state also where the daemon can't see who makes it.
 t "unmount" umount "$mnt"
 wait_until 20 gone
