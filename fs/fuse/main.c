@@ -124,6 +124,8 @@ static int fail(const char *thing, int rc)
 		msg_error("%s: %s%s", thing, detail, hint);
 	else
 		msg_error("%s%s", detail, hint);
+	/* It was said: what fails while this mount is closed is another matter. */
+	err_forget(0);
 	if (rc == -EINTR)
 		return EXIT_INTERRUPTED;
 	return rc == -EACCES || rc == -EPERM ? err_exit(-ERR_FORBIDDEN) : err_exit(rc);
