@@ -26,7 +26,6 @@
 
 #include "appender_internal.h"
 
-#include "catalog.h"
 #include "clock.h"
 #include "err.h"
 #include "frame.h"
@@ -34,7 +33,6 @@
 #include "msg.h"
 #include "scan.h"
 #include "storage.h"
-#include "tail.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -71,46 +69,16 @@ static int judge_opening(struct appender *a, const struct appender_opening *o)
 	return 0;
 }
 
-/* Stand at the newest head of the catalog, which must be where the copy stands. */
-static int resume(struct appender *a)
+/* Start at the newest head, with the log's last partial page in memory. */
+static int load(struct appender *a)
 {
 	struct copy *c = a->copy;
-	struct copy_committed s;
 	int rc = -EIO;
 
-	copy_get_committed(c, &s);
 	pthread_rwlock_rdlock(&c->gate);
 	if (c->catalog)
 		rc = history_resume(&a->history, c->catalog, c->storage);
 	pthread_rwlock_unlock(&c->gate);
-	if (rc == 0 && a->history.end != s.end)
-		rc = err_say(-ERR_DAMAGED,
-			     "%s: the catalog ends at head %llu, and the copy at head %llu",
-			     c->name, (unsigned long long)a->history.head.number,
-			     (unsigned long long)s.head);
-	return rc;
-}
-
-/* Where the log holds the head at which the copy stands, it is the catalog that is wrong. */
-static void judge_catalog(struct appender *a)
-{
-	struct copy *c = a->copy;
-	struct copy_committed s;
-	struct head_ref newest;
-
-	copy_get_committed(c, &s);
-	newest = (struct head_ref){s.head, s.head_pos, s.head_len, s.time_ns};
-	if (s.head > 0 && tail_check_known(&a->conf->params, c->storage, &newest) == 0)
-		copy_distrust_catalog(c);
-}
-
-/* Start at the newest head, with the log's last partial page in memory. */
-static int load(struct appender *a)
-{
-	int rc = resume(a);
-
-	if (rc == -ERR_DAMAGED)
-		judge_catalog(a);
 	if (rc < 0)
 		return rc;
 	a->end = a->committed_end = a->history.end;
@@ -121,23 +89,13 @@ static int load(struct appender *a)
 	a->in_segment = a->has_file = a->end % SEGMENT_SIZE != 0;
 	if (a->end == a->base)
 		return 0;
-	return storage_read(a->copy->storage, a->base, (size_t)(a->end - a->base), a->mem);
+	return storage_read(c->storage, a->base, (size_t)(a->end - a->base), a->mem);
 }
 
-static void release_history(struct appender *a)
-{
-	if (!a->conf)
-		return;
-	history_release(&a->history);
-	conf_put(a->conf);
-	a->conf = NULL;
-}
-
-static int begin_once(struct appender *a, const struct appender_opening *o)
+static int begin_locked(struct appender *a, const struct appender_opening *o)
 {
 	int rc;
 
-	release_history(a);
 	rc = copy_recover_if_needed(a->copy);
 	if (rc < 0)
 		return rc;
@@ -152,17 +110,12 @@ static int begin_once(struct appender *a, const struct appender_opening *o)
 	return rc;
 }
 
-static int begin_locked(struct appender *a, const struct appender_opening *o)
-{
-	int rc = begin_once(a, o);
-
-	/* A catalog that was found damaged is made anew, once. */
-	return rc == -ERR_DAMAGED && copy_distrusts_catalog(a->copy) ? begin_once(a, o) : rc;
-}
-
 static void appender_free(struct appender *a)
 {
-	release_history(a);
+	if (a->conf) {
+		history_release(&a->history);
+		conf_put(a->conf);
+	}
 	free(a->heads);
 	free(a->page);
 	free(a->mem);

@@ -163,7 +163,7 @@ static int make_durable(struct appender *a)
 	if (rc < 0) {
 		/* RocksDB stays shut after a failed write until it is opened anew. */
 		copy_must_recover(a->copy);
-		return disk_failed(a, copy_looked_up(a->copy, rc));
+		return disk_failed(a, rc);
 	}
 	return 0;
 }

@@ -62,7 +62,6 @@ struct copy {
 	uint64_t idle_since_ns; /* when the last of them left, or it was opened */
 	/* what lies after the end, or the catalog, is not as it should be */
 	bool must_recover;
-	bool distrusted;     /* the catalog was found damaged: it must be made anew */
 	/* its files were removed: to be closed as soon as nobody uses it, and looked for anew */
 	bool gone;
 	uint64_t revived_ns; /* when copy_revive() last tried; 0: never */
@@ -158,19 +157,8 @@ bool copy_needs_recovery(struct copy *c);
 MUST_CHECK int copy_recover_if_needed(struct copy *c);
 
 /*
- * copy_distrust_catalog(c): note that a look-up found the catalog damaged, or that it says of a head what
- * the log does not: the next recovery, which the next look-up asks for, makes it anew from the log.
- * copy_distrusts_catalog(c): whether that was noted, and nothing was done yet.
- * copy_looked_up(c, rc): to be given what a function of the catalog returned: notes it if that is
- * -ERR_DAMAGED.  Returns ${rc}.  All: any thread.
- */
-void copy_distrust_catalog(struct copy *c);
-bool copy_distrusts_catalog(struct copy *c);
-int copy_looked_up(struct copy *c, int rc);
-
-/*
- * copy_revive(c): for a caller that found no catalog, since it could not be opened anew, or one that is
- * damaged: take the lock and recover the copy.  At most once in COPY_REVIVE_MS, since any caller may ask, and a
+ * copy_revive(c): for a caller that found no catalog, since it could not be opened anew: take the
+ * lock and recover the copy.  At most once in COPY_REVIVE_MS, since any caller may ask, and a
  * recovery can take long.  If it fails, the caller meets the error when it looks at the catalog
  * again.
  */
@@ -187,8 +175,7 @@ void copy_revive(struct copy *c);
 MUST_CHECK int copy_await_recovery(struct copy *c);
 
 /*
- * copy_enter(c): hold the gate for reading until copy_leave(c), whatever is returned.  Has a catalog that
- * is distrusted made anew first, where that can be.
+ * copy_enter(c): hold the gate for reading until copy_leave(c), whatever is returned.
  * Returns 0; or -EIO, with a detail: there is no catalog.
  */
 MUST_CHECK int copy_enter(struct copy *c) ACQUIRES_SHARED(c->gate);

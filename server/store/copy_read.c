@@ -13,7 +13,6 @@
 #include "judge.h"
 #include "locks.h"
 #include "storage.h"
-#include "tail.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -79,24 +78,11 @@ struct walk {
 	log_pos end;
 	copy_head_fn *fn;
 	void *ctx;
-	bool found; /* the catalog gave a head; what failed then is not its fault */
 	uint8_t block[HEAD_BLOCK_MAX];
 };
 
 static int disagree(struct walk *w, const struct head_ref *r)
 {
-	int rc = tail_check_known(&w->conf->params, w->copy->storage, r);
-
-	if (rc == 0) {
-		copy_distrust_catalog(w->copy);
-		return err_say(
-			-ERR_DAMAGED,
-			"%s: the catalog has head %llu wrong, and is made anew from the log; "
-			"come back later",
-			w->copy->name, (unsigned long long)r->number);
-	}
-	if (rc != -ERR_DAMAGED)
-		return rc;
 	return err_say(-ERR_DAMAGED,
 		       "%s: damaged: head %llu is no longer at position %llu, where it was "
 		       "verified; stop the server and heal the folder with 'embassy check %s "
@@ -105,7 +91,7 @@ static int disagree(struct walk *w, const struct head_ref *r)
 		       w->copy->name);
 }
 
-static int give(void *ctx, const struct head_ref *r)
+static int visit(void *ctx, const struct head_ref *r)
 {
 	struct walk *w = ctx;
 	const struct head_known k = {.params = &w->conf->params, .ref = r, .signature_known = true};
@@ -129,23 +115,6 @@ static int give(void *ctx, const struct head_ref *r)
 	return w->fn(w->ctx, &h);
 }
 
-static int visit(void *ctx, const struct head_ref *r)
-{
-	struct walk *w = ctx;
-	int rc;
-
-	w->found = true;
-	rc = give(w, r);
-	w->found = rc < 0;
-	return rc;
-}
-
-/* What the walk ended with, of a look-up in the catalog or of what it gave. */
-static int ended(const struct walk *w, int rc)
-{
-	return w->found ? rc : copy_looked_up(w->copy, rc);
-}
-
 static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
 {
 	struct walk *w = malloc(sizeof(*w));
@@ -156,7 +125,6 @@ static struct walk *walk_new(struct copy *c, copy_head_fn *fn, void *ctx)
 		w->copy = c;
 		w->conf = copy_conf(c);
 		w->end = s.end;
-		w->found = false;
 		w->fn = fn;
 		w->ctx = ctx;
 	}
@@ -172,12 +140,12 @@ static void walk_free(struct walk *w)
 int copy_enter(struct copy *c)
 {
 	pthread_rwlock_rdlock(&c->gate);
-	if (c->catalog && !copy_distrusts_catalog(c))
+	if (c->catalog)
 		return 0;
 	pthread_rwlock_unlock(&c->gate);
 	/*
 	 * Recover here: a home asks before it appends, so nothing else would ever reopen the
-	 * catalog.  Where that can't be now, one that is damaged in places is better than none.
+	 * catalog.
 	 */
 	copy_revive(c);
 	pthread_rwlock_rdlock(&c->gate);
@@ -205,7 +173,7 @@ int copy_heads(struct copy *c, head_no first, copy_head_fn *fn, void *ctx)
 		return -ENOMEM;
 	rc = copy_enter(c);
 	if (rc == 0)
-		rc = ended(w, catalog_heads(c->catalog, first, visit, w));
+		rc = catalog_heads(c->catalog, first, visit, w);
 	copy_leave(c);
 	walk_free(w);
 	return rc < 0 ? rc : 0;
@@ -224,10 +192,10 @@ int copy_head_at(struct copy *c, int64_t time_ns, copy_head_fn *fn, void *ctx)
 		return -ENOMEM;
 	rc = copy_enter(c);
 	if (rc == 0)
-		rc = copy_looked_up(c, catalog_head_at(c->catalog, time_ns, &ref));
+		rc = catalog_head_at(c->catalog, time_ns, &ref);
 	/* The catalog may be a head or more ahead of what is served. */
 	while (rc == 0 && ref.pos >= w->end && ref.number > 1)
-		rc = copy_looked_up(c, catalog_head(c->catalog, ref.number - 1, &ref));
+		rc = catalog_head(c->catalog, ref.number - 1, &ref);
 	if (rc == 0)
 		rc = visit(w, &ref);
 	copy_leave(c);

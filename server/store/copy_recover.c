@@ -9,7 +9,6 @@
  * block by block, exactly as when it arrived.
  *
  *   catalog missing, or not fitting the log ->  an empty one in its place
- *   catalog found damaged when it was used  ->  likewise
  *   catalog not whole                       ->  made whole from the log; a head in it that lacks
  *                                               what it covers is damage then
  *   complete verified heads after it        ->  made durable and taken in
@@ -71,14 +70,7 @@ static int open_catalog(struct copy *c, bool fresh)
 	struct kv *kv;
 	int rc = storage_index(c->storage, fresh, &kv);
 
-	if (rc == 0)
-		rc = catalog_open_in(kv, c->id, CATALOG_WRITE, &c->catalog);
-	if (rc < 0 || !fresh)
-		return rc;
-	pthread_mutex_lock(&c->mu);
-	c->distrusted = false;
-	pthread_mutex_unlock(&c->mu);
-	return 0;
+	return rc < 0 ? rc : catalog_open_in(kv, c->id, CATALOG_WRITE, &c->catalog);
 }
 
 static void close_catalog(struct copy *c)
@@ -169,8 +161,7 @@ static int complete(struct copy *c, const struct params *p, log_pos from)
 /* Stand at the newest head of a catalog, or, where it is of no use, of an empty one. */
 static int resume_any(struct copy *c, const struct params *p, struct history *h)
 {
-	/* What is damaged in the middle would not show at its newest head. */
-	int rc = copy_distrusts_catalog(c) ? -ERR_DAMAGED : try_resume(c, h);
+	int rc = try_resume(c, h);
 
 	return is_of_no_use(rc) ? begin_anew(c, p) : rc;
 }

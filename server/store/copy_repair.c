@@ -39,7 +39,7 @@ static int judge_block(struct copy *c, log_pos pos, leaf_no leaf, const uint8_t 
 	*out_len = FRAME_LEN + f.body_len;
 	leaf_hash(pos, p, *out_len, theirs);
 	pthread_rwlock_rdlock(&c->gate);
-	rc = c->catalog ? copy_looked_up(c, catalog_leaf(c->catalog, leaf, mine)) : -EIO;
+	rc = c->catalog ? catalog_leaf(c->catalog, leaf, mine) : -EIO;
 	pthread_rwlock_unlock(&c->gate);
 	if (rc == -ERR_ABSENT)
 		return err_say(rc, "position %llu: no head here states block %llu",

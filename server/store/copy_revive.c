@@ -3,7 +3,7 @@
  *
  * Key idea: recovery (copy_recover.c) belongs to the one holder of the lock.  A failure only leaves
  * a mark that the copy must be recovered; the next holder does so before anything else, and where
- * nobody writes, a reader who finds no catalog, or a damaged one, takes the lock for it.
+ * nobody writes, a reader who finds no catalog takes the lock for it.
  *
  * Invariants:
  *  1. The storage is taken before its log is judged, and what volume.conf it keeps is in force by
@@ -143,7 +143,7 @@ bool copy_needs_recovery(struct copy *c)
 	bool must;
 
 	pthread_mutex_lock(&c->mu);
-	must = c->must_recover || c->distrusted;
+	must = c->must_recover;
 	pthread_mutex_unlock(&c->mu);
 	return must;
 }
@@ -151,30 +151,6 @@ bool copy_needs_recovery(struct copy *c)
 int copy_recover_if_needed(struct copy *c)
 {
 	return copy_needs_recovery(c) ? copy_recover(c) : 0;
-}
-
-void copy_distrust_catalog(struct copy *c)
-{
-	pthread_mutex_lock(&c->mu);
-	c->distrusted = true;
-	pthread_mutex_unlock(&c->mu);
-}
-
-bool copy_distrusts_catalog(struct copy *c)
-{
-	bool distrusted;
-
-	pthread_mutex_lock(&c->mu);
-	distrusted = c->distrusted;
-	pthread_mutex_unlock(&c->mu);
-	return distrusted;
-}
-
-int copy_looked_up(struct copy *c, int rc)
-{
-	if (rc == -ERR_DAMAGED)
-		copy_distrust_catalog(c);
-	return rc;
 }
 
 /* Whether it is time to try again; then it is being tried. */
