@@ -85,7 +85,7 @@ int cert_list(const char *pem, size_t len, int64_t *out_s)
 	ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
 	ERR_clear_error();
 	BIO_free(bio);
-	return n > 0 && ended ? 0 : -ERR_FORMAT;
+	return n > 0 && ended && *out_s != INT64_MIN ? 0 : -ERR_FORMAT;
 }
 
 /* May it be used for one of ${uses}?  If it states no uses, all bits are set. */

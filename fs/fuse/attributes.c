@@ -95,6 +95,16 @@ double stat_for(struct mount *m, const struct attr *a, head_no head, struct stat
 	return a->size == 0 ? TIMEOUT_LONG_S : 0;
 }
 
+double stat_written(struct mount *m, const struct attr *a, struct stat *out)
+{
+	bool unwritten = may_be_unwritten(m, a, 0);
+	double timeout_s = stat_for(m, a, 0, out);
+
+	stat_of(a, 0, out);
+	/* "No blocks" is not kept: the next write may not be announced. */
+	return unwritten ? 0 : timeout_s;
+}
+
 bool ask_when_written(struct mount *m, const struct attr *a, head_no head, uint32_t asks, void *req)
 {
 	struct seek s = {.req = req, .ino = a->ino, .asks = asks};

@@ -5,8 +5,8 @@
  * The attributes of a node as the kernel is told them, and how long the kernel may keep them.
  *
  * The kernel may hold contents of a file of which nothing is stored yet.  Then it is told that the
- * file has one block, and that it must ask again.  A caller that needs the exact number has the
- * file written back first.
+ * file has one block, and, if the file has a size, that it must ask again.  A caller that needs the
+ * exact number has the file written back first.
  */
 
 #include "node.h"
@@ -22,10 +22,12 @@ void stat_of(const struct attr *a, head_no head, struct stat *out);
 /*
  * stat_for(m, a, head, out): the same, with the permissions that past.h leaves for a file of a view
  * in .embassy.  Returns how long the kernel may keep them, in seconds.
- * Where the kernel may hold the contents of a file of which nothing is stored, returns 0, and
- * ${out} says that the file has a block.
+ * Where the kernel may hold the contents of a file of which nothing is stored, ${out} says that the
+ * file has a block; if the file has a size, returns 0.
+ * stat_written(m, a, out): of a file at the root that was just written back: with the exact number.
  */
 double stat_for(struct mount *m, const struct attr *a, head_no head, struct stat *out);
+double stat_written(struct mount *m, const struct attr *a, struct stat *out);
 
 /* entry_of(m, n, a, out): the same for a node ${a} in n's view, with its node id and timeouts. */
 void entry_of(struct mount *m, const struct place *n, const struct attr *a,

@@ -151,9 +151,7 @@ void answer_attributes(struct mount *m, fuse_req_t req, inode_no ino, bool writt
 		reply_rc(req, ino, rc);
 		return;
 	}
-	timeout_s = stat_for(m, &a, 0, &st);
-	if (written)
-		stat_of(&a, 0, &st);
+	timeout_s = written ? stat_written(m, &a, &st) : stat_for(m, &a, 0, &st);
 	fuse_reply_attr(req, &st, timeout_s);
 }
 

@@ -103,7 +103,7 @@ int walks_process(uint64_t tid, struct walks_process *out)
 
 static struct walk *set_of(struct walks *w, const struct walks_process *p, uint64_t tag)
 {
-	uint64_t h = (p->pid * UINT64_C(0x9e3779b97f4a7c15) ^ tag) * UINT64_C(0xbf58476d1ce4e5b9);
+	uint64_t h = ((p->pid ^ p->started << 32) * UINT64_C(0x9e3779b97f4a7c15) ^ tag) * UINT64_C(0xbf58476d1ce4e5b9);
 
 	return w->table[(h >> 32) % SETS];
 }
@@ -126,7 +126,8 @@ static bool goes_on(struct walks *w, struct walk *walk, uint64_t now_ns)
 	if (used_ns > walk->last_ns)
 		walk->last_ns = used_ns;
 	pause_ns = walk->last_ns - walk->began_ns;
-	if (pause_ns < WALKS_PAUSE_MIN_NS)
+	/* One process may use it for long; of the others it is not known where one's use ends. */
+	if (pause_ns < WALKS_PAUSE_MIN_NS || walk->process.pid == 0)
 		pause_ns = WALKS_PAUSE_MIN_NS;
 	if (pause_ns > WALKS_PAUSE_MAX_NS)
 		pause_ns = WALKS_PAUSE_MAX_NS;

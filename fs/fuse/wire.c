@@ -268,9 +268,7 @@ void wire_answer_statx(struct mount *m, struct wire_statx *asked, bool written)
 	int rc = view_getattr(m->view, asked->ino, &a);
 
 	if (rc == 0) {
-		timeout_s = stat_for(m, &a, 0, &st);
-		if (written)
-			stat_of(&a, 0, &st);
+		timeout_s = written ? stat_written(m, &a, &st) : stat_for(m, &a, 0, &st);
 		statx_of(&st, timeout_s, &a.btime, &body);
 	}
 	send_statx(asked->fd, asked->unique, asked->ino, rc, &body);
