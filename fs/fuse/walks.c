@@ -103,7 +103,8 @@ int walks_process(uint64_t tid, struct walks_process *out)
 
 static struct walk *set_of(struct walks *w, const struct walks_process *p, uint64_t tag)
 {
-	uint64_t h = ((p->pid ^ p->started << 32) * UINT64_C(0x9e3779b97f4a7c15) ^ tag) * UINT64_C(0xbf58476d1ce4e5b9);
+	uint64_t process = (p->pid ^ p->started << 32) * UINT64_C(0x9e3779b97f4a7c15);
+	uint64_t h = (process ^ tag) * UINT64_C(0xbf58476d1ce4e5b9);
 
 	return w->table[(h >> 32) % SETS];
 }

@@ -89,26 +89,6 @@ def check_sealing(document, _golden):
         assert sealing.open_block(b"thirty-two bytes of a log key...", block) == b"Tallinn"
 
 
-def check_header(document, _golden):
-    text = document.section("Segment and block", "Segment header")
-    block = document.hex_rows(text, "68 00 00 00 01", 116)
-    assert parse_frame(block, 0, 0xC000000).body_len == 104
-    leaf = re.search(r"^`([0-9a-f]{64})`", text, re.M)[1]
-    assert merkle.leaf_hash(0xC000000, block).hex() == leaf
-
-
-def check_sealing(document, _golden):
-    text = document.section("Sealing", "Example")
-    first, second = text.split("The same with cipher 2")
-    for cipher, example in ((1, first), (2, second)):
-        stored = bytes.fromhex("".join(re.findall(r"^(?:    whole block +|  +)([0-9a-f]+)(?=$|  )",
-                                                  example[example.index("    whole block"):], re.M)))
-        segment = SimpleSegment(number=3, start=3 << 26, key_generation=0, cipher=cipher, volume_id=VOLUME_ID,
-                                salt=bytes(range(0x80, 0xA0)), data=in_segment(3, POSITION, stored))
-        block = Block(POSITION, parse_frame(segment.data, POSITION - segment.start, segment.start), segment)
-        assert sealing.open_block(b"thirty-two bytes of a log key...", block) == b"Tallinn"
-
-
 class Hashable:
     """A block whose segment can be a key of the cache of ciphers."""
 
