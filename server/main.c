@@ -30,12 +30,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
 #define EXIT_USAGE 2
-#define FILES_MIN 32u
+#define FILES_MIN 32u /* each open volume takes many descriptors, each connection one */
 #define DAY_NS (86400 * NS_PER_S)
 #define IDLE_NS (30 * NS_PER_S) /* a copy that nobody used for so long is closed */
 #define TICK_S 5			    /* how often that is looked at */
@@ -138,24 +137,6 @@ static int read_options(int argc, char **argv, struct options *o, int *out_exit)
 	}
 	*out_exit = optind < argc ? refuse("too many arguments; see --help") : check_options(o);
 	return *out_exit ? -EINVAL : 0;
-}
-
-/* Each open volume takes many descriptors, each connection one. */
-static int raise_file_limit(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return 0;
-	limit.rlim_cur = limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		msg_warn("the limit of open files could not be raised: %s", strerror(errno));
-	if (limit.rlim_max >= FILES_MIN)
-		return 0;
-	return err_say(-EMFILE,
-		       "the limit of open files is %llu; a server needs at least %u (ulimit -n, "
-		       "LimitNOFILE=)",
-		       (unsigned long long)limit.rlim_max, FILES_MIN);
 }
 
 /* Report whether new connections get what is in the TLS folder, and when that expires. */
@@ -295,7 +276,7 @@ int main(int argc, char **argv)
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	process_ignore_signals();
 	umask(077);
-	rc = raise_file_limit();
+	rc = process_raise_files(FILES_MIN, "a server");
 	if (rc == 0) {
 		accept_limit(0, 0);
 		wire_setup();

@@ -4,9 +4,14 @@
 
 #include "process.h"
 
+#include "err.h"
+#include "msg.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 void process_std_fds(void)
@@ -29,4 +34,21 @@ void process_ignore_signals(void)
 		signal(number, SIG_IGN);
 	/* Whoever starts us may have had it ignored: then the ends of children are not told. */
 	signal(SIGCHLD, SIG_DFL);
+}
+
+int process_raise_files(unsigned least, const char *who)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+		return 0;
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+		msg_warn("the limit of open files can't be raised: %s", strerror(errno));
+	if (files.rlim_max >= least)
+		return 0;
+	return err_say(-EMFILE,
+		       "the limit of open files is %llu; %s needs at least %u (ulimit -n, "
+		       "LimitNOFILE=)",
+		       (unsigned long long)files.rlim_max, who, least);
 }

@@ -3,6 +3,8 @@
 
 /* What a long-running program does first, so that the environment it starts in cannot end it. */
 
+#include "compiler.h"
+
 /*
  * process_std_fds(): if standard input, output or error is closed, open /dev/null in its place.
  * Otherwise the next file to be opened would get that number, and messages would be written into
@@ -17,5 +19,12 @@ void process_std_fds(void);
  * where the program that starts this one ignores them.
  */
 void process_ignore_signals(void);
+
+/*
+ * process_raise_files(least, who): raise the limit of open files to what this process may have; a
+ * warning if that fails.  Returns 0; -EMFILE with a detail, in which ${who}, such as "a server",
+ * needs at least ${least}.
+ */
+MUST_CHECK int process_raise_files(unsigned least, const char *who);
 
 #endif /* !PROCESS_H_ */

@@ -39,7 +39,7 @@
 #define THREADS_REMOTE 16u /* requests that wait for the network */
 #define FLUSH_S_DEFAULT 5u
 #define FD_PATH_LEN 32
-#define FILES_MIN 64u
+#define FILES_MIN 64u /* with fewer a mount might be made, and then fail to write or be taken over */
 
 /* Keep secrets out of core files, and away from a debugger of the same user. */
 static void keep_secrets(void)
@@ -50,30 +50,9 @@ static void keep_secrets(void)
 		msg_warn("core files can't be switched off: %s", strerror(errno));
 }
 
-/*
- * With fewer descriptors a mount might be made, and then fail to write or to take over what it has
- * promised to keep.
- */
-static int raise_file_limit(void)
-{
-	struct rlimit files;
-
-	if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-		return 0;
-	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
-		msg_warn("the limit of open files can't be raised: %s", strerror(errno));
-	if (files.rlim_max >= FILES_MIN)
-		return 0;
-	return err_say(-EMFILE,
-		       "the limit of open files is %llu; a mount needs at least %u (ulimit -n, "
-		       "LimitNOFILE=)",
-		       (unsigned long long)files.rlim_max, FILES_MIN);
-}
-
 static int prepare_process(void)
 {
-	int rc = raise_file_limit();
+	int rc = process_raise_files(FILES_MIN, "a mount");
 
 	if (rc < 0)
 		return rc;
